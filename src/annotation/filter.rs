@@ -1,0 +1,128 @@
+//! Which annotations count. Comes in: the few numbers of an annotation that the index also holds. Goes out: yes or no. Building a filter
+//! fails on bounds that nothing can meet.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// As annotated; the confidence.
+    pub predicted_iou: f32,
+    /// As annotated.
+    pub stability_score: f32,
+    /// Pixels in the mask.
+    pub area: u64,
+    /// Width of the annotated box in pixels.
+    pub box_width: f32,
+    /// Height of the annotated box in pixels.
+    pub box_height: f32,
+}
+
+/// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images with at least one
+/// such mask. All bounds are inclusive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct MaskFilter {
+    min_predicted_iou: f32,
+    min_stability_score: f32,
+    min_area: u64,
+    max_area: u64,
+    min_area_fraction: f32,
+    max_area_fraction: f32,
+    min_box_side: f32,
+    max_box_side: f32,
+    min_masks: usize,
+}
+
+impl Default for MaskFilter {
+    fn default() -> Self {
+        Self { min_predicted_iou: 0.88, min_masks: 1, ..Self::keep_all() }
+    }
+}
+
+impl MaskFilter {
+    /// A filter that every annotation and every image passes, also one without annotations.
+    pub fn keep_all() -> Self {
+        Self {
+            min_predicted_iou: f32::MIN,
+            min_stability_score: f32::MIN,
+            min_area: 0,
+            max_area: u64::MAX,
+            min_area_fraction: 0.0,
+            max_area_fraction: f32::MAX,
+            min_box_side: f32::MIN,
+            max_box_side: f32::MAX,
+            min_masks: 0,
+        }
+    }
+
+    /// At least this `predicted_iou`.
+    pub fn min_predicted_iou(mut self, least: f32) -> Self {
+        self.min_predicted_iou = least;
+        self
+    }
+
+    /// At least this `stability_score`.
+    pub fn min_stability_score(mut self, least: f32) -> Self {
+        self.min_stability_score = least;
+        self
+    }
+
+    /// Between `least` and `most` pixels of area.
+    pub fn area(mut self, least: u64, most: u64) -> Self {
+        (self.min_area, self.max_area) = (least, most);
+        self
+    }
+
+    /// Between `least` and `most` of the image's area, 0 to 1.
+    pub fn area_fraction(mut self, least: f32, most: f32) -> Self {
+        (self.min_area_fraction, self.max_area_fraction) = (least, most);
+        self
+    }
+
+    /// Both sides of the annotated box between `least` and `most` pixels.
+    pub fn box_side(mut self, least: f32, most: f32) -> Self {
+        (self.min_box_side, self.max_box_side) = (least, most);
+        self
+    }
+
+    /// Only images with at least this many surviving annotations.
+    pub fn min_masks(mut self, least: usize) -> Self {
+        self.min_masks = least;
+        self
+    }
+
+    /// Whether an annotation of an image of `width` x `height` pixels survives.
+    pub fn keeps(&self, score: &Score, width: u32, height: u32) -> bool {
+        let fraction = score.area as f64 / (f64::from(width) * f64::from(height));
+        score.predicted_iou >= self.min_predicted_iou
+            && score.stability_score >= self.min_stability_score
+            && (self.min_area..=self.max_area).contains(&score.area)
+            && fraction >= f64::from(self.min_area_fraction)
+            && fraction <= f64::from(self.max_area_fraction)
+            && score.box_width.min(score.box_height) >= self.min_box_side
+            && score.box_width.max(score.box_height) <= self.max_box_side
+    }
+
+    /// Whether an image with these annotations enters the order.
+    pub fn keeps_image(&self, scores: &[Score], width: u32, height: u32) -> bool {
+        let kept = scores.iter().filter(|score| self.keeps(score, width, height));
+        kept.take(self.min_masks).count() == self.min_masks
+    }
+
+    /// Refuses bounds that nothing can meet.
+    ///
+    /// # Errors
+    /// If a bound is NaN or a lower bound lies above its upper one.
+    pub(crate) fn check(&self) -> Result<()> {
+        use std::cmp::Ordering::{Equal, Less};
+        let empty = self.min_area > self.max_area
+            || self.min_predicted_iou.is_nan()
+            || self.min_stability_score.is_nan()
+            || !matches!(self.min_area_fraction.partial_cmp(&self.max_area_fraction), Some(Less | Equal))
+            || !matches!(self.min_box_side.partial_cmp(&self.max_box_side), Some(Less | Equal));
+        if empty { Err(Error::config(format!("no annotation can pass this filter: {self:?}"))) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,195 @@
+//! The JSON of one image. Comes in: bytes. Goes out: typed fields under SA-1B's own names. Fails on missing fields, wrong types and numbers that
+//! are not finite or not possible.
+//!
+//! What real files do, and is accepted: keys in any order, unknown keys, numbers as int or float in the same file, `predicted_iou` above
+//! 1. `segmentation` stays unparsed text until a mask is chosen: most annotations of a file never are.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Score;
+use crate::mask::Rle;
+use crate::{Error, Result};
+
+/// Sides of an image, at most: what JPEG can hold.
+const MAX_SIDE: u32 = 65_535;
+
+/// One json member: an image and its annotations.
+#[derive(Debug, Deserialize)]
+pub struct AnnotationFile<'a> {
+    /// The image that the annotations belong to.
+    #[serde(borrow)]
+    pub image: ImageInfo<'a>,
+    /// Its annotations, in file order.
+    #[serde(borrow)]
+    pub annotations: Vec<Annotation<'a>>,
+}
+
+/// The `image` object.
+#[derive(Debug, Deserialize)]
+pub struct ImageInfo<'a> {
+    /// Id of the image, unique in the data set.
+    pub image_id: i64,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Name of the image file.
+    #[serde(borrow)]
+    pub file_name: Cow<'a, str>,
+}
+
+/// One annotated mask.
+#[derive(Debug, Deserialize)]
+pub struct Annotation<'a> {
+    /// Id of the annotation.
+    pub id: i64,
+    /// Box in pixels: x, y, width, height. SA-1B's width and height are max - min, one less than the count of pixels.
+    pub bbox: [f64; 4],
+    /// Pixels in the mask.
+    #[serde(deserialize_with = "whole_number")]
+    pub area: u64,
+    /// The mask model's estimate of its own IoU: the annotation's confidence. Can exceed 1.
+    pub predicted_iou: f32,
+    /// How little the mask changes with the threshold it was cut at.
+    pub stability_score: f32,
+    /// Prompt points in pixels: x, y.
+    pub point_coords: Vec<[f64; 2]>,
+    /// The crop the mask was found in: x, y, width, height in pixels.
+    pub crop_box: [f64; 4],
+    /// The mask, as the JSON has it.
+    #[serde(borrow)]
+    segmentation: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Segmentation<'a> {
+    size: [u32; 2],
+    #[serde(borrow)]
+    counts: &'a RawValue,
+}
+
+impl<'a> AnnotationFile<'a> {
+    /// Parses the bytes of a json member.
+    ///
+    /// # Errors
+    /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a side, a score that is not
+    /// finite, a negative area. The message names the value and its byte.
+    pub fn parse(json: &'a [u8]) -> Result<Self> {
+        let file: Self = serde_json::from_slice(json).map_err(|e| describe(json, &e))?;
+        let ImageInfo { width, height, .. } = file.image;
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+            return Err(Error::corrupt(format!(
+                "json: image is {width} x {height}, not within 1 to {MAX_SIDE} a side"
+            )));
+        }
+        for annotation in &file.annotations {
+            annotation.check()?;
+        }
+        Ok(file)
+    }
+}
+
+impl Annotation<'_> {
+    /// What a filter decides on.
+    pub fn score(&self) -> Score {
+        Score {
+            predicted_iou: self.predicted_iou,
+            stability_score: self.stability_score,
+            area: self.area,
+            box_width: self.bbox[2] as f32,
+            box_height: self.bbox[3] as f32,
+        }
+    }
+
+    /// Reads the mask into `rle`, whose memory is used again. `counts` may be the compressed string or a list of runs.
+    ///
+    /// # Errors
+    /// If the segmentation does not parse, is of another size than the image's `height` x `width`, or its runs do not add up.
+    pub fn read_mask(&self, height: u32, width: u32, rle: &mut Rle) -> Result<()> {
+        self.try_read_mask(height, width, rle).map_err(|(text, cause)| {
+            Error::corrupt(format!("annotation {}: segmentation: {text}", self.id)).caused_by(cause)
+        })
+    }
+
+    fn try_read_mask(
+        &self,
+        height: u32,
+        width: u32,
+        rle: &mut Rle,
+    ) -> Result<(), (String, Box<dyn std::error::Error + Send + Sync>)> {
+        fn named<E: std::error::Error + Send + Sync + 'static>(
+            e: E,
+        ) -> (String, Box<dyn std::error::Error + Send + Sync>) {
+            (e.to_string(), Box::new(e))
+        }
+        let Segmentation { size, counts } = serde_json::from_str(self.segmentation.get()).map_err(named)?;
+        if size != [height, width] {
+            let text = format!("size is {size:?}, but the image is [{height}, {width}]");
+            return Err((text.clone(), text.into()));
+        }
+        if counts.get().starts_with('[') {
+            let runs: Vec<u32> = serde_json::from_str(counts.get()).map_err(named)?;
+            *rle = Rle::from_runs(runs, height, width).map_err(named)?;
+        } else {
+            // The alphabet holds the backslash, which JSON escapes: such strings have to be unescaped into a copy.
+            let counts: Cow<'_, str> = serde_json::from_str::<Text<'_>>(counts.get()).map_err(named)?.0;
+            rle.read_counts(counts.as_bytes(), height, width).map_err(named)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let finite = self.predicted_iou.is_finite()
+            && self.stability_score.is_finite()
+            && self.bbox.iter().chain(&self.crop_box).chain(self.point_coords.iter().flatten()).all(|v| v.is_finite());
+        if finite {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "json: annotation {} holds a number that is not finite: predicted_iou {}, stability_score {}, bbox {:?}, point_coords {:?}, crop_box {:?}",
+            self.id, self.predicted_iou, self.stability_score, self.bbox, self.point_coords, self.crop_box
+        )))
+    }
+}
+
+/// A string that borrows where it can.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A pixel count, also where a re-pack wrote it as a float.
+fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    struct Visitor;
+    impl serde::de::Visitor<'_> for Visitor {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number of pixels")
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<u64, E> {
+            Ok(value)
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<u64, E> {
+            // Whole and below 2^53, so the cast is exact.
+            if (0.0..9.0e15).contains(&value) && value.fract() == 0.0 {
+                Ok(value as u64)
+            } else {
+                Err(E::invalid_value(serde::de::Unexpected::Float(value), &self))
+            }
+        }
+    }
+    deserializer.deserialize_any(Visitor)
+}
+
+/// serde_json's message, with the text at fault: SA-1B's files are one line, so the column is the byte.
+fn describe(json: &[u8], e: &serde_json::Error) -> Error {
+    let start: usize = json.split_inclusive(|&b| b == b'\n').take(e.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let at = (start + e.column()).min(json.len());
+    let near = &json[at.saturating_sub(24)..(at + 8).min(json.len())];
+    Error::corrupt(format!("json: {e}, near {:?}", String::from_utf8_lossy(near)))
+        .caused_by(std::io::Error::other(e.to_string()))
+}

@@ -1,0 +1,168 @@
+//! The memory of a batch. Comes in: a layout. Goes out: zeroed buffers, on the heap or page-locked, advised to use huge pages. Fails if there is no memory.
+//!
+//! Two kinds, because two kinds of consumers take them without a copy. A framework on the CPU takes over a `Vec` of its own number type; then
+//! there is nothing to recycle. A device copies from page-locked memory that is used again and again: an anonymous mapping on huge pages, faulted in once, locked as far
+//! as the system allows. Huge pages matter more than the lock: at 4 KiB a page the faults of a fresh batch cost more than
+//! filling it.
+
+#![allow(unsafe_code)]
+
+use bytemuck::cast_slice_mut;
+use half::{bf16, f16};
+use memmap2::MmapMut;
+
+use super::{BatchLayout, FieldType};
+use crate::{Error, Result};
+
+/// Buffers of at least this many bytes are worth huge pages (2 MiB each on x86-64 and aarch64).
+const HUGE_BYTES: usize = 4 << 20;
+
+/// Where batches live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// Heap vectors, which become CPU tensors without a copy.
+    #[default]
+    Heap,
+    /// Page-locked mappings (best effort, see [`PinState`]), recycled when a batch is dropped: for uploads to a device.
+    Pinned,
+}
+
+/// Whether the pages of a batch are locked in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PinState {
+    /// Locked by the operating system (`mlock`).
+    Locked,
+    /// Not locked, for this reason.
+    Pageable(String),
+}
+
+/// One buffer.
+#[derive(Debug)]
+pub(crate) enum Buffer {
+    U8(Vec<u8>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+    F32(Vec<f32>),
+    /// Small fields of several types: eight bytes a piece, so that each of them is aligned.
+    Mixed(Vec<u64>),
+    Slab(MmapMut),
+}
+
+/// All the buffers of one batch.
+#[derive(Debug)]
+pub(crate) struct BatchBuffers {
+    pub(crate) images: Buffer,
+    pub(crate) masks: Option<Buffer>,
+    pub(crate) coverage: Option<Buffer>,
+    pub(crate) small: Buffer,
+    pub(crate) pin_state: PinState,
+}
+
+impl BatchBuffers {
+    /// Fresh buffers of this layout, all zero.
+    pub(crate) fn new(layout: &BatchLayout, memory: Memory) -> Result<Self> {
+        let pages = match memory {
+            Memory::Heap => "on the heap, so that CPU tensors take it over without a copy".to_owned(),
+            Memory::Pinned => String::new(),
+        };
+        let mut refused = (memory == Memory::Heap).then_some(pages);
+        let mut buffer = |dtype: Option<FieldType>, bytes: usize| match memory {
+            Memory::Heap => Buffer::heap(dtype, bytes),
+            Memory::Pinned => {
+                let (slab, lock) = slab(bytes)?;
+                if let Err(reason) = lock {
+                    refused.get_or_insert(reason);
+                }
+                Ok(Buffer::Slab(slab))
+            }
+        };
+        let mut named =
+            |name: &str| layout.field(name).map(|field| buffer(Some(field.dtype), field.bytes())).transpose();
+        let images = named("images")?;
+        let (masks, coverage) = (named("masks")?, named("coverage")?);
+        let images = images.map_or_else(|| Buffer::heap(Some(FieldType::U8), 0), Ok)?;
+        let small = buffer(None, layout.small_bytes())?;
+        let pin_state = refused.map_or(PinState::Locked, PinState::Pageable);
+        Ok(Self { images, masks, coverage, small, pin_state })
+    }
+}
+
+impl Buffer {
+    /// A zeroed vector of the type; `None` is several types.
+    fn heap(dtype: Option<FieldType>, bytes: usize) -> Result<Self> {
+        let mut buffer = match dtype {
+            Some(FieldType::U8) => Self::U8(zeroed(bytes)?),
+            Some(FieldType::F16) => Self::F16(zeroed(bytes / 2)?),
+            Some(FieldType::Bf16) => Self::Bf16(zeroed(bytes / 2)?),
+            Some(FieldType::F32) => Self::F32(zeroed(bytes / 4)?),
+            Some(FieldType::U32 | FieldType::I64) | None => Self::Mixed(zeroed(bytes.div_ceil(8))?),
+        };
+        advise_huge(buffer.bytes_mut());
+        Ok(buffer)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::U8(v) => v,
+            Self::F16(v) => bytemuck::cast_slice(v),
+            Self::Bf16(v) => bytemuck::cast_slice(v),
+            Self::F32(v) => bytemuck::cast_slice(v),
+            Self::Mixed(v) => bytemuck::cast_slice(v),
+            Self::Slab(map) => map,
+        }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::U8(v) => v,
+            Self::F16(v) => cast_slice_mut(v),
+            Self::Bf16(v) => cast_slice_mut(v),
+            Self::F32(v) => cast_slice_mut(v),
+            Self::Mixed(v) => cast_slice_mut(v),
+            Self::Slab(map) => map,
+        }
+    }
+}
+
+fn zeroed<T: bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
+    let refused = |()| Error::limit(format!("no memory for a buffer of {len} x {} bytes", size_of::<T>()));
+    bytemuck::allocation::try_zeroed_slice_box(len).map(<[T]>::into_vec).map_err(refused)
+}
+
+/// An anonymous mapping, faulted in and locked; the second part says why it could not be locked.
+fn slab(bytes: usize) -> Result<(MmapMut, Result<(), String>)> {
+    let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| Error::io(format!("cannot map {bytes} bytes"), e))?;
+    #[cfg(target_os = "linux")]
+    {
+        // Advice only: a kernel that refuses leaves small pages, faulted in one by one.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        let _ = map.advise(memmap2::Advice::PopulateWrite);
+    }
+    #[cfg(unix)]
+    let lock = map.lock().map_err(|e| format!("mlock of {bytes} bytes: {e}{}", lock_limit()));
+    #[cfg(not(unix))]
+    let lock = Err("page locking is not supported on this system".to_owned());
+    Ok((map, lock))
+}
+
+#[cfg(unix)]
+fn lock_limit() -> String {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    limit.map_or_else(String::new, |bytes| format!(" (the limit is {bytes} bytes, see `ulimit -l`)"))
+}
+
+/// Asks for huge pages under a fresh heap buffer.
+fn advise_huge(bytes: &mut [u8]) {
+    #[cfg(target_os = "linux")]
+    if bytes.len() >= HUGE_BYTES {
+        let page = rustix::param::page_size();
+        // Whole pages inside the buffer: the first and the last may be shared with other allocations.
+        let skip = bytes.as_ptr().align_offset(page).min(bytes.len());
+        let inner = &mut bytes[skip..];
+        let len = inner.len() / page * page;
+        // SAFETY: the range lies within memory we hold exclusively, and the advice changes neither its content nor its rights.
+        let _ = unsafe { rustix::mm::madvise(inner.as_mut_ptr().cast(), len, rustix::mm::Advice::LinuxHugepage) };
+    }
+    let _ = (bytes, HUGE_BYTES);
+}

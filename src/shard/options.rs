@@ -1,0 +1,110 @@
+//! How shards are opened. Comes in: settings. Goes out: a [`ShardSet`]. Fails as opening does.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{ShardSet, Sidecar};
+use crate::annotation::MaskFilter;
+use crate::source::{self, Source};
+use crate::{Error, Result};
+
+/// What to do about a shard that is damaged: whose tar structure breaks off, or one of whose json members cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Refuse it, with the first finding as the error.
+    #[default]
+    Stop,
+    /// Use the samples that are sound; the findings stand in [`ShardReport::problems`](super::ShardReport::problems).
+    Keep,
+}
+
+pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
+pub(super) type Progress = dyn Fn(u64) + Send + Sync;
+
+/// Settings of a [`ShardSet`]; start with [`ShardSet::options`].
+#[derive(Clone)]
+#[must_use]
+pub struct ShardSetOptions {
+    pub(super) filter: MaskFilter,
+    pub(super) sidecar: Sidecar,
+    pub(super) on_damage: OnDamage,
+    pub(super) open_shards: NonZeroUsize,
+    pub(super) opener: Arc<Opener>,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Default for ShardSetOptions {
+    fn default() -> Self {
+        Self {
+            filter: MaskFilter::default(),
+            sidecar: Sidecar::default(),
+            on_damage: OnDamage::default(),
+            open_shards: NonZeroUsize::MIN.saturating_add(127),
+            opener: Arc::new(source::open),
+            progress: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl ShardSetOptions {
+    /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
+    pub fn filter(mut self, filter: MaskFilter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Where sidecars live. Default: beside the shards.
+    pub fn sidecar(mut self, sidecar: Sidecar) -> Self {
+        self.sidecar = sidecar;
+        self
+    }
+
+    /// What to do about damaged shards. Default: [`OnDamage::Stop`].
+    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
+        self.on_damage = on_damage;
+        self
+    }
+
+    /// How many shards stay open at once, least recently used closed first. Default: 128.
+    pub fn open_shards(mut self, most: NonZeroUsize) -> Self {
+        self.open_shards = most;
+        self
+    }
+
+    /// Opens a shard's bytes in another way than by mapping its file: from memory, from an object store, or with faults for a test.
+    pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
+        self.opener = Arc::new(opener);
+        self
+    }
+
+    /// Called with the number of shard bytes that have become indexed since the last call, from any thread.
+    pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.progress = Arc::new(progress);
+        self
+    }
+
+    /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in parallel on the current rayon pool, and
+    /// keeps the samples that pass the filter.
+    ///
+    /// # Errors
+    /// If a pattern matches nothing, a shard cannot be read, is a gzip stream, or is damaged (see [`OnDamage`]), or no sample at all
+    /// passes the filter.
+    pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
+        self.filter.check()?;
+        let paths = super::expand(patterns)?;
+        ShardSet::open(self, paths)
+    }
+
+    /// Takes shards that are open already, with a name for each. No sidecar is read or written.
+    ///
+    /// # Errors
+    /// As [`ShardSetOptions::open`].
+    pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
+        self.filter.check()?;
+        if sources.is_empty() {
+            return Err(Error::config("no shards are given"));
+        }
+        ShardSet::from_sources(self, sources)
+    }
+}

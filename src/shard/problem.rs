@@ -1,0 +1,62 @@
+//! What an index pass found wrong. Comes in: nothing. Goes out: [`Problem`], one per finding, with its place. Cannot fail.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One finding of an index pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of finding.
+    pub kind: ProblemKind,
+    /// The member it concerns, or the last good one before it.
+    pub member: String,
+    /// Offset in bytes from the start of the shard.
+    pub offset: u64,
+    /// What exactly, with the value at fault.
+    pub message: String,
+}
+
+/// Kinds of [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// An image without a json member: the sample is left out.
+    ImageWithoutAnnotations,
+    /// A json member without an image: the sample is left out.
+    AnnotationsWithoutImage,
+    /// A second member of the same name: the first one counts.
+    Duplicate,
+    /// A member that is neither image nor json: passed over.
+    UnknownMember,
+    /// A json member that cannot be read: the sample is left out.
+    BrokenAnnotations,
+    /// The tar structure is broken here: everything after it is lost.
+    BrokenShard,
+}
+
+impl ProblemKind {
+    /// Whether this means damaged data, as opposed to a shard packed in an unusual way.
+    pub fn is_damage(self) -> bool {
+        matches!(self, Self::BrokenAnnotations | Self::BrokenShard)
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ImageWithoutAnnotations => "image without annotations",
+            Self::AnnotationsWithoutImage => "annotations without image",
+            Self::Duplicate => "duplicate member",
+            Self::UnknownMember => "unknown member",
+            Self::BrokenAnnotations => "broken annotations",
+            Self::BrokenShard => "broken shard",
+        })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: member {}, byte {}: {}", self.kind, self.member, self.offset, self.message)
+    }
+}

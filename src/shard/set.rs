@@ -1,0 +1,251 @@
+//! Many shards as one list of samples. Comes in: paths or sources, and options. Goes out: a [`ShardSet`]. Fails as opening and indexing do, and when
+//! nothing is left to train on.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use rayon::prelude::*;
+
+use super::options::{Opener, Progress};
+use super::sidecar::{self, Stamp};
+use super::{Entry, OnDamage, Origin, Problem, SampleId, ShardIndex, ShardSetOptions, Sidecar};
+use crate::annotation::MaskFilter;
+use crate::source::{Source, refuse_gzip};
+use crate::{Error, Result};
+
+/// The samples of many shards that pass a filter, numbered from 0 in the order of the shards.
+pub struct ShardSet {
+    shards: Vec<Shard>,
+    /// Number of samples before each shard, and at the end their total.
+    starts: Vec<u64>,
+    filter: MaskFilter,
+    open: Mutex<LruCache<u32, Arc<dyn Source>>>,
+    opener: Arc<Opener>,
+}
+
+struct Shard {
+    entries: Vec<Entry>,
+    report: ShardReport,
+}
+
+/// What is known of one shard after opening.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShardReport {
+    /// Path or name.
+    pub path: PathBuf,
+    /// Length of the shard in bytes.
+    pub shard_bytes: u64,
+    /// How its index came to be.
+    pub origin: Origin,
+    /// Samples found.
+    pub samples: usize,
+    /// Annotations found.
+    pub annotations: usize,
+    /// Samples that pass the filter.
+    pub kept_samples: usize,
+    /// Annotations that pass the filter, in kept samples and others.
+    pub kept_annotations: usize,
+    /// Everything that did not fit.
+    pub problems: Vec<Problem>,
+}
+
+impl ShardSet {
+    /// Settings to open shards with.
+    pub fn options() -> ShardSetOptions {
+        ShardSetOptions::default()
+    }
+
+    pub(super) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
+        let shards = paths.into_par_iter().map(|path| open_shard(path, &options)).collect::<Result<Vec<_>>>()?;
+        Self::assemble(options, shards)
+    }
+
+    pub(super) fn from_sources(options: ShardSetOptions, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
+        let index = |(name, source): &(String, Arc<dyn Source>)| {
+            let path = PathBuf::from(name);
+            let index = build(source.as_ref(), &path, &*options.progress)?;
+            let origin = Origin::Unsaved("the shard is not a file".to_owned());
+            Shard::select(path, source.len(), origin, index, &options)
+        };
+        let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
+        let by_name: HashMap<PathBuf, _> = sources.into_iter().map(|(name, source)| (name.into(), source)).collect();
+        let opener = move |path: &Path| {
+            by_name.get(path).cloned().ok_or_else(|| Error::config(format!("no source named {}", path.display())))
+        };
+        Self::assemble(options.opener(opener), shards)
+    }
+
+    fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
+        let mut starts = vec![0];
+        for shard in &shards {
+            starts.push(starts.last().copied().unwrap_or(0) + shard.entries.len() as u64);
+        }
+        let set = Self {
+            starts,
+            filter: options.filter,
+            open: Mutex::new(LruCache::new(options.open_shards)),
+            opener: options.opener,
+            shards,
+        };
+        if set.is_empty() {
+            let samples: usize = set.reports().map(|report| report.samples).sum();
+            return Err(Error::config(format!(
+                "none of the {samples} samples in {} shards passes the filter {:?}",
+                set.shards.len(),
+                set.filter
+            )));
+        }
+        Ok(set)
+    }
+
+    /// Number of samples that pass the filter.
+    pub fn len(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Whether no sample passes the filter. Opening refuses such a set, so this is false.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The filter that the samples passed.
+    pub fn filter(&self) -> &MaskFilter {
+        &self.filter
+    }
+
+    /// What is known of each shard.
+    pub fn reports(&self) -> impl ExactSizeIterator<Item = &ShardReport> {
+        self.shards.iter().map(|shard| &shard.report)
+    }
+
+    /// The sample at `position`, which must be below [`ShardSet::len`].
+    pub(crate) fn sample_at(&self, position: u64) -> SampleId {
+        let shard = self.starts.partition_point(|&start| start <= position) - 1;
+        SampleId { shard: shard as u32, entry: (position - self.starts[shard]) as u32 }
+    }
+
+    /// The index row of a sample; `None` if there is no such sample.
+    pub fn entry(&self, id: SampleId) -> Option<&Entry> {
+        self.shards.get(id.shard as usize)?.entries.get(id.entry as usize)
+    }
+
+    /// Path or name of the shard a sample lies in.
+    pub fn shard_path(&self, id: SampleId) -> Option<&Path> {
+        Some(&self.shards.get(id.shard as usize)?.report.path)
+    }
+
+    /// The bytes of a shard, opened if they are not open yet.
+    ///
+    /// # Errors
+    /// If the shard cannot be opened, or there is none of this index.
+    pub fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
+        // A panic elsewhere cannot leave the cache half-changed.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.try_get_or_insert(shard, || {
+            let shard =
+                self.shards.get(shard as usize).ok_or_else(|| Error::config(format!("there is no shard {shard}")))?;
+            let path = &shard.report.path;
+            let source = (self.opener)(path).map_err(|e| e.in_shard(path))?;
+            if source.len() == shard.report.shard_bytes {
+                return Ok(source);
+            }
+            let (then, now) = (shard.report.shard_bytes, source.len());
+            Err(Error::corrupt(format!("the shard had {then} bytes when it was indexed and has {now} now"))
+                .in_shard(path))
+        })
+        .cloned()
+    }
+}
+
+impl std::fmt::Debug for ShardSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardSet")
+            .field("shards", &self.shards.len())
+            .field("samples", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Keeps the samples of `index` that pass the filter.
+    fn select(
+        path: PathBuf,
+        shard_bytes: u64,
+        origin: Origin,
+        mut index: ShardIndex,
+        options: &ShardSetOptions,
+    ) -> Result<Self> {
+        let damage = index.problems().iter().find(|problem| problem.kind.is_damage());
+        if let (Some(problem), OnDamage::Stop) = (damage, options.on_damage) {
+            let text =
+                format!("{}: {} (to use the sound samples, open with OnDamage::Keep)", problem.kind, problem.message);
+            return Err(Error::corrupt(text).in_shard(&path).in_member(&problem.member).at_offset(problem.offset));
+        }
+        let filter = &options.filter;
+        let mut report = ShardReport {
+            path,
+            shard_bytes,
+            origin,
+            samples: index.entries().len(),
+            annotations: index.annotations(),
+            kept_samples: 0,
+            kept_annotations: 0,
+            problems: index.problems().to_vec(),
+        };
+        let mut keep = Vec::with_capacity(report.samples);
+        for (i, entry) in index.entries().iter().enumerate() {
+            let scores = index.scores(i);
+            report.kept_annotations += scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
+            keep.push(filter.keeps_image(scores, entry.width, entry.height));
+        }
+        let mut entries = std::mem::take(&mut index.entries);
+        let mut keep = keep.into_iter();
+        entries.retain(|_| keep.next().unwrap_or(false));
+        entries.shrink_to_fit();
+        report.kept_samples = entries.len();
+        Ok(Self { entries, report })
+    }
+}
+
+fn open_shard(path: PathBuf, options: &ShardSetOptions) -> Result<Shard> {
+    let (stamp, origin, index) = load_or_build(&path, &options.sidecar, &*options.opener, &*options.progress)?;
+    Shard::select(path, stamp.shard_bytes, origin, index, options)
+}
+
+fn load_or_build(
+    path: &Path,
+    sidecar: &Sidecar,
+    opener: &Opener,
+    progress: &Progress,
+) -> Result<(Stamp, Origin, ShardIndex)> {
+    let stamp = Stamp::of(path)?;
+    let file = sidecar.path(path);
+    let reason = match file.as_deref().map(|file| sidecar::load(file, stamp)) {
+        Some(Ok(index)) => {
+            progress(stamp.shard_bytes);
+            return Ok((stamp, Origin::Loaded, index));
+        }
+        Some(Err(reason)) => reason,
+        None => "sidecars are off".to_owned(),
+    };
+    let source = opener(path).map_err(|e| e.in_shard(path))?;
+    let index = build(source.as_ref(), path, progress)?;
+    // A shard that changed while it was read must not get a sidecar that says otherwise.
+    let changed = Stamp::of(path)? != stamp || source.len() != stamp.shard_bytes;
+    let origin = match file {
+        _ if changed => return Err(Error::corrupt("the shard changed while it was indexed").in_shard(path)),
+        None => Origin::Unsaved(reason),
+        Some(file) => match sidecar::save(&file, stamp, &index) {
+            Ok(()) => Origin::Built(reason),
+            Err(e) => Origin::Unsaved(e.to_string()),
+        },
+    };
+    Ok((stamp, origin, index))
+}
+
+fn build(source: &dyn Source, path: &Path, progress: &Progress) -> Result<ShardIndex> {
+    refuse_gzip(source).and_then(|()| ShardIndex::build(source, progress)).map_err(|e| e.in_shard(path))
+}

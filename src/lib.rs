@@ -11,3 +11,5 @@ pub mod shard;
 pub mod source;
 
 pub use error::{Error, ErrorKind, Location, Result};
+pub mod adapter;
+pub mod loader;

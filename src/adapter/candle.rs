@@ -1,0 +1,162 @@
+//! Batch -> candle tensors. Comes in: a batch and a device. Goes out: a [`CandleBatch`]. On the CPU, images, masks and coverage of heap batches become tensors without a copy; the small fields are
+//! copied. Fails as candle does.
+
+use bytemuck::cast_slice;
+use candle_core::{Device, Tensor};
+
+use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, FieldType, Issue};
+use crate::loader::{Epoch, EpochStats};
+use crate::shard::SampleId;
+use crate::{Error, Result};
+
+/// The fields of a [`Batch`] as tensors; shapes as there. B is the batch size, K the masks per image, S the image side, h x w the mask grid, G the coverage grid.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CandleBatch {
+    /// [B, 3, S, S], of the image type asked for.
+    pub images: Tensor,
+    /// [B, K, h, w], u8.
+    pub masks: Option<Tensor>,
+    /// [B, K, G, G], f32.
+    pub coverage: Option<Tensor>,
+    /// [B, K, 4], f32.
+    pub boxes: Tensor,
+    /// [B, K], f32: the confidence.
+    pub predicted_iou: Tensor,
+    /// [B, K], f32.
+    pub stability_score: Tensor,
+    /// [B, K], f32: pixels of the original image.
+    pub area: Tensor,
+    /// [B, K, 2], f32.
+    pub points: Tensor,
+    /// [B, K], i64.
+    pub annotation_ids: Tensor,
+    /// [B, K], u8: which of the K are real.
+    pub valid: Tensor,
+    /// [B], i64.
+    pub image_ids: Tensor,
+    /// [B, 2], u32: height, width.
+    pub original_sizes: Tensor,
+    /// [B, 6], f32: map from original to canvas pixels.
+    pub geometry: Tensor,
+    /// [B], u8: which rows are real.
+    pub image_valid: Tensor,
+    /// [B, G, G], u8: which patches are image, not padding. There if coverage is.
+    pub patch_valid: Option<Tensor>,
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// Its number in the epoch.
+    pub step: u64,
+    /// The sample planned for each row.
+    pub samples: Vec<Option<SampleId>>,
+    /// Rows that could not be decoded.
+    pub issues: Vec<Issue>,
+}
+
+impl Batch {
+    /// Turns the batch into tensors on `device`. On the CPU the large fields of heap batches are handed over, not copied.
+    ///
+    /// # Errors
+    /// If candle cannot make the tensors: no memory, or a device that refuses.
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "moves its buffers into the tensors; named as candle's own conversions are"
+    )]
+    pub fn to_candle(mut self, device: &Device) -> Result<CandleBatch> {
+        let layout = self.layout().clone();
+        let (epoch, step) = (self.epoch(), self.step());
+        let (samples, issues) = (self.samples().to_vec(), self.take_issues());
+        let mut buffers = self.take_buffers().ok_or_else(|| Error::config("the batch was taken apart already"))?;
+        let mut make = |name: &str| layout.field(name).map(|spec| tensor(&mut buffers, spec, device)).transpose();
+        let mut always =
+            |name: &str| make(name)?.ok_or_else(|| Error::config(format!("the batch has no field {name}")));
+        Ok(CandleBatch {
+            boxes: always("boxes")?,
+            predicted_iou: always("predicted_iou")?,
+            stability_score: always("stability_score")?,
+            area: always("area")?,
+            points: always("points")?,
+            annotation_ids: always("annotation_ids")?,
+            valid: always("valid")?,
+            image_ids: always("image_ids")?,
+            original_sizes: always("original_sizes")?,
+            geometry: always("geometry")?,
+            image_valid: always("image_valid")?,
+            images: always("images")?,
+            masks: make("masks")?,
+            coverage: make("coverage")?,
+            patch_valid: make("patch_valid")?,
+            epoch,
+            step,
+            samples,
+            issues,
+        })
+    }
+}
+
+/// One field as a tensor: its own vector where it has one, else a copy.
+fn tensor(buffers: &mut BatchBuffers, spec: &FieldSpec, device: &Device) -> Result<Tensor> {
+    let shape = spec.shape.as_slice();
+    let own = match spec.name {
+        "images" => Some(&mut buffers.images),
+        "masks" => buffers.masks.as_mut(),
+        "coverage" => buffers.coverage.as_mut(),
+        _ => None,
+    };
+    let made = match own {
+        Some(Buffer::U8(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
+        Some(Buffer::F16(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
+        Some(Buffer::Bf16(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
+        Some(Buffer::F32(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
+        _ => {
+            let bytes = buffers.bytes_of(spec);
+            match spec.dtype {
+                FieldType::U8 => Tensor::from_slice(bytes, shape, device),
+                FieldType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
+                FieldType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
+                FieldType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
+                FieldType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
+                FieldType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
+            }
+        }
+    };
+    made.map_err(|e| Error::config(format!("cannot make the tensor {}: {e}", spec.name)).caused_by(e))
+}
+
+/// An [`Epoch`] whose batches are tensors.
+#[derive(Debug)]
+pub struct CandleEpoch {
+    epoch: Epoch,
+    device: Device,
+}
+
+impl Epoch {
+    /// The batches as tensors on `device`.
+    pub fn candle(self, device: &Device) -> CandleEpoch {
+        CandleEpoch { epoch: self, device: device.clone() }
+    }
+}
+
+impl CandleEpoch {
+    /// Figures so far.
+    pub fn stats(&self) -> EpochStats {
+        self.epoch.stats()
+    }
+
+    /// Number of batches.
+    pub fn steps(&self) -> u64 {
+        self.epoch.steps()
+    }
+}
+
+impl Iterator for CandleEpoch {
+    type Item = Result<CandleBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.epoch.next()?.and_then(|batch| batch.to_candle(&self.device)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.epoch.size_hint()
+    }
+}

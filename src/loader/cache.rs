@@ -1,0 +1,48 @@
+//! Decoded labels of samples seen before. Comes in: rows. Goes out: the same rows, as long as their bytes stay within the bound; least recently used out first.
+//! Cannot fail.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use crate::shard::SampleId;
+
+/// Rows without their images, by sample.
+#[derive(Debug)]
+pub(super) struct LabelCache {
+    max_bytes: u64,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug)]
+struct Rows {
+    bytes: u64,
+    by_sample: LruCache<SampleId, Arc<[u8]>>,
+}
+
+impl LabelCache {
+    pub(super) fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, rows: Mutex::new(Rows { bytes: 0, by_sample: LruCache::unbounded() }) }
+    }
+
+    pub(super) fn get(&self, sample: SampleId) -> Option<Arc<[u8]>> {
+        self.lock().by_sample.get(&sample).cloned()
+    }
+
+    pub(super) fn put(&self, sample: SampleId, row: Box<[u8]>) {
+        let mut rows = self.lock();
+        rows.bytes += row.len() as u64;
+        if let Some((_, replaced)) = rows.by_sample.push(sample, row.into()) {
+            rows.bytes -= replaced.len() as u64;
+        }
+        while rows.bytes > self.max_bytes {
+            let Some((_, oldest)) = rows.by_sample.pop_lru() else { break };
+            rows.bytes -= oldest.len() as u64;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        // A panic between two steps can only leave the byte count too high, never the cache too large.
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,333 @@
+//! Settings -> a loader. Comes in: what batches shall look like and how they are made. Goes out: a [`Loader`], all settings checked. Fails on settings that do not fit
+//! together.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::Epoch;
+use super::cache::LabelCache;
+use crate::annotation::RankBy;
+use crate::batch::{BatchLayout, Memory, Spares};
+use crate::image::{ImageType, JpegCodec, Normalization};
+use crate::order::Order;
+use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
+use crate::shard::ShardSet;
+use crate::{Error, Result};
+
+/// Batches may take this much unless the user says otherwise.
+const DEFAULT_MEMORY_BYTES: u64 = 8 << 30;
+
+/// What happens when a sample cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnError {
+    /// The epoch ends with its error.
+    #[default]
+    Stop,
+    /// Its row stays zero and invalid, its error stands in [`Batch::issues`](crate::batch::Batch::issues), and the epoch goes on, until more than `budget` samples were skipped.
+    Skip {
+        /// Samples that may be skipped in one epoch.
+        budget: u64,
+    },
+}
+
+/// Settings of a [`Loader`]; start with [`Loader::options`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LoaderOptions {
+    sample: SampleOptions,
+    order: Order,
+    num_workers: usize,
+    prefetch_batches: usize,
+    on_error: OnError,
+    memory: Memory,
+    max_memory_bytes: Option<u64>,
+    mask_cache_bytes: u64,
+}
+
+/// Makes epochs of batches from a shard set. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Loader(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) set: Arc<ShardSet>,
+    pub(super) sample: Arc<SampleOptions>,
+    pub(super) layout: Arc<BatchLayout>,
+    pub(super) order: Order,
+    pub(super) num_workers: usize,
+    pub(super) prefetch_batches: usize,
+    pub(super) max_batches: usize,
+    pub(super) on_error: OnError,
+    pub(super) memory: Memory,
+    pub(super) spares: Arc<Spares>,
+    pub(super) cache: Option<LabelCache>,
+}
+
+impl Default for LoaderOptions {
+    fn default() -> Self {
+        Self {
+            sample: SampleOptions {
+                side: 1024,
+                fit: Fit::default(),
+                image_type: ImageType::default(),
+                normalization: Normalization::default(),
+                codec: JpegCodec::default(),
+                max_pixels: 1 << 26,
+                mask_size: Some([256, 256]),
+                mask_kind: MaskKind::default(),
+                coverage: None,
+                top_k: 10,
+                rank_by: RankBy::default(),
+                filter: Default::default(),
+                box_format: BoxFormat::default(),
+                box_frame: BoxFrame::default(),
+            },
+            order: Order::default(),
+            num_workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            prefetch_batches: 2,
+            on_error: OnError::default(),
+            memory: Memory::default(),
+            max_memory_bytes: None,
+            mask_cache_bytes: 0,
+        }
+    }
+}
+
+impl LoaderOptions {
+    /// Samples per batch on this rank. Default: 8.
+    pub fn batch_size(mut self, samples: usize) -> Self {
+        self.order.batch_size = samples;
+        self
+    }
+
+    /// Side of the square image canvas in pixels. Default: 1024.
+    pub fn image_size(mut self, side: u32) -> Self {
+        self.sample.side = side;
+        self
+    }
+
+    /// How images fit the canvas. Default: [`Fit::Letterbox`].
+    pub fn fit(mut self, fit: Fit) -> Self {
+        self.sample.fit = fit;
+        self
+    }
+
+    /// Number type of images. Default: [`ImageType::U8`].
+    pub fn image_type(mut self, image_type: ImageType) -> Self {
+        self.sample.image_type = image_type;
+        self
+    }
+
+    /// How float images are scaled; 8-bit images are not. Default: [`Normalization::UNIT`].
+    pub fn normalize(mut self, normalization: Normalization) -> Self {
+        self.sample.normalization = normalization;
+        self
+    }
+
+    /// Which library decodes JPEGs. Default: [`JpegCodec::default`].
+    pub fn jpeg_codec(mut self, codec: JpegCodec) -> Self {
+        self.sample.codec = codec;
+        self
+    }
+
+    /// Images of more pixels are refused. Default: 2^26 (8192 x 8192).
+    pub fn max_image_pixels(mut self, most: u64) -> Self {
+        self.sample.max_pixels = most;
+        self
+    }
+
+    /// Height and width of the grid that masks are drawn on, over the whole canvas; `None` draws none. Default: 256 x 256.
+    pub fn mask_size(mut self, size: Option<[u32; 2]>) -> Self {
+        self.sample.mask_size = size;
+        self
+    }
+
+    /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`].
+    pub fn mask_kind(mut self, kind: MaskKind) -> Self {
+        self.sample.mask_kind = kind;
+        self
+    }
+
+    /// Side G of the patch grid for exact coverage; `None` computes none. Default: `None`.
+    pub fn coverage(mut self, patches: Option<u32>) -> Self {
+        self.sample.coverage = patches;
+        self
+    }
+
+    /// Masks per image. Default: 10.
+    pub fn top_k(mut self, masks: usize) -> Self {
+        self.sample.top_k = masks;
+        self
+    }
+
+    /// Which of the surviving annotations come first. Default: [`RankBy::StabilityScore`].
+    pub fn rank_by(mut self, rank_by: RankBy) -> Self {
+        self.sample.rank_by = rank_by;
+        self
+    }
+
+    /// The four numbers of a box. Default: [`BoxFormat::Xywh`].
+    pub fn box_format(mut self, format: BoxFormat) -> Self {
+        self.sample.box_format = format;
+        self
+    }
+
+    /// What boxes and points are relative to. Default: [`BoxFrame::Original`].
+    pub fn box_frame(mut self, frame: BoxFrame) -> Self {
+        self.sample.box_frame = frame;
+        self
+    }
+
+    /// Shuffles each epoch anew with this seed. Without it, samples come in the order of the shards.
+    pub fn shuffle(mut self, seed: u64) -> Self {
+        (self.order.shuffle, self.order.seed) = (true, seed);
+        self
+    }
+
+    /// This process's share: every `world_size`-th sample of the order, starting at `rank`. Default: 0 of 1.
+    pub fn rank(mut self, rank: usize, world_size: usize) -> Self {
+        (self.order.rank, self.order.world_size) = (rank, world_size);
+        self
+    }
+
+    /// Leaves out the samples that do not fill a batch on every rank; otherwise the last batch is padded with invalid rows. Default: padded.
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.order.drop_last = drop_last;
+        self
+    }
+
+    /// Worker threads. Default: one per core.
+    pub fn num_workers(mut self, threads: usize) -> Self {
+        self.num_workers = threads;
+        self
+    }
+
+    /// Batches that are being made or wait to be received, at most. Default: 2.
+    pub fn prefetch_batches(mut self, batches: usize) -> Self {
+        self.prefetch_batches = batches;
+        self
+    }
+
+    /// What happens when a sample cannot be decoded. Default: [`OnError::Stop`].
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// Where batches live. Default: [`Memory::Heap`].
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Bytes that all batches together may take: those under way and those their receiver holds. Tensors that took over a batch's memory do not count. Default: 8 GiB, or what
+    /// `prefetch_batches` need.
+    pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
+        self.max_memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Keeps decoded masks, boxes and scores of up to this many bytes for the next epochs, so that a small data set decodes only its images again. Default: 0, none.
+    pub fn mask_cache_bytes(mut self, bytes: u64) -> Self {
+        self.mask_cache_bytes = bytes;
+        self
+    }
+
+    /// Checks the settings and makes the loader. Starts no thread.
+    ///
+    /// # Errors
+    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold the batches under way, or `drop_last` leaves no batch.
+    pub fn build(self, set: impl Into<Arc<ShardSet>>) -> Result<Loader> {
+        let set = set.into();
+        let Self { mut sample, order, num_workers, prefetch_batches, on_error, memory, .. } = self;
+        sample.filter = set.filter().clone();
+        for (name, value) in
+            [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
+        {
+            if value == 0 || value > 1 << 16 {
+                return Err(Error::config(format!("{name} is {value}, not within 1 to {}", 1 << 16)));
+            }
+        }
+        check_sizes(&sample)?;
+        order.plan(set.len(), 0)?;
+        let layout = BatchLayout::new(
+            order.batch_size,
+            sample.top_k,
+            sample.side as usize,
+            sample.image_type,
+            sample.mask_size.map(|size| size.map(|n| n as usize)),
+            sample.coverage.map(|g| g as usize),
+        )?;
+        let max_batches = max_batches(layout.bytes() as u64, prefetch_batches as u64, self.max_memory_bytes)?;
+        Ok(Loader(Arc::new(Inner {
+            set,
+            sample: Arc::new(sample),
+            layout: Arc::new(layout),
+            order,
+            num_workers,
+            prefetch_batches,
+            max_batches,
+            on_error,
+            memory,
+            spares: Arc::default(),
+            cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
+        })))
+    }
+}
+
+impl Loader {
+    /// Settings to make a loader with.
+    pub fn options() -> LoaderOptions {
+        LoaderOptions::default()
+    }
+
+    /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing else.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
+        Epoch::start(self, epoch)
+    }
+
+    /// Number of batches of each epoch, the same on every rank.
+    pub fn steps(&self) -> u64 {
+        // The settings were checked when the loader was made.
+        self.0.order.plan(self.0.set.len(), 0).map_or(0, |plan| plan.steps())
+    }
+
+    /// The samples it draws from.
+    pub fn shards(&self) -> &ShardSet {
+        &self.0.set
+    }
+
+    /// What its batches hold.
+    pub fn layout(&self) -> &BatchLayout {
+        &self.0.layout
+    }
+}
+
+/// Tries the geometry and grids that every sample will need on an image of one size.
+fn check_sizes(sample: &SampleOptions) -> Result<()> {
+    let geometry = Geometry::new(1500, 2250, sample.side, sample.fit)?;
+    for [rows, columns] in sample.mask_size.into_iter().chain(sample.coverage.map(|g| [g, g])) {
+        geometry.grid(rows, columns)?;
+    }
+    let std = sample.normalization.std;
+    if std.iter().any(|&std| !std.is_normal()) || sample.normalization.mean.iter().any(|mean| !mean.is_finite()) {
+        return Err(Error::config(format!("cannot normalize by {:?}", sample.normalization)));
+    }
+    Ok(())
+}
+
+/// How many batches the budget holds: those under way and at least one in the consumer's hands.
+fn max_batches(batch_bytes: u64, prefetch_batches: u64, budget: Option<u64>) -> Result<usize> {
+    let least = batch_bytes * (prefetch_batches + 1);
+    let budget = budget.unwrap_or(DEFAULT_MEMORY_BYTES.max(least));
+    if budget < least {
+        return Err(Error::config(format!(
+            "{prefetch_batches} batches under way and one in use need {least} bytes ({batch_bytes} each), but max_memory_bytes is {budget}"
+        )));
+    }
+    Ok((budget / batch_bytes.max(1)) as usize)
+}

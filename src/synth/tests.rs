@@ -1,0 +1,1 @@
+//! Properties of generated samples and shards.

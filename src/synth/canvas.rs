@@ -85,9 +85,10 @@ impl Canvas {
         use Pattern::{Bricks, Checks, Clouds, Dots, Gradient, Plain, Stripes};
         // The golden angle: hues of objects drawn after each other are far apart.
         self.hue += 0.618_034 + rng.range(-0.08, 0.08);
-        let patterns = [Plain, Plain, Plain, Gradient, Gradient, Clouds, Clouds, Stripes, Stripes, Checks, Dots, Bricks];
+        let patterns =
+            [Plain, Plain, Plain, Gradient, Gradient, Clouds, Clouds, Stripes, Stripes, Checks, Dots, Bricks];
         let pattern = patterns[rng.between(0, patterns.len() - 1)];
-        let (saturation, value) = (rng.range(0.25, 0.9), rng.range(0.45, 0.95));
+        let (saturation, value) = (0.15 + 0.75 * rng.unit() * rng.range(0.4, 1.0), rng.range(0.4, 0.95));
         let second_hue = self.hue + rng.range(-0.12, 0.12);
         let second_value = if value > 0.7 { value - rng.range(0.15, 0.4) } else { value + rng.range(0.15, 0.35) };
         let colors = [color(self.hue, saturation, value), color(second_hue, saturation * 0.8, second_value)];

@@ -77,23 +77,32 @@ impl Preset {
         match self {
             Self::Full if rng.chance(0.25) => 75,
             Self::Full => 95,
-            Self::Small => 85,
+            Self::Small => 90,
         }
     }
 
     /// Fewest and most objects in a scene.
     pub(super) fn objects(self) -> [usize; 2] {
         match self {
-            Self::Full => [40, 64],
-            Self::Small => [10, 16],
+            Self::Full => [28, 46],
+            Self::Small => [8, 13],
         }
     }
 
-    /// A random strength of grain and noise, of 255.
-    pub(super) fn roughness(self, rng: &mut Rng) -> f32 {
+    /// Radius of the smallest objects as a share of the shorter side.
+    pub(super) fn smallest_radius(self) -> f32 {
         match self {
-            Self::Full => rng.range(3.0, 16.0),
-            Self::Small => rng.range(4.0, 12.0),
+            Self::Full => 0.018,
+            Self::Small => 0.035,
+        }
+    }
+
+    /// A random strength of the surfaces' grain and of the camera's noise, of 255.
+    pub(super) fn roughness(self, rng: &mut Rng) -> [f32; 2] {
+        let grain = rng.range(4.0, 14.0);
+        match self {
+            Self::Full => [grain, rng.range(8.0, 20.0)],
+            Self::Small => [grain, rng.range(4.0, 14.0)],
         }
     }
 

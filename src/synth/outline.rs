@@ -73,7 +73,7 @@ impl Outline {
     /// A star, or a regular polygon where `inner` is 1.
     pub(super) fn star(pose: &Pose, points: usize, inner: f32) -> Self {
         let corner = |index: usize| {
-            let radius = if index % 2 == 0 { 1.0 } else { inner };
+            let radius = if index.is_multiple_of(2) { 1.0 } else { inner };
             let [c, s] = direction(index as f32 / (2 * points) as f32);
             pose.place([c * radius, s * radius])
         };

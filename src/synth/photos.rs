@@ -83,7 +83,11 @@ impl Photos {
                 Err(error) => reason = error,
             }
         }
-        Err(Error::config(format!("none of {} photos in {} can be read; last: {reason}", self.paths.len(), self.dir.display())))
+        Err(Error::config(format!(
+            "none of {} photos in {} can be read; last: {reason}",
+            self.paths.len(),
+            self.dir.display()
+        )))
     }
 }
 

@@ -51,11 +51,7 @@ fn visible_masks(map: &LabelMap, min_area: u64) -> Result<Vec<Rle>> {
 fn annotation(mask: &Rle, id: i64, number: impl Fn(u32) -> Number, rng: &mut Rng) -> Annotation {
     let [x, y, width, height] = mask.bbox();
     // A few below the usual threshold of 0.88, so that a filter has something to drop, and a few above 1.
-    let predicted_iou = if rng.chance(0.04) {
-        rng.range(0.86, 0.88)
-    } else {
-        0.88 + 0.075 * (rng.unit() + rng.unit())
-    };
+    let predicted_iou = if rng.chance(0.04) { rng.range(0.86, 0.88) } else { 0.88 + 0.075 * (rng.unit() + rng.unit()) };
     let stability_score = 1.0 - 0.07 * rng.unit() * rng.unit();
     Annotation {
         bbox: [x, y, width.saturating_sub(1), height.saturating_sub(1)].map(&number),

@@ -20,35 +20,37 @@ pub(super) struct Picture {
 pub(super) fn draw(preset: Preset, rng: &mut Rng) -> Picture {
     let size = preset.size(rng);
     // From a clean studio shot to a rough, noisy one: this is what decides the size of the JPEG.
-    let roughness = preset.roughness(rng);
+    let [roughness, noise] = preset.roughness(rng);
     let mut canvas = Canvas::new(size, roughness, rng);
-    match rng.between(0, 3) {
+    let horizon = match rng.between(0, 3) {
         0 | 1 => landscape(&mut canvas, rng),
         2 => room(&mut canvas, rng),
         _ => table(&mut canvas, rng),
-    }
+    };
     let [few, many] = preset.objects();
-    let mut radii: Vec<f32> = (0..rng.between(few, many)).map(|_| radius(rng)).collect();
+    let mut radii: Vec<f32> = (0..rng.between(few, many)).map(|_| radius(preset, rng)).collect();
     radii.sort_by(|a, b| b.total_cmp(a));
     let ([width, height], short) = (canvas.size(), canvas.short());
     for radius in radii {
-        let center = [rng.range(0.02, 0.98) * width, rng.range(0.1, 0.98) * height];
-        things::draw(&mut canvas, center, radius * short, rng);
+        let radius = radius * short;
+        // Most stand on the ground, some fly or hang.
+        let foot = if rng.chance(0.8) { rng.range(horizon, height * 1.02) } else { rng.range(height * 0.1, height) };
+        things::draw(&mut canvas, [rng.range(0.02, 0.98) * width, foot - 0.8 * radius], radius, rng);
     }
     let grain = Grain::new(if preset == Preset::Full { 256 } else { 64 }, rng);
-    let camera = Camera { noise: roughness * rng.range(0.5, 1.0), seed: rng.bits() };
+    let camera = Camera { noise, seed: rng.bits() };
     let rgb = paint(&canvas.map, &canvas.surfaces, &grain, &camera);
     Picture { rgb, map: canvas.map }
 }
 
 /// Radius of an object as a share of the shorter side: many small ones, few large ones.
-fn radius(rng: &mut Rng) -> f32 {
+fn radius(preset: Preset, rng: &mut Rng) -> f32 {
     let t = rng.unit();
-    0.018 + 0.07 * t + 0.22 * t * t * t * t
+    preset.smallest_radius() + 0.07 * t + 0.22 * t * t * t * t
 }
 
-/// Sky, sometimes a sun, hills behind each other, ground.
-fn landscape(canvas: &mut Canvas, rng: &mut Rng) {
+/// Sky, sometimes a sun, hills behind each other, ground. Returns the row below which objects stand.
+fn landscape(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
     let ([width, height], short) = (canvas.size(), canvas.short());
     let horizon = height * rng.range(0.3, 0.55);
     let sky = Pose::upright([width / 2.0, horizon * 0.5], short * 0.5);
@@ -82,6 +84,7 @@ fn landscape(canvas: &mut Canvas, rng: &mut Rng) {
         let rise = short * 0.12 * (1.2 - depth);
         canvas.piece(&ridge_outline([width, height], level, rise, rng), surface, None);
     }
+    horizon
 }
 
 /// Everything below a wavy line at `level` that rises and falls by about `rise`.
@@ -98,8 +101,8 @@ fn ridge_outline([width, height]: [f32; 2], level: f32, rise: f32, rng: &mut Rng
     Outline::polygon(points)
 }
 
-/// A papered wall with a picture or two, a skirting board and a floor.
-fn room(canvas: &mut Canvas, rng: &mut Rng) {
+/// A papered wall with a picture or two, a skirting board and a floor. Returns the row below which objects stand.
+fn room(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
     let ([width, height], short) = (canvas.size(), canvas.short());
     let floor_level = height * rng.range(0.5, 0.75);
     let upright = |y: f32| Pose::upright([width / 2.0, y], short * 0.5);
@@ -127,10 +130,11 @@ fn room(canvas: &mut Canvas, rng: &mut Rng) {
         let surface = canvas.any_surface(&pose, rng);
         canvas.part(&Outline::rectangle(&pose, [0.0; 2], [0.88, 0.63], 0.0), surface, frame);
     }
+    floor_level
 }
 
-/// A surface seen from above, with a few large cloths on it.
-fn table(canvas: &mut Canvas, rng: &mut Rng) {
+/// A surface seen from above, with a few large cloths on it. Returns the row below which objects lie.
+fn table(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
     let ([width, height], short) = (canvas.size(), canvas.short());
     let middle = Pose::upright([width / 2.0, height / 2.0], short * 0.6);
     let top = canvas.any_surface(&middle, rng);
@@ -146,4 +150,5 @@ fn table(canvas: &mut Canvas, rng: &mut Rng) {
         };
         canvas.piece(&outline, cloth, None);
     }
+    height * 0.1
 }

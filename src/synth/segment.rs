@@ -101,7 +101,8 @@ impl Forest {
     }
 
     fn grow(&mut self, edges: &[Edge], scale: f32, min_pixels: usize) {
-        let tolerance = |forest: &Self, root: u32| forest.inner[root as usize] + scale / forest.sizes[root as usize] as f32;
+        let tolerance =
+            |forest: &Self, root: u32| forest.inner[root as usize] + scale / forest.sizes[root as usize] as f32;
         for edge in edges {
             let [a, b] = edge.pixels.map(|pixel| self.root(pixel));
             if a != b && edge.difference <= tolerance(self, a).min(tolerance(self, b)) {

@@ -136,13 +136,15 @@ fn tree(canvas: &mut Canvas, pose: &Pose, rng: &mut Rng) {
     let trunk = [[-0.1, 0.0], [0.1, 0.0], [0.16, 1.0], [-0.16, 1.0]];
     canvas.piece(&Outline::posed(pose, &trunk), surface, Some(whole));
     let hue = rng.range(0.12, 0.42);
-    let mut surface =
-        canvas.surface(pose, Pattern::Clouds, [color(hue, 0.7, 0.35), color(hue - 0.04, 0.65, 0.7)], rng);
+    let mut surface = canvas.surface(pose, Pattern::Clouds, [color(hue, 0.7, 0.35), color(hue - 0.04, 0.65, 0.7)], rng);
     surface.frequency = rng.range(1.5, 4.0);
     surface.bulge = 0.25;
     let fruit = canvas.surface(pose, Pattern::Plain, [color(hue - 0.3, 0.8, 0.85); 2], rng);
     let crown_outline = if rng.chance(0.3) {
-        Outline::posed(pose, &[[0.0, -1.0], [0.25, -0.4], [0.17, -0.4], [0.55, 0.35], [-0.55, 0.35], [-0.17, -0.4], [-0.25, -0.4]])
+        Outline::posed(
+            pose,
+            &[[0.0, -1.0], [0.25, -0.4], [0.17, -0.4], [0.55, 0.35], [-0.55, 0.35], [-0.17, -0.4], [-0.25, -0.4]],
+        )
     } else {
         Outline::blob(pose, [0.0, -0.35], [0.7, 0.65], 0.25, rng)
     };
@@ -188,6 +190,10 @@ fn jar(canvas: &mut Canvas, pose: &Pose, rng: &mut Rng) {
     canvas.piece(&Outline::rectangle(pose, [0.0, -0.78], [neck + 0.05, 0.15], 0.05), lid, Some(whole));
     if rng.chance(0.7) {
         let label = canvas.any_surface(pose, rng);
-        canvas.part(&Outline::rectangle(pose, [0.0, rng.range(0.1, 0.5)], [half, rng.range(0.15, 0.4)], 0.0), label, body);
+        canvas.part(
+            &Outline::rectangle(pose, [0.0, rng.range(0.1, 0.5)], [half, rng.range(0.15, 0.4)], 0.0),
+            label,
+            body,
+        );
     }
 }

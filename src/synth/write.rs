@@ -82,7 +82,7 @@ fn write_one(
     let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
     let spool = tempfile::tempfile_in(dir).map_err(failed)?;
     let (mut spool, mut members, masks) = spool_members(spool, shard, options, photos, path, progress)?;
-    shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f72_6465_72]));
+    shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
     let copy = |tar: &mut Members<'_>| {
         members.iter().try_for_each(|Spooled { name, offset, len }| {
             spool.seek(SeekFrom::Start(*offset))?;

@@ -1,15 +1,21 @@
 //! Streams SA-1B tar shards into training loops.
-pub mod annotation;
-pub mod batch;
 pub mod error;
-pub mod image;
-pub mod mask;
 mod mix;
-pub mod order;
-pub mod sample;
-pub mod shard;
+pub mod mask;
+pub mod annotation;
 pub mod source;
+pub mod shard;
+pub mod image;
+pub mod sample;
+pub mod order;
+pub mod batch;
+pub mod loader;
+#[cfg(feature = "candle")]
+pub mod adapter;
+#[cfg(feature = "synth")]
+pub mod synth;
 
 pub use error::{Error, ErrorKind, Location, Result};
-pub mod adapter;
-pub mod loader;
+pub use batch::Batch;
+pub use loader::Loader;
+pub use shard::ShardSet;

@@ -1,0 +1,121 @@
+//! What to generate. Comes in: the caller's choices. Goes out: sizes, counts and qualities that the rest of the room asks for. Cannot
+//! fail; what does not fit together is refused where it is used.
+
+use std::path::{Path, PathBuf};
+
+use super::rng::Rng;
+
+/// How large and how rich the samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Preset {
+    /// Like SA-1B: the shorter side 1500 pixels, about 100 masks, JPEGs of about 1 MB.
+    Full,
+    /// For tests and demos: about 384x256 pixels, 20 to 40 masks, JPEGs of 15 to 40 KB.
+    Small,
+}
+
+/// What to generate; see the methods for the defaults.
+#[derive(Clone, Debug)]
+pub struct SynthOptions {
+    pub(super) preset: Preset,
+    pub(super) seed: u64,
+    pub(super) samples: usize,
+    pub(super) gzip: bool,
+    pub(super) photos: Option<PathBuf>,
+}
+
+impl SynthOptions {
+    /// Drawn scenes with seed 0, 64 samples a shard, gzip on as in the official files.
+    pub fn new(preset: Preset) -> Self {
+        Self { preset, seed: 0, samples: 64, gzip: true, photos: None }
+    }
+
+    /// Everything is a function of this number.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Number of samples in each shard.
+    pub fn samples(mut self, samples: usize) -> Self {
+        self.samples = samples;
+        self
+    }
+
+    /// Whether shards are gzip streams (still named `.tar`, as the official files are) or plain tar files.
+    pub fn gzip(mut self, gzip: bool) -> Self {
+        self.gzip = gzip;
+        self
+    }
+
+    /// Takes the images from the JPEG and PNG files directly in `dir`, cut and scaled to the preset's sizes, in place of drawn scenes.
+    /// Masks then come from a segmentation by colour.
+    pub fn photos(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.photos = Some(dir.into());
+        self
+    }
+
+    pub(super) fn photo_dir(&self) -> Option<&Path> {
+        self.photos.as_deref()
+    }
+}
+
+impl Preset {
+    /// A random `[width, height]` in pixels.
+    pub(super) fn size(self, rng: &mut Rng) -> [u32; 2] {
+        let sizes = match self {
+            Self::Full => [[2250, 1500], [2250, 1500], [2000, 1500], [2650, 1500]],
+            Self::Small => [[384, 256], [384, 256], [342, 256], [448, 256]],
+        };
+        let [long, short] = sizes[rng.between(0, sizes.len() - 1)];
+        if rng.chance(0.25) { [short, long] } else { [long, short] }
+    }
+
+    /// A random JPEG quality: 95 for three images of four.
+    pub(super) fn quality(self, rng: &mut Rng) -> u8 {
+        match self {
+            Self::Full if rng.chance(0.25) => 75,
+            Self::Full => 95,
+            Self::Small => 90,
+        }
+    }
+
+    /// Fewest and most objects in a scene.
+    pub(super) fn objects(self) -> [usize; 2] {
+        match self {
+            Self::Full => [28, 46],
+            Self::Small => [8, 13],
+        }
+    }
+
+    /// Radius of the smallest objects as a share of the shorter side.
+    pub(super) fn smallest_radius(self) -> f32 {
+        match self {
+            Self::Full => 0.018,
+            Self::Small => 0.035,
+        }
+    }
+
+    /// A random strength of the surfaces' grain and of the camera's noise, of 255.
+    pub(super) fn roughness(self, rng: &mut Rng) -> [f32; 2] {
+        let grain = rng.range(4.0, 14.0);
+        match self {
+            Self::Full => [grain, rng.range(8.0, 20.0)],
+            Self::Small => [grain, rng.range(4.0, 14.0)],
+        }
+    }
+
+    /// Smallest region of a photo, as the number of them that would fill it.
+    pub(super) fn finest_region(self) -> usize {
+        match self {
+            Self::Full => 2000,
+            Self::Small => 600,
+        }
+    }
+
+    /// Pixels a mask needs to be written.
+    pub(super) fn min_area(self) -> u64 {
+        20
+    }
+}

@@ -1,0 +1,154 @@
+//! A drawn scene. Comes in: a preset and a random stream. Goes out: a picture and the label map of what is in it. Cannot fail.
+
+use super::canvas::{Canvas, color};
+use super::labels::LabelMap;
+use super::options::Preset;
+use super::outline::{Outline, Pose};
+use super::paint::{Camera, paint};
+use super::rng::{Rng, direction};
+use super::texture::{Grain, Pattern};
+use super::things;
+
+/// An image and what it shows.
+pub(super) struct Picture {
+    /// Row-major RGB, 3 bytes a pixel.
+    pub(super) rgb: Vec<u8>,
+    pub(super) map: LabelMap,
+}
+
+/// Draws a background and objects in front of it, the large ones mostly behind the small ones.
+pub(super) fn draw(preset: Preset, rng: &mut Rng) -> Picture {
+    let size = preset.size(rng);
+    // From a clean studio shot to a rough, noisy one: this is what decides the size of the JPEG.
+    let [roughness, noise] = preset.roughness(rng);
+    let mut canvas = Canvas::new(size, roughness, rng);
+    let horizon = match rng.between(0, 3) {
+        0 | 1 => landscape(&mut canvas, rng),
+        2 => room(&mut canvas, rng),
+        _ => table(&mut canvas, rng),
+    };
+    let [few, many] = preset.objects();
+    let mut radii: Vec<f32> = (0..rng.between(few, many)).map(|_| radius(preset, rng)).collect();
+    radii.sort_by(|a, b| b.total_cmp(a));
+    let ([width, height], short) = (canvas.size(), canvas.short());
+    for radius in radii {
+        let radius = radius * short;
+        // Most stand on the ground, some fly or hang.
+        let foot = if rng.chance(0.8) { rng.range(horizon, height * 1.02) } else { rng.range(height * 0.1, height) };
+        things::draw(&mut canvas, [rng.range(0.02, 0.98) * width, foot - 0.8 * radius], radius, rng);
+    }
+    let grain = Grain::new(if preset == Preset::Full { 256 } else { 64 }, rng);
+    let camera = Camera { noise, seed: rng.bits() };
+    let rgb = paint(&canvas.map, &canvas.surfaces, &grain, &camera);
+    Picture { rgb, map: canvas.map }
+}
+
+/// Radius of an object as a share of the shorter side: many small ones, few large ones.
+fn radius(preset: Preset, rng: &mut Rng) -> f32 {
+    let t = rng.unit();
+    preset.smallest_radius() + 0.07 * t + 0.22 * t * t * t * t
+}
+
+/// Sky, sometimes a sun, hills behind each other, ground. Returns the row below which objects stand.
+fn landscape(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
+    let ([width, height], short) = (canvas.size(), canvas.short());
+    let horizon = height * rng.range(0.3, 0.55);
+    let sky = Pose::upright([width / 2.0, horizon * 0.5], short * 0.5);
+    let hue = rng.range(0.5, 0.64);
+    let cloudy = rng.chance(0.6);
+    let pattern = if cloudy { Pattern::Clouds } else { Pattern::Gradient };
+    let colors = [color(hue, rng.range(0.4, 0.75), rng.range(0.65, 0.95)), color(hue, 0.12, 0.97)];
+    let mut surface = canvas.surface(&sky, pattern, colors, rng);
+    surface.frequency = if cloudy { 0.35 } else { 1.0 };
+    surface.grain *= 0.4;
+    surface.light = [0.0, 0.08];
+    canvas.cover(surface);
+    if rng.chance(0.5) {
+        let at = [rng.range(0.1, 0.9) * width, rng.range(0.2, 0.8) * horizon];
+        let sun = Pose::upright(at, short * rng.range(0.03, 0.07));
+        let surface = canvas.surface(&sun, Pattern::Plain, [color(0.14, 0.3, 1.0); 2], rng);
+        canvas.piece(&Outline::ellipse(&sun, [0.0; 2], [1.0; 2]), surface, None);
+    }
+    let ridges = rng.between(1, 4);
+    let base_hue = rng.range(0.18, 0.4);
+    for ridge in 0..ridges {
+        let depth = ridge as f32 / ridges as f32;
+        let level = horizon + depth * (height - horizon) * 0.6;
+        let pose = Pose::upright([width / 2.0, level], short * 0.4);
+        let near = 0.4 + 0.5 * depth;
+        let hue = base_hue + 0.25 * (1.0 - depth) * rng.unit();
+        let colors = [color(hue, near * 0.7, 0.75 - 0.3 * depth), color(hue - 0.04, near * 0.8, 0.6)];
+        let mut surface = canvas.surface(&pose, Pattern::Clouds, colors, rng);
+        surface.frequency = rng.range(0.5, 1.5);
+        surface.light = [0.0, -0.1];
+        let rise = short * 0.12 * (1.2 - depth);
+        canvas.piece(&ridge_outline([width, height], level, rise, rng), surface, None);
+    }
+    horizon
+}
+
+/// Everything below a wavy line at `level` that rises and falls by about `rise`.
+fn ridge_outline([width, height]: [f32; 2], level: f32, rise: f32, rng: &mut Rng) -> Outline {
+    let waves: Vec<[f32; 3]> =
+        [1.3, 2.7, 5.1, 17.0, 43.0].map(|wave| [wave, rng.unit(), rng.range(0.3, 1.0) * rise / wave]).to_vec();
+    let mut points = vec![[-1.0, height + 1.0]];
+    points.extend((0..=160).map(|step| {
+        let t = step as f32 / 160.0;
+        let wave: f32 = waves.iter().map(|[n, phase, size]| size * direction(n * t + phase)[1]).sum();
+        [t * (width + 2.0) - 1.0, level - wave]
+    }));
+    points.push([width + 1.0, height + 1.0]);
+    Outline::polygon(points)
+}
+
+/// A papered wall with a picture or two, a skirting board and a floor. Returns the row below which objects stand.
+fn room(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
+    let ([width, height], short) = (canvas.size(), canvas.short());
+    let floor_level = height * rng.range(0.5, 0.75);
+    let upright = |y: f32| Pose::upright([width / 2.0, y], short * 0.5);
+    let (hue, value) = (rng.unit(), rng.range(0.6, 0.9));
+    let colors = [color(hue, 0.25, value), color(hue, 0.3, value - 0.08)];
+    let pattern = [Pattern::Plain, Pattern::Stripes, Pattern::Bricks, Pattern::Clouds][rng.between(0, 3)];
+    let mut wall = canvas.surface(&upright(0.0), pattern, colors, rng);
+    wall.frequency = 5.0;
+    canvas.cover(wall);
+    let below = |y: f32| vec![[-1.0, y], [width + 1.0, y], [width + 1.0, height + 1.0], [-1.0, height + 1.0]];
+    let board = canvas.surface(&upright(floor_level), Pattern::Plain, [color(hue, 0.1, 0.9); 2], rng);
+    canvas.piece(&Outline::polygon(below(floor_level - short * 0.03)), board, None);
+    let pattern = [Pattern::Stripes, Pattern::Checks, Pattern::Clouds][rng.between(0, 2)];
+    let floor_hue = rng.range(0.04, 0.12);
+    let colors = [color(floor_hue, 0.5, 0.45), color(floor_hue, 0.45, 0.62)];
+    let mut floor = canvas.surface(&upright(height), pattern, colors, rng);
+    floor.frequency = 3.0;
+    floor.light = [0.0, 0.15];
+    canvas.piece(&Outline::polygon(below(floor_level)), floor, None);
+    for _ in 0..rng.between(0, 2) {
+        let at = [rng.range(0.1, 0.9) * width, floor_level * rng.range(0.25, 0.6)];
+        let pose = Pose::upright(at, short * rng.range(0.08, 0.16));
+        let frame_surface = canvas.any_surface(&pose, rng);
+        let frame = canvas.piece(&Outline::rectangle(&pose, [0.0; 2], [1.0, 0.75], 0.0), frame_surface, None);
+        let surface = canvas.any_surface(&pose, rng);
+        canvas.part(&Outline::rectangle(&pose, [0.0; 2], [0.88, 0.63], 0.0), surface, frame);
+    }
+    floor_level
+}
+
+/// A surface seen from above, with a few large cloths on it. Returns the row below which objects lie.
+fn table(canvas: &mut Canvas, rng: &mut Rng) -> f32 {
+    let ([width, height], short) = (canvas.size(), canvas.short());
+    let middle = Pose::upright([width / 2.0, height / 2.0], short * 0.6);
+    let top = canvas.any_surface(&middle, rng);
+    canvas.cover(top);
+    for _ in 0..rng.between(1, 4) {
+        let center = [rng.range(0.1, 0.9) * width, rng.range(0.1, 0.9) * height];
+        let pose = Pose { center, scale: short * rng.range(0.25, 0.5), axis: direction(rng.unit()) };
+        let cloth = canvas.any_surface(&pose, rng);
+        let outline = if rng.chance(0.5) {
+            Outline::rectangle(&pose, [0.0; 2], [1.0, rng.range(0.5, 0.9)], 0.05)
+        } else {
+            Outline::blob(&pose, [0.0; 2], [1.0, 0.8], 0.15, rng)
+        };
+        canvas.piece(&outline, cloth, None);
+    }
+    height * 0.1
+}

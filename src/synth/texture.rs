@@ -1,0 +1,163 @@
+//! What a surface looks like. Comes in: colours, a pattern, light, and the pixels of a row to paint. Goes out: RGB bytes. Cannot fail.
+
+use super::outline::Pose;
+use super::rng::Rng;
+
+/// A colour as red, green, blue in 0..255.
+pub(super) type Color = [f32; 3];
+
+/// The pattern in which the second colour lies on the first. One period is one unit of the surface's own plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Plain,
+    Stripes,
+    Checks,
+    Dots,
+    Bricks,
+    /// Drifting patches of both.
+    Clouds,
+    /// From the first colour to the second, downwards, over two units.
+    Gradient,
+}
+
+/// Everything that decides a pixel's colour but the noise.
+#[derive(Clone, Debug)]
+pub(super) struct Surface {
+    /// The plane in which pattern and light are given; its scale is about the size of the object.
+    pub(super) pose: Pose,
+    pub(super) pattern: Pattern,
+    /// Periods of the pattern per unit of the pose.
+    pub(super) frequency: f32,
+    pub(super) colors: [Color; 2],
+    /// Growth of brightness to the right and downwards.
+    pub(super) light: [f32; 2],
+    /// Loss of brightness toward the rim, as on a ball.
+    pub(super) bulge: f32,
+    /// Strength of the fine grain, of 255, and where in the tile it starts.
+    pub(super) grain: f32,
+    pub(super) grain_start: [usize; 2],
+}
+
+/// A tile of soft noise in -1..1 that repeats without a seam; its side is a power of two.
+pub(super) struct Grain {
+    side: usize,
+    tile: Vec<f32>,
+}
+
+impl Grain {
+    /// Sums layers of random values, each twice as coarse as the one before.
+    pub(super) fn new(side: usize, rng: &mut Rng) -> Self {
+        let mut tile = vec![0.0_f32; side * side];
+        let mut coarse = Vec::new();
+        for octave in 1..side.ilog2() - 1 {
+            let (step, cells) = (1_usize << octave, side >> octave);
+            coarse.clear();
+            coarse.extend((0..cells * cells).map(|_| rng.range(-0.33, 0.33)));
+            for y in 0..side {
+                let (top, fy) = (y / step * cells, smooth((y % step) as f32 / step as f32));
+                let bottom = (y / step + 1) % cells * cells;
+                for x in 0..side {
+                    let (left, fx) = (x / step, smooth((x % step) as f32 / step as f32));
+                    let right = (left + 1) % cells;
+                    let row = |row: usize| lerp(coarse[row + left], coarse[row + right], fx);
+                    tile[y * side + x] += lerp(row(top), row(bottom), fy);
+                }
+            }
+        }
+        Self { side, tile }
+    }
+
+    #[inline]
+    fn at(&self, x: usize, y: usize) -> f32 {
+        self.tile[(y & (self.side - 1)) * self.side + (x & (self.side - 1))]
+    }
+
+    /// Between the tile's points; `p` and `q` in points.
+    #[inline]
+    fn between(&self, p: f32, q: f32) -> f32 {
+        let ([x, y], [fx, fy]) = ([floor(p), floor(q)], [p - floor(p) as f32, q - floor(q) as f32]);
+        let (x, y) = (x as usize, y as usize);
+        let (next_x, next_y) = (x.wrapping_add(1), y.wrapping_add(1));
+        let row = |y: usize| lerp(self.at(x, y), self.at(next_x, y), fx);
+        lerp(row(y), row(next_y), fy)
+    }
+}
+
+impl Surface {
+    /// Paints the pixels from column `x` on of row `y`: 3 bytes each.
+    pub(super) fn paint(&self, grain: &Grain, x: usize, y: usize, out: &mut [u8]) {
+        // One loop per pattern, so that the pattern is not looked up again for every pixel.
+        match self.pattern {
+            Pattern::Plain => self.paint_with(grain, x, y, out, |_, _| 0.0),
+            Pattern::Stripes => self.paint_with(grain, x, y, out, |p, _| edge(wave(p), 4.0)),
+            Pattern::Checks => self.paint_with(grain, x, y, out, |p, q| edge(wave(p) * wave(q), 8.0)),
+            Pattern::Dots => self.paint_with(grain, x, y, out, |p, q| {
+                let (p, q) = (fraction(p) - 0.5, fraction(q) - 0.5);
+                edge(0.09 - p * p - q * q, 12.0)
+            }),
+            Pattern::Bricks => self.paint_with(grain, x, y, out, |p, q| {
+                let shift = if floor(q) & 1 == 0 { 0.0 } else { 0.5 };
+                let joint = |position: f32, share: f32| (fraction(position) - 0.5).abs() - (0.5 - share);
+                edge(joint(p * 0.5 + shift, 0.04).max(joint(q, 0.08)), 30.0)
+            }),
+            Pattern::Clouds => {
+                let scale = grain.side as f32 / 16.0;
+                self.paint_with(grain, x, y, out, |p, q| edge(grain.between(p * scale, q * scale), 1.2));
+            }
+            Pattern::Gradient => self.paint_with(grain, x, y, out, |_, q| edge(q * 0.5, 1.0)),
+        }
+    }
+
+    #[inline(always)]
+    fn paint_with(&self, grain: &Grain, x: usize, y: usize, out: &mut [u8], pattern: impl Fn(f32, f32) -> f32) {
+        let Pose { center, scale, axis: [c, s] } = self.pose;
+        let [a, b] = self.colors;
+        let step = [b[0] - a[0], b[1] - a[1], b[2] - a[2]];
+        let dy = (y as f32 + 0.5 - center[1]) / scale;
+        for (column, pixel) in out.chunks_exact_mut(3).enumerate() {
+            let dx = ((x + column) as f32 + 0.5 - center[0]) / scale;
+            let (p, q) = (dx * c + dy * s, dy * c - dx * s);
+            let share = pattern(p * self.frequency, q * self.frequency);
+            let shade = (1.0 + self.light[0] * dx + self.light[1] * dy - self.bulge * (dx * dx + dy * dy)).max(0.25);
+            let grain = self.grain * grain.at(x + column + self.grain_start[0], y + self.grain_start[1]);
+            for channel in 0..3 {
+                // The cast saturates.
+                pixel[channel] = ((a[channel] + step[channel] * share) * shade + grain) as u8;
+            }
+        }
+    }
+}
+
+/// 0 to 1 around zero, with the given slope.
+#[inline]
+fn edge(value: f32, slope: f32) -> f32 {
+    (value * slope + 0.5).clamp(0.0, 1.0)
+}
+
+/// A triangle wave from -1 to 1.
+#[inline]
+fn wave(position: f32) -> f32 {
+    (fraction(position) - 0.5).abs() * 4.0 - 1.0
+}
+
+#[inline]
+fn fraction(position: f32) -> f32 {
+    position - floor(position) as f32
+}
+
+/// The library's `floor` is a call where the target has no rounding instruction.
+#[inline]
+fn floor(position: f32) -> i32 {
+    let whole = position as i32;
+    whole - i32::from(position < whole as f32)
+}
+
+#[inline]
+fn smooth(t: f32) -> f32 {
+    t * t * (3.0 - 2.0 * t)
+}
+
+#[inline]
+fn lerp(a: f32, b: f32, t: f32) -> f32 {
+    a + (b - a) * t
+}

@@ -1,0 +1,161 @@
+//! Shards on disk. Comes in: a path, a shard's index and options. Goes out: a complete file under its final name, or none. Fails where the
+//! operating system does, or without a sample to write.
+//!
+//! Members are needed in random order, but generated in order: they wait in an unnamed temporary file beside the target, so that memory
+//! holds a few samples whatever the size of the shard.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::container::{Members, write_tar};
+use super::photos::Photos;
+use super::rng::Rng;
+use super::{SynthOptions, generate, stem};
+use crate::{Error, Result};
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardReport {
+    /// Where the shard is.
+    pub path: PathBuf,
+    /// Number of samples.
+    pub samples: u64,
+    /// Number of masks in all samples.
+    pub masks: u64,
+    /// Size of the file in bytes.
+    pub shard_bytes: u64,
+}
+
+/// A member that waits in the spool.
+struct Spooled {
+    name: String,
+    offset: u64,
+    len: u64,
+}
+
+/// Writes shard number `shard` to `path`: a file appears there when it is complete. Its samples have the image ids
+/// `shard * samples + 1` to `shard * samples + samples`; their members are in random order, those of one image not side by side.
+///
+/// # Errors
+/// If options ask for no samples, a photo is needed and none can be read, or the operating system refuses to write.
+pub fn write_shard(path: &Path, shard: u64, options: &SynthOptions) -> Result<ShardReport> {
+    write_one(path, shard, options, Photos::open(options)?.as_ref(), &|_| ())
+}
+
+/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir`, which is created, and returns their paths. Calls `progress` with the number
+/// of samples done so far, in all shards.
+///
+/// # Errors
+/// As [`write_shard`], or if `dir` cannot be created. Shards finished before the error stay.
+pub fn write_shards(
+    dir: &Path,
+    shards: usize,
+    options: &SynthOptions,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(dir).map_err(|cause| Error::io(format!("cannot create {}", dir.display()), cause))?;
+    let photos = Photos::open(options)?;
+    let write = |shard: usize| {
+        let path = dir.join(format!("sa_{shard:06}.tar"));
+        let before = (shard * options.samples) as u64;
+        let report = write_one(&path, shard as u64, options, photos.as_ref(), &|done| progress(before + done))?;
+        Ok(report.path)
+    };
+    (0..shards).map(write).collect()
+}
+
+fn write_one(
+    path: &Path,
+    shard: u64,
+    options: &SynthOptions,
+    photos: Option<&Photos>,
+    progress: &dyn Fn(u64),
+) -> Result<ShardReport> {
+    if options.samples == 0 {
+        return Err(Error::config("a shard needs at least one sample"));
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
+    let spool = tempfile::tempfile_in(dir).map_err(failed)?;
+    let (mut spool, mut members, masks) = spool_members(spool, shard, options, photos, path, progress)?;
+    shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
+    let copy = |tar: &mut Members<'_>| {
+        members.iter().try_for_each(|Spooled { name, offset, len }| {
+            spool.seek(SeekFrom::Start(*offset))?;
+            tar.append(name, *len, Read::by_ref(&mut spool))
+        })
+    };
+    let finish = || -> io::Result<u64> {
+        let target = new_file(dir)?;
+        let mut out = BufWriter::with_capacity(1 << 20, target);
+        write_tar(&mut out, options.gzip, copy)?;
+        let target = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let shard_bytes = target.as_file().metadata()?.len();
+        target.persist(path).map_err(|error| error.error)?;
+        Ok(shard_bytes)
+    };
+    let shard_bytes = finish().map_err(failed)?;
+    Ok(ShardReport { path: path.to_owned(), samples: options.samples as u64, masks, shard_bytes })
+}
+
+/// Generates all members into `spool`. Also returns the number of masks.
+fn spool_members(
+    spool: File,
+    shard: u64,
+    options: &SynthOptions,
+    photos: Option<&Photos>,
+    path: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<(File, Vec<Spooled>, u64)> {
+    let failed = |cause| Error::io("cannot write members to a temporary file", cause).in_shard(path);
+    // Enough for every thread to have its next sample at hand while the slowest of the chunk ends.
+    let chunk = 4 * rayon::current_num_threads();
+    let first = shard * options.samples as u64 + 1;
+    let mut out = BufWriter::new(spool);
+    let (mut members, mut offset, mut masks) = (Vec::with_capacity(2 * options.samples), 0, 0);
+    for start in (0..options.samples).step_by(chunk) {
+        let ids = start..(start + chunk).min(options.samples);
+        let samples: Vec<_> =
+            ids.into_par_iter().map(|index| generate((first + index as u64) as i64, options, photos)).collect();
+        for sample in samples {
+            let (sample, sample_masks) = sample?;
+            masks += sample_masks as u64;
+            for (extension, bytes) in [("jpg", &sample.image), ("json", &sample.annotations)] {
+                out.write_all(bytes).map_err(failed)?;
+                let len = bytes.len() as u64;
+                members.push(Spooled { name: format!("{}.{extension}", stem(sample.image_id)), offset, len });
+                offset += len;
+            }
+        }
+        progress((start + chunk).min(options.samples) as u64);
+    }
+    let spool = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    Ok((spool, members, masks))
+}
+
+/// Shuffles members that came in pairs, until the two of a pair are nowhere side by side. One or two orders of three have such a place; a
+/// single pair always has.
+fn shuffle_apart(members: &mut [Spooled], rng: &mut Rng) {
+    let stem_of = |member: &Spooled| member.name.split('.').next().map(str::to_owned);
+    for _ in 0..100 {
+        rng.shuffle(members);
+        if members.windows(2).all(|pair| stem_of(&pair[0]) != stem_of(&pair[1])) {
+            return;
+        }
+    }
+}
+
+/// A temporary file in `dir` with the rights of an ordinary one.
+fn new_file(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(".sa_").suffix(".tmp").tempfile_in(dir)
+}

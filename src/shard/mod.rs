@@ -6,6 +6,7 @@
 
 mod entry;
 mod index;
+mod indexed;
 mod options;
 mod paths;
 mod problem;
@@ -15,6 +16,7 @@ mod sidecar;
 
 pub use entry::{Entry, Extent, SampleId};
 pub use index::ShardIndex;
+pub use indexed::IndexedShard;
 pub use options::{OnDamage, ShardSetOptions};
 pub use paths::expand;
 pub use problem::{Problem, ProblemKind};

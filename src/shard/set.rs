@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::options::{Opener, Progress};
-use super::sidecar::{self, Stamp};
-use super::{Entry, OnDamage, Origin, Problem, SampleId, ShardIndex, ShardSetOptions, Sidecar};
+use super::indexed::{self, IndexedShard};
+use super::options::Opener;
+use super::{Entry, OnDamage, Origin, Problem, SampleId, ShardSetOptions};
 use crate::annotation::MaskFilter;
-use crate::source::{Source, refuse_gzip};
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// The samples of many shards that pass a filter, numbered from 0 in the order of the shards.
@@ -59,16 +59,19 @@ impl ShardSet {
     }
 
     pub(super) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
-        let shards = paths.into_par_iter().map(|path| open_shard(path, &options)).collect::<Result<Vec<_>>>()?;
+        let shards = paths
+            .into_par_iter()
+            .map(|path| options.index(&path).and_then(|indexed| Shard::select(indexed, &options)))
+            .collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }
 
     pub(super) fn from_sources(options: ShardSetOptions, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
-            let index = build(source.as_ref(), &path, &*options.progress)?;
+            let index = indexed::build(source.as_ref(), &path, &*options.progress)?;
             let origin = Origin::Unsaved("the shard is not a file".to_owned());
-            Shard::select(path, source.len(), origin, index, &options)
+            Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         let by_name: HashMap<PathBuf, _> = sources.into_iter().map(|(name, source)| (name.into(), source)).collect();
@@ -170,14 +173,9 @@ impl std::fmt::Debug for ShardSet {
 }
 
 impl Shard {
-    /// Keeps the samples of `index` that pass the filter.
-    fn select(
-        path: PathBuf,
-        shard_bytes: u64,
-        origin: Origin,
-        mut index: ShardIndex,
-        options: &ShardSetOptions,
-    ) -> Result<Self> {
+    /// Keeps the samples that pass the filter.
+    fn select(indexed: IndexedShard, options: &ShardSetOptions) -> Result<Self> {
+        let IndexedShard { path, shard_bytes, origin, mut index } = indexed;
         let damage = index.problems().iter().find(|problem| problem.kind.is_damage());
         if let (Some(problem), OnDamage::Stop) = (damage, options.on_damage) {
             let text =
@@ -208,44 +206,4 @@ impl Shard {
         report.kept_samples = entries.len();
         Ok(Self { entries, report })
     }
-}
-
-fn open_shard(path: PathBuf, options: &ShardSetOptions) -> Result<Shard> {
-    let (stamp, origin, index) = load_or_build(&path, &options.sidecar, &*options.opener, &*options.progress)?;
-    Shard::select(path, stamp.shard_bytes, origin, index, options)
-}
-
-fn load_or_build(
-    path: &Path,
-    sidecar: &Sidecar,
-    opener: &Opener,
-    progress: &Progress,
-) -> Result<(Stamp, Origin, ShardIndex)> {
-    let stamp = Stamp::of(path)?;
-    let file = sidecar.path(path);
-    let reason = match file.as_deref().map(|file| sidecar::load(file, stamp)) {
-        Some(Ok(index)) => {
-            progress(stamp.shard_bytes);
-            return Ok((stamp, Origin::Loaded, index));
-        }
-        Some(Err(reason)) => reason,
-        None => "sidecars are off".to_owned(),
-    };
-    let source = opener(path).map_err(|e| e.in_shard(path))?;
-    let index = build(source.as_ref(), path, progress)?;
-    // A shard that changed while it was read must not get a sidecar that says otherwise.
-    let changed = Stamp::of(path)? != stamp || source.len() != stamp.shard_bytes;
-    let origin = match file {
-        _ if changed => return Err(Error::corrupt("the shard changed while it was indexed").in_shard(path)),
-        None => Origin::Unsaved(reason),
-        Some(file) => match sidecar::save(&file, stamp, &index) {
-            Ok(()) => Origin::Built(reason),
-            Err(e) => Origin::Unsaved(e.to_string()),
-        },
-    };
-    Ok((stamp, origin, index))
-}
-
-fn build(source: &dyn Source, path: &Path, progress: &Progress) -> Result<ShardIndex> {
-    refuse_gzip(source).and_then(|()| ShardIndex::build(source, progress)).map_err(|e| e.in_shard(path))
 }

@@ -1,0 +1,181 @@
+//! Arguments that `bench` and `export` share: which shards, and what batches. Comes in: the command line. Goes out: a loader. Fails as opening shards and building the loader do.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use maskstream::annotation::MaskFilter;
+use maskstream::batch::Memory;
+use maskstream::image::{ImageType, Normalization};
+use maskstream::loader::OnError;
+use maskstream::sample::{BoxFormat, Fit, MaskKind};
+use maskstream::shard::{OnDamage, Sidecar, expand};
+use maskstream::{Loader, ShardSet};
+
+use super::progress;
+
+/// Which shards to read, and where their sidecars are.
+#[derive(Args)]
+pub(super) struct ShardArgs {
+    /// Shards: files, directories (for their *.tar), or quoted patterns such as 'sa1b/*.tar'
+    #[arg(required = true, value_name = "SHARD")]
+    pub(super) shards: Vec<PathBuf>,
+    /// Directory for the index files; by default each lies beside its shard as SHARD.idx
+    #[arg(long, value_name = "DIR")]
+    pub(super) index_dir: Option<PathBuf>,
+}
+
+impl ShardArgs {
+    pub(super) fn sidecar(&self) -> Sidecar {
+        self.index_dir.clone().map_or(Sidecar::Beside, Sidecar::Dir)
+    }
+}
+
+/// What a batch looks like and how it is made.
+#[derive(Args)]
+pub(super) struct LoaderArgs {
+    #[command(flatten)]
+    pub(super) shards: ShardArgs,
+    /// Samples per batch
+    #[arg(long, default_value_t = 8, value_name = "B")]
+    batch_size: usize,
+    /// Side of the square images, in pixels
+    #[arg(long, default_value_t = 1024, value_name = "S")]
+    image_size: u32,
+    /// How an image fits the square: letterbox keeps its aspect and pads with zeros, stretch does not
+    #[arg(long, value_enum, default_value = "letterbox")]
+    fit: FitArg,
+    /// Number type of the images: bytes as decoded, or floats in 0 to 1
+    #[arg(long, value_enum, default_value = "u8")]
+    image_type: ImageTypeArg,
+    /// Float images are normalized with ImageNet's mean and deviation, as SAM's are
+    #[arg(long)]
+    imagenet: bool,
+    /// Side of the grid that masks are drawn on, over the whole square; 0 draws none
+    #[arg(long, default_value_t = 256, value_name = "SIDE")]
+    mask_size: u32,
+    /// A mask's cell: 1 if its centre lies in the mask (nearest), or 0 to 255 by the share that the mask covers (area)
+    #[arg(long, value_enum, default_value = "nearest")]
+    mask_kind: MaskKindArg,
+    /// Also the exact share of each patch of a G x G grid that each mask covers; 0 for none
+    #[arg(long, default_value_t = 0, value_name = "G")]
+    coverage: u32,
+    /// The four numbers of a box, normalized by the original image's width and height
+    #[arg(long, value_enum, default_value = "xywh")]
+    boxes: BoxesArg,
+    /// Masks per image, most stable first
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    top_k: usize,
+    /// Only masks with at least this predicted_iou
+    #[arg(long, default_value_t = 0.88, value_name = "IOU")]
+    min_iou: f32,
+    /// Only masks with at least this stability_score
+    #[arg(long, default_value_t = 0.0, value_name = "SCORE")]
+    min_stability: f32,
+    /// Only images with at least this many such masks
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    min_masks: usize,
+    /// Decoding threads; by default one per core
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Batches made ahead
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    prefetch: usize,
+    /// Shuffle the samples of all shards; otherwise they come in file order
+    #[arg(long)]
+    shuffle: bool,
+    /// Seed of the shuffle
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Page-locked batches, as for uploads to a device, in place of heap memory
+    #[arg(long)]
+    pinned: bool,
+    /// Go on after this many samples that cannot be decoded; their rows are zero. Also uses the sound samples of damaged shards
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    skip: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FitArg {
+    Letterbox,
+    Stretch,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ImageTypeArg {
+    U8,
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MaskKindArg {
+    Nearest,
+    Area,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BoxesArg {
+    Xywh,
+    Xyxy,
+    Cxcywh,
+}
+
+impl LoaderArgs {
+    /// Opens the shards, indexing those that have no sidecar yet, and builds the loader.
+    pub(super) fn loader(&self) -> maskstream::Result<Loader> {
+        let paths = expand(&self.shards.shards)?;
+        let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
+        let filter = MaskFilter::default()
+            .min_predicted_iou(self.min_iou)
+            .min_stability_score(self.min_stability)
+            .min_masks(self.min_masks);
+        let advance = bar.clone();
+        let set = ShardSet::options()
+            .filter(filter)
+            .sidecar(self.shards.sidecar())
+            .on_damage(if self.skip > 0 { OnDamage::Keep } else { OnDamage::Stop })
+            .progress(move |bytes| advance.inc(bytes))
+            .open(&paths)?;
+        bar.finish_and_clear();
+        self.options().build(set)
+    }
+
+    fn options(&self) -> maskstream::loader::LoaderOptions {
+        let some = |side: u32| (side > 0).then_some(side);
+        let options = Loader::options()
+            .batch_size(self.batch_size)
+            .image_size(self.image_size)
+            .fit(match self.fit {
+                FitArg::Letterbox => Fit::Letterbox,
+                FitArg::Stretch => Fit::Stretch,
+            })
+            .image_type(match self.image_type {
+                ImageTypeArg::U8 => ImageType::U8,
+                ImageTypeArg::F32 => ImageType::F32,
+                ImageTypeArg::F16 => ImageType::F16,
+                ImageTypeArg::Bf16 => ImageType::Bf16,
+            })
+            .normalize(if self.imagenet { Normalization::IMAGENET } else { Normalization::UNIT })
+            .mask_size(some(self.mask_size).map(|side| [side, side]))
+            .mask_kind(match self.mask_kind {
+                MaskKindArg::Nearest => MaskKind::Nearest,
+                MaskKindArg::Area => MaskKind::Area,
+            })
+            .coverage(some(self.coverage))
+            .box_format(match self.boxes {
+                BoxesArg::Xywh => BoxFormat::Xywh,
+                BoxesArg::Xyxy => BoxFormat::Xyxy,
+                BoxesArg::Cxcywh => BoxFormat::CxCyWh,
+            })
+            .top_k(self.top_k)
+            .prefetch_batches(self.prefetch)
+            .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
+            .on_error(if self.skip > 0 { OnError::Skip { budget: self.skip } } else { OnError::Stop });
+        let options = if self.shuffle { options.shuffle(self.seed) } else { options };
+        match self.workers {
+            Some(workers) => options.num_workers(workers),
+            None => options,
+        }
+    }
+}

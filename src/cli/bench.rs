@@ -1,0 +1,158 @@
+//! `maskstream bench`. Comes in: shards and batch settings. Goes out: what the real loader does on this machine, step by step. Fails as the loader does.
+
+use std::time::{Duration, Instant};
+
+use maskstream::batch::PinState;
+use maskstream::loader::EpochStats;
+use serde::Serialize;
+
+use super::args::LoaderArgs;
+use super::{Outcome, progress};
+
+/// Run the loader as a training program would, and show samples per second and where the time goes
+///
+/// Times per sample are CPU time of the threads, so that other load on the machine distorts them less; samples per second and the wait are wall time. The batches are received and
+/// dropped at once: a training program that computes meanwhile waits less.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    loader: LoaderArgs,
+    /// Batches per epoch, at most; by default all
+    #[arg(long, value_name = "N")]
+    batches: Option<u64>,
+    /// Epochs; the first one warms up caches and is shown like the others
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    epochs: u64,
+    /// One JSON object per epoch, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Figures of one epoch. Times are milliseconds per sample.
+#[derive(Serialize)]
+struct Figures {
+    epoch: u64,
+    batches: u64,
+    samples: u64,
+    skipped: u64,
+    seconds: f64,
+    samples_per_second: f64,
+    stages_ms: Vec<(&'static str, f64)>,
+    /// CPU time of the whole process, the steps above included.
+    process_cpu_ms: f64,
+    /// That over JPEG decoding and resizing alone.
+    cpu_over_jpeg_and_resize: f64,
+    wait_ms: f64,
+    batch_bytes: usize,
+    pin_state: String,
+    peak_memory_bytes: Option<u64>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let loader = args.loader.loader()?;
+    if !args.json {
+        let (set, layout) = (loader.shards(), loader.layout());
+        println!(
+            "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
+            set.len(),
+            set.reports().len(),
+            loader.steps(),
+            layout.batch_size,
+            layout.bytes() as f64 / 1e6
+        );
+    }
+    for number in 0..args.epochs {
+        let (wall, cpu) = (Instant::now(), process_cpu());
+        let mut epoch = loader.epoch(number)?;
+        let batches = args.batches.map_or(epoch.steps(), |most| most.min(epoch.steps()));
+        let bar = progress::bar(batches, "batches", "batches");
+        let mut pin_state = None;
+        for batch in epoch.by_ref().take(batches as usize) {
+            let batch = batch?;
+            pin_state.get_or_insert_with(|| batch.pin_state().clone());
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let stats = epoch.stats();
+        let seconds = wall.elapsed().as_secs_f64();
+        // Samples in flight when a shortened epoch ends are decoded as well, so the CPU time is theirs too.
+        drop(epoch);
+        let figures = figures(number, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
+        if args.json {
+            println!("{}", serde_json::to_string(&figures)?);
+        } else {
+            print(&figures);
+        }
+    }
+    Ok(())
+}
+
+fn figures(
+    epoch: u64,
+    stats: &EpochStats,
+    seconds: f64,
+    cpu: Duration,
+    pin_state: Option<PinState>,
+    batch_bytes: usize,
+) -> Figures {
+    let per_sample = |time: Duration| time.as_secs_f64() * 1e3 / stats.decoded.max(1) as f64;
+    let jpeg_and_resize = per_sample(stats.stages.jpeg + stats.stages.resize);
+    let process_cpu_ms = per_sample(cpu);
+    Figures {
+        epoch,
+        batches: stats.batches,
+        samples: stats.delivered,
+        skipped: stats.skipped,
+        seconds,
+        samples_per_second: stats.delivered as f64 / seconds,
+        stages_ms: stats.stages.named().map(|(name, time)| (name, per_sample(time))).to_vec(),
+        process_cpu_ms,
+        cpu_over_jpeg_and_resize: process_cpu_ms / jpeg_and_resize,
+        wait_ms: per_sample(stats.wait),
+        batch_bytes,
+        pin_state: match pin_state {
+            None => "no batch".to_owned(),
+            Some(PinState::Locked) => "locked".to_owned(),
+            Some(PinState::Pageable(reason)) => format!("pageable: {reason}"),
+            Some(other) => format!("{other:?}"),
+        },
+        peak_memory_bytes: peak_memory_bytes(),
+    }
+}
+
+fn print(figures: &Figures) {
+    let Figures { epoch, batches, samples, seconds, samples_per_second, .. } = figures;
+    println!(
+        "epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s"
+    );
+    if figures.skipped > 0 {
+        println!("  {} samples could not be decoded and were skipped", figures.skipped);
+    }
+    let total: f64 = figures.stages_ms.iter().map(|(_, ms)| ms).sum();
+    println!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
+    for (name, ms) in &figures.stages_ms {
+        println!("  {name:10} {ms:13.3} {:6.1}%", 100.0 * ms / total);
+    }
+    println!("  {:10} {total:13.3}", "all steps");
+    println!(
+        "  {:10} {:13.3}   {:.2} x jpeg + resize",
+        "process", figures.process_cpu_ms, figures.cpu_over_jpeg_and_resize
+    );
+    println!("  {:10} {:13.3}   (wall) the receiver waits for a sample", "wait", figures.wait_ms);
+    println!("  batches: {:.1} MB, {}", figures.batch_bytes as f64 / 1e6, figures.pin_state);
+    if let Some(bytes) = figures.peak_memory_bytes {
+        println!("  peak memory: {:.0} MB resident", bytes as f64 / 1e6);
+    }
+}
+
+fn process_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Most memory that was ever resident, where the system tells.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,78 @@
+//! `maskstream export`. Comes in: shards and batch settings. Goes out: the first batches as one safetensors file, every field under its own name. Fails as the loader does, or if the file cannot
+//! be written.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use maskstream::batch::{BatchLayout, FieldType};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
+use super::args::LoaderArgs;
+use super::{Outcome, progress};
+
+/// Write the first batches to a safetensors file, to look at them from Python or anywhere else
+///
+/// Batches are stacked: N batches of B samples make N*B rows. In Python: `safetensors.numpy.load_file("batch.safetensors")`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    loader: LoaderArgs,
+    /// Number of batches
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    batches: u64,
+    /// File to write
+    #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let loader = args.loader.loader()?;
+    let mut epoch = loader.epoch(0)?;
+    let batches = args.batches.min(epoch.steps());
+    let bar = progress::bar(batches, "decoding", "batches");
+    let mut columns: Vec<Vec<u8>> = vec![Vec::new(); loader.layout().fields().len()];
+    for batch in epoch.by_ref().take(batches as usize) {
+        let batch = batch?;
+        for (column, field) in columns.iter_mut().zip(batch.fields()) {
+            column.extend_from_slice(field.bytes);
+        }
+        for issue in batch.issues() {
+            eprintln!("maskstream: row {} of batch {} is empty: {}", issue.row, batch.step(), issue.error);
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    write(&args.output, loader.layout(), batches as usize, &columns)?;
+    let bytes: usize = columns.iter().map(Vec::len).sum();
+    println!("{}: {batches} batches, {:.1} MB", args.output.display(), bytes as f64 / 1e6);
+    for field in loader.layout().fields() {
+        println!("  {:16} {:?} {:?}", field.name, field.dtype, stacked(&field.shape, batches as usize));
+    }
+    Ok(())
+}
+
+fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: &[Vec<u8>]) -> Outcome {
+    let mut tensors = Vec::new();
+    for (field, column) in layout.fields().iter().zip(columns) {
+        let dtype = match field.dtype {
+            FieldType::U8 => Dtype::U8,
+            FieldType::U32 => Dtype::U32,
+            FieldType::I64 => Dtype::I64,
+            FieldType::F16 => Dtype::F16,
+            FieldType::Bf16 => Dtype::BF16,
+            FieldType::F32 => Dtype::F32,
+            other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name).into()),
+        };
+        tensors.push((field.name, TensorView::new(dtype, stacked(&field.shape, batches), column)?));
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::NamedTempFile::new_in(dir)?.into_temp_path();
+    let about = HashMap::from([("producer".to_owned(), concat!("maskstream ", env!("CARGO_PKG_VERSION")).to_owned())]);
+    serialize_to_file(tensors, Some(about), &temporary)?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
+fn stacked(shape: &[usize], batches: usize) -> Vec<usize> {
+    shape.iter().enumerate().map(|(i, &n)| if i == 0 { n * batches } else { n }).collect()
+}

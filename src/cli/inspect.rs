@@ -1,0 +1,147 @@
+//! `maskstream inspect`. Comes in: one shard. Goes out: what is in it. Fails if it cannot be read.
+
+use std::collections::BTreeMap;
+
+use maskstream::ShardSet;
+use maskstream::annotation::MaskFilter;
+use maskstream::shard::{IndexedShard, expand};
+use serde::Serialize;
+
+use super::args::ShardArgs;
+use super::{Outcome, progress};
+
+/// Show what a shard holds: samples, sizes, scores, and everything that is wrong with it
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    shards: ShardArgs,
+    /// One JSON object per shard, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    shard: String,
+    shard_bytes: u64,
+    samples: usize,
+    annotations: usize,
+    /// Samples and annotations that the default filter keeps.
+    kept_samples: usize,
+    kept_annotations: usize,
+    image_sizes: BTreeMap<String, usize>,
+    image_bytes: Option<Quantiles>,
+    annotations_per_image: Option<Quantiles>,
+    predicted_iou: Option<Quantiles>,
+    stability_score: Option<Quantiles>,
+    area_percent: Option<Quantiles>,
+    problems: BTreeMap<String, usize>,
+    findings: Vec<String>,
+}
+
+/// Least, lower quartile, median, upper quartile, greatest.
+#[derive(Serialize)]
+struct Quantiles([f64; 5]);
+
+pub(super) fn run(args: &Args) -> Outcome {
+    for path in expand(&args.shards.shards)? {
+        let bar = progress::bar(progress::total_bytes(std::slice::from_ref(&path)), "indexing", "bytes");
+        let advance = bar.clone();
+        let options = ShardSet::options().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
+        let summary = summarize(&options.index(&path)?);
+        bar.finish_and_clear();
+        if args.json {
+            println!("{}", serde_json::to_string(&summary)?);
+        } else {
+            print(&summary);
+        }
+    }
+    Ok(())
+}
+
+fn summarize(shard: &IndexedShard) -> Summary {
+    let index = &shard.index;
+    let filter = MaskFilter::default();
+    let (mut kept_samples, mut kept_annotations) = (0, 0);
+    let mut image_sizes = BTreeMap::new();
+    let [mut bytes, mut counts, mut ious, mut stabilities, mut areas] = [const { Vec::new() }; 5];
+    for (i, entry) in index.entries().iter().enumerate() {
+        let scores = index.scores(i);
+        let (width, height) = (entry.width, entry.height);
+        kept_samples += usize::from(filter.keeps_image(scores, width, height));
+        kept_annotations += scores.iter().filter(|score| filter.keeps(score, width, height)).count();
+        *image_sizes.entry(format!("{width}x{height}")).or_default() += 1;
+        bytes.push(f64::from(entry.image.len));
+        counts.push(scores.len() as f64);
+        for score in scores {
+            ious.push(f64::from(score.predicted_iou));
+            stabilities.push(f64::from(score.stability_score));
+            areas.push(100.0 * score.area as f64 / (f64::from(width) * f64::from(height)));
+        }
+    }
+    let mut problems = BTreeMap::new();
+    for problem in index.problems() {
+        *problems.entry(problem.kind.to_string()).or_default() += 1;
+    }
+    Summary {
+        shard: shard.path.display().to_string(),
+        shard_bytes: shard.shard_bytes,
+        samples: index.entries().len(),
+        annotations: index.annotations(),
+        kept_samples,
+        kept_annotations,
+        image_sizes,
+        image_bytes: Quantiles::of(bytes),
+        annotations_per_image: Quantiles::of(counts),
+        predicted_iou: Quantiles::of(ious),
+        stability_score: Quantiles::of(stabilities),
+        area_percent: Quantiles::of(areas),
+        problems,
+        findings: index.problems().iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl Quantiles {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let last = values.len().checked_sub(1)?;
+        Some(Self([0, 1, 2, 3, 4].map(|quarter| values[last * quarter / 4])))
+    }
+}
+
+fn print(summary: &Summary) {
+    let Summary { shard, shard_bytes, samples, annotations, kept_samples, kept_annotations, .. } = summary;
+    println!("{shard}: {:.1} MB, {samples} samples, {annotations} annotations", *shard_bytes as f64 / 1e6);
+    println!(
+        "  the default filter (predicted_iou >= 0.88) keeps {kept_samples} samples, {kept_annotations} annotations"
+    );
+    let mut sizes: Vec<_> = summary.image_sizes.iter().collect();
+    sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let sizes: Vec<_> = sizes.iter().take(6).map(|(size, count)| format!("{size} ({count})")).collect();
+    println!("  image sizes: {}", sizes.join(", "));
+    println!("  {:22} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "least", "25 %", "median", "75 %", "greatest");
+    let rows = [
+        ("image bytes", &summary.image_bytes, 0),
+        ("annotations per image", &summary.annotations_per_image, 0),
+        ("predicted_iou", &summary.predicted_iou, 4),
+        ("stability_score", &summary.stability_score, 4),
+        ("area, % of the image", &summary.area_percent, 3),
+    ];
+    for (name, quantiles, digits) in rows {
+        let Some(Quantiles(values)) = quantiles else { continue };
+        let values: Vec<_> = values.iter().map(|value| format!("{value:12.digits$}")).collect();
+        println!("  {name:22} {}", values.join(" "));
+    }
+    if summary.findings.is_empty() {
+        println!("  no problems");
+    }
+    for (kind, count) in &summary.problems {
+        println!("  {count} x {kind}");
+    }
+    for finding in summary.findings.iter().take(20) {
+        println!("    {finding}");
+    }
+    if summary.findings.len() > 20 {
+        println!("    ... (--json lists all)");
+    }
+}

@@ -109,8 +109,8 @@ impl Preset {
     /// Smallest region of a photo, as the number of them that would fill it.
     pub(super) fn finest_region(self) -> usize {
         match self {
-            Self::Full => 2000,
-            Self::Small => 600,
+            Self::Full => 1500,
+            Self::Small => 300,
         }
     }
 

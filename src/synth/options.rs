@@ -84,15 +84,15 @@ impl Preset {
     /// Fewest and most objects in a scene.
     pub(super) fn objects(self) -> [usize; 2] {
         match self {
-            Self::Full => [28, 46],
-            Self::Small => [8, 13],
+            Self::Full => [30, 50],
+            Self::Small => [9, 12],
         }
     }
 
     /// Radius of the smallest objects as a share of the shorter side.
     pub(super) fn smallest_radius(self) -> f32 {
         match self {
-            Self::Full => 0.018,
+            Self::Full => 0.014,
             Self::Small => 0.035,
         }
     }
@@ -109,8 +109,8 @@ impl Preset {
     /// Smallest region of a photo, as the number of them that would fill it.
     pub(super) fn finest_region(self) -> usize {
         match self {
-            Self::Full => 2000,
-            Self::Small => 600,
+            Self::Full => 1500,
+            Self::Small => 300,
         }
     }
 

@@ -33,11 +33,12 @@ fn annotation_id(image_id: i64, index: usize) -> i64 {
     image_id.wrapping_shl(32).wrapping_add(index as i64)
 }
 
-/// The masks worth writing: large enough, and none twice. A region of which one part alone is visible would repeat that part.
+/// The masks worth writing: large enough, not the whole image, and none twice. A region of which one part alone is visible would repeat that part.
 fn visible_masks(map: &LabelMap, min_area: u64) -> Result<Vec<Rle>> {
     let masks = map.masks()?;
     let areas: Vec<u64> = masks.iter().map(Rle::area).collect();
-    let mut keep: Vec<bool> = areas.iter().map(|&area| area >= min_area).collect();
+    let pixels = u64::from(map.width) * u64::from(map.height);
+    let mut keep: Vec<bool> = areas.iter().map(|&area| area >= min_area && area < pixels).collect();
     for label in 0..map.len() {
         if let Some(parent) = map.parent(label as u16)
             && areas[usize::from(parent)] == areas[label]

@@ -46,7 +46,7 @@ pub(super) fn draw(preset: Preset, rng: &mut Rng) -> Picture {
 /// Radius of an object as a share of the shorter side: many small ones, few large ones.
 fn radius(preset: Preset, rng: &mut Rng) -> f32 {
     let t = rng.unit();
-    preset.smallest_radius() + 0.07 * t + 0.22 * t * t * t * t
+    preset.smallest_radius() + 0.05 * t + 0.24 * t * t * t * t
 }
 
 /// Sky, sometimes a sun, hills behind each other, ground. Returns the row below which objects stand.

@@ -67,19 +67,19 @@ impl Grain {
         Self { side, tile }
     }
 
+    /// Row `y` of the tile, which repeats.
     #[inline]
-    fn at(&self, x: usize, y: usize) -> f32 {
-        self.tile[(y & (self.side - 1)) * self.side + (x & (self.side - 1))]
+    fn row(&self, y: usize) -> &[f32] {
+        &self.tile[(y & (self.side - 1)) * self.side..][..self.side]
     }
 
     /// Between the tile's points; `p` and `q` in points.
     #[inline]
     fn between(&self, p: f32, q: f32) -> f32 {
-        let ([x, y], [fx, fy]) = ([floor(p), floor(q)], [p - floor(p) as f32, q - floor(q) as f32]);
-        let (x, y) = (x as usize, y as usize);
-        let (next_x, next_y) = (x.wrapping_add(1), y.wrapping_add(1));
-        let row = |y: usize| lerp(self.at(x, y), self.at(next_x, y), fx);
-        lerp(row(y), row(next_y), fy)
+        let ([x, y], mask) = ([floor(p), floor(q)], self.side - 1);
+        let ([fx, fy], left) = ([p - x as f32, q - y as f32], x as usize & mask);
+        let across = |row: &[f32]| lerp(row[left], row[(left + 1) & mask], fx);
+        lerp(across(self.row(y as usize)), across(self.row((y as usize).wrapping_add(1))), fy)
     }
 }
 
@@ -113,16 +113,18 @@ impl Surface {
         let Pose { center, scale, axis: [c, s] } = self.pose;
         let [a, b] = self.colors;
         let step = [b[0] - a[0], b[1] - a[1], b[2] - a[2]];
-        let dy = (y as f32 + 0.5 - center[1]) / scale;
+        let per_pixel = 1.0 / scale;
+        let dy = (y as f32 + 0.5 - center[1]) * per_pixel;
+        let grain_row = grain.row(y + self.grain_start[1]);
         for (column, pixel) in out.chunks_exact_mut(3).enumerate() {
-            let dx = ((x + column) as f32 + 0.5 - center[0]) / scale;
+            let dx = ((x + column) as f32 + 0.5 - center[0]) * per_pixel;
             let (p, q) = (dx * c + dy * s, dy * c - dx * s);
             let share = pattern(p * self.frequency, q * self.frequency);
             let shade = (1.0 + self.light[0] * dx + self.light[1] * dy - self.bulge * (dx * dx + dy * dy)).max(0.25);
-            let grain = self.grain * grain.at(x + column + self.grain_start[0], y + self.grain_start[1]);
+            let grain = self.grain * grain_row[(x + column + self.grain_start[0]) & (grain_row.len() - 1)];
             for channel in 0..3 {
-                // The cast saturates.
-                pixel[channel] = ((a[channel] + step[channel] * share) * shade + grain) as u8;
+                let level = (a[channel] + step[channel] * share) * shade + grain;
+                pixel[channel] = (level as i32).clamp(0, 255) as u8;
             }
         }
     }

@@ -47,7 +47,7 @@ pub fn write_shard(path: &Path, shard: u64, options: &SynthOptions) -> Result<Sh
 }
 
 /// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir`, which is created, and returns their paths. Calls `progress` with the number
-/// of samples done so far, in all shards.
+/// of samples done so far, in all shards. Files of these names are replaced.
 ///
 /// # Errors
 /// As [`write_shard`], or if `dir` cannot be created. Shards finished before the error stay.
@@ -78,10 +78,15 @@ fn write_one(
     if options.samples == 0 {
         return Err(Error::config("a shard needs at least one sample"));
     }
+    // The last id plus one has to exist as well.
+    let first_id = i64::try_from(u128::from(shard) * options.samples as u128 + 1)
+        .ok()
+        .filter(|first_id| first_id.checked_add_unsigned(options.samples as u64).is_some())
+        .ok_or_else(|| Error::config("image ids of this shard are beyond 64 bits"))?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
     let spool = tempfile::tempfile_in(dir).map_err(failed)?;
-    let (mut spool, mut members, masks) = spool_members(spool, shard, options, photos, path, progress)?;
+    let (mut spool, mut members, masks) = spool_members(spool, first_id, options, photos, path, progress)?;
     shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
     let copy = |tar: &mut Members<'_>| {
         members.iter().try_for_each(|Spooled { name, offset, len }| {
@@ -105,7 +110,7 @@ fn write_one(
 /// Generates all members into `spool`. Also returns the number of masks.
 fn spool_members(
     spool: File,
-    shard: u64,
+    first_id: i64,
     options: &SynthOptions,
     photos: Option<&Photos>,
     path: &Path,
@@ -114,13 +119,12 @@ fn spool_members(
     let failed = |cause| Error::io("cannot write members to a temporary file", cause).in_shard(path);
     // Enough for every thread to have its next sample at hand while the slowest of the chunk ends.
     let chunk = 4 * rayon::current_num_threads();
-    let first = shard * options.samples as u64 + 1;
     let mut out = BufWriter::new(spool);
     let (mut members, mut offset, mut masks) = (Vec::with_capacity(2 * options.samples), 0, 0);
     for start in (0..options.samples).step_by(chunk) {
         let ids = start..(start + chunk).min(options.samples);
         let samples: Vec<_> =
-            ids.into_par_iter().map(|index| generate((first + index as u64) as i64, options, photos)).collect();
+            ids.into_par_iter().map(|index| generate(first_id + index as i64, options, photos)).collect();
         for sample in samples {
             let (sample, sample_masks) = sample?;
             masks += sample_masks as u64;

@@ -136,6 +136,13 @@ impl Error {
     }
 }
 
+/// For sources outside of this crate.
+impl From<std::io::Error> for Error {
+    fn from(cause: std::io::Error) -> Self {
+        Self::io("cannot read", cause)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut gap = "";

@@ -13,8 +13,8 @@ pub(super) fn parse(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(
     runs.reserve(counts.len().min(1 << 16));
     let (mut at, mut sum) = (0, 0_u64);
     while at < counts.len() {
-        let mut value = number(counts, &mut at)?;
         let index = runs.len();
+        let mut value = number(counts, &mut at, index)?;
         if index > 2 {
             value += i64::from(runs[index - 2]);
         }
@@ -28,9 +28,9 @@ pub(super) fn parse(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(
     if sum == pixels { Ok(()) } else { Err(RleError::Sum { sum, pixels }) }
 }
 
-/// Reads the signed number at `*at` and moves past it.
+/// Reads the signed number at `*at`, the one for run `run`, and moves past it.
 #[inline]
-fn number(counts: &[u8], at: &mut usize) -> Result<i64, RleError> {
+fn number(counts: &[u8], at: &mut usize, run: usize) -> Result<i64, RleError> {
     let group = |index: usize| -> Result<i64, RleError> {
         let byte = *counts.get(index).ok_or(RleError::Truncated)?;
         let group = byte.wrapping_sub(48);
@@ -47,7 +47,7 @@ fn number(counts: &[u8], at: &mut usize) -> Result<i64, RleError> {
             return Ok((value << (64 - shift)) >> (64 - shift));
         }
         if shift == 5 * MAX_GROUPS {
-            return Err(RleError::Run { index: *at, value });
+            return Err(RleError::Run { index: run, value });
         }
     }
 }

@@ -99,7 +99,7 @@ impl ShardSetOptions {
     /// Takes shards that are open already, with a name for each. No sidecar is read or written.
     ///
     /// # Errors
-    /// As [`ShardSetOptions::open`].
+    /// As [`ShardSetOptions::open`], and if two have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
         self.filter.check()?;
         if sources.is_empty() {

@@ -44,8 +44,7 @@ pub(super) fn scan(source: &dyn Source) -> Result<Scan> {
             Ok((name, next)) => (last_name, end) = (name, next),
             Err(error) if error.is_io() => return Err(error.at_offset(end)),
             Err(error) => {
-                let offset = error.location().offset.unwrap_or(end);
-                scan.problems.push(broken(&last_name, offset, &error));
+                scan.problems.push(broken(&last_name, end, &error));
                 return Ok(scan);
             }
         }
@@ -118,11 +117,12 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     Ok(())
 }
 
-fn broken(last_name: &str, offset: u64, error: &Error) -> Problem {
+/// The break that `error` describes; `end` is where the last good member ended.
+fn broken(last_name: &str, end: u64, error: &Error) -> Problem {
     Problem {
         kind: ProblemKind::BrokenShard,
         member: format!("{last_name} (the last good one)"),
-        offset,
+        offset: error.location().offset.unwrap_or(end),
         message: error.to_string(),
     }
 }

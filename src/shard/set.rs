@@ -74,7 +74,12 @@ impl ShardSet {
             Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
-        let by_name: HashMap<PathBuf, _> = sources.into_iter().map(|(name, source)| (name.into(), source)).collect();
+        let mut by_name = HashMap::new();
+        for (name, source) in sources {
+            if by_name.insert(PathBuf::from(&name), source).is_some() {
+                return Err(Error::config(format!("two sources are named {name}")));
+            }
+        }
         let opener = move |path: &Path| {
             by_name.get(path).cloned().ok_or_else(|| Error::config(format!("no source named {}", path.display())))
         };

@@ -28,7 +28,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Exactly the bytes of `range`, present in memory when this returns. The bytes stay readable as long as they are held.
     ///
     /// # Errors
-    /// If the range reaches past the end, or the read fails; the error names the offset.
+    /// If the range reaches past the end, or the read fails; the error names the offset. (A source outside of this crate makes errors from `std::io::Error`.)
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
     /// Says that `range` will be read soon, so that the device can start; returns without waiting. Does nothing by default.

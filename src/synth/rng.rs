@@ -1,6 +1,8 @@
 //! A small random generator and the trigonometry that scenes need. Comes in: a seed and the numbers of what is drawn. Goes out: numbers
 //! that stay the same for ever, on every platform: only integer arithmetic and IEEE operations that round exactly. Cannot fail.
 
+use crate::mix::mix64;
+
 /// SplitMix64: the state is a counter, each output a hash of it.
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
@@ -8,14 +10,15 @@ pub(super) struct Rng(u64);
 impl Rng {
     /// The stream that belongs to `keys`, in this order.
     pub(super) fn new(keys: &[u64]) -> Self {
-        Self(keys.iter().fold(0, |state, key| mix(mix(state ^ key).wrapping_add(GOLDEN))))
+        Self(keys.iter().fold(0, |state, key| mix64(mix64(state ^ key))))
     }
 
     /// 64 random bits.
     #[inline]
     pub(super) fn bits(&mut self) -> u64 {
+        let bits = mix64(self.0);
         self.0 = self.0.wrapping_add(GOLDEN);
-        mix(self.0)
+        bits
     }
 
     /// A whole number in `0..n`, or 0 if `n` is 0. The bias is below n / 2^64.
@@ -51,13 +54,8 @@ impl Rng {
     }
 }
 
+/// The step of SplitMix64's counter.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// Cosine and sine of `turns` full turns, good to five digits. The standard library's may differ from platform to platform.
 pub(super) fn direction(turns: f32) -> [f32; 2] {

@@ -1,0 +1,229 @@
+//! What each step of the loader costs on full-size samples, one thread. Run with `cargo bench`.
+
+use std::sync::{Arc, LazyLock};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy};
+use maskstream::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
+use maskstream::mask::{Grid, GridScratch, Rle};
+use maskstream::sample::{Fit, Geometry};
+use maskstream::shard::ShardIndex;
+use maskstream::source::{MemorySource, Source};
+use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
+use maskstream::{Loader, ShardSet};
+
+/// As in the `maskstream` binary: pages of dropped buffers are used again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    divan::main();
+}
+
+/// Full-size samples, drawn once.
+static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
+    let options = SynthOptions::new(Preset::Full).seed(1);
+    (1..=8).map(|id| sample(id, &options).unwrap_or_else(|e| fail(&e))).collect()
+});
+
+/// The masks of the first sample.
+static MASKS: LazyLock<Vec<Rle>> = LazyLock::new(|| {
+    let file = AnnotationFile::parse(&SAMPLES[0].annotations).unwrap_or_else(|e| fail(&e));
+    let (height, width) = (file.image.height, file.image.width);
+    let read = |annotation: &maskstream::annotation::Annotation<'_>| {
+        let mut rle = Rle::default();
+        annotation.read_mask(height, width, &mut rle).unwrap_or_else(|e| fail(&e));
+        rle
+    };
+    file.annotations.iter().map(read).collect()
+});
+
+/// The samples as one shard in memory.
+static SHARD: LazyLock<MemorySource> = LazyLock::new(|| {
+    let names: Vec<_> =
+        SAMPLES.iter().map(|s| (format!("sa_{}.jpg", s.image_id), format!("sa_{}.json", s.image_id))).collect();
+    let members = SAMPLES.iter().zip(&names).flat_map(|(sample, (jpg, json))| {
+        [(jpg.as_str(), sample.image.as_slice()), (json.as_str(), sample.annotations.as_slice())]
+    });
+    MemorySource::new(pack(members, false).unwrap_or_else(|e| fail(&e)))
+});
+
+fn fail(error: &dyn std::fmt::Display) -> ! {
+    eprintln!("{error}");
+    std::process::exit(1)
+}
+
+/// Per mask, over all masks of an image.
+mod masks {
+    use super::*;
+
+    fn counts() -> Vec<String> {
+        MASKS.iter().map(Rle::to_counts).collect()
+    }
+
+    #[divan::bench]
+    fn parse(bencher: Bencher) {
+        let (counts, mut rle) = (counts(), Rle::default());
+        let (height, width) = (MASKS[0].height(), MASKS[0].width());
+        bencher.counter(ItemsCount::new(counts.len())).bench_local(|| {
+            for counts in &counts {
+                let _ = rle.read_counts(counts.as_bytes(), height, width);
+            }
+        });
+    }
+
+    /// Includes the parse, as a worker does it.
+    fn draw<T: Clone + Default>(
+        bencher: Bencher,
+        cells: [u32; 2],
+        mut draw: impl FnMut(&Grid, &Rle, &mut GridScratch, &mut [T]),
+    ) {
+        let (counts, mut rle, mut scratch) = (counts(), Rle::default(), GridScratch::default());
+        let (height, width) = (MASKS[0].height(), MASKS[0].width());
+        let grid = Grid::stretch(height, width, cells[0], cells[1]).unwrap_or_else(|e| fail(&e));
+        let mut out = vec![T::default(); grid.rows() * grid.columns()];
+        bencher.counter(ItemsCount::new(counts.len())).bench_local(|| {
+            for counts in &counts {
+                let _ = rle.read_counts(counts.as_bytes(), height, width);
+                draw(&grid, &rle, &mut scratch, &mut out);
+            }
+        });
+    }
+
+    #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]
+    fn nearest(bencher: Bencher, cells: [u32; 2]) {
+        draw(bencher, cells, |grid, rle, _, out| drop(grid.nearest(rle, out)));
+    }
+
+    #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]
+    fn area(bencher: Bencher, cells: [u32; 2]) {
+        draw(bencher, cells, |grid, rle, scratch, out| drop(grid.area(rle, scratch, out)));
+    }
+
+    #[divan::bench(args = [[32, 32], [64, 64]])]
+    fn coverage(bencher: Bencher, cells: [u32; 2]) {
+        draw(bencher, cells, |grid, rle, scratch, out| drop(grid.coverage(rle, scratch, out)));
+    }
+
+    #[divan::bench]
+    fn full_column_major(bencher: Bencher) {
+        let mut out = vec![0; MASKS[0].height() as usize * MASKS[0].width() as usize];
+        bencher.counter(ItemsCount::new(MASKS.len())).bench_local(|| {
+            for rle in MASKS.iter() {
+                drop(rle.write_column_major(&mut out));
+            }
+        });
+    }
+}
+
+/// Per json member.
+mod json {
+    use super::*;
+
+    #[divan::bench]
+    fn parse(bencher: Bencher) {
+        let json = &SAMPLES[0].annotations;
+        bencher
+            .counter(BytesCount::new(json.len()))
+            .bench(|| AnnotationFile::parse(json).map(|file| file.annotations.len()));
+    }
+
+    #[divan::bench]
+    fn top_10(bencher: Bencher) {
+        let file = AnnotationFile::parse(&SAMPLES[0].annotations).unwrap_or_else(|e| fail(&e));
+        let filter = MaskFilter::default();
+        bencher.bench(|| RankBy::default().top_k(&file, &filter, 10));
+    }
+}
+
+/// Indexing a shard in memory against parsing its json members alone.
+mod index {
+    use super::*;
+
+    #[divan::bench]
+    fn whole_shard(bencher: Bencher) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap_or_else(|e| fail(&e));
+        let shard: &dyn Source = &*SHARD;
+        bencher
+            .counter(ItemsCount::new(SAMPLES.len()))
+            .bench(|| pool.install(|| ShardIndex::build(shard, &|_| {}).map(|index| index.entries().len())));
+    }
+
+    #[divan::bench]
+    fn json_alone(bencher: Bencher) {
+        bencher.counter(ItemsCount::new(SAMPLES.len())).bench(|| {
+            SAMPLES
+                .iter()
+                .filter_map(|s| AnnotationFile::parse(&s.annotations).ok())
+                .map(|f| f.annotations.len())
+                .sum::<usize>()
+        });
+    }
+}
+
+/// Per image.
+mod image {
+    use super::*;
+
+    fn size() -> (u32, u32) {
+        (MASKS[0].width(), MASKS[0].height())
+    }
+
+    fn wanted() -> (u32, u32) {
+        let geometry = Geometry::new(size().0, size().1, 1024, Fit::Letterbox).unwrap_or_else(|e| fail(&e));
+        (geometry.content_width, geometry.content_height)
+    }
+
+    #[divan::bench]
+    fn decode_full_size(bencher: Bencher) {
+        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
+        let jpeg = &SAMPLES[0].image;
+        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), size()));
+    }
+
+    #[divan::bench]
+    fn decode_for_1024(bencher: Bencher) {
+        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
+        let jpeg = &SAMPLES[0].image;
+        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), wanted()));
+    }
+
+    #[divan::bench]
+    fn resize_to_1024(bencher: Bencher) {
+        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
+        decoder.decode(&SAMPLES[0].image, size(), wanted()).unwrap_or_else(|e| fail(&e));
+        bencher.bench_local(|| decoder.resize(wanted()).map(|pixels| pixels.len()));
+    }
+
+    #[divan::bench(args = [ImageType::U8, ImageType::F32, ImageType::Bf16])]
+    fn planes_1024(bencher: Bencher, image_type: ImageType) {
+        let planes = Planes::new(image_type, Normalization::IMAGENET);
+        let (width, height) = wanted();
+        let pixels = vec![7; (width * height * 3) as usize];
+        let mut out = vec![0_f32; 3 * 1024 * 1024];
+        let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
+        let out = &mut out[..3 * 1024 * 1024 * image_type.bytes()];
+        bencher.bench_local(|| write_planes(&planes, &pixels, width as usize, 1024, out));
+    }
+}
+
+/// The whole loader on one worker, per sample.
+mod loader {
+    use super::*;
+
+    #[divan::bench(args = [Some(256), None], sample_count = 20)]
+    fn epoch(bencher: Bencher, masks: Option<u32>) {
+        let source: Arc<dyn Source> = Arc::new(SHARD.clone());
+        let set = ShardSet::options().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
+        let loader = Loader::options()
+            .batch_size(4)
+            .num_workers(1)
+            .mask_size(masks.map(|side| [side, side]))
+            .build(set)
+            .unwrap_or_else(|e| fail(&e));
+        bencher.counter(ItemsCount::new(SAMPLES.len())).bench_local(|| {
+            loader.epoch(0).map(|epoch| epoch.filter_map(Result::ok).map(|batch| batch.valid_rows()).sum::<usize>())
+        });
+    }
+}

@@ -1,0 +1,14 @@
+//! Tar structure: no panic, no hang; every sample found lies inside the shard.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use maskstream::shard::ShardIndex;
+use maskstream::source::{MemorySource, Source};
+
+fuzz_target!(|bytes: &[u8]| {
+    let source = MemorySource::new(bytes.to_vec());
+    let Ok(index) = ShardIndex::build(&source, &|_| {}) else { return };
+    for entry in index.entries() {
+        assert!(entry.image.range().end <= source.len() && entry.annotations.range().end <= source.len());
+    }
+});

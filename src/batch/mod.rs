@@ -14,4 +14,4 @@ pub(crate) use memory::BatchBuffers;
 #[cfg(feature = "candle")]
 pub(crate) use memory::Buffer;
 pub use memory::{Memory, PinState};
-pub(crate) use pool::{Pool, Spares};
+pub(crate) use pool::{Pool, Stock};

@@ -1,108 +1,51 @@
-//! Buffers go out and come back. Comes in: a layout, how many batches may be under way, how many bytes may exist. Goes out: buffers, as long as both allow. Fails with
-//! a named error when the consumer holds everything the budget allows.
+//! Buffers go out and come back. Comes in: a layout, how many batches may be under way, how many may exist. Goes out: buffers, as long as both allow. Fails with a named error when
+//! everything the budget allows is held elsewhere.
 //!
-//! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside* until it is dropped. The loader waits
-//! while enough batches are under way: this is what bounds memory. A consumer that keeps batches makes the pool grow, up to the
-//! budget.
+//! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside* until it is dropped. An epoch waits while enough of its batches are
+//! under way: this is what bounds memory. A consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{BatchBuffers, BatchLayout, Memory};
 use crate::{Error, Result};
 
-/// Buffers that are not in use, kept over the epochs of a loader.
-#[derive(Debug, Default)]
-pub(crate) struct Spares(Mutex<Vec<BatchBuffers>>);
-
-/// The buffers of one epoch.
+/// What all epochs of a loader share: buffers that are not in use, and the count of those that are.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct Stock {
     layout: Arc<BatchLayout>,
     memory: Memory,
-    prefetch_batches: usize,
     max_batches: usize,
-    spares: Arc<Spares>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    under_way: usize,
-    outside: usize,
-    closed: bool,
+    spares: Vec<BatchBuffers>,
+    /// Batches under way or outside, of all epochs.
+    in_use: usize,
 }
 
-impl Pool {
-    /// A pool for at most `prefetch_batches` under way and `max_batches` in all.
-    pub(crate) fn new(
-        layout: Arc<BatchLayout>,
-        memory: Memory,
-        prefetch_batches: usize,
-        max_batches: usize,
-        spares: Arc<Spares>,
-    ) -> Self {
+/// The buffers of one epoch.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    stock: Arc<Stock>,
+    prefetch_batches: usize,
+    /// Changed only while the stock is locked, as is `closed`.
+    under_way: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl Stock {
+    /// At most `max_batches` of this layout at any time.
+    pub(crate) fn new(layout: Arc<BatchLayout>, memory: Memory, max_batches: usize) -> Self {
         let (state, changed) = Default::default();
-        Self { layout, memory, prefetch_batches, max_batches, spares, state, changed }
+        Self { layout, memory, max_batches, state, changed }
     }
 
     pub(crate) fn layout(&self) -> &Arc<BatchLayout> {
         &self.layout
-    }
-
-    /// Waits until one more batch may be under way, and returns its buffers; `None` once the pool is closed.
-    pub(crate) fn acquire(&self) -> Result<Option<BatchBuffers>> {
-        let mut state = self.lock();
-        while !state.closed
-            && (state.under_way >= self.prefetch_batches || state.under_way + state.outside >= self.max_batches)
-        {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed {
-            return Ok(None);
-        }
-        state.under_way += 1;
-        drop(state);
-        let spare = self.spares.lock().pop();
-        spare.map_or_else(|| BatchBuffers::new(&self.layout, self.memory), Ok).map(Some)
-    }
-
-    /// A batch goes to the consumer.
-    pub(crate) fn deliver(&self) {
-        let mut state = self.lock();
-        state.under_way -= 1;
-        state.outside += 1;
-        self.changed.notify_all();
-    }
-
-    /// A batch that was outside is gone. `None` if its buffers were taken over: they are the consumer's then.
-    pub(crate) fn release(&self, buffers: Option<BatchBuffers>) {
-        if let Some(buffers) = buffers {
-            let mut spares = self.spares.lock();
-            if spares.len() <= self.prefetch_batches {
-                spares.push(buffers);
-            }
-        }
-        self.lock().outside -= 1;
-        self.changed.notify_all();
-    }
-
-    /// Why the next batch will never come, if it will not: nothing is under way, and the consumer holds all that the budget allows.
-    pub(crate) fn starved(&self) -> Option<Error> {
-        let state = self.lock();
-        (state.under_way == 0 && state.outside >= self.max_batches).then(|| {
-            let bytes = self.layout.bytes();
-            Error::limit(format!(
-                "memory budget used up: {} batches of {bytes} bytes are still held by their receiver; drop batches, or raise max_memory_bytes",
-                state.outside
-            ))
-        })
-    }
-
-    /// Nothing is handed out any more; whoever waits is woken.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,8 +54,76 @@ impl Pool {
     }
 }
 
-impl Spares {
-    fn lock(&self) -> MutexGuard<'_, Vec<BatchBuffers>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Pool {
+    /// A pool for at most `prefetch_batches` under way.
+    pub(crate) fn new(stock: Arc<Stock>, prefetch_batches: usize) -> Self {
+        let (under_way, closed) = Default::default();
+        Self { stock, prefetch_batches, under_way, closed }
+    }
+
+    pub(crate) fn layout(&self) -> &Arc<BatchLayout> {
+        self.stock.layout()
+    }
+
+    /// Waits until one more batch may be under way, and returns its buffers; `None` once the pool is closed.
+    pub(crate) fn acquire(&self) -> Result<Option<BatchBuffers>> {
+        let mut state = self.stock.lock();
+        while !self.closed.load(Relaxed)
+            && (self.under_way.load(Relaxed) >= self.prefetch_batches || state.in_use >= self.stock.max_batches)
+        {
+            state = self.stock.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if self.closed.load(Relaxed) {
+            return Ok(None);
+        }
+        self.under_way.fetch_add(1, Relaxed);
+        state.in_use += 1;
+        let spare = state.spares.pop();
+        drop(state);
+        spare.map_or_else(|| BatchBuffers::new(self.layout(), self.stock.memory), Ok).map(Some)
+    }
+
+    /// A batch goes to the consumer.
+    pub(crate) fn deliver(&self) {
+        let _state = self.stock.lock();
+        self.under_way.fetch_sub(1, Relaxed);
+        self.stock.changed.notify_all();
+    }
+
+    /// A batch that was outside is gone. `None` if its buffers were taken over: they are the consumer's then.
+    pub(crate) fn release(&self, buffers: Option<BatchBuffers>) {
+        let mut state = self.stock.lock();
+        state.in_use -= 1;
+        if let Some(buffers) = buffers
+            && state.spares.len() <= self.prefetch_batches
+        {
+            state.spares.push(buffers);
+        }
+        self.stock.changed.notify_all();
+    }
+
+    /// Why the next batch will never come, if it will not: none is under way, and the budget is used up by batches held elsewhere.
+    pub(crate) fn starved(&self) -> Option<Error> {
+        let in_use = self.stock.lock().in_use;
+        (self.under_way.load(Relaxed) == 0 && in_use >= self.stock.max_batches).then(|| {
+            let bytes = self.layout().bytes();
+            Error::limit(format!(
+                "memory budget used up: {in_use} batches of {bytes} bytes are still held by their receivers or other epochs; drop batches, or raise max_memory_bytes"
+            ))
+        })
+    }
+
+    /// Nothing is handed out any more; whoever waits is woken.
+    pub(crate) fn close(&self) {
+        let _state = self.stock.lock();
+        self.closed.store(true, Relaxed);
+        self.stock.changed.notify_all();
+    }
+
+    /// Batches that are still under way never will be delivered: their threads have ended.
+    pub(crate) fn write_off(&self) {
+        let mut state = self.stock.lock();
+        state.in_use -= self.under_way.swap(0, Relaxed);
+        self.stock.changed.notify_all();
     }
 }

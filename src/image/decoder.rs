@@ -31,6 +31,7 @@ impl Default for JpegCodec {
 pub struct Decoder {
     codec: JpegCodec,
     max_pixels: u64,
+    copy: Vec<u8>,
     decoded: Pixels,
     resized: Pixels,
     resizer: Resizer,
@@ -55,8 +56,8 @@ impl Pixels {
 impl Decoder {
     /// A decoder that refuses images of more than `max_pixels` pixels.
     pub fn new(codec: JpegCodec, max_pixels: u64) -> Self {
-        let (decoded, resized) = Default::default();
-        Self { codec, max_pixels, decoded, resized, resizer: Resizer::new() }
+        let (copy, decoded, resized) = Default::default();
+        Self { codec, max_pixels, copy, decoded, resized, resizer: Resizer::new() }
     }
 
     /// Decodes `jpeg`, which must be of `size` (width, height) pixels; where the codec can, at a smaller scale that is still at least `wanted`.
@@ -71,15 +72,15 @@ impl Decoder {
             return Err(Error::limit(format!("image of {width} x {height} pixels, more than the {most} allowed")));
         }
         // Decoders fill up what is missing near the end; a JPEG that was not cut has its end marker.
-        if !jpeg.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
-            return Err(Error::corrupt(format!("jpeg: {} bytes without an end marker: it is cut short", jpeg.len())));
-        }
+        let end = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xd9]).ok_or_else(|| {
+            Error::corrupt(format!("jpeg: {} bytes without an end marker: it is cut short", jpeg.len()))
+        })?;
         match self.codec {
-            JpegCodec::Zune => super::zune::decode(jpeg, size, &mut self.decoded),
+            JpegCodec::Zune => super::zune::decode(jpeg, end, size, &mut self.copy, &mut self.decoded),
             #[cfg(feature = "turbojpeg")]
             JpegCodec::Turbo => super::turbo::decode(jpeg, size, wanted, &mut self.decoded),
         }?;
-        let _ = wanted;
+        let _ = (end, wanted);
         Ok(())
     }
 

@@ -50,13 +50,7 @@ impl Epoch {
     pub(super) fn start(loader: &Loader, number: u64) -> Result<Self> {
         let loader = &loader.0;
         let plan = loader.order.plan(loader.set.len(), number)?;
-        let pool = Arc::new(Pool::new(
-            Arc::clone(&loader.layout),
-            loader.memory,
-            loader.prefetch_batches,
-            loader.max_batches,
-            Arc::clone(&loader.spares),
-        ));
+        let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
         let (work_in, work_out) = bounded(loader.num_workers);
         // Room for every batch under way: sending never waits.
@@ -172,7 +166,10 @@ impl Epoch {
         self.pool.close();
         self.outcomes = None;
         let panics = self.threads.drain(..).filter_map(|thread| thread.join().err());
-        panics.map(|payload| Error::panic(&*payload)).reduce(|first, _| first)
+        let first = panics.map(|payload| Error::panic(&*payload)).reduce(|first, _| first);
+        self.early.clear();
+        self.pool.write_off();
+        first
     }
 }
 

@@ -72,16 +72,18 @@ impl Feed {
         self.plan.batch(step).map(|sample| sample.map(|position| self.loader.set.sample_at(position))).collect()
     }
 
-    /// Tells the sources what a later batch will need, so that the device works while this one is decoded.
+    /// Tells the sources what a later batch will need, so that the device works while this one is decoded. Whatever is wrong, a panic of a source included, shows again
+    /// when the bytes are read.
     fn announce(&self, step: u64) {
+        let announce = |sample: SampleId| {
+            let set = &self.loader.set;
+            if let (Some(entry), Ok(source)) = (set.entry(sample), set.source(sample.shard)) {
+                source.will_need(entry.image.range());
+                source.will_need(entry.annotations.range());
+            }
+        };
         for sample in self.samples(step).into_iter().flatten() {
-            // Whatever is wrong shows when the bytes are read.
-            let (Some(entry), Ok(source)) = (self.loader.set.entry(sample), self.loader.set.source(sample.shard))
-            else {
-                continue;
-            };
-            source.will_need(entry.image.range());
-            source.will_need(entry.annotations.range());
+            let _ = catch_unwind(AssertUnwindSafe(|| announce(sample)));
         }
     }
 
@@ -92,12 +94,17 @@ impl Feed {
             let set = &self.loader.set;
             let entry = set.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
             let source = set.source(sample.shard)?;
-            let image = source.read(entry.image.range()).map_err(|e| e.in_member(&entry.image_name()))?;
+            let image = source
+                .read(entry.image.range())
+                .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))?;
             let labels = match self.loader.cache.as_ref().and_then(|cache| cache.get(sample)) {
                 Some(row) => LabelBytes::Saved(row),
-                None => LabelBytes::Json(
-                    source.read(entry.annotations.range()).map_err(|e| e.in_member(&entry.annotations_name()))?,
-                ),
+                None => {
+                    let json = source.read(entry.annotations.range());
+                    LabelBytes::Json(
+                        json.map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
+                    )
+                }
             };
             Ok(SampleBytes { image, labels })
         };

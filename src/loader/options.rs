@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Epoch;
 use super::cache::LabelCache;
 use crate::annotation::RankBy;
-use crate::batch::{BatchLayout, Memory, Spares};
+use crate::batch::{BatchLayout, Memory, Stock};
 use crate::image::{ImageType, JpegCodec, Normalization};
 use crate::order::Order;
 use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
@@ -53,14 +53,11 @@ pub struct Loader(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) set: Arc<ShardSet>,
     pub(super) sample: Arc<SampleOptions>,
-    pub(super) layout: Arc<BatchLayout>,
     pub(super) order: Order,
     pub(super) num_workers: usize,
     pub(super) prefetch_batches: usize,
-    pub(super) max_batches: usize,
     pub(super) on_error: OnError,
-    pub(super) memory: Memory,
-    pub(super) spares: Arc<Spares>,
+    pub(super) stock: Arc<Stock>,
     pub(super) cache: Option<LabelCache>,
 }
 
@@ -263,14 +260,11 @@ impl LoaderOptions {
         Ok(Loader(Arc::new(Inner {
             set,
             sample: Arc::new(sample),
-            layout: Arc::new(layout),
             order,
             num_workers,
             prefetch_batches,
-            max_batches,
             on_error,
-            memory,
-            spares: Arc::default(),
+            stock: Arc::new(Stock::new(Arc::new(layout), memory, max_batches)),
             cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
         })))
     }
@@ -303,7 +297,7 @@ impl Loader {
 
     /// What its batches hold.
     pub fn layout(&self) -> &BatchLayout {
-        &self.0.layout
+        self.0.stock.layout()
     }
 }
 

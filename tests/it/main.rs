@@ -4,7 +4,11 @@
 
 mod annotation;
 mod architecture;
+#[cfg(feature = "candle")]
+mod candle;
+mod faults;
 mod fixture;
+mod loader;
 mod mask;
 mod order;
 mod shard;

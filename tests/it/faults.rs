@@ -282,7 +282,8 @@ fn a_jpeg_of_another_size_than_annotated_is_an_error() {
             assert_eq!((made.width, made.height), (56, 24));
             crate::fixture::jpeg(width, height, 1)
         });
-        assert!(error.to_string().contains(&width.to_string()), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{width} x {height}")) && text.contains("56 x 24"), "{text}");
     }
 }
 

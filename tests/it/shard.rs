@@ -736,3 +736,16 @@ fn a_set_without_samples_is_refused_and_filters_nobody_can_pass() {
         .count();
     assert_eq!(open(filter).map_or(0, |set| set.len()), expected as u64);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_mapped_file_that_shrank_is_an_error_not_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, vec![7; 1 << 20]).unwrap();
+    let mapped = MmapSource::open(&path).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let error = mapped.read(1 << 19..(1 << 19) + 9).unwrap_err();
+    assert!(error.is_io() && error.location().offset == Some(1 << 19), "{error}");
+    assert_eq!(mapped.read(0..10).unwrap()[..], [7; 10]);
+}

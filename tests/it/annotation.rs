@@ -1,0 +1,297 @@
+//! Annotations: the quirks of real files are read, errors name the value, and the choice of masks equals a naive sort.
+
+use std::cmp::Ordering;
+
+use maskstream::ErrorKind;
+use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy, Score};
+use maskstream::mask::Rle;
+use maskstream::shard::ShardIndex;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::fixture::{self, Dice};
+
+const GOOD: &str = r#"{"image": {"image_id": 7, "width": 6, "height": 4, "file_name": "sa_7.jpg"}, "annotations": [{"bbox": [2, 1, 1, 1],
+"area": 4, "segmentation": {"size": [4, 6], "counts": "92207"}, "predicted_iou": 0.95, "point_coords": [[2.5, 1.5]],
+"crop_box": [0, 0, 6, 4], "id": 70, "stability_score": 0.97}]}"#;
+
+fn parse(text: &str) -> AnnotationFile<'_> {
+    AnnotationFile::parse(text.as_bytes()).unwrap()
+}
+
+/// `GOOD` with one thing replaced must be refused, with all of `named` in the message.
+fn refused(from: &str, to: &str, named: &[&str]) {
+    assert!(GOOD.contains(from), "{from} is not in the sample");
+    let text = GOOD.replacen(from, to, 1);
+    let error = AnnotationFile::parse(text.as_bytes()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{to}");
+    for part in named {
+        assert!(error.to_string().contains(part), "{to}: {error} does not name {part}");
+    }
+}
+
+fn mask_of(file: &AnnotationFile<'_>, index: usize) -> maskstream::Result<Rle> {
+    let mut mask = Rle::default();
+    file.annotations[index].read_mask(file.image.height, file.image.width, &mut mask)?;
+    Ok(mask)
+}
+
+#[test]
+fn the_plain_form_is_read_field_by_field() {
+    let file = parse(GOOD);
+    assert_eq!((file.image.image_id, file.image.width, file.image.height), (7, 6, 4));
+    assert_eq!(file.image.file_name, "sa_7.jpg");
+    let one = &file.annotations[0];
+    assert_eq!((one.id, one.area, one.bbox, one.crop_box), (70, 4, [2.0, 1.0, 1.0, 1.0], [0.0, 0.0, 6.0, 4.0]));
+    assert_eq!((one.predicted_iou, one.stability_score, &one.point_coords[..]), (0.95, 0.97, &[[2.5, 1.5]][..]));
+    let expected = Score { predicted_iou: 0.95, stability_score: 0.97, area: 4, box_width: 1.0, box_height: 1.0 };
+    assert_eq!(one.score(), expected);
+    assert_eq!(mask_of(&file, 0).unwrap().runs(), [9, 2, 2, 2, 9]);
+}
+
+#[test]
+fn keys_come_in_any_order_and_unknown_ones_are_passed_over() {
+    let text = r#"{"extra": {"deep": [1, {"counts": "x"}]}, "annotations": [{"stability_score": 0.97, "note": null, "id": 70, "segmentation":
+        {"counts": "92207", "more": 1, "size": [4, 6]}, "crop_box": [0, 0, 6, 4], "point_coords": [[2.5, 1.5]], "area": 4,
+        "predicted_iou": 0.95, "bbox": [2, 1, 1, 1]}], "image": {"file_name": "sa_7.jpg", "license": 3, "height": 4, "image_id": 7, "width": 6}}"#;
+    let (turned, plain) = (parse(text), parse(GOOD));
+    assert_eq!((turned.image.image_id, turned.image.width, turned.image.height), (7, 6, 4));
+    assert_eq!(turned.annotations[0].score(), plain.annotations[0].score());
+    assert_eq!(mask_of(&turned, 0).unwrap(), mask_of(&plain, 0).unwrap());
+}
+
+#[test]
+fn ints_and_floats_mix() {
+    let text = GOOD
+        .replace("[2, 1, 1, 1]", "[2.0, 1, 1.0, 1]")
+        .replace("0.95", "1")
+        .replace("[0, 0, 6, 4]", "[0.0, 0, 6, 4.0]")
+        .replace("[[2.5, 1.5]]", "[[2, 1.5]]")
+        .replace("\"area\": 4", "\"area\": 4.0");
+    let file = parse(&text);
+    let one = &file.annotations[0];
+    assert_eq!((one.area, one.bbox, one.predicted_iou), (4, [2.0, 1.0, 1.0, 1.0], 1.0));
+    assert_eq!(one.point_coords, [[2.0, 1.5]]);
+}
+
+#[test]
+fn a_confidence_above_one_is_accepted() {
+    assert_eq!(parse(&GOOD.replace("0.95", "1.0202")).annotations[0].predicted_iou, 1.0202);
+}
+
+#[test]
+fn an_escaped_backslash_in_counts_is_one_backslash() {
+    // A backslash is 92, 44 above 48: the low five bits are 12 and more follows; 1 above that is 32.
+    let mask = Rle::from_runs(vec![44, 6], 5, 10).unwrap();
+    let counts = mask.to_counts();
+    assert!(counts.contains('\\'), "{counts}");
+    let escaped = counts.replace('\\', "\\\\");
+    let text = GOOD
+        .replace("92207", &escaped)
+        .replace("[4, 6]", "[5, 10]")
+        .replace("\"width\": 6, \"height\": 4", "\"width\": 10, \"height\": 5");
+    assert_eq!(mask_of(&parse(&text), 0).unwrap(), mask);
+    let unicode = counts.replace('\\', "\\u005c");
+    assert_eq!(mask_of(&parse(&text.replace(&escaped, &unicode)), 0).unwrap(), mask);
+}
+
+#[test]
+fn counts_may_be_a_list_of_runs() {
+    let text = GOOD.replace("\"92207\"", "[9, 2, 2, 2, 9]");
+    assert_eq!(mask_of(&parse(&text), 0).unwrap(), mask_of(&parse(GOOD), 0).unwrap());
+}
+
+#[test]
+fn every_missing_field_is_named() {
+    let whole: Value = serde_json::from_str(GOOD).unwrap();
+    for field in ["bbox", "area", "segmentation", "predicted_iou", "point_coords", "crop_box", "id", "stability_score"]
+    {
+        let mut cut = whole.clone();
+        cut["annotations"][0].as_object_mut().unwrap().remove(field).unwrap();
+        let error = AnnotationFile::parse(cut.to_string().as_bytes()).unwrap_err();
+        assert!(error.is_corrupt() && error.to_string().contains(&format!("`{field}`")), "{field}: {error}");
+    }
+    for field in ["image_id", "width", "height", "file_name"] {
+        let mut cut = whole.clone();
+        cut["image"].as_object_mut().unwrap().remove(field).unwrap();
+        let error = AnnotationFile::parse(cut.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(&format!("`{field}`")), "{field}: {error}");
+    }
+}
+
+#[test]
+fn impossible_values_are_named() {
+    refused("0.95", "NaN", &["NaN"]);
+    refused("0.95", "1e999", &["1e999"]);
+    refused("0.95", "1e39", &["annotation 70", "predicted_iou inf"]);
+    refused("0.97", "-1e39", &["annotation 70", "stability_score -inf"]);
+    refused("\"area\": 4", "\"area\": -4", &["-4"]);
+    refused("\"area\": 4", "\"area\": 4.5", &["4.5"]);
+    refused("\"area\": 4", "\"area\": \"4\"", &["\"4\"", "pixels"]);
+    refused("\"width\": 6", "\"width\": 0", &["0 x 4"]);
+    refused("\"height\": 4", "\"height\": 0", &["6 x 0"]);
+    refused("\"width\": 6, \"height\": 4", "\"width\": 100000, \"height\": 100000", &["100000 x 100000"]);
+    refused("\"width\": 6", "\"width\": -6", &["-6"]);
+    refused("[2, 1, 1, 1]", "[2, 1, 1]", &["array of length 4"]);
+    refused("\"file_name\": \"sa_7.jpg\"}", "\"file_name\": \"sa_7.jpg\"", &["json"]);
+}
+
+#[test]
+fn broken_text_never_panics() {
+    for end in 0..GOOD.len() {
+        assert!(AnnotationFile::parse(&GOOD.as_bytes()[..end]).is_err(), "cut at {end}");
+    }
+    assert!(AnnotationFile::parse(&[0xff; 100]).is_err());
+    assert!(AnnotationFile::parse("[".repeat(100_000).as_bytes()).is_err());
+}
+
+#[test]
+fn a_broken_mask_names_its_annotation_and_the_fault() {
+    let error = |from: &str, to: &str| mask_of(&parse(&GOOD.replacen(from, to, 1)), 0).unwrap_err();
+    let cases = [
+        ("\"size\": [4, 6]", "\"size\": [6, 4]", "[6, 4]"),
+        ("92207", "9220", "24 pixels"),
+        ("92207", "922~7", "126"),
+        ("92207", "9220o", "ends inside"),
+        ("\"92207\"", "[9, 2, 2, 2, 8]", "add up to 23"),
+        ("\"92207\"", "[9, -2, 2, 2, 9]", "-2"),
+        ("\"92207\"", "null", "null"),
+        ("\"size\"", "\"sighs\"", "`size`"),
+    ];
+    for (from, to, named) in cases {
+        let error = error(from, to);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let text = error.to_string();
+        assert!(text.contains("annotation 70") && text.contains(named), "{to}: {text}");
+    }
+}
+
+#[test]
+fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
+    let samples = fixture::made_many(12);
+    let source = fixture::memory(fixture::shard(&samples));
+    let index = ShardIndex::build(source.as_ref(), &|_| {}).unwrap();
+    let filters = [
+        MaskFilter::default(),
+        MaskFilter::keep_all(),
+        MaskFilter::keep_all().min_stability_score(0.95),
+        MaskFilter::keep_all().area(50, 300),
+        MaskFilter::keep_all().area_fraction(0.1, 0.5),
+        MaskFilter::keep_all().box_side(5.0, 20.0),
+        MaskFilter::default().min_masks(3),
+    ];
+    assert_eq!(index.entries().len(), samples.len());
+    let mut decisions = [0, 0];
+    for filter in &filters {
+        for (i, entry) in index.entries().iter().enumerate() {
+            let sample = samples.iter().find(|s| s.id == entry.image_id).unwrap();
+            let file = AnnotationFile::parse(&sample.json).unwrap();
+            let scores: Vec<Score> = file.annotations.iter().map(|a| a.score()).collect();
+            assert_eq!(index.scores(i), scores);
+            for (a, b) in index.scores(i).iter().zip(&scores) {
+                let keeps = filter.keeps(a, entry.width, entry.height);
+                assert_eq!(keeps, filter.keeps(b, file.image.width, file.image.height));
+                decisions[usize::from(keeps)] += 1;
+            }
+            let kept = RankBy::default().top_k(&file, filter, usize::MAX);
+            let naive = scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
+            assert_eq!(kept.len(), naive);
+        }
+    }
+    assert!(decisions.iter().all(|&n| n > 20), "{decisions:?}");
+}
+
+#[test]
+fn filter_bounds_are_inclusive() {
+    let score = Score { predicted_iou: 0.88, stability_score: 0.95, area: 24, box_width: 3.0, box_height: 8.0 };
+    let all = MaskFilter::keep_all;
+    let next = |v: f32| f32::from_bits(v.to_bits() + 1);
+    let keeps = |filter: MaskFilter| filter.keeps(&score, 12, 4);
+    assert!(keeps(MaskFilter::default()));
+    assert!(keeps(all().min_predicted_iou(0.88)) && !keeps(all().min_predicted_iou(next(0.88))));
+    assert!(keeps(all().min_stability_score(0.95)) && !keeps(all().min_stability_score(next(0.95))));
+    assert!(keeps(all().area(24, 24)) && !keeps(all().area(25, 99)) && !keeps(all().area(0, 23)));
+    assert!(
+        keeps(all().area_fraction(0.5, 0.5))
+            && !keeps(all().area_fraction(0.51, 1.0))
+            && !keeps(all().area_fraction(0.0, 0.49))
+    );
+    assert!(keeps(all().box_side(3.0, 8.0)) && !keeps(all().box_side(3.1, 8.0)) && !keeps(all().box_side(3.0, 7.9)));
+    assert!(all().keeps_image(&[], 4, 4) && !all().min_masks(1).keeps_image(&[], 4, 4));
+    assert!(
+        all().min_masks(2).keeps_image(&[score, score], 12, 4)
+            && !all().min_masks(3).keeps_image(&[score, score], 12, 4)
+    );
+}
+
+/// An image of `count` annotations whose scores, areas and ids repeat or are shuffled.
+fn crowd(seed: u64, count: usize) -> String {
+    let mut dice = Dice(seed);
+    let annotations: Vec<Value> = (0..count)
+        .map(|n| {
+            json!({"bbox": [0, 0, 3, 3], "area": 1 + dice.below(4), "segmentation": {"size": [8, 8], "counts": "P2"},
+                "predicted_iou": 0.8 + dice.below(4) as f64 * 0.05, "point_coords": [], "crop_box": [0, 0, 8, 8],
+                "id": ((n as i64 * 7919) % 1009) - 300, "stability_score": 0.9 + dice.below(3) as f64 * 0.03})
+        })
+        .collect();
+    json!({"image": {"image_id": 1, "width": 8, "height": 8, "file_name": "a"}, "annotations": annotations}).to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn top_k_equals_a_naive_sort(seed: u64, count in 0_usize..60, k in 0_usize..70, least in 0.75_f32..1.0) {
+        let text = crowd(seed, count);
+        let file = parse(&text);
+        let filter = MaskFilter::keep_all().min_predicted_iou(least);
+        let all = &file.annotations;
+        let down = |a: f32, b: f32| b.partial_cmp(&a).unwrap();
+        type Compare<'a> = Box<dyn Fn(usize, usize) -> Ordering + 'a>;
+        let rankings: [(RankBy, Compare<'_>); 4] = [
+            (RankBy::StabilityScore, Box::new(|a, b| down(all[a].stability_score, all[b].stability_score))),
+            (RankBy::PredictedIou, Box::new(|a, b| down(all[a].predicted_iou, all[b].predicted_iou))),
+            (RankBy::LargestArea, Box::new(|a, b| all[b].area.cmp(&all[a].area))),
+            (RankBy::SmallestArea, Box::new(|a, b| all[a].area.cmp(&all[b].area))),
+        ];
+        for (rank_by, compare) in rankings {
+            let mut expected: Vec<usize> = (0..count).filter(|&i| all[i].predicted_iou >= least).collect();
+            expected.sort_by(|&a, &b| {
+                compare(a, b).then(down(all[a].predicted_iou, all[b].predicted_iou)).then(all[a].id.cmp(&all[b].id))
+            });
+            expected.truncate(k);
+            prop_assert_eq!(rank_by.top_k(&file, &filter, k), expected, "{:?}", rank_by);
+        }
+    }
+
+    #[test]
+    fn the_choice_does_not_depend_on_the_order_in_the_file(seed: u64, k in 1_usize..20) {
+        let text = crowd(seed, 40);
+        let mut turned: Value = serde_json::from_str(&text).unwrap();
+        turned["annotations"].as_array_mut().unwrap().reverse();
+        let turned = turned.to_string();
+        let ids = |text: &str, rank_by: RankBy| -> Vec<i64> {
+            let file = AnnotationFile::parse(text.as_bytes()).unwrap();
+            rank_by.top_k(&file, &MaskFilter::keep_all(), k).into_iter().map(|i| file.annotations[i].id).collect()
+        };
+        for rank_by in [RankBy::StabilityScore, RankBy::PredictedIou, RankBy::LargestArea, RankBy::SmallestArea, RankBy::Random { seed }] {
+            prop_assert_eq!(ids(&text, rank_by), ids(&turned, rank_by), "{:?}", rank_by);
+        }
+    }
+}
+
+#[test]
+fn a_random_draw_is_even_and_depends_on_its_seed() {
+    let text = crowd(3, 40);
+    let file = parse(&text);
+    let draw = |seed| RankBy::Random { seed }.top_k(&file, &MaskFilter::keep_all(), 10);
+    assert_eq!(draw(1), draw(1));
+    let mut hits = vec![0; 40];
+    for seed in 0..400 {
+        let chosen = draw(seed);
+        assert_eq!(chosen.len(), 10);
+        chosen.into_iter().for_each(|i| hits[i] += 1);
+    }
+    // 100 expected of each, deviation about 9.
+    assert!(hits.iter().all(|&n| (50..150).contains(&n)), "{hits:?}");
+}

@@ -1,0 +1,147 @@
+//! candle: large fields become tensors without a copy, and every tensor holds what the batch held.
+
+use std::collections::BTreeMap;
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use maskstream::adapter::CandleBatch;
+use maskstream::batch::Memory;
+use maskstream::image::{ImageType, Normalization};
+use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::{Batch, Loader};
+
+use crate::fixture::{content, made_many, set_of, shard, within};
+
+const TYPES: [(ImageType, DType); 4] = [
+    (ImageType::U8, DType::U8),
+    (ImageType::F32, DType::F32),
+    (ImageType::F16, DType::F16),
+    (ImageType::Bf16, DType::BF16),
+];
+
+fn options() -> LoaderOptions {
+    Loader::options().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
+}
+
+fn batches(options: LoaderOptions) -> Vec<Batch> {
+    let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
+    loader.epoch(0).unwrap().map(Result::unwrap).collect()
+}
+
+/// Address and bytes of a tensor's storage, which must start at its first number.
+fn storage(tensor: &Tensor) -> (usize, Vec<u8>) {
+    let (storage, layout) = tensor.storage_and_layout();
+    assert_eq!((layout.start_offset(), layout.is_contiguous()), (0, true));
+    let Storage::Cpu(storage) = &*storage else { panic!("not on the CPU") };
+    fn bytes<T: bytemuck::Pod>(values: &[T]) -> (usize, Vec<u8>) {
+        (values.as_ptr() as usize, bytemuck::cast_slice(values).to_vec())
+    }
+    match storage {
+        CpuStorage::U8(v) => bytes(v),
+        CpuStorage::U32(v) => bytes(v),
+        CpuStorage::I64(v) => bytes(v),
+        CpuStorage::F16(v) => bytes(v),
+        CpuStorage::BF16(v) => bytes(v),
+        CpuStorage::F32(v) => bytes(v),
+        _ => panic!("an unexpected type"),
+    }
+}
+
+fn tensors(batch: &CandleBatch) -> Vec<(&'static str, &Tensor)> {
+    let always = [
+        ("images", &batch.images),
+        ("boxes", &batch.boxes),
+        ("predicted_iou", &batch.predicted_iou),
+        ("stability_score", &batch.stability_score),
+        ("area", &batch.area),
+        ("points", &batch.points),
+        ("annotation_ids", &batch.annotation_ids),
+        ("valid", &batch.valid),
+        ("image_ids", &batch.image_ids),
+        ("original_sizes", &batch.original_sizes),
+        ("geometry", &batch.geometry),
+        ("image_valid", &batch.image_valid),
+    ];
+    let optional = [("masks", &batch.masks), ("coverage", &batch.coverage), ("patch_valid", &batch.patch_valid)];
+    always.into_iter().chain(optional.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)))).collect()
+}
+
+#[test]
+fn large_fields_of_heap_batches_are_not_copied() {
+    for (image_type, _) in TYPES {
+        for batch in batches(options().image_type(image_type)) {
+            let images = batch.images().bytes.as_ptr() as usize;
+            let masks = batch.masks().unwrap().as_ptr() as usize;
+            let coverage = batch.coverage().unwrap().as_ptr() as usize;
+            let taken = batch.to_candle(&Device::Cpu).unwrap();
+            assert_eq!(storage(&taken.images).0, images, "{image_type:?}");
+            assert_eq!(storage(taken.masks.as_ref().unwrap()).0, masks);
+            assert_eq!(storage(taken.coverage.as_ref().unwrap()).0, coverage);
+        }
+    }
+}
+
+#[test]
+fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
+    for memory in [Memory::Heap, Memory::Pinned] {
+        for (image_type, dtype) in TYPES {
+            let options = options().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+            for batch in batches(options) {
+                let expected = content(&batch);
+                let shapes: BTreeMap<&str, Vec<usize>> =
+                    batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
+                let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
+                let taken = batch.to_candle(&Device::Cpu).unwrap();
+                assert_eq!((taken.epoch, taken.step, &taken.samples), (epoch, step, &samples));
+                let tensors = tensors(&taken);
+                assert_eq!(tensors.len(), shapes.len());
+                for (name, tensor) in tensors {
+                    assert_eq!(tensor.dims(), shapes[name], "{name}");
+                    assert!(storage(tensor).1 == expected[name], "{name}, {image_type:?}, {memory:?}");
+                    let wanted = match name {
+                        "images" => dtype,
+                        "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
+                        "annotation_ids" | "image_ids" => DType::I64,
+                        "original_sizes" => DType::U32,
+                        _ => DType::F32,
+                    };
+                    assert_eq!(tensor.dtype(), wanted, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn padded_rows_are_zero_in_every_tensor() {
+    let last = batches(options().image_type(ImageType::F32)).pop().unwrap().to_candle(&Device::Cpu).unwrap();
+    assert_eq!(last.image_valid.to_vec1::<u8>().unwrap(), [1, 1, 0, 0]);
+    for (name, tensor) in tensors(&last) {
+        let (_, bytes) = storage(tensor);
+        assert!(bytes[bytes.len() / 2..].iter().all(|&byte| byte == 0), "{name}");
+    }
+    assert!(last.images.get(0).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+}
+
+#[test]
+fn fields_that_were_not_asked_for_are_not_there() {
+    let batch = batches(options().mask_size(None).coverage(None)).remove(0).to_candle(&Device::Cpu).unwrap();
+    assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
+    assert_eq!(tensors(&batch).len(), 12);
+}
+
+#[test]
+fn an_epoch_of_tensors_may_be_kept_whole() {
+    within(|| {
+        // Tensors own their memory: they do not count against the budget of batches.
+        let set = std::sync::Arc::new(set_of(vec![shard(&made_many(12))]));
+        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::Skip { budget: 0 });
+        let bytes = options().build(std::sync::Arc::clone(&set)).unwrap().layout().bytes() as u64;
+        let loader = options().max_memory_bytes(bytes * 2).build(set).unwrap();
+        let epoch = loader.epoch(0).unwrap().candle(&Device::Cpu);
+        assert_eq!((epoch.steps(), epoch.size_hint()), (12, (1, Some(12))));
+        let kept: Vec<CandleBatch> = epoch.map(Result::unwrap).collect();
+        let ids: Vec<i64> = kept.iter().flat_map(|batch| batch.image_ids.to_vec1::<i64>().unwrap()).collect();
+        assert_eq!(ids, (1..=12).collect::<Vec<_>>());
+        assert!(kept.iter().all(|batch| batch.issues.is_empty()));
+    });
+}

@@ -1,0 +1,14 @@
+//! Properties of the library, from outside. Each module is a room or a seam, each test is named by the property it proves, and each oracle is
+//! independent of the code it judges: naive arithmetic, the `tar` crate, a JPEG decoded apart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod annotation;
+mod architecture;
+#[cfg(feature = "candle")]
+mod candle;
+mod faults;
+mod fixture;
+mod loader;
+mod mask;
+mod order;
+mod shard;

@@ -1,0 +1,751 @@
+//! Shards: pairs are found wherever they stand, damage is named and survived, and a sidecar never outlives its shard.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, SystemTime};
+
+use maskstream::shard::{Entry, OnDamage, Origin, Problem, ProblemKind, SampleId, ShardIndex, Sidecar, expand};
+use maskstream::source::{self, MemorySource, MmapSource, Source};
+use maskstream::{ErrorKind, ShardSet};
+use proptest::prelude::*;
+use tar::{Builder, EntryType, Header};
+
+use crate::fixture::{self, Made, lenient, made_many, members, pack, read_with_tar};
+
+fn index(bytes: &[u8]) -> ShardIndex {
+    ShardIndex::build(&MemorySource::new(bytes.to_vec()), &|_| {}).unwrap()
+}
+
+fn kinds(problems: &[Problem]) -> Vec<(ProblemKind, &str)> {
+    problems.iter().map(|problem| (problem.kind, problem.member.as_str())).collect()
+}
+
+/// Compares an index with what the `tar` crate reads; returns the ids in index order.
+fn check_against_tar(bytes: &[u8], index: &ShardIndex) -> Vec<i64> {
+    let members = read_with_tar(bytes);
+    let mut last = 0;
+    for entry in index.entries() {
+        assert!(entry.image.offset > last, "entries stand in the order of their images");
+        last = entry.image.offset;
+        for (name, extent) in [(entry.image_name(), entry.image), (entry.annotations_name(), entry.annotations)] {
+            let (offset, content) = &members[name.trim_start_matches("./")];
+            assert_eq!((extent.offset, extent.len as usize), (*offset, content.len()), "{name}");
+            assert_eq!(extent.crc32c, crc32c::crc32c(content), "{name}");
+            assert_eq!(&bytes[extent.range().start as usize..extent.range().end as usize], &content[..], "{name}");
+        }
+    }
+    index.entries().iter().map(|entry| entry.image_id).collect()
+}
+
+fn header(name: &str, kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_cksum();
+    header
+}
+
+/// A header with this content, padded to whole blocks.
+fn block(header: &Header, content: &[u8]) -> Vec<u8> {
+    let mut out = header.as_bytes().to_vec();
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+/// The shard without its closing zeros.
+fn without_end(bytes: &[u8]) -> Vec<u8> {
+    let last = read_with_tar(bytes).values().map(|(offset, content)| offset + content.len() as u64).max().unwrap();
+    bytes[..last.next_multiple_of(512) as usize].to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn pairs_are_found_in_any_order_of_members(order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle()) {
+        let all = members(&made_many(6));
+        let shuffled: Vec<_> = order.iter().map(|&i| all[i].clone()).collect();
+        let bytes = pack(&shuffled);
+        let index = index(&bytes);
+        prop_assert_eq!(index.problems(), &[]);
+        let ids = check_against_tar(&bytes, &index);
+        let images: Vec<i64> = shuffled
+            .iter()
+            .filter_map(|(name, _)| name.strip_prefix("sa_")?.strip_suffix(".jpg")?.parse().ok())
+            .collect();
+        prop_assert_eq!(ids, images);
+    }
+}
+
+#[test]
+fn generated_shards_equal_what_the_tar_crate_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = maskstream::synth::SynthOptions::new(maskstream::synth::Preset::Small).samples(3).gzip(false);
+    let path = dir.path().join("sa_000000.tar");
+    maskstream::synth::write_shard(&path, 0, &options).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let index = index(&bytes);
+    let mut ids = check_against_tar(&bytes, &index);
+    ids.sort_unstable();
+    assert_eq!((ids, index.problems()), (vec![1, 2, 3], &[][..]));
+    let set = lenient().open(&[&path]).unwrap();
+    assert_eq!(set.len(), 3);
+}
+
+#[test]
+fn an_index_holds_what_the_json_says() {
+    let samples = made_many(5);
+    let index = index(&fixture::shard(&samples));
+    let mut annotations = 0;
+    for (i, entry) in index.entries().iter().enumerate() {
+        let sample = samples.iter().find(|sample| sample.id == entry.image_id).unwrap();
+        assert_eq!((entry.width, entry.height), (sample.width, sample.height));
+        let json: serde_json::Value = serde_json::from_slice(&sample.json).unwrap();
+        let list = json["annotations"].as_array().unwrap();
+        assert_eq!(index.scores(i).len(), list.len());
+        for (score, annotation) in index.scores(i).iter().zip(list) {
+            assert_eq!(score.area, annotation["area"]);
+            assert_eq!(f64::from(score.box_width), annotation["bbox"][2].as_f64().unwrap());
+            assert_eq!(f64::from(score.box_height), annotation["bbox"][3].as_f64().unwrap());
+            assert_eq!(score.predicted_iou, annotation["predicted_iou"].as_f64().unwrap() as f32);
+            assert_eq!(score.stability_score, annotation["stability_score"].as_f64().unwrap() as f32);
+        }
+        annotations += list.len();
+    }
+    assert_eq!(index.annotations(), annotations);
+}
+
+#[test]
+fn long_names_of_gnu_and_pax_are_read() {
+    let samples = made_many(3);
+    let stem = |id: i64| format!("{}/sa_{id}", "deep/".repeat(30));
+    let named = |extension: &str, pick: fn(&Made) -> Vec<u8>| -> Vec<(String, Vec<u8>)> {
+        samples.iter().map(|s| (format!("{}.{extension}", stem(s.id)), pick(s))).collect()
+    };
+    let all = [named("jpg", |s| s.image.clone()), named("json", |s| s.json.clone())].concat();
+    let gnu = pack(&all);
+
+    let mut pax = Builder::new(Vec::new());
+    for (name, content) in &all {
+        pax.append_pax_extensions([("path", name.as_bytes()), ("comment", &[b'x'; 2000][..])]).unwrap();
+        pax.append(&header("cut", EntryType::Regular, content.len() as u64), &content[..]).unwrap();
+    }
+    let pax = pax.into_inner().unwrap();
+
+    for bytes in [gnu, pax] {
+        let index = index(&bytes);
+        assert_eq!(index.problems(), &[]);
+        assert_eq!(check_against_tar(&bytes, &index), [1, 2, 3]);
+        assert!(index.entries()[0].image_name().ends_with(&format!("{}.jpg", stem(1))));
+        assert!(index.entries()[0].annotations_name().ends_with(&format!("{}.json", stem(1))));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_named() {
+    let samples = made_many(4);
+    let mut all = members(&samples);
+    all.retain(|(name, _)| name != "sa_2.json" && name != "sa_3.jpg");
+    all.push(("sa_1.jpg".to_owned(), b"a second one".to_vec()));
+    all.push(("sa_4.json".to_owned(), samples[3].json.clone()));
+    all.push(("README.txt".to_owned(), b"hello".to_vec()));
+    all.push(("no_extension".to_owned(), Vec::new()));
+    let mut bytes = without_end(&pack(&all));
+    let mut link = header("link.jpg", EntryType::Symlink, 0);
+    link.set_link_name("sa_1.jpg").unwrap();
+    link.set_cksum();
+    bytes.extend(block(&link, b""));
+    bytes.extend([0; 1024]);
+
+    let index = index(&bytes);
+    assert_eq!(
+        kinds(index.problems()),
+        [
+            (ProblemKind::ImageWithoutAnnotations, "./sa_2.jpg"),
+            (ProblemKind::AnnotationsWithoutImage, "./sa_3.json"),
+            (ProblemKind::Duplicate, "./sa_1.jpg"),
+            (ProblemKind::Duplicate, "./sa_4.json"),
+            (ProblemKind::UnknownMember, "./README.txt"),
+            (ProblemKind::UnknownMember, "./no_extension"),
+            (ProblemKind::UnknownMember, "link.jpg"),
+        ]
+    );
+    assert!(index.problems().is_sorted_by_key(|problem| problem.offset));
+    let ids: Vec<i64> = index.entries().iter().map(|entry| entry.image_id).collect();
+    assert_eq!(ids, [1, 4]);
+    assert_eq!(index.entries()[0].image.crc32c, crc32c::crc32c(&samples[0].image), "the first one counts");
+    // None of this is damage.
+    let sources = || vec![("odd".to_owned(), fixture::memory(bytes.clone()))];
+    let set = lenient().on_damage(OnDamage::Stop).from_sources(sources()).unwrap();
+    assert_eq!(set.reports().next().unwrap().problems.len(), 7);
+}
+
+#[test]
+fn broken_json_loses_its_own_sample_only() {
+    let samples = made_many(3);
+    let mut all = members(&samples);
+    let broken = all.iter_mut().find(|(name, _)| name == "sa_2.json").unwrap();
+    broken.1.truncate(40);
+    let bytes = pack(&all);
+    let index = index(&bytes);
+    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenAnnotations, "./sa_2.json")]);
+    let (offset, _) = read_with_tar(&bytes)["sa_2.json"];
+    assert_eq!(index.problems()[0].offset, offset);
+    assert_eq!(index.entries().iter().map(|e| e.image_id).collect::<Vec<_>>(), [1, 3]);
+
+    let open =
+        |on_damage| lenient().on_damage(on_damage).from_sources(vec![("s.tar".into(), fixture::memory(bytes.clone()))]);
+    let error = open(OnDamage::Stop).unwrap_err();
+    let at = error.location();
+    assert!(error.is_corrupt());
+    assert_eq!(
+        (at.shard.as_deref(), at.member.as_deref(), at.offset),
+        (Some(Path::new("s.tar")), Some("./sa_2.json"), Some(offset))
+    );
+    assert_eq!(open(OnDamage::Keep).unwrap().len(), 2);
+}
+
+#[test]
+fn a_shard_cut_anywhere_keeps_its_sound_samples_and_names_the_cut() {
+    let samples = made_many(4);
+    // Interleaved, so that each cut leaves another number of pairs.
+    let all: Vec<_> =
+        samples.iter().flat_map(|s| [(s.json_name(), s.json.clone()), (s.image_name(), s.image.clone())]).collect();
+    let bytes = pack(&all);
+    let found = read_with_tar(&bytes);
+    let end = |name: &str| found[name].0 + found[name].1.len() as u64;
+    let mut last_good = "./".to_owned();
+    let mut cuts = 0;
+    for (name, _) in &all {
+        let (offset, content) = &found[name];
+        let (start, len) = (offset - 512, content.len() as u64);
+        let mut cases = vec![(start, start), (start + 1, start), (start + 300, start), (start + 511, start)];
+        cases.extend([
+            (*offset, *offset),
+            (offset + 1, *offset),
+            (offset + len / 2, *offset),
+            (offset + len - 1, *offset),
+        ]);
+        for (cut, expected_offset) in cases {
+            cuts += 1;
+            let cut_bytes = bytes[..cut as usize].to_vec();
+            let whole = |s: &&Made| end(&s.json_name()).max(end(&s.image_name())) <= cut;
+            let sound: Vec<i64> = samples.iter().filter(whole).map(|s| s.id).collect();
+            let index = index(&cut_bytes);
+            assert_eq!(index.entries().iter().map(|e| e.image_id).collect::<Vec<_>>(), sound, "cut at {cut}");
+            let broken: Vec<_> = index.problems().iter().filter(|p| p.kind == ProblemKind::BrokenShard).collect();
+            assert_eq!(broken.len(), 1, "cut at {cut}: {:?}", index.problems());
+            assert_eq!(broken[0].offset, expected_offset, "cut at {cut} in {name}: {}", broken[0]);
+            assert!(broken[0].member.starts_with(&last_good), "cut at {cut}: {} is not {last_good}", broken[0].member);
+            assert!(broken[0].message.contains(&cut.to_string()), "the length is named: {}", broken[0]);
+
+            let open = |on_damage| {
+                lenient().on_damage(on_damage).from_sources(vec![("s".into(), fixture::memory(cut_bytes.clone()))])
+            };
+            let error = open(OnDamage::Stop).unwrap_err();
+            assert!(error.is_corrupt() && error.location().offset == Some(expected_offset), "cut at {cut}: {error}");
+            match open(OnDamage::Keep) {
+                Ok(set) => assert_eq!(set.len(), sound.len() as u64),
+                Err(error) => assert!(sound.is_empty() && error.kind() == ErrorKind::Config, "cut at {cut}: {error}"),
+            }
+        }
+        last_good = format!("./{name}");
+    }
+    assert_eq!(cuts, 8 * 8);
+    // Cut exactly after the last member: nothing is lost, and it is still named.
+    let index = index(&without_end(&bytes));
+    assert_eq!(index.entries().len(), 4);
+    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenShard, "./sa_4.jpg (the last good one)")]);
+}
+
+#[test]
+fn a_bad_header_checksum_is_named_and_ends_the_shard() {
+    let samples = made_many(3);
+    let all: Vec<_> =
+        samples.iter().flat_map(|s| [(s.json_name(), s.json.clone()), (s.image_name(), s.image.clone())]).collect();
+    let mut bytes = pack(&all);
+    let start = read_with_tar(&bytes)["sa_3.json"].0 - 512;
+    bytes[start as usize + 3] ^= 1;
+    let index = index(&bytes);
+    assert_eq!(index.entries().len(), 2);
+    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenShard, "./sa_2.jpg (the last good one)")]);
+    assert_eq!(index.problems()[0].offset, start);
+    assert!(index.problems()[0].message.contains("checksum"), "{}", index.problems()[0]);
+}
+
+#[test]
+fn impossible_sizes_are_damage_and_nothing_is_allocated_for_them() {
+    let sound = without_end(&fixture::shard(&made_many(2)));
+    let huge = [
+        header("x.jpg", EntryType::Regular, u64::MAX),
+        header("x.jpg", EntryType::Regular, u64::MAX - 511),
+        header("x.jpg", EntryType::Regular, i64::MAX as u64),
+        header("x.jpg", EntryType::Regular, 1 << 40),
+        header("x.jpg", EntryType::GNULongName, 1 << 40),
+        header("x.jpg", EntryType::GNULongName, u64::MAX),
+        header("x.jpg", EntryType::XHeader, 1 << 40),
+        header("x.jpg", EntryType::XGlobalHeader, 1 << 40),
+        header("x.jpg", EntryType::GNULongLink, 1 << 40),
+    ];
+    for header in huge {
+        let bytes = [sound.clone(), block(&header, b"content"), vec![0; 1024]].concat();
+        let index = index(&bytes);
+        assert_eq!(index.entries().len(), 2);
+        let broken: Vec<_> = index.problems().iter().filter(|p| p.kind == ProblemKind::BrokenShard).collect();
+        assert_eq!(broken.len(), 1, "type {:?}, size {:?}: {:?}", header.entry_type(), header.size(), index.problems());
+    }
+    // A long name that is there in full, but longer than any name needs.
+    let long = vec![b'n'; 3 << 20];
+    let bytes = [sound, block(&header("x", EntryType::GNULongName, long.len() as u64), &long), vec![0; 1024]].concat();
+    assert!(index(&bytes).problems().iter().any(|p| p.kind == ProblemKind::BrokenShard));
+}
+
+#[test]
+fn flipped_header_bytes_never_panic_and_never_invent_samples() {
+    let samples = made_many(2);
+    let bytes = fixture::shard(&samples);
+    let jsons: BTreeMap<i64, u32> = samples.iter().map(|s| (s.id, crc32c::crc32c(&s.json))).collect();
+    let start = read_with_tar(&bytes)["sa_2.jpg"].0 as usize - 512;
+    for at in 0..512 {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[start + at] ^= flip;
+            let index = index(&bytes);
+            for entry in index.entries() {
+                assert_eq!(jsons.get(&entry.image_id), Some(&entry.annotations.crc32c), "byte {at}");
+            }
+            assert!(index.entries().len() < 2 || index.problems().is_empty(), "byte {at} ^ {flip}");
+        }
+    }
+}
+
+#[test]
+fn data_after_the_end_marker_is_damage_and_named() {
+    let sound = fixture::shard(&made_many(2));
+    // A second archive glued to the first: its samples would be lost in silence.
+    let glued = [sound.clone(), fixture::shard(&made_many(3))].concat();
+    let index_of_glued = index(&glued);
+    assert_eq!(index_of_glued.entries().len(), 2);
+    assert_eq!(index_of_glued.problems().len(), 1);
+    let problem = &index_of_glued.problems()[0];
+    assert_eq!(problem.kind, ProblemKind::BrokenShard);
+    assert!(problem.message.contains(&format!("byte {}", sound.len())), "{problem}");
+    // Zeros are padding, as tar itself writes it.
+    let padded = [sound, vec![0; 10_240]].concat();
+    assert_eq!(index(&padded).problems(), &[]);
+}
+
+#[test]
+fn the_offset_of_data_after_the_end_marker_is_where_it_starts() {
+    let sound = fixture::shard(&made_many(2));
+    let garbage = [sound.clone(), vec![0; 100], b"junk".to_vec()].concat();
+    let index = index(&garbage);
+    assert_eq!(index.problems()[0].offset, sound.len() as u64 + 100, "{}", index.problems()[0]);
+}
+
+#[test]
+fn an_empty_file_is_damage_at_byte_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("empty.tar");
+    File::create(&path).unwrap();
+    let error = ShardSet::options().open(&[&path]).unwrap_err();
+    assert!(error.is_corrupt(), "{error}");
+    assert_eq!((error.location().shard.as_deref(), error.location().offset), (Some(path.as_path()), Some(0)));
+    assert_eq!(lenient().open(&[&path]).unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn gzip_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sa_000000.tar");
+    let gzip = maskstream::synth::pack([("a.jpg", &b"x"[..])], true).unwrap();
+    fs::write(&path, &gzip).unwrap();
+    let errors = [
+        ShardSet::options().open(&[&path]).unwrap_err(),
+        lenient().from_sources(vec![("g".into(), fixture::memory(gzip))]).unwrap_err(),
+        source::open(&path).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("gzip -dc") && error.location().shard.is_some(), "{error}");
+    }
+}
+
+#[test]
+fn reads_past_the_end_name_range_and_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, [1, 2, 3, 4]).unwrap();
+    let mapped = MmapSource::open(&path).unwrap();
+    let memory = MemorySource::new(vec![1, 2, 3, 4]);
+    for source in [&mapped as &dyn Source, &memory] {
+        assert_eq!((source.len(), source.is_empty()), (4, false));
+        assert_eq!(source.read(1..3).unwrap()[..], [2, 3]);
+        assert!(source.read(4..4).unwrap().is_empty());
+        #[allow(clippy::reversed_empty_ranges)]
+        for range in [3..5, 5..6, 0..u64::MAX, 3..2] {
+            let error = source.read(range.clone()).unwrap_err();
+            assert!(error.is_corrupt() && error.to_string().contains("byte 4"), "{range:?}: {error}");
+            assert_eq!(error.location().offset, Some(range.start));
+        }
+        source.will_need(0..100);
+    }
+    // Bytes stay readable after other reads of the same pages are gone.
+    let (kept, gone) = (mapped.read(0..4).unwrap(), mapped.read(0..4).unwrap());
+    drop(gone);
+    assert_eq!(kept[..], [1, 2, 3, 4]);
+    for missing in [dir.path().to_owned(), dir.path().join("missing")] {
+        let error = MmapSource::open(&missing).unwrap_err();
+        assert!(error.is_io() && error.location().shard.as_deref() == Some(missing.as_path()), "{error}");
+    }
+}
+
+/// A shard on disk and its entries.
+struct OnDisk {
+    dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl OnDisk {
+    fn new(count: i64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.tar");
+        fs::write(&path, fixture::shard(&made_many(count))).unwrap();
+        Self { dir, path }
+    }
+
+    fn sidecar(&self) -> PathBuf {
+        self.dir.path().join("s.tar.idx")
+    }
+
+    fn open(&self, sidecar: Sidecar) -> (Origin, Vec<Entry>) {
+        let set = lenient().sidecar(sidecar).open(&[&self.path]).unwrap();
+        let entries =
+            (0..set.len() as u32).map(|entry| set.entry(SampleId { shard: 0, entry }).unwrap().clone()).collect();
+        let origin = set.reports().next().unwrap().origin.clone();
+        (origin, entries)
+    }
+
+    /// Opens twice: built for a reason that says `why`, then loaded.
+    fn rebuilt(&self, why: &str, expected: &[Entry]) {
+        let (origin, entries) = self.open(Sidecar::Beside);
+        assert!(matches!(&origin, Origin::Built(reason) if reason.contains(why)), "{origin:?} does not say {why}");
+        assert_eq!(entries, expected);
+        assert_eq!(self.open(Sidecar::Beside), (Origin::Loaded, expected.to_vec()));
+    }
+
+    fn files(&self) -> Vec<String> {
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(self.dir.path()).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_sidecar_is_made_once_and_used_again() {
+    let disk = OnDisk::new(4);
+    let (_, expected) = disk.open(Sidecar::Off);
+    assert_eq!(disk.files(), ["s.tar"]);
+    disk.rebuilt("no sidecar yet", &expected);
+    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"], "nothing temporary is left");
+    // The shard's bytes are not read at all to load it.
+    let set =
+        lenient().sidecar(Sidecar::Beside).opener(|_| panic!("the shard was opened")).open(&[&disk.path]).unwrap();
+    assert_eq!(set.len(), 4);
+}
+
+#[test]
+fn findings_and_scores_survive_in_the_sidecar() {
+    let disk = OnDisk::new(4);
+    let mut all = members(&made_many(4));
+    all.retain(|(name, _)| name != "sa_2.json");
+    fs::write(&disk.path, pack(&all)).unwrap();
+    let report = || {
+        let filter = maskstream::annotation::MaskFilter::default();
+        let set = lenient().filter(filter).sidecar(Sidecar::Beside).open(&[&disk.path]).unwrap();
+        set.reports().next().unwrap().clone()
+    };
+    let (built, loaded) = (report(), report());
+    assert_eq!((built.problems.len(), loaded.origin), (1, Origin::Loaded));
+    assert_eq!(built.problems, loaded.problems);
+    assert_eq!(
+        (built.samples, built.annotations, built.kept_samples, built.kept_annotations),
+        (loaded.samples, loaded.annotations, loaded.kept_samples, loaded.kept_annotations)
+    );
+    assert!(loaded.kept_annotations < loaded.annotations);
+}
+
+#[test]
+fn a_sidecar_does_not_outlive_its_shard() {
+    let disk = OnDisk::new(3);
+    let (_, three) = disk.open(Sidecar::Beside);
+    // Another time, the same bytes.
+    File::options()
+        .write(true)
+        .open(&disk.path)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(1000))
+        .unwrap();
+    disk.rebuilt("changed", &three);
+    // Other bytes, the same time.
+    let modified = fs::metadata(&disk.path).unwrap().modified().unwrap();
+    fs::write(&disk.path, fixture::shard(&made_many(4))).unwrap();
+    File::options().write(true).open(&disk.path).unwrap().set_modified(modified).unwrap();
+    let (_, four) = disk.open(Sidecar::Off);
+    assert_eq!(four.len(), 4);
+    disk.rebuilt("changed", &four);
+}
+
+#[test]
+fn a_damaged_sidecar_is_built_anew() {
+    let disk = OnDisk::new(3);
+    let (_, expected) = disk.open(Sidecar::Beside);
+    let sound = fs::read(disk.sidecar()).unwrap();
+    let len = sound.len();
+    for at in [0, 7, 8, 11, 12, 15, 16, 17, len / 2, len - 1] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        fs::write(disk.sidecar(), bytes).unwrap();
+        disk.rebuilt(
+            if at < 8 {
+                "not a sidecar"
+            } else if at < 12 {
+                "version"
+            } else {
+                "checksum"
+            },
+            &expected,
+        );
+    }
+    for cut in [0, 1, 15, 16, 17, len - 1] {
+        fs::write(disk.sidecar(), &sound[..cut]).unwrap();
+        disk.rebuilt("", &expected);
+    }
+    fs::write(disk.sidecar(), [sound.clone(), vec![0]].concat()).unwrap();
+    disk.rebuilt("checksum", &expected);
+    assert_eq!(fs::read(disk.sidecar()).unwrap(), sound, "the same shard gives the same sidecar");
+    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"]);
+}
+
+#[test]
+fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
+    let disk = OnDisk::new(2);
+    disk.open(Sidecar::Beside);
+    let sound = fs::read(disk.sidecar()).unwrap();
+    let shard_bytes = fs::metadata(&disk.path).unwrap().len();
+    let mut loaded = 0;
+    for at in 16..sound.len() {
+        for value in [0x00, 0x7f, 0xff] {
+            let mut bytes = sound.clone();
+            bytes[at] = value;
+            let checksum = crc32c::crc32c(&bytes[16..]);
+            bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+            fs::write(disk.sidecar(), &bytes).unwrap();
+            // Read-only, so that this does not write a thousand files.
+            let Ok(set) =
+                lenient().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0))).open(&[&disk.path])
+            else {
+                continue;
+            };
+            loaded += 1;
+            for position in 0..set.len() as u32 {
+                let entry = set.entry(SampleId { shard: 0, entry: position }).unwrap();
+                assert!(entry.image.range().end <= shard_bytes && entry.annotations.range().end <= shard_bytes);
+                assert!(entry.width > 0 && entry.height > 0);
+            }
+        }
+    }
+    assert!(loaded > 0);
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_written_costs_nothing_but_time() {
+    let disk = OnDisk::new(3);
+    let (_, expected) = disk.open(Sidecar::Off);
+    // A directory below a file cannot be made, whoever asks.
+    let blocked = Sidecar::Dir(disk.path.join("below"));
+    for _ in 0..2 {
+        let (origin, entries) = disk.open(blocked.clone());
+        assert!(matches!(&origin, Origin::Unsaved(reason) if reason.contains("s.tar.idx")), "{origin:?}");
+        assert_eq!(entries, expected);
+    }
+    // A directory where the sidecar should be.
+    fs::create_dir(disk.sidecar()).unwrap();
+    let (origin, entries) = disk.open(Sidecar::Beside);
+    assert!(matches!(&origin, Origin::Unsaved(_)), "{origin:?}");
+    assert_eq!(entries, expected);
+    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"], "nothing temporary is left");
+}
+
+#[test]
+fn sidecars_may_live_in_a_directory_of_their_own() {
+    let disk = OnDisk::new(3);
+    let dir = disk.dir.path().join("made/for/it");
+    let (first, expected) = disk.open(Sidecar::Dir(dir.clone()));
+    assert!(matches!(first, Origin::Built(_)));
+    assert_eq!(disk.open(Sidecar::Dir(dir.clone())), (Origin::Loaded, expected));
+    assert!(dir.join("s.tar.idx").is_file());
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    assert_eq!(disk.files(), ["made", "s.tar"]);
+}
+
+#[test]
+fn several_openers_at_once_agree_on_one_sidecar() {
+    let disk = Arc::new(OnDisk::new(3));
+    let threads: Vec<_> = (0..6)
+        .map(|_| {
+            let disk = Arc::clone(&disk);
+            std::thread::spawn(move || disk.open(Sidecar::Beside).1)
+        })
+        .collect();
+    let all: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"]);
+    assert_eq!(disk.open(Sidecar::Beside).0, Origin::Loaded);
+}
+
+#[test]
+fn a_shard_that_changed_after_opening_is_refused() {
+    let disk = OnDisk::new(3);
+    let set = lenient().open(&[&disk.path]).unwrap();
+    fs::write(&disk.path, fixture::shard(&made_many(2))).unwrap();
+    let error = set.source(0).map(drop).unwrap_err();
+    assert!(error.is_corrupt() && error.location().shard.as_deref() == Some(disk.path.as_path()), "{error}");
+    assert_eq!(set.source(1).map(drop).unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn few_shards_are_open_at_once_and_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..3 {
+        fs::write(dir.path().join(format!("{i}.tar")), fixture::shard(&made_many(2))).unwrap();
+    }
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&opened);
+    let opener = move |path: &Path| {
+        counter.fetch_add(1, SeqCst);
+        source::open(path)
+    };
+    let set = lenient().open_shards(2.try_into().unwrap()).opener(opener).open(&[dir.path()]).unwrap();
+    let before = opened.load(SeqCst);
+    let opens = |shards: &[u32]| {
+        shards.iter().for_each(|&shard| drop(set.source(shard).unwrap()));
+        opened.load(SeqCst) - before
+    };
+    assert_eq!(opens(&[0, 1, 0, 1, 0]), 2);
+    // 1 is the least recently used and makes room for 2.
+    assert_eq!(opens(&[2, 0, 2]), 3);
+    assert_eq!(opens(&[1]), 4);
+}
+
+#[test]
+fn patterns_name_files_directories_and_globs() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["b.tar", "a.tar", "c.txt", "odd[1].tar"] {
+        File::create(at(name)).unwrap();
+    }
+    fs::create_dir(at("sub.tar")).unwrap();
+    let tars = || vec![at("a.tar"), at("b.tar"), at("odd[1].tar")];
+    assert_eq!(expand(&[dir.path()]).unwrap(), tars());
+    assert_eq!(expand(&[at("*.tar")]).unwrap(), tars());
+    assert_eq!(expand(&[at("c.txt")]).unwrap(), [at("c.txt")], "a named file needs no extension");
+    assert_eq!(expand(&[at("odd[1].tar")]).unwrap(), [at("odd[1].tar")], "a real file wins over a pattern");
+    assert_eq!(expand(&[at("[ab].tar")]).unwrap(), [at("a.tar"), at("b.tar")]);
+    assert_eq!(expand(&[at("b.tar"), at("*.tar"), at("b.tar")]).unwrap(), [at("b.tar"), at("a.tar"), at("odd[1].tar")]);
+    for nothing in [at("missing.tar"), at("*.zip"), at("sub.tar"), at("[")] {
+        let error = expand(&[at("a.tar"), nothing.clone()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(nothing.to_str().unwrap()), "{error}");
+    }
+    assert_eq!(expand::<&str>(&[]).unwrap_err().kind(), ErrorKind::Config);
+    // A directory whose own name looks like a pattern.
+    fs::create_dir(at("dir[x]")).unwrap();
+    File::create(at("dir[x]/d.tar")).unwrap();
+    assert_eq!(expand(&[at("dir[x]")]).unwrap(), [at("dir[x]/d.tar")]);
+}
+
+#[test]
+fn a_set_numbers_its_samples_shard_by_shard() {
+    let samples = made_many(7);
+    let set = fixture::set_of(vec![
+        fixture::shard(&samples[..3]),
+        fixture::shard(&samples[3..4]),
+        fixture::shard(&samples[4..]),
+    ]);
+    assert_eq!((set.len(), set.is_empty()), (7, false));
+    let id = |shard, entry| set.entry(SampleId { shard, entry }).map(|entry| entry.image_id);
+    assert_eq!([id(0, 0), id(0, 2), id(1, 0), id(2, 2)], [Some(1), Some(3), Some(4), Some(7)]);
+    assert_eq!([id(0, 3), id(3, 0)], [None, None]);
+    assert_eq!(set.shard_path(SampleId { shard: 1, entry: 0 }), Some(Path::new("b")));
+    assert_eq!(set.reports().map(|report| report.samples).collect::<Vec<_>>(), [3, 1, 3]);
+}
+
+#[test]
+fn sources_of_the_same_name_are_not_mixed_up() {
+    let samples = made_many(4);
+    let [a, b] = [&samples[..2], &samples[2..]].map(|part| fixture::memory(fixture::shard(part)));
+    let opened = lenient().from_sources(vec![("same".into(), a), ("same".into(), b)]);
+    match opened {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Config),
+        Ok(set) => {
+            for shard in 0..2 {
+                let entry = set.entry(SampleId { shard, entry: 0 }).unwrap();
+                let bytes = set.source(shard).unwrap().read(entry.image.range()).unwrap();
+                assert_eq!(crc32c::crc32c(&bytes), entry.image.crc32c, "shard {shard} is read from another's bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_without_samples_is_refused_and_filters_nobody_can_pass() {
+    use maskstream::annotation::MaskFilter;
+    let sources = || vec![("s".to_owned(), fixture::memory(fixture::shard(&made_many(3))))];
+    let open = |filter| lenient().filter(filter).from_sources(sources());
+    let all = MaskFilter::keep_all;
+    for filter in [
+        all().min_predicted_iou(5.0).min_masks(1),
+        all().min_predicted_iou(f32::NAN),
+        all().min_stability_score(f32::NAN),
+        all().area(2, 1),
+        all().area_fraction(0.5, 0.4),
+        all().area_fraction(f32::NAN, 1.0),
+        all().box_side(2.0, 1.0),
+        all().min_masks(1000),
+    ] {
+        assert_eq!(open(filter.clone()).unwrap_err().kind(), ErrorKind::Config, "{filter:?}");
+    }
+    assert_eq!(lenient().from_sources(Vec::new()).unwrap_err().kind(), ErrorKind::Config);
+    // min_masks decides on images, by the masks that survive.
+    let filter = all().min_predicted_iou(0.95).min_masks(2);
+    let expected = made_many(3)
+        .iter()
+        .filter(|sample| {
+            let json: serde_json::Value = serde_json::from_slice(&sample.json).unwrap();
+            let list = json["annotations"].as_array().unwrap();
+            list.iter().filter(|a| a["predicted_iou"].as_f64().unwrap() as f32 >= 0.95).count() >= 2
+        })
+        .count();
+    assert_eq!(open(filter).map_or(0, |set| set.len()), expected as u64);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_mapped_file_that_shrank_is_an_error_not_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, vec![7; 1 << 20]).unwrap();
+    let mapped = MmapSource::open(&path).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let error = mapped.read(1 << 19..(1 << 19) + 9).unwrap_err();
+    assert!(error.is_io() && error.location().offset == Some(1 << 19), "{error}");
+    assert_eq!(mapped.read(0..10).unwrap()[..], [7; 10]);
+}

@@ -45,7 +45,7 @@ pub(crate) fn evaluate(
     examples: usize,
     device: &Device,
 ) -> Result<(Table, Vec<Example>), Box<dyn Error>> {
-    let names = ["model, trained", "model, untrained", "distance to the point", "color distance"];
+    let names = ["model, trained", "model, untrained", "distance to the point", "colour distance"];
     let mut tallies = names.map(|_| Tally::new());
     let (mut queries_asked, mut images, mut kept) = (0, 0, Vec::new());
     let spacing = (loader.shards().len() as usize / examples.max(1)).max(1);

@@ -8,12 +8,12 @@ use maskstream::adapter::CandleBatch;
 pub(crate) const GRID: usize = 32;
 /// Patches of an image.
 pub(crate) const PATCHES: usize = GRID * GRID;
-/// Numbers per patch: mean and spread of red, green and blue, edge strength, y, x.
-pub(crate) const CHANNELS: usize = 9;
+/// Numbers per patch: mean and spread of red, green and blue and edge strength, the same around it, y, x, and a one.
+pub(crate) const CHANNELS: usize = 17;
 
 /// What is known of a batch's patches. B is the batch size, P the patches of an image.
 pub(crate) struct Features {
-    /// [B, P, CHANNELS], each channel with mean 0 and spread 1 over its image.
+    /// [B, P, CHANNELS]; what comes from pixels has mean 0 and spread 1 over its image.
     pub(crate) patches: Tensor,
     /// [B, P, 3]: mean colour, 0 to 1.
     pub(crate) colors: Tensor,
@@ -37,7 +37,8 @@ impl Features {
         let green = pixels.narrow(1, 1, 1)?;
         let texture = Tensor::cat(&[&mean, &spread, &edges(&green, patch)?], 1)?.reshape((batch, (), PATCHES))?;
 
-        let patches = Tensor::cat(&[standardize(&texture, &valid)?, positions(batch, images.device())?], 1)?;
+        let texture = standardize(&texture, &valid)?;
+        let patches = Tensor::cat(&[&texture, &around(&texture)?, &positions(batch, images.device())?], 1)?;
         Ok(Self {
             patches: patches.transpose(1, 2)?.contiguous()?,
             colors: mean.reshape((batch, 3, PATCHES))?.transpose(1, 2)?.contiguous()?,
@@ -65,12 +66,22 @@ fn standardize(maps: &Tensor, valid: &Tensor) -> Result<Tensor> {
     centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)
 }
 
-/// y and x of each patch, scaled to the spread of an even distribution: [B, 2, P].
+/// Mean over each patch and its eight neighbours: [B, C, P].
+fn around(maps: &Tensor) -> Result<Tensor> {
+    let (batch, channels, _) = maps.dims3()?;
+    let grid = maps.reshape((batch, channels, GRID, GRID))?;
+    let framed = grid.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+    framed.avg_pool2d_with_stride(3, 1)?.reshape((batch, channels, PATCHES))
+}
+
+/// y and x of each patch, scaled to the spread of an even distribution, and a one that spares the first layer its bias:
+/// [B, 3, P].
 fn positions(batch: usize, device: &Device) -> Result<Tensor> {
     let scaled = |index: usize| (centre(index) - 0.5) * 12_f32.sqrt();
     let y = (0..PATCHES).map(|p| scaled(p / GRID));
     let x = (0..PATCHES).map(|p| scaled(p % GRID));
-    Tensor::from_iter(y.chain(x), device)?.reshape((1, 2, PATCHES))?.repeat((batch, 1, 1))
+    let all = y.chain(x).chain((0..PATCHES).map(|_| 1.0));
+    Tensor::from_iter(all, device)?.reshape((1, 3, PATCHES))?.repeat((batch, 1, 1))
 }
 
 /// Centre of a row or column of patches on the canvas, 0 to 1.

@@ -81,8 +81,8 @@ struct Args {
     #[arg(long, default_value_t = 256)]
     image_size: u32,
 
-    /// Learning rate of AdamW
-    #[arg(long, default_value_t = 3e-3)]
+    /// Learning rate of AdamW at the start; falls to nothing by the last step
+    #[arg(long, default_value_t = 1e-2)]
     lr: f64,
 
     /// Decides the first weights, the order of samples and the queries: the same seed gives the same model
@@ -116,15 +116,15 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Err("--queries must be at least 1".into());
     }
     std::fs::create_dir_all(&args.out).map_err(|e| format!("cannot create {}: {e}", args.out.display()))?;
+    println!("Pointed at one patch of an image, which of its {GRID} x {GRID} patches belong to the same thing?\n");
+    // Other than the CPU only if candle was built for it: `--features candle-core/cuda`.
     let device = Device::cuda_if_available(0)?;
     let data = Data::open(args)?;
 
     let head = Head::new(args.seed, &device)?;
     println!(
-        "training {} weights on {} x {} patches: {} steps of {} images with {} queries each, seed {}",
+        "  training: {} weights, {} steps of {} images with up to {} queries each, seed {}",
         head.size(),
-        GRID,
-        GRID,
         args.steps,
         args.batch_size,
         args.queries,
@@ -132,7 +132,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     );
     let report = train::train(&data.train, &head, args, &device)?;
     println!(
-        "trained {} steps in {:.1} s: {:.0} samples/s, {:.1} % of the time waiting for data, loss {:.4}",
+        "   trained: {} steps in {:.1} s, {:.0} samples/s, {:.1} % of the time waiting for data, loss {:.4}",
         report.steps,
         report.wall.as_secs_f64(),
         report.samples_per_s(),
@@ -144,7 +144,10 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let untrained = Head::new(args.seed, &device)?;
     let (table, examples) = evaluate::evaluate(&data.held_out, [&head, &untrained], args.queries, EXAMPLES, &device)?;
     let seconds = evaluating.elapsed().as_secs_f64();
-    println!("asked {} queries of {} held-out images in {seconds:.1} s\n\n{table}\n", table.queries, table.images);
+    println!(
+        " evaluated: {} queries on {} held-out images in {seconds:.1} s\n\n{table}\n",
+        table.queries, table.images
+    );
 
     let (weights, picture) = (args.out.join("weights.safetensors"), args.out.join("examples.png"));
     head.save(&weights).map_err(|e| format!("cannot write {}: {e}", weights.display()))?;
@@ -154,11 +157,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     println!("{:.1} s in all", start.elapsed().as_secs_f64());
 
     if table.is_success() {
-        println!("success: the trained model is above distance and color in AUC and best IoU");
+        println!("success: the trained model is above distance and colour in AUC and best IoU");
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "no success: the trained model is not above both distance and color in AUC and best IoU; try more --steps"
+        "no success: the trained model is not above both distance and colour in AUC and best IoU; try more --steps"
     );
     Ok(ExitCode::from(2))
 }

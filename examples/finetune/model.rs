@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::ops::sigmoid;
 
 use crate::features::{CHANNELS, Features, PATCHES, distance};
@@ -19,7 +19,7 @@ const POSITIVE_WEIGHT: f64 = 3.0;
 /// Embeds patches and compares each to the one pointed at:
 /// `scale * (cosine - margin) - nearness * distance + bias`.
 pub(crate) struct Head {
-    parameters: [(&'static str, Var); 7],
+    parameters: [(&'static str, Var); 6],
     /// [P, P]: distance of any two patches.
     distances: Tensor,
 }
@@ -35,13 +35,13 @@ impl Head {
         };
         let number = |value: f32| Var::from_vec(vec![value], (1, 1, 1), device);
         let parameters = [
+            // Without biases: one feature is always 1, and centring would take the second layer's away again.
             ("embed.0.weight", draw(CHANNELS, WIDTH)?),
-            ("embed.0.bias", Var::zeros((1, WIDTH), DType::F32, device)?),
-            // Without a bias: centring would take it away again.
-            ("embed.2.weight", draw(WIDTH, WIDTH)?),
-            ("scale", number(5.0)?),
+            ("embed.1.weight", draw(WIDTH, WIDTH)?),
+            // As logarithms, the two steep ones learn as fast as the rest.
+            ("log_scale", number(5_f32.ln())?),
             ("margin", number(0.3)?),
-            ("nearness", number(12.0)?),
+            ("log_nearness", number(12_f32.ln())?),
             ("bias", number(-2.0)?),
         ];
         let distances = (0..PATCHES * PATCHES).map(|i| distance(i / PATCHES, i % PATCHES));
@@ -60,11 +60,12 @@ impl Head {
 
     /// Log-odds that a patch belongs to what a query points at: [B, Q, P].
     pub(crate) fn forward(&self, features: &Features, queries: &Queries) -> Result<Tensor> {
-        let [w0, b0, w2, scale, margin, nearness, bias] = self.parameters.each_ref().map(|(_, var)| var.as_tensor());
+        let [w0, w1, log_scale, margin, log_nearness, bias] =
+            self.parameters.each_ref().map(|(_, var)| var.as_tensor());
         let (rows, places, _) = queries.target.dims3()?;
 
         let flat = features.patches.reshape((rows * PATCHES, CHANNELS))?;
-        let embedded = flat.matmul(w0)?.broadcast_add(b0)?.relu()?.matmul(w2)?.reshape((rows, PATCHES, WIDTH))?;
+        let embedded = flat.matmul(w0)?.relu()?.matmul(w1)?.reshape((rows, PATCHES, WIDTH))?;
         // Less the image's mean: what patches have in common would make every cosine 1.
         let share = features.valid.broadcast_div(&features.valid.sum_keepdim(1)?.maximum(1.0)?)?;
         let mean = share.reshape((rows, 1, PATCHES))?.matmul(&embedded)?;
@@ -77,8 +78,8 @@ impl Head {
         let cosine = dot.broadcast_div(&length(&asked)?)?.broadcast_div(&length(&embedded)?.transpose(1, 2)?)?;
 
         let away = self.distances.index_select(&queries.patch, 0)?.reshape((rows, places, PATCHES))?;
-        let alike = cosine.broadcast_sub(margin)?.broadcast_mul(scale)?;
-        (alike - away.broadcast_mul(nearness)?)?.broadcast_add(bias)
+        let alike = cosine.broadcast_sub(margin)?.broadcast_mul(&log_scale.exp()?)?;
+        (alike - away.broadcast_mul(&log_nearness.exp()?)?)?.broadcast_add(bias)
     }
 
     /// Writes all weights.

@@ -9,8 +9,8 @@ use std::path::Path;
 use crate::evaluate::Example;
 use crate::features::{GRID, centre};
 
-/// Side of a tile in pixels.
-const TILE: usize = 256;
+/// Side of the canvas in pixels; what is padding is cut off.
+const TILE: usize = 288;
 /// Tiles of an example.
 const TILES: usize = 3;
 /// Between the tiles of an example, and between examples.
@@ -29,23 +29,35 @@ const HEAT: [[f32; 3]; 6] = [
     [252.0, 255.0, 164.0],
 ];
 
-/// Draws `examples` into the file at `path`.
+/// Draws `examples` into the file at `path`: a few side by side, wide images above tall ones.
 pub(crate) fn draw(examples: &[Example], path: &Path) -> Result<(), Box<dyn Error>> {
-    let columns = COLUMNS.min(examples.len());
-    let rows = examples.len().div_ceil(columns.max(1));
-    let across = TILES * TILE + (TILES - 1) * THIN;
-    let [width, height] = [columns * (across + WIDE) + WIDE, rows * (TILE + WIDE) + WIDE];
+    let mut examples: Vec<&Example> = examples.iter().collect();
+    examples.sort_by_key(|example| example.content()[1]);
+    let width_of = |example: &Example| TILES * example.content()[0] + (TILES - 1) * THIN;
+    let rows = || examples.chunks(COLUMNS);
+    let height_of = |row: &[&Example]| row.iter().map(|example| example.content()[1]).max().unwrap_or(0) + WIDE;
+    let width = rows().map(|row| row.iter().map(|e| width_of(e) + WIDE).sum::<usize>()).max().unwrap_or(0) + WIDE;
+    let height = rows().map(height_of).sum::<usize>() + WIDE;
+
     let mut sheet = Sheet { width, rgb: BACKGROUND.repeat(width * height) };
-    for (i, example) in examples.iter().enumerate() {
-        let (left, top) = (WIDE + i % columns * (across + WIDE), WIDE + i / columns * (TILE + WIDE));
-        let kinds: [&dyn Fn(usize, usize) -> [u8; 3]; TILES] =
-            [&|x, y| example.pixel(x, y).map(|v| v as u8), &|x, y| example.heat(&example.target, x, y), &|x, y| {
-                example.heat(&example.predicted, x, y)
-            }];
-        for (tile, color) in kinds.into_iter().enumerate() {
-            sheet.tile(left + tile * (TILE + THIN), top, example, color);
+    let mut top = WIDE;
+    for row in rows() {
+        // What a row leaves free goes between and beside its examples.
+        let gap = (width - row.iter().map(|e| width_of(e)).sum::<usize>()) / (row.len() + 1);
+        let mut left = gap;
+        for example in row {
+            let tiles: [&dyn Fn(usize, usize) -> [u8; 3]; TILES] =
+                [&|x, y| example.pixel(x, y).map(|v| v as u8), &|x, y| example.heat(&example.target, x, y), &|x, y| {
+                    example.heat(&example.predicted, x, y)
+                }];
+            for (tile, color) in tiles.into_iter().enumerate() {
+                sheet.tile(left + tile * (example.content()[0] + THIN), top, example, color);
+            }
+            left += width_of(example) + gap;
         }
+        top += height_of(row);
     }
+
     let file = File::create(path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     let mut encoder = png::Encoder::new(BufWriter::new(file), width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);
@@ -61,17 +73,16 @@ struct Sheet {
 }
 
 impl Sheet {
-    /// Draws a tile: the image's part of the canvas in the middle, coloured by `color`, and a ring at the point.
+    /// Draws a tile: the image's part of the canvas, coloured by `color`, and a ring at the point.
     fn tile(&mut self, left: usize, top: usize, example: &Example, color: &dyn Fn(usize, usize) -> [u8; 3]) {
         let [content_width, content_height] = example.content();
-        let (left, top) = (left + (TILE - content_width) / 2, top + (TILE - content_height) / 2);
         let point = [example.patch % GRID, example.patch / GRID].map(|i| centre(i) * TILE as f32);
         for y in 0..content_height {
             for x in 0..content_width {
                 let away = (x as f32 + 0.5 - point[0]).hypot(y as f32 + 0.5 - point[1]);
                 let color = match away {
-                    4.5..7.5 => [255; 3],
-                    3.0..9.0 => [0; 3],
+                    4.0..6.5 => [255; 3],
+                    2.5..8.0 => [0; 3],
                     _ => color(x, y),
                 };
                 let start = 3 * ((top + y) * self.width + left + x);

@@ -33,7 +33,7 @@ impl Progress {
             self.0.set_position(report.steps);
             self.0.set_message(line);
         } else if report.steps.is_multiple_of(STEPS_PER_LINE) {
-            println!("step {:>4} · {line}", report.steps);
+            println!("{:>10}: {line}", format!("step {}", report.steps));
         }
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn train(loader: &Loader, head: &Head, args: &Args, device: &Device) 
             }
             let features = Features::new(&batch)?;
             let loss = loss(&head.forward(&features, &queries)?, &queries, &features.valid)?;
+            optimizer.set_learning_rate(args.lr * cosine(report.steps, args.steps));
             optimizer.backward_step(&loss)?;
 
             report.add(loss.to_scalar::<f32>()?, batch.samples.iter().flatten().count());
@@ -88,4 +89,9 @@ impl Report {
         // A plain mean at first, a moving one later.
         self.loss += (loss - self.loss) / self.steps.min(20) as f32;
     }
+}
+
+/// Falls from 1 at the first step to nearly 0 at the last.
+fn cosine(step: u64, steps: u64) -> f64 {
+    0.5 + 0.5 * (std::f64::consts::PI * step as f64 / steps as f64).cos()
 }

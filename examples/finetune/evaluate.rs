@@ -102,10 +102,10 @@ fn color_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Table {
-    /// Whether the trained head beats both distances, in AUC and in IoU.
+    /// Whether the trained head is above everything else in AUC and in IoU.
     pub(crate) fn is_success(&self) -> bool {
-        let [(_, trained), _, baselines @ ..] = &self.rows;
-        baselines.iter().all(|(_, simple)| trained.auc > simple.auc && trained.best_iou > simple.best_iou)
+        let [(_, trained), others @ ..] = &self.rows;
+        others.iter().all(|(_, other)| trained.auc > other.auc && trained.best_iou > other.best_iou)
     }
 }
 

@@ -46,7 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     name = "finetune",
     after_help = "Examples:\n  finetune\n  finetune --shards 'sa1b/sa_0000*.tar' --steps 2000 --workers 8\n  \
-                  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val\n\nEnds with code 2 if the trained model does not beat the simple guesses."
+                  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val\n\nEnds with code 2 if the trained model does not beat the simple guesses and its untrained self."
 )]
 struct Args {
     /// Shards to train on: files, directories or quoted patterns. The last one is held out unless --val-shards is given
@@ -157,11 +157,12 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     println!("{:.1} s in all", start.elapsed().as_secs_f64());
 
     if table.is_success() {
-        println!("success: the trained model is above distance and colour in AUC and best IoU");
+        println!("success: in AUC and best IoU, the trained model is above distance, colour and where it began");
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "no success: the trained model is not above both distance and colour in AUC and best IoU; try more --steps"
+        "no success: in AUC or best IoU, the trained model is not above distance, colour and where it began; \
+         try more --steps"
     );
     Ok(ExitCode::from(2))
 }

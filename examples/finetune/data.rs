@@ -1,0 +1,126 @@
+//! Shards -> loaders. Comes in: the command line. Goes out: [`Data`]: a loader to train from and one that is only
+//! looked at. Makes shards if none are given. Fails where shards cannot be made or opened, or if nothing is left to
+//! hold out.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use maskstream::annotation::MaskFilter;
+use maskstream::sample::BoxFrame;
+use maskstream::shard::expand;
+use maskstream::synth::{Preset, SynthOptions, write_shard};
+use maskstream::{Loader, ShardSet};
+
+use crate::Args;
+use crate::features::{GRID, PATCHES};
+use crate::queries::MIN_PATCHES;
+
+/// Masks that are read per image; queries are drawn from them.
+const MASKS_PER_IMAGE: usize = 24;
+/// Shards that are made for training, and the samples in each.
+const TRAIN_SHARDS: u64 = 3;
+const TRAIN_SAMPLES: usize = 256;
+/// Samples in the one shard that is made for evaluation.
+const HELD_OUT_SAMPLES: usize = 96;
+
+/// What is trained from, and what is held out.
+pub(crate) struct Data {
+    /// Shuffled batches, all full.
+    pub(crate) train: Loader,
+    /// The held-out samples in their order; the last batch may be padded.
+    pub(crate) held_out: Loader,
+}
+
+impl Data {
+    /// Opens the shards of the command line, or made ones.
+    pub(crate) fn open(args: &Args) -> Result<Self, Box<dyn Error>> {
+        let (train, held_out) = if args.shards.is_empty() { made(&args.data)? } else { given(args)? };
+        let train = shard_set("train", &train)?;
+        let held_out = shard_set("held out", &held_out)?;
+
+        let options = Loader::options()
+            .batch_size(args.batch_size)
+            .image_size(args.image_size)
+            .top_k(MASKS_PER_IMAGE)
+            // The share of each patch that a mask covers is all that is needed: no mask is drawn.
+            .coverage(Some(GRID as u32))
+            .mask_size(None)
+            // Prompt points on the canvas, where the patches are.
+            .box_frame(BoxFrame::Canvas)
+            .num_workers(args.workers);
+        Ok(Self {
+            train: options.clone().shuffle(args.seed).drop_last(true).build(train)?,
+            held_out: options.build(held_out)?,
+        })
+    }
+}
+
+/// Opens shards and says what is in them.
+fn shard_set(name: &str, paths: &[PathBuf]) -> Result<ShardSet, Box<dyn Error>> {
+    // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
+    let filter = MaskFilter::default().area_fraction(MIN_PATCHES / PATCHES as f32, 1.0);
+    let set = ShardSet::options().filter(filter).open(paths)?;
+    let sum = |count: fn(&maskstream::shard::ShardReport) -> usize| set.reports().map(count).sum::<usize>();
+    println!(
+        "{name:>10}: {} images with {} masks worth asking for (of {} images, {} masks) in {} shards",
+        set.len(),
+        sum(|r| r.kept_annotations),
+        sum(|r| r.samples),
+        sum(|r| r.annotations),
+        paths.len(),
+    );
+    Ok(set)
+}
+
+/// The shards of the command line: to train on, held out.
+fn given(args: &Args) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
+    let mut train = expand(&args.shards)?;
+    let held_out = if args.val_shards.is_empty() {
+        let last = train.pop().filter(|_| !train.is_empty());
+        vec![last.ok_or("one shard alone leaves none to evaluate on: give another with --val-shards")?]
+    } else {
+        expand(&args.val_shards)?
+    };
+    let before = train.len();
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let kept_apart: Vec<PathBuf> = held_out.iter().map(|path| real(path)).collect();
+    train.retain(|path| !kept_apart.contains(&real(path)));
+    if train.is_empty() {
+        return Err("all shards of --shards are held out by --val-shards: nothing is left to train on".into());
+    }
+    if train.len() < before {
+        println!("{} shards of --shards are held out, not trained on", before - train.len());
+    }
+    Ok((train, held_out))
+}
+
+/// Generated shards in `dir`, made where they are missing: to train on, held out.
+fn made(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
+    // Uncompressed, as the loader reads shards in place.
+    let options = SynthOptions::new(Preset::Small).gzip(false);
+    let train = options.clone().seed(1).samples(TRAIN_SAMPLES);
+    let held_out = options.seed(2).samples(HELD_OUT_SAMPLES);
+    let shard = |folder: &str, number: u64, options: &SynthOptions| -> Result<PathBuf, Box<dyn Error>> {
+        let folder = dir.join(folder);
+        let path = folder.join(format!("sa_{number:06}.tar"));
+        // A shard appears under its name when it is complete.
+        if !path.exists() {
+            fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+            let start = Instant::now();
+            let report = write_shard(&path, number, options)?;
+            println!(
+                "made {}: {} images, {} masks, {:.1} MB, {:.1} s",
+                path.display(),
+                report.samples,
+                report.masks,
+                report.shard_bytes as f64 / 1e6,
+                start.elapsed().as_secs_f64(),
+            );
+        }
+        Ok(path)
+    };
+    let train = (0..TRAIN_SHARDS).map(|number| shard("train", number, &train)).collect::<Result<_, _>>()?;
+    Ok((train, vec![shard("held-out", 0, &held_out)?]))
+}

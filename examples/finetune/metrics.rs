@@ -1,0 +1,89 @@
+//! How good a guess is. Comes in: a score and the true coverage of every patch. Goes out: means over all queries.
+//! Cannot fail.
+
+/// A global threshold is searched among `1 / LEVELS, 2 / LEVELS, ...` below 1.
+pub(crate) const LEVELS: usize = 200;
+/// Patches that a model could afford to look at: of 1024, as many as ARR-COC keeps.
+pub(crate) const AFFORDABLE: usize = 200;
+
+/// Sums over queries.
+pub(crate) struct Tally {
+    queries: f64,
+    auc: f64,
+    /// Queries that have both positive and negative patches.
+    ranked: f64,
+    coverage: f64,
+    /// For each threshold.
+    iou: Vec<f64>,
+}
+
+/// Means over queries.
+#[derive(Clone, Copy)]
+pub(crate) struct Metrics {
+    /// Chance that a positive patch scores above a negative one.
+    pub(crate) auc: f64,
+    /// Intersection over union at the one threshold that is best for all queries together.
+    pub(crate) best_iou: f64,
+    /// That threshold.
+    pub(crate) threshold: f64,
+    /// Intersection over union at a score of 0.5.
+    pub(crate) iou_at_half: f64,
+    /// Share of the mask that lies in the 200 patches with the highest scores.
+    pub(crate) coverage_at_200: f64,
+}
+
+impl Tally {
+    /// No queries yet.
+    pub(crate) fn new() -> Self {
+        Self { queries: 0.0, auc: 0.0, ranked: 0.0, coverage: 0.0, iou: vec![0.0; LEVELS] }
+    }
+
+    /// Adds a query: `patches` holds score (0 to 1) and true coverage of each valid patch. Positive are those covered
+    /// at least half as much as the best one.
+    pub(crate) fn add(&mut self, mut patches: Vec<(f32, f32)>) {
+        patches.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let positive_from = patches.iter().fold(0.0_f32, |most, patch| most.max(patch.1)) / 2.0;
+        let is_positive = |&&(_, target): &&(f32, f32)| target >= positive_from;
+        let positives = patches.iter().filter(is_positive).count();
+        let negatives = patches.len() - positives;
+
+        // Best first, in groups of equal score: a tie counts half.
+        let (mut hits, mut won) = (0.0, 0.0);
+        for group in patches.chunk_by(|a, b| a.0 == b.0) {
+            let inside = group.iter().filter(is_positive).count() as f64;
+            won += (group.len() as f64 - inside) * (hits + inside / 2.0);
+            hits += inside;
+        }
+        if positives > 0 && negatives > 0 {
+            self.auc += won / (positives * negatives) as f64;
+            self.ranked += 1.0;
+        }
+
+        let (mut taken, mut hits) = (0, 0);
+        for (level, iou) in self.iou.iter_mut().enumerate().rev() {
+            let threshold = level as f32 / LEVELS as f32;
+            while taken < patches.len() && patches[taken].0 >= threshold {
+                hits += usize::from(is_positive(&&patches[taken]));
+                taken += 1;
+            }
+            *iou += hits as f64 / (positives + taken - hits).max(1) as f64;
+        }
+
+        let mass = |patches: &[(f32, f32)]| patches.iter().map(|patch| f64::from(patch.1)).sum::<f64>();
+        self.coverage += mass(&patches[..AFFORDABLE.min(patches.len())]) / mass(&patches).max(1e-9);
+        self.queries += 1.0;
+    }
+
+    /// The means.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let queries = self.queries.max(1.0);
+        let best = (1..LEVELS).max_by(|&a, &b| self.iou[a].total_cmp(&self.iou[b])).unwrap_or(0);
+        Metrics {
+            auc: self.auc / self.ranked.max(1.0),
+            best_iou: self.iou[best] / queries,
+            threshold: best as f64 / LEVELS as f64,
+            iou_at_half: self.iou[LEVELS / 2] / queries,
+            coverage_at_200: self.coverage / queries,
+        }
+    }
+}

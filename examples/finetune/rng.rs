@@ -1,0 +1,44 @@
+//! Seeded random numbers. Comes in: the numbers that name a draw. Goes out: the same stream for the same names on every
+//! machine. Cannot fail.
+//!
+//! candle's generator cannot be seeded on the CPU, and a training run that cannot be repeated cannot be debugged.
+
+/// SplitMix64: a counter whose hash is the output.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// The stream that belongs to `names`, in this order.
+    pub(crate) fn new(names: &[u64]) -> Self {
+        Self(names.iter().fold(0, |state, name| hash(state ^ name)))
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        hash(self.0)
+    }
+
+    /// A number in `0..n`; 0 if `n` is 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    }
+
+    /// A number in `-limit..limit`.
+    pub(crate) fn within(&mut self, limit: f32) -> f32 {
+        let unit = (self.bits() >> 40) as f32 / (1 << 24) as f32;
+        limit * (2.0 * unit - 1.0)
+    }
+
+    /// Puts `items` into random order.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+fn hash(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -41,9 +41,10 @@ pub(crate) fn draw(examples: &[Example], path: &Path) -> Result<(), Box<dyn Erro
 
     let mut sheet = Sheet { width, rgb: BACKGROUND.repeat(width * height) };
     for (number, row) in rows().enumerate() {
-        let mut left = WIDE;
-        for i in row {
+        for (place, i) in row.into_iter().enumerate() {
             let example = examples[i];
+            // The first at the left edge, the second at the right.
+            let left = if place == 0 { WIDE } else { width - WIDE - width_of(example) };
             let tiles: [&dyn Fn(f32, f32) -> [u8; 3]; TILES] =
                 [&|x, y| example.pixel(x, y).map(|v| v as u8), &|x, y| example.heat(&example.target, x, y), &|x, y| {
                     example.heat(&example.predicted, x, y)
@@ -52,7 +53,6 @@ pub(crate) fn draw(examples: &[Example], path: &Path) -> Result<(), Box<dyn Erro
                 let left = left + tile * (example.width() + THIN);
                 sheet.tile(left, WIDE + number * (HEIGHT + WIDE), example, color);
             }
-            left += width_of(example) + WIDE;
         }
     }
 

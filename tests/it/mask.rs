@@ -364,8 +364,8 @@ fn geometry_grids_hold_for_the_largest_sizes() {
     let mut share = vec![0.0; 3 * 127];
     grid.coverage(&full, &mut GridScratch::default(), &mut share).unwrap();
     let expected = f64::from(geometry.content_height) * 3.0 / 16_381.0;
-    for column in 0..127 {
-        assert!((f64::from(share[column]) - expected).abs() < 1e-6, "column {column}: {}", share[column]);
+    for (column, &share) in share[..127].iter().enumerate() {
+        assert!((f64::from(share) - expected).abs() < 1e-6, "column {column}: {share}");
     }
     assert!(share[127..].iter().all(|&share| share == 0.0));
     assert!(Geometry::new(65_536, 3, 16, Fit::Letterbox).is_err());

@@ -49,13 +49,9 @@ pub(crate) fn train(loader: &Loader, head: &Head, args: &Args, device: &Device) 
     let progress = Progress::new(args.steps);
     let (mut report, start) = (Report::default(), Instant::now());
 
-    for number in 0.. {
-        let (steps_before, waited_before) = (report.steps, report.wait);
-        let mut epoch = loader.epoch(number)?.candle(device);
-        // `for batch in epoch` would do, but for the statistics that are asked of it on the way.
-        while report.steps < args.steps
-            && let Some(batch) = epoch.next()
-        {
+    'training: for number in 0.. {
+        let steps_before = report.steps;
+        for batch in loader.epoch(number)?.candle(device) {
             let batch = batch?;
             let queries = Queries::draw(&batch, args.queries, point_at, device)?;
             if queries.list.is_empty() {
@@ -67,11 +63,11 @@ pub(crate) fn train(loader: &Loader, head: &Head, args: &Args, device: &Device) 
             optimizer.backward_step(&loss)?;
 
             report.add(loss.to_scalar::<f32>()?, batch.samples.iter().flatten().count());
-            (report.wall, report.wait) = (start.elapsed(), waited_before + epoch.stats().wait);
+            (report.wall, report.wait) = (start.elapsed(), loader.stats().wait);
             progress.show(&report);
-        }
-        if report.steps == args.steps {
-            break;
+            if report.steps == args.steps {
+                break 'training;
+            }
         }
         if report.steps == steps_before {
             return Err("no mask of the training shards is large enough to ask for".into());

@@ -5,7 +5,7 @@ use bytemuck::cast_slice;
 use candle_core::{Device, Tensor};
 
 use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, FieldType, Issue};
-use crate::loader::{Epoch, EpochStats};
+use crate::loader::{Epoch, LoaderStats};
 use crate::shard::SampleId;
 use crate::{Error, Result};
 
@@ -139,8 +139,13 @@ impl Epoch {
 
 impl CandleEpoch {
     /// Figures so far.
-    pub fn stats(&self) -> EpochStats {
+    pub fn stats(&self) -> LoaderStats {
         self.epoch.stats()
+    }
+
+    /// The epoch's number.
+    pub fn number(&self) -> u64 {
+        self.epoch.number()
     }
 
     /// Number of batches.

@@ -55,7 +55,7 @@ pub struct Annotation<'a> {
     pub predicted_iou: f32,
     /// How little the mask changes with the threshold it was cut at.
     pub stability_score: f32,
-    /// Prompt points in pixels: x, y.
+    /// Prompt points in pixels: x, y; at least one.
     pub point_coords: Vec<[f64; 2]>,
     /// The crop the mask was found in: x, y, width, height in pixels.
     pub crop_box: [f64; 4],
@@ -76,7 +76,7 @@ impl<'a> AnnotationFile<'a> {
     ///
     /// # Errors
     /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a side, a score that is not
-    /// finite, a negative area. The message names the value and its byte.
+    /// finite, a negative area, no prompt point. The message names the value and its byte.
     pub fn parse(json: &'a [u8]) -> Result<Self> {
         let file: Self = serde_json::from_slice(json).map_err(|e| describe(json, &e))?;
         let ImageInfo { width, height, .. } = file.image;
@@ -142,6 +142,12 @@ impl Annotation<'_> {
     }
 
     fn check(&self) -> Result<()> {
+        if self.point_coords.is_empty() {
+            return Err(Error::corrupt(format!(
+                "json: annotation {} has no prompt point: point_coords is []",
+                self.id
+            )));
+        }
         let finite = self.predicted_iou.is_finite()
             && self.stability_score.is_finite()
             && self.bbox.iter().chain(&self.crop_box).chain(self.point_coords.iter().flatten()).all(|v| v.is_finite());

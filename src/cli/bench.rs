@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use maskstream::batch::PinState;
-use maskstream::loader::EpochStats;
+use maskstream::loader::LoaderStats;
 use serde::Serialize;
 
 use super::args::LoaderArgs;
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn figures(
     epoch: u64,
-    stats: &EpochStats,
+    stats: &LoaderStats,
     seconds: f64,
     cpu: Duration,
     pin_state: Option<PinState>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -12,7 +12,7 @@ use super::feed::Feed;
 use super::options::Inner;
 use super::stats::Counters;
 use super::worker::{self, Finished, Outcome};
-use super::{EpochStats, Loader, OnError};
+use super::{Loader, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
 use crate::{Error, Result};
 
@@ -35,9 +35,8 @@ pub struct Epoch {
     /// `None` once the epoch is being dropped.
     outcomes: Option<Receiver<Outcome>>,
     threads: Vec<JoinHandle<()>>,
-    delivered: u64,
+    /// Rows skipped so far, in planned order.
     skipped: u64,
-    wait: Duration,
 }
 
 impl std::fmt::Debug for Finished {
@@ -62,14 +61,12 @@ impl Epoch {
             next_step: 0,
             ended: false,
             pool: Arc::clone(&pool),
-            counters: Arc::default(),
+            counters: Arc::new(Counters::within(&loader.counters)),
             stop: Arc::default(),
             early: BTreeMap::new(),
             outcomes: Some(outcomes),
             threads: Vec::new(),
-            delivered: 0,
             skipped: 0,
-            wait: Duration::ZERO,
         };
         let feed = Feed {
             loader: Arc::clone(loader),
@@ -106,15 +103,8 @@ impl Epoch {
     }
 
     /// Figures so far.
-    pub fn stats(&self) -> EpochStats {
-        EpochStats {
-            batches: self.next_step,
-            delivered: self.delivered,
-            skipped: self.skipped,
-            decoded: self.counters.decoded(),
-            wait: self.wait,
-            stages: self.counters.stages(),
-        }
+    pub fn stats(&self) -> LoaderStats {
+        self.counters.stats()
     }
 
     /// Waits for the batch whose turn it is.
@@ -155,8 +145,8 @@ impl Epoch {
                 }
             });
         }
+        self.counters.add_batch(batch.valid_rows() as u64, batch.issues().len() as u64);
         self.skipped = skipped;
-        self.delivered += batch.valid_rows() as u64;
         Ok(batch)
     }
 
@@ -186,7 +176,7 @@ impl Iterator for Epoch {
         }
         let start = Instant::now();
         let batch = self.receive();
-        self.wait += start.elapsed();
+        self.counters.add_wait(start.elapsed());
         match batch {
             Ok(_) => self.next_step += 1,
             Err(_) => self.ended = true,

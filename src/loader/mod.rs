@@ -27,4 +27,4 @@ mod worker;
 
 pub use epoch::Epoch;
 pub use options::{Loader, LoaderOptions, OnError};
-pub use stats::{EpochStats, StageStats};
+pub use stats::{LoaderStats, StageStats};

@@ -4,8 +4,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::Epoch;
 use super::cache::LabelCache;
+use super::stats::Counters;
+use super::{Epoch, LoaderStats};
 use crate::annotation::RankBy;
 use crate::batch::{BatchLayout, Memory, Stock};
 use crate::image::{ImageType, JpegCodec, Normalization};
@@ -59,6 +60,7 @@ pub(super) struct Inner {
     pub(super) on_error: OnError,
     pub(super) stock: Arc<Stock>,
     pub(super) cache: Option<LabelCache>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Default for LoaderOptions {
@@ -266,6 +268,7 @@ impl LoaderOptions {
             on_error,
             stock: Arc::new(Stock::new(Arc::new(layout), memory, max_batches)),
             cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
+            counters: Arc::default(),
         })))
     }
 }
@@ -288,6 +291,11 @@ impl Loader {
     pub fn steps(&self) -> u64 {
         // The settings were checked when the loader was made.
         self.0.order.plan(self.0.set.len(), 0).map_or(0, |plan| plan.steps())
+    }
+
+    /// Figures of all its epochs together, also while one runs.
+    pub fn stats(&self) -> LoaderStats {
+        self.0.counters.stats()
     }
 
     /// The samples it draws from.

@@ -1,14 +1,21 @@
-//! What an epoch costs. Comes in: times of threads. Goes out: [`EpochStats`]. Cannot fail.
+//! What epochs cost. Comes in: times and counts of threads. Goes out: [`LoaderStats`]. Cannot fail.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::sample::StageTimes;
 
-/// Counters that all threads of an epoch add to; nothing is decided by them.
+/// Counters that threads add to, of an epoch and of its loader; nothing is decided by them.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    samples: AtomicU64,
+    /// The loader's, which gets everything the epoch gets.
+    whole: Option<Arc<Counters>>,
+    batches: AtomicU64,
+    delivered: AtomicU64,
+    skipped: AtomicU64,
+    wait: AtomicU64,
+    decoded: AtomicU64,
     read: AtomicU64,
     verify: AtomicU64,
     json: AtomicU64,
@@ -18,10 +25,10 @@ pub(super) struct Counters {
     planes: AtomicU64,
 }
 
-/// Figures of an epoch so far.
+/// Figures so far, of an epoch or of all epochs of a loader.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
-pub struct EpochStats {
+pub struct LoaderStats {
     /// Batches delivered.
     pub batches: u64,
     /// Rows delivered that hold a sample.
@@ -78,35 +85,63 @@ impl StageStats {
 }
 
 impl Counters {
+    /// Counters of an epoch; the loader's count along.
+    pub(super) fn within(whole: &Arc<Counters>) -> Self {
+        Self { whole: Some(Arc::clone(whole)), ..Self::default() }
+    }
+
     pub(super) fn add_read(&self, time: Duration) {
-        add(&self.read, time);
+        self.each(|counters| add(&counters.read, time));
     }
 
     pub(super) fn add_sample(&self, times: &StageTimes) {
-        self.samples.fetch_add(1, Relaxed);
-        add(&self.verify, times.verify);
-        add(&self.json, times.json);
-        add(&self.masks, times.masks);
-        add(&self.jpeg, times.jpeg);
-        add(&self.resize, times.resize);
-        add(&self.planes, times.planes);
+        self.each(|counters| {
+            counters.decoded.fetch_add(1, Relaxed);
+            add(&counters.verify, times.verify);
+            add(&counters.json, times.json);
+            add(&counters.masks, times.masks);
+            add(&counters.jpeg, times.jpeg);
+            add(&counters.resize, times.resize);
+            add(&counters.planes, times.planes);
+        });
     }
 
-    pub(super) fn decoded(&self) -> u64 {
-        self.samples.load(Relaxed)
+    pub(super) fn add_batch(&self, delivered: u64, skipped: u64) {
+        self.each(|counters| {
+            counters.batches.fetch_add(1, Relaxed);
+            counters.delivered.fetch_add(delivered, Relaxed);
+            counters.skipped.fetch_add(skipped, Relaxed);
+        });
     }
 
-    pub(super) fn stages(&self) -> StageStats {
+    pub(super) fn add_wait(&self, time: Duration) {
+        self.each(|counters| add(&counters.wait, time));
+    }
+
+    pub(super) fn stats(&self) -> LoaderStats {
+        let count = |count: &AtomicU64| count.load(Relaxed);
         let time = |ns: &AtomicU64| Duration::from_nanos(ns.load(Relaxed));
-        StageStats {
-            read: time(&self.read),
-            verify: time(&self.verify),
-            json: time(&self.json),
-            masks: time(&self.masks),
-            jpeg: time(&self.jpeg),
-            resize: time(&self.resize),
-            planes: time(&self.planes),
+        LoaderStats {
+            batches: count(&self.batches),
+            delivered: count(&self.delivered),
+            skipped: count(&self.skipped),
+            decoded: count(&self.decoded),
+            wait: time(&self.wait),
+            stages: StageStats {
+                read: time(&self.read),
+                verify: time(&self.verify),
+                json: time(&self.json),
+                masks: time(&self.masks),
+                jpeg: time(&self.jpeg),
+                resize: time(&self.resize),
+                planes: time(&self.planes),
+            },
         }
+    }
+
+    fn each(&self, add: impl Fn(&Counters)) {
+        add(self);
+        self.whole.as_deref().into_iter().for_each(add);
     }
 }
 

@@ -57,7 +57,7 @@ impl Order {
         let plan = Plan { order: self, samples, shuffle: self.shuffle.then(|| Permutation::new(samples, key)) };
         if plan.steps() == 0 {
             return Err(Error::config(format!(
-                "{samples} samples do not fill one batch of {} on {} ranks, and drop_last is set",
+                "{samples} samples do not fill one batch of {} on each of {} ranks, and drop_last is set",
                 self.batch_size, self.world_size
             )));
         }

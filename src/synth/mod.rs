@@ -1,7 +1,7 @@
 //! Generated shards in the true container form of SA-1B, for tests, benches and demos.
 //!
 //! Comes in: a preset, a seed and an image id, or a folder of photos. Goes out: a JPEG whose masks outline what is in it, its annotations
-//! with the real files' quirks, and shards of them: gzip streams named `.tar`, a `./` entry first, members in random order. Fails where a file
+//! with the real files' quirks, and shards of them: plain, or gzip streams named `.tar`, a `./` entry first, members in random order. Fails where a file
 //! cannot be written or no photo be read.
 //!
 //! A sample is a function of seed, preset, photos and image id: the same on every machine (photos: on machines with the same resizing

@@ -133,6 +133,7 @@ fn impossible_values_are_named() {
     refused("\"width\": 6, \"height\": 4", "\"width\": 100000, \"height\": 100000", &["100000 x 100000"]);
     refused("\"width\": 6", "\"width\": -6", &["-6"]);
     refused("[2, 1, 1, 1]", "[2, 1, 1]", &["array of length 4"]);
+    refused("[[2.5, 1.5]]", "[]", &["annotation 70", "no prompt point"]);
     refused("\"file_name\": \"sa_7.jpg\"}", "\"file_name\": \"sa_7.jpg\"", &["json"]);
 }
 
@@ -230,7 +231,7 @@ fn crowd(seed: u64, count: usize) -> String {
     let annotations: Vec<Value> = (0..count)
         .map(|n| {
             json!({"bbox": [0, 0, 3, 3], "area": 1 + dice.below(4), "segmentation": {"size": [8, 8], "counts": "P2"},
-                "predicted_iou": 0.8 + dice.below(4) as f64 * 0.05, "point_coords": [], "crop_box": [0, 0, 8, 8],
+                "predicted_iou": 0.8 + dice.below(4) as f64 * 0.05, "point_coords": [[1, 2]], "crop_box": [0, 0, 8, 8],
                 "id": ((n as i64 * 7919) % 1009) - 300, "stability_score": 0.9 + dice.below(3) as f64 * 0.03})
         })
         .collect();

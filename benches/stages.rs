@@ -1,15 +1,17 @@
 //! What each step of the loader costs on full-size samples, one thread. Run with `cargo bench`.
 
+use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy};
+use maskstream::batch::FieldType;
 use maskstream::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
 use maskstream::mask::{Grid, GridScratch, Rle};
 use maskstream::sample::{Fit, Geometry};
 use maskstream::shard::ShardIndex;
-use maskstream::source::{MemorySource, Source};
+use maskstream::source::{MemorySource, MmapSource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
 use maskstream::{Loader, ShardSet};
 
@@ -39,11 +41,13 @@ static MASKS: LazyLock<Vec<Rle>> = LazyLock::new(|| {
     file.annotations.iter().map(read).collect()
 });
 
-/// The samples as one shard in memory.
+/// Samples in the shard: more bytes than caches hold, as in a real one.
+const SHARD_SAMPLES: usize = 96;
+
+/// The samples, over and over, as one shard in memory.
 static SHARD: LazyLock<MemorySource> = LazyLock::new(|| {
-    let names: Vec<_> =
-        SAMPLES.iter().map(|s| (format!("sa_{}.jpg", s.image_id), format!("sa_{}.json", s.image_id))).collect();
-    let members = SAMPLES.iter().zip(&names).flat_map(|(sample, (jpg, json))| {
+    let names: Vec<_> = (0..SHARD_SAMPLES).map(|id| (format!("sa_{id}.jpg"), format!("sa_{id}.json"))).collect();
+    let members = SAMPLES.iter().cycle().zip(&names).flat_map(|(sample, (jpg, json))| {
         [(jpg.as_str(), sample.image.as_slice()), (json.as_str(), sample.annotations.as_slice())]
     });
     MemorySource::new(pack(members, false).unwrap_or_else(|e| fail(&e)))
@@ -141,24 +145,52 @@ mod json {
 mod index {
     use super::*;
 
-    #[divan::bench]
-    fn whole_shard(bencher: Bencher) {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap_or_else(|e| fail(&e));
-        let shard: &dyn Source = &*SHARD;
-        bencher
-            .counter(ItemsCount::new(SAMPLES.len()))
-            .bench(|| pool.install(|| ShardIndex::build(shard, &|_| {}).map(|index| index.entries().len())));
+    /// The same shard as a file, in the page cache.
+    static FILE: LazyLock<MmapSource> = LazyLock::new(|| {
+        let mut file = tempfile::NamedTempFile::new().unwrap_or_else(|e| fail(&e));
+        let bytes = SHARD.read(0..SHARD.len()).unwrap_or_else(|e| fail(&e));
+        file.write_all(&bytes).unwrap_or_else(|e| fail(&e));
+        MmapSource::open(file.path()).unwrap_or_else(|e| fail(&e))
+    });
+
+    #[derive(Clone, Copy, Debug)]
+    enum From {
+        Memory,
+        File,
     }
 
-    #[divan::bench]
-    fn json_alone(bencher: Bencher) {
-        bencher.counter(ItemsCount::new(SAMPLES.len())).bench(|| {
-            SAMPLES
-                .iter()
-                .filter_map(|s| AnnotationFile::parse(&s.annotations).ok())
-                .map(|f| f.annotations.len())
-                .sum::<usize>()
+    fn shard(from: From) -> &'static dyn Source {
+        match from {
+            From::Memory => &*SHARD,
+            From::File => &*FILE,
+        }
+    }
+
+    #[divan::bench(args = [From::Memory, From::File])]
+    fn whole_shard(bencher: Bencher, from: From) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap_or_else(|e| fail(&e));
+        bencher
+            .counter(ItemsCount::new(SHARD_SAMPLES))
+            .bench(|| pool.install(|| ShardIndex::build(shard(from), &|_| {}).map(|index| index.entries().len())));
+    }
+
+    #[divan::bench(args = [From::Memory, From::File])]
+    fn json_alone(bencher: Bencher, from: From) {
+        let index = ShardIndex::build(shard(from), &|_| {}).unwrap_or_else(|e| fail(&e));
+        bencher.counter(ItemsCount::new(SHARD_SAMPLES)).bench(|| {
+            let members = index.entries().iter().flat_map(|entry| shard(from).read(entry.annotations.range()));
+            members.filter_map(|json| AnnotationFile::parse(&json).map(|f| f.annotations.len()).ok()).sum::<usize>()
         });
+    }
+
+    /// The checksums alone: the least that reading every byte costs.
+    #[divan::bench]
+    fn crc32c_alone(bencher: Bencher) {
+        let bytes = SHARD.read(0..SHARD.len()).unwrap_or_else(|e| fail(&e));
+        bencher
+            .counter(ItemsCount::new(SHARD_SAMPLES))
+            .counter(BytesCount::new(bytes.len()))
+            .bench(|| crc32c::crc32c(&bytes));
     }
 }
 
@@ -203,7 +235,7 @@ mod image {
         let pixels = vec![7; (width * height * 3) as usize];
         let mut out = vec![0_f32; 3 * 1024 * 1024];
         let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
-        let out = &mut out[..3 * 1024 * 1024 * image_type.bytes()];
+        let out = &mut out[..3 * 1024 * 1024 * FieldType::from(image_type).bytes()];
         bencher.bench_local(|| write_planes(&planes, &pixels, width as usize, 1024, out));
     }
 }
@@ -212,7 +244,7 @@ mod image {
 mod loader {
     use super::*;
 
-    #[divan::bench(args = [Some(256), None], sample_count = 20)]
+    #[divan::bench(args = [Some(256), None], sample_count = 3)]
     fn epoch(bencher: Bencher, masks: Option<u32>) {
         let source: Arc<dyn Source> = Arc::new(SHARD.clone());
         let set = ShardSet::options().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
@@ -222,7 +254,7 @@ mod loader {
             .mask_size(masks.map(|side| [side, side]))
             .build(set)
             .unwrap_or_else(|e| fail(&e));
-        bencher.counter(ItemsCount::new(SAMPLES.len())).bench_local(|| {
+        bencher.counter(ItemsCount::new(SHARD_SAMPLES)).bench_local(|| {
             loader.epoch(0).map(|epoch| epoch.filter_map(Result::ok).map(|batch| batch.valid_rows()).sum::<usize>())
         });
     }

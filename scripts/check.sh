@@ -9,12 +9,13 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step cargo fmt --all --check
 step cargo clippy --all-targets -- -D warnings
 step cargo clippy --no-default-features -- -D warnings
+step cargo clippy --no-default-features --features candle -- -D warnings
 step cargo clippy --no-default-features --features synth --tests -- -D warnings
 # The README's test command.
 step cargo test
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
 
-if ! command -v cmake nasm >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if ! { command -v cmake && command -v nasm; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq && apt-get install -y -qq cmake nasm >/dev/null
 fi
 if command -v cmake >/dev/null && command -v nasm >/dev/null; then

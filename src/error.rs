@@ -183,6 +183,8 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|cause| cause as _)
+        let cause = self.0.source.as_deref()?;
+        // An operating system's reason is part of the message already.
+        if self.is_io() { cause.source() } else { Some(cause as _) }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use maskstream::annotation::MaskFilter;
 use maskstream::sample::BoxFrame;
-use maskstream::shard::expand;
+use maskstream::shard::{Entry, expand};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Loader, ShardSet};
 
@@ -37,8 +37,8 @@ impl Data {
     /// Opens the shards of the command line, or made ones.
     pub(crate) fn open(args: &Args) -> Result<Self, Box<dyn Error>> {
         let (train, held_out) = if args.shards.is_empty() { made(&args.data)? } else { given(args)? };
-        let train = shard_set("train", &train)?;
-        let held_out = shard_set("held out", &held_out)?;
+        let train = train.open("train")?;
+        let held_out = held_out.open("held out")?;
 
         let options = Loader::options()
             .batch_size(args.batch_size)
@@ -57,31 +57,45 @@ impl Data {
     }
 }
 
-/// Opens shards and says what is in them.
-fn shard_set(name: &str, paths: &[PathBuf]) -> Result<ShardSet, Box<dyn Error>> {
-    // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
-    let filter = MaskFilter::default().area_fraction(MIN_PATCHES / PATCHES as f32, 1.0);
-    let set = ShardSet::options().filter(filter).open(paths)?;
-    let sum = |count: fn(&maskstream::shard::ShardReport) -> usize| set.reports().map(count).sum::<usize>();
-    println!(
-        "{name:>10}: {} images with {} masks worth asking for (of {} images, {} masks) in {} shards",
-        set.len(),
-        sum(|r| r.kept_annotations),
-        sum(|r| r.samples),
-        sum(|r| r.annotations),
-        paths.len(),
-    );
-    Ok(set)
+/// Shards, and which of their samples to take.
+struct Part {
+    paths: Vec<PathBuf>,
+    select: fn(&Entry) -> bool,
+}
+
+impl Part {
+    fn whole(paths: Vec<PathBuf>) -> Self {
+        Self { paths, select: |_| true }
+    }
+
+    /// Opens the shards and says what is in them.
+    fn open(self, name: &str) -> Result<ShardSet, Box<dyn Error>> {
+        // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
+        let filter = MaskFilter::default().area_fraction(MIN_PATCHES / PATCHES as f32, 1.0);
+        let set = ShardSet::options().filter(filter).select(self.select).open(&self.paths)?;
+        let sum = |count: fn(&maskstream::shard::ShardReport) -> usize| set.reports().map(count).sum::<usize>();
+        println!(
+            "{name:>10}: {} images with masks worth asking for (of {} images, {} masks) in {} shards",
+            set.len(),
+            sum(|r| r.samples),
+            sum(|r| r.annotations),
+            self.paths.len(),
+        );
+        Ok(set)
+    }
 }
 
 /// The shards of the command line: to train on, held out.
-fn given(args: &Args) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
+fn given(args: &Args) -> Result<(Part, Part), Box<dyn Error>> {
     let mut train = expand(&args.shards)?;
-    let held_out = if args.val_shards.is_empty() {
-        let last = train.pop().filter(|_| !train.is_empty());
-        vec![last.ok_or("one shard alone leaves none to evaluate on: give another with --val-shards")?]
-    } else {
+    let held_out = if !args.val_shards.is_empty() {
         expand(&args.val_shards)?
+    } else if train.len() == 1 {
+        println!("one shard alone: every tenth image is held out");
+        let held_out = Part { paths: train.clone(), select: |entry| entry.image_id % 10 == 0 };
+        return Ok((Part { paths: train, select: |entry| entry.image_id % 10 != 0 }, held_out));
+    } else {
+        train.pop().into_iter().collect()
     };
     let before = train.len();
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -93,13 +107,12 @@ fn given(args: &Args) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
     if train.len() < before {
         println!("{} shards of --shards are held out, not trained on", before - train.len());
     }
-    Ok((train, held_out))
+    Ok((Part::whole(train), Part::whole(held_out)))
 }
 
 /// Generated shards in `dir`, made where they are missing: to train on, held out.
-fn made(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
-    // Uncompressed, as the loader reads shards in place.
-    let options = SynthOptions::new(Preset::Small).gzip(false);
+fn made(dir: &Path) -> Result<(Part, Part), Box<dyn Error>> {
+    let options = SynthOptions::new(Preset::Small);
     let train = options.clone().seed(1).samples(TRAIN_SAMPLES);
     let held_out = options.seed(2).samples(HELD_OUT_SAMPLES);
     let shard = |folder: &str, number: u64, options: &SynthOptions| -> Result<PathBuf, Box<dyn Error>> {
@@ -122,5 +135,5 @@ fn made(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Box<dyn Error>> {
         Ok(path)
     };
     let train = (0..TRAIN_SHARDS).map(|number| shard("train", number, &train)).collect::<Result<_, _>>()?;
-    Ok((train, vec![shard("held-out", 0, &held_out)?]))
+    Ok((Part::whole(train), Part::whole(vec![shard("held-out", 0, &held_out)?])))
 }

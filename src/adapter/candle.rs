@@ -1,6 +1,8 @@
 //! Batch -> candle tensors. Comes in: a batch and a device. Goes out: a [`CandleBatch`]. On the CPU, images, masks and coverage of heap batches become tensors without a copy; the small fields are
 //! copied. Fails as candle does.
 
+use std::mem::take;
+
 use bytemuck::cast_slice;
 use candle_core::{Device, Tensor};
 
@@ -63,11 +65,22 @@ impl Batch {
         reason = "moves its buffers into the tensors; named as candle's own conversions are"
     )]
     pub fn to_candle(mut self, device: &Device) -> Result<CandleBatch> {
+        // Only the CPU's tensors own vectors; a device copies, and the buffers go back to the pool.
+        let mut own = if device.is_cpu() { self.take_heap_buffers() } else { None };
         let layout = self.layout().clone();
-        let (epoch, step) = (self.epoch(), self.step());
-        let (samples, issues) = (self.samples().to_vec(), self.take_issues());
-        let mut buffers = self.take_buffers().ok_or_else(|| Error::config("the batch was taken apart already"))?;
-        let mut make = |name: &str| layout.field(name).map(|spec| tensor(&mut buffers, spec, device)).transpose();
+        let batch = &self;
+        let mut make = |name: &str| -> Result<Option<Tensor>> {
+            let Some(spec) = layout.field(name) else { return Ok(None) };
+            let made = match &mut own {
+                Some(own) => match hand_over(own, spec) {
+                    Some(made) => made,
+                    None => copy(spec, own.bytes_of(spec), device),
+                },
+                None => copy(spec, batch.bytes_of(spec), device),
+            };
+            let refused = |e| Error::limit(format!("cannot make the tensor {name}: {e}")).caused_by(e);
+            made.map(Some).map_err(refused)
+        };
         let mut always =
             |name: &str| make(name)?.ok_or_else(|| Error::config(format!("the batch has no field {name}")));
         Ok(CandleBatch {
@@ -86,41 +99,43 @@ impl Batch {
             masks: make("masks")?,
             coverage: make("coverage")?,
             patch_valid: make("patch_valid")?,
-            epoch,
-            step,
-            samples,
-            issues,
+            epoch: self.epoch(),
+            step: self.step(),
+            samples: self.samples().to_vec(),
+            issues: self.take_issues(),
         })
     }
 }
 
-/// One field as a tensor: its own vector where it has one, else a copy.
-fn tensor(buffers: &mut BatchBuffers, spec: &FieldSpec, device: &Device) -> Result<Tensor> {
-    let shape = spec.shape.as_slice();
+/// The field's vector as a tensor, if it has one of its own.
+fn hand_over(buffers: &mut BatchBuffers, spec: &FieldSpec) -> Option<candle_core::Result<Tensor>> {
     let own = match spec.name {
         "images" => Some(&mut buffers.images),
         "masks" => buffers.masks.as_mut(),
         "coverage" => buffers.coverage.as_mut(),
         _ => None,
-    };
-    let made = match own {
-        Some(Buffer::U8(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
-        Some(Buffer::F16(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
-        Some(Buffer::Bf16(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
-        Some(Buffer::F32(v)) => Tensor::from_vec(std::mem::take(v), shape, device),
-        _ => {
-            let bytes = buffers.bytes_of(spec);
-            match spec.dtype {
-                FieldType::U8 => Tensor::from_slice(bytes, shape, device),
-                FieldType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
-                FieldType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
-                FieldType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
-                FieldType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
-                FieldType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
-            }
-        }
-    };
-    made.map_err(|e| Error::config(format!("cannot make the tensor {}: {e}", spec.name)).caused_by(e))
+    }?;
+    let (shape, cpu) = (spec.shape.as_slice(), &Device::Cpu);
+    Some(match own {
+        Buffer::U8(v) => Tensor::from_vec(take(v), shape, cpu),
+        Buffer::F16(v) => Tensor::from_vec(take(v), shape, cpu),
+        Buffer::Bf16(v) => Tensor::from_vec(take(v), shape, cpu),
+        Buffer::F32(v) => Tensor::from_vec(take(v), shape, cpu),
+        Buffer::Mixed(_) | Buffer::Slab(_) => return None,
+    })
+}
+
+/// A copy of the field's bytes as a tensor.
+fn copy(spec: &FieldSpec, bytes: &[u8], device: &Device) -> candle_core::Result<Tensor> {
+    let shape = spec.shape.as_slice();
+    match spec.dtype {
+        FieldType::U8 => Tensor::from_slice(bytes, shape, device),
+        FieldType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
+        FieldType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
+        FieldType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
+        FieldType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
+        FieldType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
+    }
 }
 
 /// An [`Epoch`] whose batches are tensors.
@@ -128,12 +143,14 @@ fn tensor(buffers: &mut BatchBuffers, spec: &FieldSpec, device: &Device) -> Resu
 pub struct CandleEpoch {
     epoch: Epoch,
     device: Device,
+    /// Set by an error: nothing follows it.
+    ended: bool,
 }
 
 impl Epoch {
     /// The batches as tensors on `device`.
     pub fn candle(self, device: &Device) -> CandleEpoch {
-        CandleEpoch { epoch: self, device: device.clone() }
+        CandleEpoch { epoch: self, device: device.clone(), ended: false }
     }
 }
 
@@ -158,10 +175,15 @@ impl Iterator for CandleEpoch {
     type Item = Result<CandleBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.epoch.next()?.and_then(|batch| batch.to_candle(&self.device)))
+        if self.ended {
+            return None;
+        }
+        let batch = self.epoch.next()?.and_then(|batch| batch.to_candle(&self.device));
+        self.ended = batch.is_err();
+        Some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.epoch.size_hint()
+        if self.ended { (0, Some(0)) } else { self.epoch.size_hint() }
     }
 }

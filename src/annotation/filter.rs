@@ -22,7 +22,7 @@ pub struct Score {
 
 /// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images with at least one
 /// such mask. All bounds are inclusive.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct MaskFilter {
     min_predicted_iou: f32,
@@ -46,14 +46,14 @@ impl MaskFilter {
     /// A filter that every annotation and every image passes, also one without annotations.
     pub fn keep_all() -> Self {
         Self {
-            min_predicted_iou: f32::MIN,
-            min_stability_score: f32::MIN,
+            min_predicted_iou: f32::NEG_INFINITY,
+            min_stability_score: f32::NEG_INFINITY,
             min_area: 0,
             max_area: u64::MAX,
             min_area_fraction: 0.0,
-            max_area_fraction: f32::MAX,
-            min_box_side: f32::MIN,
-            max_box_side: f32::MAX,
+            max_area_fraction: f32::INFINITY,
+            min_box_side: f32::NEG_INFINITY,
+            max_box_side: f32::INFINITY,
             min_masks: 0,
         }
     }

@@ -7,4 +7,5 @@ mod schema;
 
 pub use filter::{MaskFilter, Score};
 pub use rank::RankBy;
+pub(crate) use schema::MAX_SIDE;
 pub use schema::{Annotation, AnnotationFile, ImageInfo};

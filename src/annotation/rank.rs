@@ -3,13 +3,11 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
-
 use super::{AnnotationFile, MaskFilter};
 use crate::mix::mix64;
 
 /// The number by which annotations are ranked. Ties go to the higher `predicted_iou`, then to the lower `id`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RankBy {
     /// Most stable first.
@@ -41,7 +39,7 @@ impl RankBy {
                 Self::PredictedIou => Ordering::Equal,
                 Self::LargestArea => b.area.cmp(&a.area),
                 Self::SmallestArea => a.area.cmp(&b.area),
-                Self::Random { seed } => mix64(seed ^ a.id as u64).cmp(&mix64(seed ^ b.id as u64)),
+                Self::Random { seed } => draw(seed, a.id).cmp(&draw(seed, b.id)),
             };
             first.then(b.predicted_iou.total_cmp(&a.predicted_iou)).then(a.id.cmp(&b.id))
         };
@@ -52,4 +50,9 @@ impl RankBy {
         kept.sort_unstable_by(better);
         kept
     }
+}
+
+/// Two mixes: seeds that differ in one bit must not merely exchange neighbours.
+fn draw(seed: u64, id: i64) -> u64 {
+    mix64(mix64(seed) ^ id as u64)
 }

@@ -14,7 +14,9 @@ use crate::mask::Rle;
 use crate::{Error, Result};
 
 /// Sides of an image, at most: what JPEG can hold.
-const MAX_SIDE: u32 = 65_535;
+pub(crate) const MAX_SIDE: u32 = 65_535;
+/// Coordinates beyond this are no pixels; up to here `f32` holds every whole number.
+const MAX_COORDINATE: f64 = 16_777_216.0;
 
 /// One json member: an image and its annotations.
 #[derive(Debug, Deserialize)]
@@ -76,7 +78,7 @@ impl<'a> AnnotationFile<'a> {
     ///
     /// # Errors
     /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a side, a score that is not
-    /// finite, a negative area, no prompt point. The message names the value and its byte.
+    /// finite, an area beyond the image, a coordinate beyond 2^24, no prompt point. The message names the value and its byte.
     pub fn parse(json: &'a [u8]) -> Result<Self> {
         let file: Self = serde_json::from_slice(json).map_err(|e| describe(json, &e))?;
         let ImageInfo { width, height, .. } = file.image;
@@ -86,7 +88,7 @@ impl<'a> AnnotationFile<'a> {
             )));
         }
         for annotation in &file.annotations {
-            annotation.check()?;
+            annotation.check(width, height)?;
         }
         Ok(file)
     }
@@ -141,21 +143,33 @@ impl Annotation<'_> {
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, width: u32, height: u32) -> Result<()> {
         if self.point_coords.is_empty() {
             return Err(Error::corrupt(format!(
                 "json: annotation {} has no prompt point: point_coords is []",
                 self.id
             )));
         }
-        let finite = self.predicted_iou.is_finite()
+        let pixels = u64::from(width) * u64::from(height);
+        if self.area > pixels {
+            let Self { id, area, .. } = self;
+            return Err(Error::corrupt(format!(
+                "json: annotation {id}: area is {area}, but the image has {pixels} pixels"
+            )));
+        }
+        let [_, _, box_width, box_height] = self.bbox;
+        let coordinates = self.bbox.iter().chain(&self.crop_box).chain(self.point_coords.iter().flatten());
+        // False for NaN as well.
+        let possible = self.predicted_iou.is_finite()
             && self.stability_score.is_finite()
-            && self.bbox.iter().chain(&self.crop_box).chain(self.point_coords.iter().flatten()).all(|v| v.is_finite());
-        if finite {
+            && coordinates.into_iter().all(|v| v.abs() <= MAX_COORDINATE)
+            && box_width >= 0.0
+            && box_height >= 0.0;
+        if possible {
             return Ok(());
         }
         Err(Error::corrupt(format!(
-            "json: annotation {} holds a number that is not finite: predicted_iou {}, stability_score {}, bbox {:?}, point_coords {:?}, crop_box {:?}",
+            "json: annotation {} holds a number that is not finite or not possible: predicted_iou {}, stability_score {}, bbox {:?}, point_coords {:?}, crop_box {:?}",
             self.id, self.predicted_iou, self.stability_score, self.bbox, self.point_coords, self.crop_box
         )))
     }

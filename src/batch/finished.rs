@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use bytemuck::Pod;
-
 use super::layout::Place;
-use super::{BatchBuffers, BatchLayout, FieldSpec, FieldType, PinState, Pool};
+#[cfg(feature = "candle")]
+use super::memory::Buffer;
+use super::{BatchBuffers, BatchLayout, FieldSpec, FieldValue, PinState, Pool};
 use crate::Error;
 use crate::shard::SampleId;
 
@@ -43,10 +43,10 @@ pub struct Field<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Field<'_> {
-    /// The values, if they are of type `T`.
-    fn values<T: Pod>(&self, dtype: FieldType) -> Option<&[T]> {
-        (self.spec.dtype == dtype).then(|| bytemuck::cast_slice(self.bytes))
+impl<'a> Field<'a> {
+    /// The values, if the field is of type `T`.
+    pub fn values<T: FieldValue>(&self) -> Option<&'a [T]> {
+        (self.spec.dtype == T::TYPE).then(|| bytemuck::cast_slice(self.bytes))
     }
 }
 
@@ -119,93 +119,88 @@ impl Batch {
 
     /// The masks: [B, K, h, w], 0 and 1, or 0 to 255 by area.
     pub fn masks(&self) -> Option<&[u8]> {
-        self.values("masks", FieldType::U8)
+        self.values("masks")
     }
 
     /// Exact share of each patch that the mask covers: [B, K, G, G].
     pub fn coverage(&self) -> Option<&[f32]> {
-        self.values("coverage", FieldType::F32)
+        self.values("coverage")
     }
 
     /// Boxes: [B, K, 4], normalized.
     pub fn boxes(&self) -> &[f32] {
-        self.values("boxes", FieldType::F32).unwrap_or_default()
+        self.values("boxes").unwrap_or_default()
     }
 
     /// The annotations' confidence: [B, K].
     pub fn predicted_iou(&self) -> &[f32] {
-        self.values("predicted_iou", FieldType::F32).unwrap_or_default()
+        self.values("predicted_iou").unwrap_or_default()
     }
 
     /// As annotated: [B, K].
     pub fn stability_score(&self) -> &[f32] {
-        self.values("stability_score", FieldType::F32).unwrap_or_default()
+        self.values("stability_score").unwrap_or_default()
     }
 
     /// Pixels of the original image: [B, K].
     pub fn area(&self) -> &[f32] {
-        self.values("area", FieldType::F32).unwrap_or_default()
+        self.values("area").unwrap_or_default()
     }
 
     /// First prompt point x, y: [B, K, 2], normalized like the boxes.
     pub fn points(&self) -> &[f32] {
-        self.values("points", FieldType::F32).unwrap_or_default()
+        self.values("points").unwrap_or_default()
     }
 
     /// Ids of the annotations: [B, K].
     pub fn annotation_ids(&self) -> &[i64] {
-        self.values("annotation_ids", FieldType::I64).unwrap_or_default()
+        self.values("annotation_ids").unwrap_or_default()
     }
 
     /// Which of the K are real: [B, K], 0 or 1.
     pub fn valid(&self) -> &[u8] {
-        self.values("valid", FieldType::U8).unwrap_or_default()
+        self.values("valid").unwrap_or_default()
     }
 
     /// Ids of the images: [B].
     pub fn image_ids(&self) -> &[i64] {
-        self.values("image_ids", FieldType::I64).unwrap_or_default()
+        self.values("image_ids").unwrap_or_default()
     }
 
     /// Height and width of the original images in pixels: [B, 2].
     pub fn original_sizes(&self) -> &[u32] {
-        self.values("original_sizes", FieldType::U32).unwrap_or_default()
+        self.values("original_sizes").unwrap_or_default()
     }
 
     /// Map from original to canvas pixels: [B, 6], see [`Geometry::affine`](crate::sample::Geometry::affine).
     pub fn geometry(&self) -> &[f32] {
-        self.values("geometry", FieldType::F32).unwrap_or_default()
+        self.values("geometry").unwrap_or_default()
     }
 
     /// Which rows are real: [B], 0 or 1.
     pub fn image_valid(&self) -> &[u8] {
-        self.values("image_valid", FieldType::U8).unwrap_or_default()
+        self.values("image_valid").unwrap_or_default()
     }
 
     /// Which patches have their centre in the image, not in its padding: [B, G, G], 0 or 1; there if coverage is.
     pub fn patch_valid(&self) -> Option<&[u8]> {
-        self.values("patch_valid", FieldType::U8)
+        self.values("patch_valid")
     }
 
-    /// Takes the buffers out for good; the pool makes others.
+    /// Takes heap buffers out for good; the pool makes others. `None` for buffers that are used again.
     #[cfg(feature = "candle")]
-    pub(crate) fn take_buffers(&mut self) -> Option<BatchBuffers> {
-        let buffers = self.buffers.take();
-        if buffers.is_some() {
-            self.pool.release(None);
-        }
-        buffers
+    pub(crate) fn take_heap_buffers(&mut self) -> Option<BatchBuffers> {
+        let buffers = self.buffers.take_if(|buffers| !matches!(buffers.small, Buffer::Slab(_)))?;
+        self.pool.release(None);
+        Some(buffers)
     }
 
-    fn values<T: Pod>(&self, name: &str, dtype: FieldType) -> Option<&[T]> {
+    fn values<T: FieldValue>(&self, name: &str) -> Option<&[T]> {
         let spec = self.layout().field(name)?;
-        // Tied to `self`, not to the field made here.
-        let field = Field { spec, bytes: self.bytes_of(spec) };
-        field.values::<T>(dtype)?;
-        Some(bytemuck::cast_slice(self.bytes_of(spec)))
+        Field { spec, bytes: self.bytes_of(spec) }.values()
     }
 
-    fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {
+    pub(crate) fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {
         self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes_of(spec))
     }
 }

@@ -41,6 +41,27 @@ impl FieldType {
     }
 }
 
+/// A Rust type that fields hold.
+pub trait FieldValue: bytemuck::Pod + sealed::Sealed {
+    /// The field type it is.
+    const TYPE: FieldType;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! field_values {
+    ($($value:ty => $field_type:ident),*) => {
+        $(impl sealed::Sealed for $value {}
+        impl FieldValue for $value {
+            const TYPE: FieldType = FieldType::$field_type;
+        })*
+    };
+}
+
+field_values!(u8 => U8, u32 => U32, i64 => I64, half::f16 => F16, half::bf16 => Bf16, f32 => F32);
+
 impl From<ImageType> for FieldType {
     fn from(image_type: ImageType) -> Self {
         match image_type {

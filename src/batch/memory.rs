@@ -23,7 +23,8 @@ pub enum Memory {
     /// Heap vectors, which become CPU tensors without a copy.
     #[default]
     Heap,
-    /// Page-locked mappings (best effort, see [`PinState`]), recycled when a batch is dropped: for uploads to a device.
+    /// Page-locked mappings (best effort, see [`PinState`]), used again when a batch is dropped or copied to a device. They never leave memory; that CUDA copies from them directly
+    /// would take a registration with its driver, which they do not have.
     Pinned,
 }
 

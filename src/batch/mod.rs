@@ -9,7 +9,7 @@ mod pool;
 
 pub(crate) use fill::{Slot, slots};
 pub use finished::{Batch, Field, Issue};
-pub use layout::{BatchLayout, FieldSpec, FieldType};
+pub use layout::{BatchLayout, FieldSpec, FieldType, FieldValue};
 pub(crate) use memory::BatchBuffers;
 #[cfg(feature = "candle")]
 pub(crate) use memory::Buffer;

@@ -2,7 +2,8 @@
 //! everything the budget allows is held elsewhere.
 //!
 //! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside* until it is dropped. An epoch waits while enough of its batches are
-//! under way: this is what bounds memory. A consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share.
+//! under way: this is what bounds memory. A consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share
+//! (one that runs beside others may exceed it by one batch).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,8 @@ struct State {
     spares: Vec<BatchBuffers>,
     /// Batches under way or outside, of all epochs.
     in_use: usize,
+    /// Batches outside, of all epochs.
+    outside: usize,
 }
 
 /// The buffers of one epoch.
@@ -68,9 +71,7 @@ impl Pool {
     /// Waits until one more batch may be under way, and returns its buffers; `None` once the pool is closed.
     pub(crate) fn acquire(&self) -> Result<Option<BatchBuffers>> {
         let mut state = self.stock.lock();
-        while !self.closed.load(Relaxed)
-            && (self.under_way.load(Relaxed) >= self.prefetch_batches || state.in_use >= self.stock.max_batches)
-        {
+        while !self.closed.load(Relaxed) && !self.may_take(&state) {
             state = self.stock.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if self.closed.load(Relaxed) {
@@ -83,9 +84,17 @@ impl Pool {
         spare.map_or_else(|| BatchBuffers::new(self.layout(), self.stock.memory), Ok).map(Some)
     }
 
+    /// An epoch with nothing under way may always take one batch, unless receivers hold all of the budget: otherwise two epochs of one loader could wait for each other.
+    fn may_take(&self, state: &State) -> bool {
+        let (under_way, most) = (self.under_way.load(Relaxed), self.stock.max_batches);
+        let room = if under_way == 0 { state.outside < most } else { state.in_use < most };
+        under_way < self.prefetch_batches && room
+    }
+
     /// A batch goes to the consumer.
     pub(crate) fn deliver(&self) {
-        let _state = self.stock.lock();
+        let mut state = self.stock.lock();
+        state.outside += 1;
         self.under_way.fetch_sub(1, Relaxed);
         self.stock.changed.notify_all();
     }
@@ -94,6 +103,7 @@ impl Pool {
     pub(crate) fn release(&self, buffers: Option<BatchBuffers>) {
         let mut state = self.stock.lock();
         state.in_use -= 1;
+        state.outside -= 1;
         if let Some(buffers) = buffers
             && state.spares.len() <= self.prefetch_batches
         {
@@ -102,13 +112,13 @@ impl Pool {
         self.stock.changed.notify_all();
     }
 
-    /// Why the next batch will never come, if it will not: none is under way, and the budget is used up by batches held elsewhere.
+    /// Why the next batch will not come, if so: none is under way, and receivers hold all that the budget allows.
     pub(crate) fn starved(&self) -> Option<Error> {
-        let in_use = self.stock.lock().in_use;
-        (self.under_way.load(Relaxed) == 0 && in_use >= self.stock.max_batches).then(|| {
+        let outside = self.stock.lock().outside;
+        (self.under_way.load(Relaxed) == 0 && outside >= self.stock.max_batches).then(|| {
             let bytes = self.layout().bytes();
             Error::limit(format!(
-                "memory budget used up: {in_use} batches of {bytes} bytes are still held by their receivers or other epochs; drop batches, or raise max_memory_bytes"
+                "memory budget used up: {outside} batches of {bytes} bytes are still held by their receivers; drop batches, or raise max_memory_bytes"
             ))
         })
     }

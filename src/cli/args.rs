@@ -19,7 +19,7 @@ pub(super) struct ShardArgs {
     /// Shards: files, directories (for their *.tar), or quoted patterns such as 'sa1b/*.tar'
     #[arg(required = true, value_name = "SHARD")]
     pub(super) shards: Vec<PathBuf>,
-    /// Directory for the index files; by default each lies beside its shard as SHARD.idx
+    /// Directory for the index files; by default each lies beside its shard as SHARD.msidx
     #[arg(long, value_name = "DIR")]
     pub(super) index_dir: Option<PathBuf>,
 }

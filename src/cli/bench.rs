@@ -43,6 +43,8 @@ struct Figures {
     /// That over JPEG decoding and resizing alone.
     cpu_over_jpeg_and_resize: f64,
     wait_ms: f64,
+    /// Wall time of getting bytes: far above the CPU time of `read` where the disk is slow.
+    read_wall_ms: f64,
     batch_bytes: usize,
     pin_state: String,
     peak_memory_bytes: Option<u64>,
@@ -109,6 +111,7 @@ fn figures(
         process_cpu_ms,
         cpu_over_jpeg_and_resize: process_cpu_ms / jpeg_and_resize,
         wait_ms: per_sample(stats.wait),
+        read_wall_ms: per_sample(stats.read_wall),
         batch_bytes,
         pin_state: match pin_state {
             None => "no batch".to_owned(),
@@ -139,6 +142,7 @@ fn print(figures: &Figures) {
         "process", figures.process_cpu_ms, figures.cpu_over_jpeg_and_resize
     );
     println!("  {:10} {:13.3}   (wall) the receiver waits for a sample", "wait", figures.wait_ms);
+    println!("  {:10} {:13.3}   (wall) the feed thread reads a sample", "read", figures.read_wall_ms);
     println!("  batches: {:.1} MB, {}", figures.batch_bytes as f64 / 1e6, figures.pin_state);
     if let Some(bytes) = figures.peak_memory_bytes {
         println!("  peak memory: {:.0} MB resident", bytes as f64 / 1e6);

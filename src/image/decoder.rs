@@ -69,7 +69,9 @@ impl Decoder {
         if pixels > self.max_pixels {
             let (width, height) = size;
             let most = self.max_pixels;
-            return Err(Error::limit(format!("image of {width} x {height} pixels, more than the {most} allowed")));
+            return Err(Error::limit(format!(
+                "image of {width} x {height} pixels, more than the {most} that max_image_pixels allows"
+            )));
         }
         // Decoders fill up what is missing near the end; a JPEG that was not cut has its end marker.
         let end = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xd9]).ok_or_else(|| {

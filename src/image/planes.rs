@@ -19,17 +19,6 @@ pub enum ImageType {
     Bf16,
 }
 
-impl ImageType {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
-
 /// How float images are scaled: `(v / 255 - mean) / std`, per channel R, G, B. Padding is 0 after this.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::feed::Feed;
 use super::options::Inner;
@@ -15,6 +15,9 @@ use super::worker::{self, Finished, Outcome};
 use super::{Loader, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
 use crate::{Error, Result};
+
+/// How often a waiting consumer looks whether the budget has been used up elsewhere.
+const STARVED_CHECK: Duration = Duration::from_millis(100);
 
 /// The batches of one epoch, in planned order: an iterator that ends after [`Epoch::steps`] batches, or with the first error.
 ///
@@ -116,10 +119,13 @@ impl Epoch {
             if let Some(error) = self.pool.starved() {
                 return Err(error);
             }
-            let outcome = self.outcomes.as_ref().and_then(|outcomes| outcomes.recv().ok());
-            // All senders are gone although the plan goes on: a thread died outside of any sample.
-            let (step, outcome) = outcome.ok_or_else(|| self.join().unwrap_or_else(lost))?;
-            self.early.insert(step, outcome);
+            match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(STARVED_CHECK)) {
+                Some(Ok((step, outcome))) => drop(self.early.insert(step, outcome)),
+                // Other epochs' receivers may have used up the budget meanwhile.
+                Some(Err(RecvTimeoutError::Timeout)) => {}
+                // All senders are gone although the plan goes on: a thread died outside of any sample.
+                Some(Err(RecvTimeoutError::Disconnected)) | None => return Err(self.join().unwrap_or_else(lost)),
+            }
         };
         let Finished { step, buffers, samples, issues } = finished;
         let batch = Batch::new(buffers, Arc::clone(&self.pool), self.number, step, samples, issues);
@@ -133,12 +139,12 @@ impl Epoch {
             OnError::Stop => !batch.issues().is_empty(),
             OnError::Skip { budget } => skipped > budget,
         };
-        if broken && let Some(issue) = batch.take_issues().pop() {
+        if broken && let Some(issue) = batch.take_issues().into_iter().next() {
             return Err(match self.loader.on_error {
                 OnError::Stop => issue.error,
                 OnError::Skip { budget } => {
                     let text = format!(
-                        "{skipped} samples could not be decoded, more than the budget of {budget}; the last: {}",
+                        "{skipped} samples could not be decoded, more than the budget of {budget}; among the last: {}",
                         issue.error
                     );
                     Error::limit(text).caused_by(issue.error)

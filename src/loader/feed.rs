@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -30,6 +31,7 @@ pub(super) struct Feed {
 impl Feed {
     /// The feed thread's life: walks the plan until its end, or until the epoch is dropped.
     pub(super) fn run(self) {
+        self.announce(0);
         for step in 0..self.plan.steps() {
             let buffers = match self.pool.acquire() {
                 Ok(Some(buffers)) => buffers,
@@ -45,11 +47,13 @@ impl Feed {
             let samples = self.samples(step);
             let issues = Default::default();
             let assembly = Arc::new(Assembly { step, samples, issues, outcomes: self.outcomes.clone() });
-            for slot in slots(self.pool.layout(), buffers) {
+            // All of them first: whatever happens below, each settles its slot.
+            let works: Vec<_> =
+                slots(self.pool.layout(), buffers).into_iter().map(|slot| Work::new(slot, &assembly)).collect();
+            for mut work in works {
                 if self.stop.load(Relaxed) {
                     return;
                 }
-                let mut work = Work::new(slot, &assembly);
                 let Some(sample) = work.sample() else {
                     work.pad();
                     continue;
@@ -89,7 +93,7 @@ impl Feed {
 
     /// The bytes of a sample. A source is foreign code: its panic is this sample's error.
     fn read(&self, sample: SampleId) -> Result<SampleBytes> {
-        let mut clock = Clock::start();
+        let (mut clock, wall) = (Clock::start(), Instant::now());
         let read = || {
             let set = &self.loader.set;
             let entry = set.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
@@ -109,7 +113,7 @@ impl Feed {
             Ok(SampleBytes { image, labels })
         };
         let bytes = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
-        self.counters.add_read(clock.lap());
+        self.counters.add_read(clock.lap(), wall.elapsed());
         bytes
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct Counters {
     skipped: AtomicU64,
     wait: AtomicU64,
     decoded: AtomicU64,
+    read_wall: AtomicU64,
     read: AtomicU64,
     verify: AtomicU64,
     json: AtomicU64,
@@ -39,6 +40,8 @@ pub struct LoaderStats {
     pub decoded: u64,
     /// Time the consumer spent waiting in `next`.
     pub wait: Duration,
+    /// Time the feed thread spent getting bytes, waiting for the disk included.
+    pub read_wall: Duration,
     /// CPU time of all decoded samples, by step.
     pub stages: StageStats,
 }
@@ -90,8 +93,11 @@ impl Counters {
         Self { whole: Some(Arc::clone(whole)), ..Self::default() }
     }
 
-    pub(super) fn add_read(&self, time: Duration) {
-        self.each(|counters| add(&counters.read, time));
+    pub(super) fn add_read(&self, cpu: Duration, wall: Duration) {
+        self.each(|counters| {
+            add(&counters.read, cpu);
+            add(&counters.read_wall, wall);
+        });
     }
 
     pub(super) fn add_sample(&self, times: &StageTimes) {
@@ -127,6 +133,7 @@ impl Counters {
             skipped: count(&self.skipped),
             decoded: count(&self.decoded),
             wait: time(&self.wait),
+            read_wall: time(&self.read_wall),
             stages: StageStats {
                 read: time(&self.read),
                 verify: time(&self.verify),

@@ -132,8 +132,10 @@ fn decode(loader: &Inner, decoder: &mut SampleDecoder, work: &mut Work) -> Resul
     let mut times = StageTimes::default();
     // Taken out, so that they are dropped here, on success and on failure.
     let bytes = work.bytes.take();
-    let (Some(bytes), Some(slot), Some(sample)) = (&bytes, &mut work.slot, work.sample) else { return Ok(times) };
-    let Some(entry) = loader.set.entry(sample) else { return Ok(times) };
+    let (Some(bytes), Some(slot), Some(sample)) = (&bytes, &mut work.slot, work.sample) else {
+        return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
+    };
+    let entry = loader.set.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
     let labels = match &bytes.labels {
         LabelBytes::Json(json) => LabelSource::Json(json),
         LabelBytes::Saved(row) => LabelSource::Saved(row),

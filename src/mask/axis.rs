@@ -3,6 +3,8 @@
 
 use super::RleError;
 
+/// Longest axis in pixels: bounds the tables, 12 bytes a pixel.
+const MAX_PIXELS: u32 = 1 << 22;
 /// Largest denominator: its square, the weight of a full cell, fits an `i64`.
 const MAX_DENOMINATOR: u64 = 1 << 31;
 
@@ -24,12 +26,12 @@ impl Axis {
     /// An axis of `pixels` pixels on `cells` cells at the scale `num / den` cells a pixel.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if any argument is 0 or the reduced fraction is too fine for exact 64-bit sums.
+    /// [`RleError::Axis`] if any argument is 0, `pixels` exceeds 2^22, or the reduced fraction is too fine for exact 64-bit sums.
     pub fn new(pixels: u32, cells: u32, num: u64, den: u64) -> Result<Self, RleError> {
-        let gcd = gcd(num, den);
-        if gcd == 0 || num == 0 || den == 0 || pixels == 0 || cells == 0 {
+        if num == 0 || den == 0 || pixels == 0 || cells == 0 || pixels > MAX_PIXELS {
             return Err(RleError::Axis);
         }
+        let gcd = gcd(num, den);
         let (num, den) = (num / gcd, den / gcd);
         // 2^31 parts by 2^32 pixels and twice that for the centres stay within u64.
         if den >= MAX_DENOMINATOR || num >= MAX_DENOMINATOR {

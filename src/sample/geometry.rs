@@ -1,11 +1,12 @@
 //! One geometry for image, masks, boxes and points. Comes in: the image's size, the canvas's side and how the one fits the other. Goes out: sizes, an
 //! affine map and mask grids that all agree. Fails on sides that are 0 or too large.
 
+use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
 use crate::mask::{Axis, Grid};
 use crate::{Error, Result};
 
 /// Largest side of a canvas; keeps all mask geometry exact in 64 bits.
-pub(super) const MAX_SIDE: u32 = 16_384;
+const MAX_SIDE: u32 = 16_384;
 
 /// How an image fits the square canvas of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,10 @@ impl Geometry {
     /// # Errors
     /// If a size is 0, an image side exceeds 65535 or the canvas 16384.
     pub fn new(width: u32, height: u32, side: u32, fit: Fit) -> Result<Self> {
-        if width == 0 || height == 0 || width > 65_535 || height > 65_535 {
-            return Err(Error::corrupt(format!("image is {width} x {height}, not within 1 to 65535 a side")));
+        if width == 0 || height == 0 || width > MAX_IMAGE_SIDE || height > MAX_IMAGE_SIDE {
+            return Err(Error::corrupt(format!(
+                "image is {width} x {height}, not within 1 to {MAX_IMAGE_SIDE} a side"
+            )));
         }
         if side == 0 || side > MAX_SIDE {
             return Err(Error::config(format!("image side {side} is not within 1 to {MAX_SIDE}")));

@@ -46,14 +46,15 @@ enum Role {
 }
 
 impl ShardIndex {
-    /// Reads a whole shard once, on the current rayon pool. `progress` gets the bytes of each member as it is done.
+    /// Reads a whole shard once, on the current rayon pool. `progress` gets the bytes of each member as it is done, and those of headers and others at the
+    /// end.
     ///
     /// # Errors
     /// If the source cannot be read.
     pub fn build(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
         let scan::Scan { members, mut problems } = scan::scan(source)?;
         let members = with_roles(members, &mut problems);
-        // In file order, so that a disk is read from front to back.
+        // In file order: each thread reads a stretch of the shard from front to back.
         let digests: Vec<Result<Digest>> = members
             .par_iter()
             .map(|(member, role)| {
@@ -62,6 +63,8 @@ impl ShardIndex {
                 digest
             })
             .collect();
+        let member_bytes: u64 = members.iter().map(|(member, _)| u64::from(member.len)).sum();
+        progress(source.len().saturating_sub(member_bytes));
         pair(members, digests, problems)
     }
 

@@ -1,6 +1,7 @@
 //! A shard's index, from its sidecar or anew. Comes in: a path and options. Goes out: an [`IndexedShard`]. Fails if the shard cannot be read or changes meanwhile; a sidecar that cannot
 //! be read or written only costs time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::options::Progress;
@@ -59,5 +60,8 @@ impl ShardSetOptions {
 }
 
 pub(super) fn build(source: &dyn Source, path: &Path, progress: &Progress) -> Result<ShardIndex> {
-    refuse_gzip(source).and_then(|()| ShardIndex::build(source, progress)).map_err(|e| e.in_shard(path))
+    // A source is foreign code: its panic is this shard's error.
+    let build = || refuse_gzip(source).and_then(|()| ShardIndex::build(source, progress));
+    let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
+    built.map_err(|e| e.in_shard(path))
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ShardSet, Sidecar};
+use super::{Entry, ShardSet, Sidecar};
 use crate::annotation::MaskFilter;
 use crate::source::{self, Source};
 use crate::{Error, Result};
@@ -20,6 +20,7 @@ pub enum OnDamage {
 }
 
 pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
+type Select = dyn Fn(&Entry) -> bool + Send + Sync;
 pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 
 /// Settings of a [`ShardSet`]; start with [`ShardSet::options`].
@@ -27,6 +28,7 @@ pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 #[must_use]
 pub struct ShardSetOptions {
     pub(super) filter: MaskFilter,
+    pub(super) select: Arc<Select>,
     pub(super) sidecar: Sidecar,
     pub(super) on_damage: OnDamage,
     pub(super) open_shards: NonZeroUsize,
@@ -38,6 +40,7 @@ impl Default for ShardSetOptions {
     fn default() -> Self {
         Self {
             filter: MaskFilter::default(),
+            select: Arc::new(|_| true),
             sidecar: Sidecar::default(),
             on_damage: OnDamage::default(),
             open_shards: NonZeroUsize::MIN.saturating_add(127),
@@ -51,6 +54,18 @@ impl ShardSetOptions {
     /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
     pub fn filter(mut self, filter: MaskFilter) -> Self {
         self.filter = filter;
+        self
+    }
+
+    /// Which samples may enter the order, beside what the filter says: a part to hold out, a list of ids. Default: all.
+    ///
+    /// ```
+    /// # use maskstream::ShardSet;
+    /// let train = ShardSet::options().select(|entry| entry.image_id % 10 != 0);
+    /// let held_out = ShardSet::options().select(|entry| entry.image_id % 10 == 0);
+    /// ```
+    pub fn select(mut self, select: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        self.select = Arc::new(select);
         self
     }
 

@@ -71,7 +71,7 @@ fn accept<R: io::Read>(source: &dyn Source, entry: &tar::Entry<'_, R>, scan: &mu
         ))
         .at_offset(offset));
     };
-    if scan.members.len() >= MAX_MEMBERS {
+    if scan.members.len() + scan.problems.len() >= MAX_MEMBERS {
         return Err(Error::corrupt(format!("more than {MAX_MEMBERS} members")).at_offset(offset));
     }
     match (kind.is_file(), u32::try_from(size)) {

@@ -44,7 +44,7 @@ pub struct ShardReport {
     pub samples: usize,
     /// Annotations found.
     pub annotations: usize,
-    /// Samples that pass the filter.
+    /// Samples that pass the filter and were selected.
     pub kept_samples: usize,
     /// Annotations that pass the filter, in kept samples and others.
     pub kept_annotations: usize,
@@ -101,7 +101,7 @@ impl ShardSet {
         if set.is_empty() {
             let samples: usize = set.reports().map(|report| report.samples).sum();
             return Err(Error::config(format!(
-                "none of the {samples} samples in {} shards passes the filter {:?}",
+                "none of the {samples} samples in {} shards is selected and passes the filter {:?}",
                 set.shards.len(),
                 set.filter
             )));
@@ -202,7 +202,7 @@ impl Shard {
         for (i, entry) in index.entries().iter().enumerate() {
             let scores = index.scores(i);
             report.kept_annotations += scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
-            keep.push(filter.keeps_image(scores, entry.width, entry.height));
+            keep.push((options.select)(entry) && filter.keeps_image(scores, entry.width, entry.height));
         }
         let mut entries = std::mem::take(&mut index.entries);
         let mut keep = keep.into_iter();

@@ -25,10 +25,10 @@ const HEADER_BYTES: usize = 16;
 /// Where sidecar files live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Sidecar {
-    /// Beside the shard, as `<shard>.idx`.
+    /// Beside the shard, as `<shard>.msidx`.
     #[default]
     Beside,
-    /// In this directory, as `<shard's file name>.idx`; made if it does not exist. Shards of the same file name need directories of their own.
+    /// In this directory, as `<shard's file name>.msidx`; made if it does not exist. Shards of the same file name need directories of their own.
     Dir(PathBuf),
     /// Nowhere: the index is built every time.
     Off,
@@ -57,7 +57,7 @@ impl Sidecar {
     /// The sidecar of the shard at `path`; `None` when off.
     pub fn path(&self, shard: &Path) -> Option<PathBuf> {
         let mut name = shard.file_name()?.to_owned();
-        name.push(".idx");
+        name.push(".msidx");
         match self {
             Self::Beside => Some(shard.with_file_name(name)),
             Self::Dir(dir) => Some(dir.join(name)),

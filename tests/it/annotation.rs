@@ -133,6 +133,9 @@ fn impossible_values_are_named() {
     refused("\"width\": 6, \"height\": 4", "\"width\": 100000, \"height\": 100000", &["100000 x 100000"]);
     refused("\"width\": 6", "\"width\": -6", &["-6"]);
     refused("[2, 1, 1, 1]", "[2, 1, 1]", &["array of length 4"]);
+    refused("[2, 1, 1, 1]", "[1e300, 1, 1, 1]", &["annotation 70", "1e300"]);
+    refused("[2, 1, 1, 1]", "[2, 1, -1, 1]", &["annotation 70", "-1"]);
+    refused("\"area\": 4", "\"area\": 25", &["annotation 70", "25", "24 pixels"]);
     refused("[[2.5, 1.5]]", "[]", &["annotation 70", "no prompt point"]);
     refused("\"file_name\": \"sa_7.jpg\"}", "\"file_name\": \"sa_7.jpg\"", &["json"]);
 }

@@ -145,3 +145,22 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
         assert!(kept.iter().all(|batch| batch.issues.is_empty()));
     });
 }
+
+#[test]
+fn page_locked_buffers_are_copied_and_used_again() {
+    within(|| {
+        let set = set_of(vec![shard(&made_many(12))]);
+        let loader = options().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
+        let mut places = std::collections::BTreeSet::new();
+        for number in 0..3 {
+            for batch in loader.epoch(number).unwrap() {
+                let batch = batch.unwrap();
+                let (place, images) = (batch.images().bytes.as_ptr() as usize, batch.images().bytes.to_vec());
+                places.insert(place);
+                let (copy, copied) = storage(&batch.to_candle(&Device::Cpu).unwrap().images);
+                assert!(copy != place && copied == images);
+            }
+        }
+        assert!(places.len() <= 4, "18 batches lay in {} places, not in those of the pool", places.len());
+    });
+}

@@ -539,6 +539,19 @@ fn batches_kept_from_earlier_epochs_count_against_the_budget() {
 }
 
 #[test]
+fn two_epochs_under_the_tightest_budget_never_wait_for_each_other() {
+    within(|| {
+        let set = set_of(vec![shard(&made_many(12))]);
+        let bytes = options().build(set_of(vec![shard(&made_many(12))])).unwrap().layout().bytes() as u64;
+        let loader = options().prefetch_batches(2).max_memory_bytes(bytes * 3).build(set).unwrap();
+        for _ in 0..20 {
+            let pairs = loader.epoch(0).unwrap().zip(loader.epoch(1).unwrap());
+            assert_eq!(pairs.map(|(a, b)| (a.unwrap().step(), b.unwrap().step())).filter(|(a, b)| a == b).count(), 6);
+        }
+    });
+}
+
+#[test]
 fn two_epochs_of_a_loader_run_side_by_side() {
     within(|| {
         let loader = options().shuffle(2).memory(Memory::Pinned).build(set_of(vec![shard(&made_many(12))])).unwrap();

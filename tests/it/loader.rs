@@ -232,7 +232,7 @@ fn images_equal_an_independent_decode_and_padding_is_zero_in_every_type() {
                                 .eq(wanted.map(|v| bf16::from_f32(expected(v, c)))),
                         };
                         assert!(equal, "image {}, side {side}, {image_type:?}, channel {c}", made.id);
-                        assert_eq!(values.len(), plane(side) * image_type.bytes());
+                        assert_eq!(values.len(), plane(side) * maskstream::batch::FieldType::from(image_type).bytes());
                     }
                 }
             }

@@ -421,7 +421,7 @@ impl OnDisk {
     }
 
     fn sidecar(&self) -> PathBuf {
-        self.dir.path().join("s.tar.idx")
+        self.dir.path().join("s.tar.msidx")
     }
 
     fn open(&self, sidecar: Sidecar) -> (Origin, Vec<Entry>) {
@@ -454,7 +454,7 @@ fn a_sidecar_is_made_once_and_used_again() {
     let (_, expected) = disk.open(Sidecar::Off);
     assert_eq!(disk.files(), ["s.tar"]);
     disk.rebuilt("no sidecar yet", &expected);
-    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"], "nothing temporary is left");
+    assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"], "nothing temporary is left");
     // The shard's bytes are not read at all to load it.
     let set =
         lenient().sidecar(Sidecar::Beside).opener(|_| panic!("the shard was opened")).open(&[&disk.path]).unwrap();
@@ -531,7 +531,7 @@ fn a_damaged_sidecar_is_built_anew() {
     fs::write(disk.sidecar(), [sound.clone(), vec![0]].concat()).unwrap();
     disk.rebuilt("checksum", &expected);
     assert_eq!(fs::read(disk.sidecar()).unwrap(), sound, "the same shard gives the same sidecar");
-    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"]);
+    assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"]);
 }
 
 #[test]
@@ -573,7 +573,7 @@ fn a_sidecar_that_cannot_be_written_costs_nothing_but_time() {
     let blocked = Sidecar::Dir(disk.path.join("below"));
     for _ in 0..2 {
         let (origin, entries) = disk.open(blocked.clone());
-        assert!(matches!(&origin, Origin::Unsaved(reason) if reason.contains("s.tar.idx")), "{origin:?}");
+        assert!(matches!(&origin, Origin::Unsaved(reason) if reason.contains("s.tar.msidx")), "{origin:?}");
         assert_eq!(entries, expected);
     }
     // A directory where the sidecar should be.
@@ -581,7 +581,7 @@ fn a_sidecar_that_cannot_be_written_costs_nothing_but_time() {
     let (origin, entries) = disk.open(Sidecar::Beside);
     assert!(matches!(&origin, Origin::Unsaved(_)), "{origin:?}");
     assert_eq!(entries, expected);
-    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"], "nothing temporary is left");
+    assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"], "nothing temporary is left");
 }
 
 #[test]
@@ -591,7 +591,7 @@ fn sidecars_may_live_in_a_directory_of_their_own() {
     let (first, expected) = disk.open(Sidecar::Dir(dir.clone()));
     assert!(matches!(first, Origin::Built(_)));
     assert_eq!(disk.open(Sidecar::Dir(dir.clone())), (Origin::Loaded, expected));
-    assert!(dir.join("s.tar.idx").is_file());
+    assert!(dir.join("s.tar.msidx").is_file());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     assert_eq!(disk.files(), ["made", "s.tar"]);
 }
@@ -607,7 +607,7 @@ fn several_openers_at_once_agree_on_one_sidecar() {
         .collect();
     let all: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(disk.files(), ["s.tar", "s.tar.idx"]);
+    assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"]);
     assert_eq!(disk.open(Sidecar::Beside).0, Origin::Loaded);
 }
 
@@ -748,4 +748,18 @@ fn a_mapped_file_that_shrank_is_an_error_not_a_signal() {
     let error = mapped.read(1 << 19..(1 << 19) + 9).unwrap_err();
     assert!(error.is_io() && error.location().offset == Some(1 << 19), "{error}");
     assert_eq!(mapped.read(0..10).unwrap()[..], [7; 10]);
+}
+
+#[test]
+fn selected_samples_alone_enter_the_order() {
+    let samples = fixture::made_many(9);
+    let open = |keep: fn(i64) -> bool| {
+        let options = lenient().select(move |entry| keep(entry.image_id));
+        options.from_sources(vec![("s".into(), fixture::memory(fixture::shard(&samples)))])
+    };
+    let (even, odd) = (open(|id| id % 2 == 0).unwrap(), open(|id| id % 2 != 0).unwrap());
+    assert_eq!(even.len() + odd.len(), 9);
+    assert!(!even.is_empty() && !odd.is_empty());
+    let error = open(|_| false).unwrap_err();
+    assert!(error.to_string().contains("none of the 9 samples"), "{error}");
 }

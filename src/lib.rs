@@ -53,6 +53,7 @@
 //!
 //! Linux is what it is built for and measured on; other Unix systems lack its advice to the kernel, nothing else.
 
+mod atomic;
 mod mix;
 
 pub mod error;

@@ -11,7 +11,7 @@ use crate::evaluate::Example;
 use crate::features::{GRID, centre};
 
 /// Height of a tile in pixels.
-const HEIGHT: usize = 256;
+const HEIGHT: usize = 192;
 /// Tiles of an example.
 const TILES: usize = 3;
 /// Between the tiles of an example, and between examples.
@@ -28,23 +28,25 @@ const HEAT: [[f32; 3]; 6] = [
     [255.0, 250.0, 184.0],
 ];
 
-/// Draws `examples` into the file at `path`, two a row: the widest with the narrowest, so that rows are about as wide.
+/// Draws `examples` into the file at `path`, two a row: the wide ones on the left, the narrow ones on the right.
 pub(crate) fn draw(examples: &[Example], path: &Path) -> Result<(), Box<dyn Error>> {
     let mut examples: Vec<&Example> = examples.iter().collect();
     examples.sort_by_key(|example| Reverse(example.width()));
     let count = examples.len();
     let rows = || (0..count.div_ceil(2)).map(|i| if 2 * i + 1 < count { vec![i, count - 1 - i] } else { vec![i] });
     let width_of = |example: &Example| TILES * example.width() + (TILES - 1) * THIN;
-    let row_width = |row: Vec<usize>| row.iter().map(|&i| width_of(examples[i]) + WIDE).sum::<usize>();
-    let width = rows().map(row_width).max().unwrap_or(0) + WIDE;
+    let widest =
+        |place: usize| rows().filter_map(|row| row.get(place).map(|&i| width_of(examples[i]))).max().unwrap_or(0);
+    // Two columns, each as wide as its widest.
+    let second = WIDE + widest(0) + WIDE;
+    let width = second + widest(1) + WIDE;
     let height = rows().count() * (HEIGHT + WIDE) + WIDE;
 
     let mut sheet = Sheet { width, rgb: BACKGROUND.repeat(width * height) };
     for (number, row) in rows().enumerate() {
         for (place, i) in row.into_iter().enumerate() {
             let example = examples[i];
-            // The first at the left edge, the second at the right.
-            let left = if place == 0 { WIDE } else { width - WIDE - width_of(example) };
+            let left = if place == 0 { WIDE } else { second };
             let tiles: [&dyn Fn(f32, f32) -> [u8; 3]; TILES] =
                 [&|x, y| example.pixel(x, y).map(|v| v as u8), &|x, y| example.heat(&example.target, x, y), &|x, y| {
                     example.heat(&example.predicted, x, y)

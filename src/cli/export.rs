@@ -65,11 +65,14 @@ fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: &[Vec<u8>])
         };
         tensors.push((field.name, TensorView::new(dtype, stacked(&field.shape, batches), column)?));
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::NamedTempFile::new_in(dir)?.into_temp_path();
     let about = HashMap::from([("producer".to_owned(), concat!("maskstream ", env!("CARGO_PKG_VERSION")).to_owned())]);
-    serialize_to_file(tensors, Some(about), &temporary)?;
-    temporary.persist(path)?;
+    serialize_to_file(tensors, Some(about), path)?;
+    // It writes a temporary file, private to its owner, and renames it; an export is for everybody.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::ShardIndex;
+use crate::atomic::{dir_of, write_file};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
@@ -113,28 +114,13 @@ pub(super) fn save(path: &Path, stamp: Stamp, index: &ShardIndex) -> Result<()> 
     let payload = postcard::to_stdvec(&(stamp, index))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
     let write = || {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&MAGIC)?;
-        file.write_all(&VERSION.to_le_bytes())?;
-        file.write_all(&crc32c::crc32c(&payload).to_le_bytes())?;
-        file.write_all(&payload)?;
-        file.as_file().sync_all()?;
-        share(file.as_file())?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
+        fs::create_dir_all(dir_of(path))?;
+        write_file(path, |file| {
+            file.write_all(&MAGIC)?;
+            file.write_all(&VERSION.to_le_bytes())?;
+            file.write_all(&crc32c::crc32c(&payload).to_le_bytes())?;
+            file.write_all(&payload)
+        })
     };
     write().map_err(|e| Error::io(format!("cannot write {}", path.display()), e))
-}
-
-/// Temporary files are private; a sidecar is read by whoever reads the shard.
-fn share(file: &fs::File) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    let _ = file;
-    Ok(())
 }

@@ -14,6 +14,7 @@ use super::container::{Members, write_tar};
 use super::photos::Photos;
 use super::rng::Rng;
 use super::{SynthOptions, generate, stem};
+use crate::atomic::{dir_of, write_file};
 use crate::{Error, Result};
 
 /// What was written.
@@ -83,7 +84,7 @@ fn write_one(
         .ok()
         .filter(|first_id| first_id.checked_add_unsigned(options.samples as u64).is_some())
         .ok_or_else(|| Error::config("image ids of this shard are beyond 64 bits"))?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir_of(path);
     let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
     let spool = tempfile::tempfile_in(dir).map_err(failed)?;
     let (mut spool, mut members, masks) = spool_members(spool, first_id, options, photos, path, progress)?;
@@ -94,16 +95,13 @@ fn write_one(
             tar.append(name, *len, Read::by_ref(&mut spool))
         })
     };
-    let finish = || -> io::Result<u64> {
-        let target = new_file(dir)?;
+    let finish = |target: &mut File| {
         let mut out = BufWriter::with_capacity(1 << 20, target);
         write_tar(&mut out, options.gzip, copy)?;
         let target = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let shard_bytes = target.as_file().metadata()?.len();
-        target.persist(path).map_err(|error| error.error)?;
-        Ok(shard_bytes)
+        Ok(target.metadata()?.len())
     };
-    let shard_bytes = finish().map_err(failed)?;
+    let shard_bytes = write_file(path, finish).map_err(failed)?;
     Ok(ShardReport { path: path.to_owned(), samples: options.samples as u64, masks, shard_bytes })
 }
 
@@ -151,15 +149,4 @@ fn shuffle_apart(members: &mut [Spooled], rng: &mut Rng) {
             return;
         }
     }
-}
-
-/// A temporary file in `dir` with the rights of an ordinary one.
-fn new_file(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.prefix(".sa_").suffix(".tmp").tempfile_in(dir)
 }

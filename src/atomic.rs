@@ -1,4 +1,5 @@
-//! Files that appear whole or not at all. Comes in: a final path and what writes the content. Goes out: the file under its name. Fails as the file system does; nothing is left then.
+//! Files that appear whole or not at all. Comes in: a final path and what writes the content. Goes out: the file under
+//! its name. Fails as the file system does; nothing is left then.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
 //! The crate's one error: what kind it is, where it happened, and what caused it.
 //!
-//! Kinds are chosen by what a caller can do about them, not by which room raised them. An [`Error`] is one pointer wide, so that a
-//! `Result` stays cheap to pass around.
+//! Kinds are chosen by what a caller can do about them, not by which room raised them. An [`Error`] is one pointer
+//! wide, so that a `Result` stays cheap to pass around.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,8 @@ pub enum ErrorKind {
     Panic,
 }
 
-/// Where in a data set something is: the shard, the member inside it, the byte offset inside the shard. Parts that are unknown are `None`.
+/// Where in a data set something is: the shard, the member inside it, the byte offset inside the shard. Parts that are
+/// unknown are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location {

@@ -1,12 +1,16 @@
-//! Streams [SA-1B](https://ai.meta.com/datasets/segment-anything/) tar shards into training loops: images, masks and boxes in batches, without unpacking a file.
+//! Streams [SA-1B](https://ai.meta.com/datasets/segment-anything/) tar shards into training loops: images, masks and
+//! boxes in batches, without unpacking a file.
 //!
 //! # The journey of a sample
 //!
-//! A [`source`] holds the bytes of a shard and answers one question: give me these bytes. A [`shard`]'s index knows where each sample's image and annotations lie and what scores
-//! its annotations carry. The [`order`] turns the number of samples, seed, epoch, rank and world size into batches of sample numbers: arithmetic only. The [`loader`] pairs
-//! the next planned batch with free buffers and hands its slots to workers; a worker filters and ranks the [`annotation`]s, decodes the [`image`] and the chosen [`mask`]s
-//! straight into its slot of the [`batch`]. Batches leave in planned order, whatever order they finish in. An adapter turns a batch into tensors; when the batch is dropped, its buffers go back to the
-//! pool. That return is the only thing that moves backwards, and it is what bounds memory: no free buffer, no new work.
+//! A [`source`] holds the bytes of a shard and answers one question: give me these bytes. A [`shard`]'s index knows
+//! where each sample's image and annotations lie and what scores its annotations carry. The [`order`] turns the number
+//! of samples, seed, epoch, rank and world size into batches of sample numbers: arithmetic only. The [`loader`] pairs
+//! the next planned batch with free buffers and hands its slots to workers; a worker filters and ranks the
+//! [`annotation`]s, decodes the [`image`] and the chosen [`mask`]s straight into its slot of the [`batch`]. Batches
+//! leave in planned order, whatever order they finish in. An adapter turns a batch into tensors; when the batch is
+//! dropped, its buffers go back to the pool. That return is the only thing that moves backwards, and it is what bounds
+//! memory: no free buffer, no new work.
 //!
 //! # Example
 //!
@@ -38,9 +42,11 @@
 //! # What to expect of it
 //!
 //! * The same settings give the same bytes in every batch, for any number of workers and any prefetch depth.
-//! * A sample that cannot be decoded is an error in its place, or a zeroed, invalid and counted row, as [`loader::OnError`] says. Nothing is lost without being counted and named.
+//! * A sample that cannot be decoded is an error in its place, or a zeroed, invalid and counted row, as
+//!   [`loader::OnError`] says. Nothing is lost without being counted and named.
 //! * Memory is bounded: a set number of batches under way, a set budget beyond them.
-//! * Bad data never panics, never hangs, never yields wrong numbers silently: members carry checksums, masks must add up, JPEGs must be whole.
+//! * Bad data never panics, never hangs, never yields wrong numbers silently: members carry checksums, masks must add
+//!   up, JPEGs must be whole.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! The `maskstream` command. Comes in: arguments. Goes out: what the subcommand prints, and an exit status: 0, or 1 with one line on standard error.
+//! The `maskstream` command. Comes in: arguments. Goes out: what the subcommand prints, and an exit status: 0, or 1
+//! with one line on standard error.
 
 mod cli;
 

@@ -1,4 +1,5 @@
-//! One mixing function for every keyed draw. Comes in: 64 bits. Goes out: 64 bits that look independent of them. A bijection; cannot fail.
+//! One mixing function for every keyed draw. Comes in: 64 bits. Goes out: 64 bits that look independent of them. A
+//! bijection; cannot fail.
 
 /// splitmix64's step and finalizer (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 pub(crate) fn mix64(value: u64) -> u64 {

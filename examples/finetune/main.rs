@@ -49,8 +49,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
                   finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val\n\nEnds with code 2 if the trained model does not beat the simple guesses and its untrained self."
 )]
 struct Args {
-    /// Shards to train on: files, directories or quoted patterns. Without --val-shards the last one is held out, or of a
-    /// single one every tenth image
+    /// Shards to train on: files, directories or quoted patterns. Without --val-shards the last one is held out, or of
+    /// a single one every tenth image
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     shards: Vec<String>,
 

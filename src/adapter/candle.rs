@@ -1,5 +1,5 @@
-//! Batch -> candle tensors. Comes in: a batch and a device. Goes out: a [`CandleBatch`]. On the CPU, images, masks and coverage of heap batches become tensors without a copy; the small fields are
-//! copied. Fails as candle does.
+//! Batch -> candle tensors. Comes in: a batch and a device. Goes out: a [`CandleBatch`]. On the CPU, images, masks and
+//! coverage of heap batches become tensors without a copy; the small fields are copied. Fails as candle does.
 
 use std::mem::take;
 
@@ -11,7 +11,8 @@ use crate::loader::{Epoch, LoaderStats};
 use crate::shard::SampleId;
 use crate::{Error, Result};
 
-/// The fields of a [`Batch`] as tensors; shapes as there. B is the batch size, K the masks per image, S the image side, h x w the mask grid, G the coverage grid.
+/// The fields of a [`Batch`] as tensors; shapes as there. B is the batch size, K the masks per image, S the image side,
+/// h x w the mask grid, G the coverage grid.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CandleBatch {
@@ -56,7 +57,8 @@ pub struct CandleBatch {
 }
 
 impl Batch {
-    /// Turns the batch into tensors on `device`. On the CPU the large fields of heap batches are handed over, not copied.
+    /// Turns the batch into tensors on `device`. On the CPU the large fields of heap batches are handed over, not
+    /// copied.
     ///
     /// # Errors
     /// If candle cannot make the tensors: no memory, or a device that refuses.

@@ -1,4 +1,5 @@
-//! Batch -> tensors of a framework. Comes in: a [`Batch`](crate::batch::Batch). Goes out: the framework's own tensors. Fails as the framework does.
+//! Batch -> tensors of a framework. Comes in: a [`Batch`](crate::batch::Batch). Goes out: the framework's own tensors.
+//! Fails as the framework does.
 
 #[cfg(feature = "candle")]
 mod candle;

@@ -1,11 +1,12 @@
-//! Which annotations count. Comes in: the few numbers of an annotation that the index also holds. Goes out: yes or no. Building a filter
-//! fails on bounds that nothing can meet.
+//! Which annotations count. Comes in: the few numbers of an annotation that the index also holds. Goes out: yes or no.
+//! Building a filter fails on bounds that nothing can meet.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an epoch.
+/// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an
+/// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// As annotated; the confidence.
@@ -20,8 +21,8 @@ pub struct Score {
     pub box_height: f32,
 }
 
-/// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images with at least one
-/// such mask. All bounds are inclusive.
+/// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images
+/// with at least one such mask. All bounds are inclusive.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct MaskFilter {

@@ -1,5 +1,6 @@
-//! SA-1B annotation files. Comes in: the bytes of a json member. Goes out: an [`AnnotationFile`] that borrows from them, and which of its
-//! annotations survive a [`MaskFilter`] and rank first. Fails on JSON that does not fit the schema; the message names what and where.
+//! SA-1B annotation files. Comes in: the bytes of a json member. Goes out: an [`AnnotationFile`] that borrows from
+//! them, and which of its annotations survive a [`MaskFilter`] and rank first. Fails on JSON that does not fit the
+//! schema; the message names what and where.
 
 mod filter;
 mod rank;

@@ -1,5 +1,5 @@
-//! Which of the surviving annotations come first. Comes in: annotations and a ranking. Goes out: indices, best first, the same on every run.
-//! Cannot fail.
+//! Which of the surviving annotations come first. Comes in: annotations and a ranking. Goes out: indices, best first,
+//! the same on every run. Cannot fail.
 
 use std::cmp::Ordering;
 

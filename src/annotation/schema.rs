@@ -1,8 +1,9 @@
-//! The JSON of one image. Comes in: bytes. Goes out: typed fields under SA-1B's own names. Fails on missing fields, wrong types and numbers that
-//! are not finite or not possible.
+//! The JSON of one image. Comes in: bytes. Goes out: typed fields under SA-1B's own names. Fails on missing fields,
+//! wrong types and numbers that are not finite or not possible.
 //!
-//! What real files do, and is accepted: keys in any order, unknown keys, numbers as int or float in the same file, `predicted_iou` above
-//! 1. `segmentation` stays unparsed text until a mask is chosen: most annotations of a file never are.
+//! What real files do, and is accepted: keys in any order, unknown keys, numbers as int or float in the same file,
+//! `predicted_iou` above 1. `segmentation` stays unparsed text until a mask is chosen: most annotations of a file never
+//! are.
 
 use std::borrow::Cow;
 
@@ -77,8 +78,9 @@ impl<'a> AnnotationFile<'a> {
     /// Parses the bytes of a json member.
     ///
     /// # Errors
-    /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a side, a score that is not
-    /// finite, an area beyond the image, a coordinate beyond 2^24, no prompt point. The message names the value and its byte.
+    /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a
+    /// side, a score that is not finite, an area beyond the image, a coordinate beyond 2^24, no prompt point. The
+    /// message names the value and its byte.
     pub fn parse(json: &'a [u8]) -> Result<Self> {
         let file: Self = serde_json::from_slice(json).map_err(|e| describe(json, &e))?;
         let ImageInfo { width, height, .. } = file.image;
@@ -109,7 +111,8 @@ impl Annotation<'_> {
     /// Reads the mask into `rle`, whose memory is used again. `counts` may be the compressed string or a list of runs.
     ///
     /// # Errors
-    /// If the segmentation does not parse, is of another size than the image's `height` x `width`, or its runs do not add up.
+    /// If the segmentation does not parse, is of another size than the image's `height` x `width`, or its runs do not
+    /// add up.
     pub fn read_mask(&self, height: u32, width: u32, rle: &mut Rle) -> Result<()> {
         self.try_read_mask(height, width, rle).map_err(|(text, cause)| {
             Error::corrupt(format!("annotation {}: segmentation: {text}", self.id)).caused_by(cause)

@@ -1,11 +1,13 @@
-//! Filling one batch from many threads. Comes in: buffers. Goes out: one [`Slot`] per row; the thread that gives up the last slot gets the buffers back. Cannot fail.
+//! Filling one batch from many threads. Comes in: buffers. Goes out: one [`Slot`] per row; the thread that gives up the
+//! last slot gets the buffers back. Cannot fail.
 //!
 //! # Contract
 //!
-//! [`slots`] takes the buffers by value and makes exactly one [`Slot`] for each row. A slot is not `Clone`, and only a slot writes, through `&mut self`, and only
-//! to the bytes of its own row of each field; rows of different slots never overlap, which the layout's arithmetic guarantees. The buffers
-//! themselves are not touched while any slot exists: [`Slot::finish`] gives them back through `Arc::into_inner`, which succeeds for exactly one
-//! of the slots, after all others are gone, and orders their writes before.
+//! [`slots`] takes the buffers by value and makes exactly one [`Slot`] for each row. A slot is not `Clone`, and only a
+//! slot writes, through `&mut self`, and only to the bytes of its own row of each field; rows of different slots never
+//! overlap, which the layout's arithmetic guarantees. The buffers themselves are not touched while any slot exists:
+//! [`Slot::finish`] gives them back through `Arc::into_inner`, which succeeds for exactly one of the slots, after all
+//! others are gone, and orders their writes before.
 
 #![allow(unsafe_code)]
 
@@ -27,8 +29,9 @@ struct Shared {
     buffers: BatchBuffers,
 }
 
-// SAFETY: the pointers point into heap memory or mappings that `buffers` owns, which do not move with it. Through them slots write disjoint bytes (see the contract), so
-// sharing and sending are as safe as for the buffers themselves, which are plain numbers.
+// SAFETY: the pointers point into heap memory or mappings that `buffers` owns, which do not move with it. Through them
+// slots write disjoint bytes (see the contract), so sharing and sending are as safe as for the buffers themselves,
+// which are plain numbers.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -108,8 +111,9 @@ impl Slot {
         let Some(field) = self.shared.layout.field(name) else { return &mut [] };
         let bytes = field.row_bytes();
         let start = self.shared.start(field);
-        // SAFETY: `start` points to `field.bytes()` initialized bytes that `buffers` owns, and `row` is below the number of rows, so these bytes lie
-        // inside. No other slot has this row, and the caller holds no other result for this name.
+        // SAFETY: `start` points to `field.bytes()` initialized bytes that `buffers` owns, and `row` is below the
+        // number of rows, so these bytes lie inside. No other slot has this row, and the caller holds no other result
+        // for this name.
         let row = unsafe { std::slice::from_raw_parts_mut(start.add(self.row * bytes), bytes) };
         // Fields start aligned, and a row is a whole number of values.
         bytemuck::cast_slice_mut(row)

@@ -1,5 +1,5 @@
-//! A finished batch. Comes in: filled buffers. Goes out: named fields, where each row came from, what went wrong. When dropped, the buffers return to
-//! the pool. Cannot fail.
+//! A finished batch. Comes in: filled buffers. Goes out: named fields, where each row came from, what went wrong. When
+//! dropped, the buffers return to the pool. Cannot fail.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::{BatchBuffers, BatchLayout, FieldSpec, FieldValue, PinState, Pool};
 use crate::Error;
 use crate::shard::SampleId;
 
-/// Rows of one batch, field by field. B, K, S, h, w and G are those of its [`BatchLayout`]; rows that are not real are all zero.
+/// Rows of one batch, field by field. B, K, S, h, w and G are those of its [`BatchLayout`]; rows that are not real are
+/// all zero.
 #[derive(Debug)]
 pub struct Batch {
     /// `None` only while the batch is being taken apart.

@@ -1,7 +1,8 @@
-//! What a batch holds and where. Comes in: the sizes. Goes out: every field's name, type, shape and place. Fails on sizes whose product does not fit.
+//! What a batch holds and where. Comes in: the sizes. Goes out: every field's name, type, shape and place. Fails on
+//! sizes whose product does not fit.
 //!
-//! A batch is up to four buffers: images, masks, coverage, and all the small fields one after the other. B is the batch size, K the masks per image, S the
-//! image side, h x w the mask grid, G the coverage grid.
+//! A batch is up to four buffers: images, masks, coverage, and all the small fields one after the other. B is the batch
+//! size, K the masks per image, S the image side, h x w the mask grid, G the coverage grid.
 
 use crate::image::ImageType;
 use crate::{Error, Result};

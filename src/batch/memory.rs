@@ -1,9 +1,10 @@
-//! The memory of a batch. Comes in: a layout. Goes out: zeroed buffers, on the heap or page-locked, advised to use huge pages. Fails if there is no memory.
+//! The memory of a batch. Comes in: a layout. Goes out: zeroed buffers, on the heap or page-locked, advised to use huge
+//! pages. Fails if there is no memory.
 //!
-//! Two kinds, because two kinds of consumers take them without a copy. A framework on the CPU takes over a `Vec` of its own number type; then
-//! there is nothing to recycle. A device copies from page-locked memory that is used again and again: an anonymous mapping on huge pages, faulted in once, locked as far
-//! as the system allows. Huge pages matter more than the lock: at 4 KiB a page the faults of a fresh batch cost more than
-//! filling it.
+//! Two kinds, because two kinds of consumers take them without a copy. A framework on the CPU takes over a `Vec` of its
+//! own number type; then there is nothing to recycle. A device copies from page-locked memory that is used again and
+//! again: an anonymous mapping on huge pages, faulted in once, locked as far as the system allows. Huge pages matter
+//! more than the lock: at 4 KiB a page the faults of a fresh batch cost more than filling it.
 
 #![allow(unsafe_code)]
 
@@ -23,8 +24,9 @@ pub enum Memory {
     /// Heap vectors, which become CPU tensors without a copy.
     #[default]
     Heap,
-    /// Page-locked mappings (best effort, see [`PinState`]), used again when a batch is dropped or copied to a device. They never leave memory; that CUDA copies from them directly
-    /// would take a registration with its driver, which they do not have.
+    /// Page-locked mappings (best effort, see [`PinState`]), used again when a batch is dropped or copied to a device.
+    /// They never leave memory; that CUDA copies from them directly would take a registration with its driver, which
+    /// they do not have.
     Pinned,
 }
 
@@ -162,7 +164,8 @@ fn advise_huge(bytes: &mut [u8]) {
         let skip = bytes.as_ptr().align_offset(page).min(bytes.len());
         let inner = &mut bytes[skip..];
         let len = inner.len() / page * page;
-        // SAFETY: the range lies within memory we hold exclusively, and the advice changes neither its content nor its rights.
+        // SAFETY: the range lies within memory we hold exclusively, and the advice changes neither its content nor its
+        // rights.
         let _ = unsafe { rustix::mm::madvise(inner.as_mut_ptr().cast(), len, rustix::mm::Advice::LinuxHugepage) };
     }
     let _ = (bytes, HUGE_BYTES);

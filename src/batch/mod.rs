@@ -1,5 +1,5 @@
-//! Batches. Comes in: the sizes of a batch. Goes out: buffers from a pool, slots that workers fill side by side, and the finished [`Batch`] with named
-//! fields. Fails where memory cannot be had or the memory budget is used up.
+//! Batches. Comes in: the sizes of a batch. Goes out: buffers from a pool, slots that workers fill side by side, and
+//! the finished [`Batch`] with named fields. Fails where memory cannot be had or the memory budget is used up.
 
 mod fill;
 mod finished;

@@ -1,9 +1,10 @@
-//! Buffers go out and come back. Comes in: a layout, how many batches may be under way, how many may exist. Goes out: buffers, as long as both allow. Fails with a named error when
-//! everything the budget allows is held elsewhere.
+//! Buffers go out and come back. Comes in: a layout, how many batches may be under way, how many may exist. Goes out:
+//! buffers, as long as both allow. Fails with a named error when everything the budget allows is held elsewhere.
 //!
-//! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside* until it is dropped. An epoch waits while enough of its batches are
-//! under way: this is what bounds memory. A consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share
-//! (one that runs beside others may exceed it by one batch).
+//! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside*
+//! until it is dropped. An epoch waits while enough of its batches are under way: this is what bounds memory. A
+//! consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share (one that
+//! runs beside others may exceed it by one batch).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -84,7 +85,8 @@ impl Pool {
         spare.map_or_else(|| BatchBuffers::new(self.layout(), self.stock.memory), Ok).map(Some)
     }
 
-    /// An epoch with nothing under way may always take one batch, unless receivers hold all of the budget: otherwise two epochs of one loader could wait for each other.
+    /// An epoch with nothing under way may always take one batch, unless receivers hold all of the budget: otherwise
+    /// two epochs of one loader could wait for each other.
     fn may_take(&self, state: &State) -> bool {
         let (under_way, most) = (self.under_way.load(Relaxed), self.stock.max_batches);
         let room = if under_way == 0 { state.outside < most } else { state.in_use < most };

@@ -1,4 +1,5 @@
-//! Arguments that `bench` and `export` share: which shards, and what batches. Comes in: the command line. Goes out: a loader. Fails as opening shards and building the loader do.
+//! Arguments that `bench` and `export` share: which shards, and what batches. Comes in: the command line. Goes out: a
+//! loader. Fails as opening shards and building the loader do.
 
 use std::path::PathBuf;
 
@@ -89,7 +90,8 @@ pub(super) struct LoaderArgs {
     /// Page-locked batches, as for uploads to a device, in place of heap memory
     #[arg(long)]
     pinned: bool,
-    /// Go on after this many samples that cannot be decoded; their rows are zero. Also uses the sound samples of damaged shards
+    /// Go on after this many samples that cannot be decoded; their rows are zero. Also uses the sound samples of
+    /// damaged shards
     #[arg(long, default_value_t = 0, value_name = "N")]
     skip: u64,
 }

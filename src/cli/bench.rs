@@ -1,4 +1,5 @@
-//! `maskstream bench`. Comes in: shards and batch settings. Goes out: what the real loader does on this machine, step by step. Fails as the loader does.
+//! `maskstream bench`. Comes in: shards and batch settings. Goes out: what the real loader does on this machine, step
+//! by step. Fails as the loader does.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use super::{Outcome, progress};
 
 /// Run the loader as a training program would, and show samples per second and where the time goes
 ///
-/// Times per sample are CPU time of the threads, so that other load on the machine distorts them less; samples per second and the wait are wall time. The batches are received and
-/// dropped at once: a training program that computes meanwhile waits less.
+/// Times per sample are CPU time of the threads, so that other load on the machine distorts them less; samples per
+/// second and the wait are wall time. The batches are received and dropped at once: a training program that computes
+/// meanwhile waits less.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! `maskstream export`. Comes in: shards and batch settings. Goes out: the first batches as one safetensors file, every field under its own name. Fails as the loader does, or if the file cannot
-//! be written.
+//! `maskstream export`. Comes in: shards and batch settings. Goes out: the first batches as one safetensors file, every
+//! field under its own name. Fails as the loader does, or if the file cannot be written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use super::{Outcome, progress};
 
 /// Write the first batches to a safetensors file, to look at them from Python or anywhere else
 ///
-/// Batches are stacked: N batches of B samples make N*B rows. In Python: `safetensors.numpy.load_file("batch.safetensors")`.
+/// Batches are stacked: N batches of B samples make N*B rows. In Python:
+/// `safetensors.numpy.load_file("batch.safetensors")`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

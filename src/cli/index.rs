@@ -1,5 +1,5 @@
-//! `maskstream index`. Comes in: shards. Goes out: their sidecars, and a line for each shard. Fails if a shard cannot be read or is damaged; all others are indexed
-//! nevertheless.
+//! `maskstream index`. Comes in: shards. Goes out: their sidecars, and a line for each shard. Fails if a shard cannot
+//! be read or is damaged; all others are indexed nevertheless.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use super::{Outcome, progress};
 
 /// Read shards once and save where their samples lie, so that later runs start at once
 ///
-/// An index that fits its shard (same size and modification time) is left as it is. Training programs build missing indexes by themselves; doing it beforehand
-/// uses all cores and shows what is wrong with a shard.
+/// An index that fits its shard (same size and modification time) is left as it is. Training programs build missing
+/// indexes by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

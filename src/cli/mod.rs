@@ -1,5 +1,5 @@
-//! Subcommands: thin, each calls the library and prints. Comes in: arguments. Goes out: text or JSON on standard output, progress on standard error. Fails as the library
-//! does, and when the output cannot be written.
+//! Subcommands: thin, each calls the library and prints. Comes in: arguments. Goes out: text or JSON on standard
+//! output, progress on standard error. Fails as the library does, and when the output cannot be written.
 
 mod args;
 mod bench;
@@ -14,7 +14,8 @@ use clap::Parser;
 /// Anything that ends a command early.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Reads SA-1B tar shards in place: index them, look into them, measure the loader on them, export batches, or make shards to try it all on.
+/// Reads SA-1B tar shards in place: index them, look into them, measure the loader on them, export batches, or make
+/// shards to try it all on.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 120)]
 enum Command {

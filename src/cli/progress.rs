@@ -1,4 +1,5 @@
-//! Progress on standard error. Comes in: a total and steps. Goes out: a bar, when standard error is a terminal; nothing otherwise. Cannot fail.
+//! Progress on standard error. Comes in: a total and steps. Goes out: a bar, when standard error is a terminal; nothing
+//! otherwise. Cannot fail.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -1,4 +1,5 @@
-//! `maskstream synth`. Comes in: a directory, counts, a seed. Goes out: shards. Fails if they cannot be written or photos cannot be read.
+//! `maskstream synth`. Comes in: a directory, counts, a seed. Goes out: shards. Fails if they cannot be written or
+//! photos cannot be read.
 
 use std::path::PathBuf;
 
@@ -9,8 +10,8 @@ use super::{Outcome, progress};
 
 /// Make shards in the form of the official ones, from drawn scenes or from photos
 ///
-/// Images and masks are made up, so nothing is under anyone else's licence; the same seed makes the same bytes. Members stand in random order, image and json of a sample
-/// apart, as in the official files.
+/// Images and masks are made up, so nothing is under anyone else's licence; the same seed makes the same bytes. Members
+/// stand in random order, image and json of a sample apart, as in the official files.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Directory to write sa_000000.tar, sa_000001.tar, ... to
@@ -27,7 +28,8 @@ pub(super) struct Args {
     /// full: shorter side 1500, about 100 masks and 1 MB an image; small: about 384x256, for demos
     #[arg(long, value_enum, default_value = "full")]
     preset: PresetArg,
-    /// Use the JPEG and PNG photos in this directory in place of drawn scenes; their masks are regions of similar colour
+    /// Use the JPEG and PNG photos in this directory in place of drawn scenes; their masks are regions of similar
+    /// colour
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
     /// Seed of everything drawn

@@ -1,5 +1,5 @@
-//! JPEG -> RGB pixels -> wanted size. Comes in: JPEG bytes. Goes out: pixels in buffers that are used again from image to image. Fails as the room's
-//! head says.
+//! JPEG -> RGB pixels -> wanted size. Comes in: JPEG bytes. Goes out: pixels in buffers that are used again from image
+//! to image. Fails as the room's head says.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -60,7 +60,8 @@ impl Decoder {
         Self { codec, max_pixels, copy, decoded, resized, resizer: Resizer::new() }
     }
 
-    /// Decodes `jpeg`, which must be of `size` (width, height) pixels; where the codec can, at a smaller scale that is still at least `wanted`.
+    /// Decodes `jpeg`, which must be of `size` (width, height) pixels; where the codec can, at a smaller scale that is
+    /// still at least `wanted`.
     ///
     /// # Errors
     /// If the JPEG is damaged or cut short, of another size, or has more pixels than allowed.

@@ -1,5 +1,5 @@
-//! Interleaved pixels -> planes. Comes in: RGB pixels of the image's size. Goes out: three planes of a square canvas, the image in its upper left corner
-//! and zeros elsewhere. Cannot fail.
+//! Interleaved pixels -> planes. Comes in: RGB pixels of the image's size. Goes out: three planes of a square canvas,
+//! the image in its upper left corner and zeros elsewhere. Cannot fail.
 
 use bytemuck::Pod;
 use half::{bf16, f16};
@@ -69,10 +69,12 @@ fn table<T: Copy>(value: impl Fn(usize, usize) -> T) -> Box<[[T; 256]; 3]> {
     Box::new([0, 1, 2].map(|channel| std::array::from_fn(|v| value(channel, v))))
 }
 
-/// Writes `pixels` (interleaved RGB, `width` a row) as three planes of `side` x `side` numbers into `out`, every byte of which is written.
+/// Writes `pixels` (interleaved RGB, `width` a row) as three planes of `side` x `side` numbers into `out`, every byte
+/// of which is written.
 ///
 /// # Panics
-/// If `pixels` do not fit `side` x `side`, or `out` is not three such planes of the type that `planes` was made for, aligned for it.
+/// If `pixels` do not fit `side` x `side`, or `out` is not three such planes of the type that `planes` was made for,
+/// aligned for it.
 pub fn write_planes(planes: &Planes, pixels: &[u8], width: usize, side: usize, out: &mut [u8]) {
     match &planes.0 {
         Table::U8 => fill(pixels, width, side, out, |_, v| v),

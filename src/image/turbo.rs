@@ -1,5 +1,5 @@
-//! JPEG -> RGB by libjpeg-turbo. Comes in: JPEG bytes. Goes out: pixels, at the smallest power-of-two scale that is still large enough: the inverse DCT
-//! then computes fewer pixels. Fails on damaged data.
+//! JPEG -> RGB by libjpeg-turbo. Comes in: JPEG bytes. Goes out: pixels, at the smallest power-of-two scale that is
+//! still large enough: the inverse DCT then computes fewer pixels. Fails on damaged data.
 
 use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 

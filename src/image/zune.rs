@@ -1,10 +1,12 @@
-//! JPEG -> RGB by zune-jpeg. Comes in: JPEG bytes. Goes out: pixels at full size. Fails on anything strict decoding refuses, and on image data that ends early.
+//! JPEG -> RGB by zune-jpeg. Comes in: JPEG bytes. Goes out: pixels at full size. Fails on anything strict decoding
+//! refuses, and on image data that ends early.
 //!
 //! # Image data that ends early
 //!
-//! Even in strict mode zune-jpeg takes an end marker for the end wherever it comes, and leaves the rest of the image grey. So the marker is replaced by a few zeros: sound data is used
-//! up before them, and data that ends early runs into the end of the buffer, which strict mode refuses. What remains unnoticed is a cut within the last row of blocks.
-//! (Progressive images need their end marker; there the decoder looks for missing scans itself.)
+//! Even in strict mode zune-jpeg takes an end marker for the end wherever it comes, and leaves the rest of the image
+//! grey. So the marker is replaced by a few zeros: sound data is used up before them, and data that ends early runs
+//! into the end of the buffer, which strict mode refuses. What remains unnoticed is a cut within the last row of
+//! blocks. (Progressive images need their end marker; there the decoder looks for missing scans itself.)
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -31,7 +33,8 @@ pub(super) fn decode(jpeg: &[u8], end: usize, size: (u32, u32), copy: &mut Vec<u
 
 /// Reads the headers and checks the size.
 fn open(jpeg: &[u8], size: (u32, u32)) -> Result<JpegDecoder<ZCursor<&[u8]>>> {
-    // Strict: a decoder that makes the best of damaged data would hand on wrong pixels as good. The size is checked before any pixel is stored.
+    // Strict: a decoder that makes the best of damaged data would hand on wrong pixels as good. The size is checked
+    // before any pixel is stored.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))

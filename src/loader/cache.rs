@@ -1,5 +1,5 @@
-//! Decoded labels of samples seen before. Comes in: rows. Goes out: the same rows, as long as their bytes stay within the bound; least recently used out first.
-//! Cannot fail.
+//! Decoded labels of samples seen before. Comes in: rows. Goes out: the same rows, as long as their bytes stay within
+//! the bound; least recently used out first. Cannot fail.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,5 @@
-//! The consumer's end. Comes in: finished batches in any order. Goes out: an iterator over them in planned order, and the statistics. Fails as the room's head says.
+//! The consumer's end. Comes in: finished batches in any order. Goes out: an iterator over them in planned order, and
+//! the statistics. Fails as the room's head says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::{Error, Result};
 /// How often a waiting consumer looks whether the budget has been used up elsewhere.
 const STARVED_CHECK: Duration = Duration::from_millis(100);
 
-/// The batches of one epoch, in planned order: an iterator that ends after [`Epoch::steps`] batches, or with the first error.
+/// The batches of one epoch, in planned order: an iterator that ends after [`Epoch::steps`] batches, or with the first
+/// error.
 ///
 /// Dropping it ends and joins all its threads. Batches may outlive it.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
-//! Plan -> work. Comes in: the plan, the pool, the shards. Goes out: each planned sample with its slot and its bytes, in order. A sample whose bytes cannot be read is an issue of
-//! its batch; a batch without buffers is an error in its place.
+//! Plan -> work. Comes in: the plan, the pool, the shards. Goes out: each planned sample with its slot and its bytes,
+//! in order. A sample whose bytes cannot be read is an issue of its batch; a batch without buffers is an error in its
+//! place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,8 +77,8 @@ impl Feed {
         self.plan.batch(step).map(|sample| sample.map(|position| self.loader.set.sample_at(position))).collect()
     }
 
-    /// Tells the sources what a later batch will need, so that the device works while this one is decoded. Whatever is wrong, a panic of a source included, shows again
-    /// when the bytes are read.
+    /// Tells the sources what a later batch will need, so that the device works while this one is decoded. Whatever is
+    /// wrong, a panic of a source included, shows again when the bytes are read.
     fn announce(&self, step: u64) {
         let announce = |sample: SampleId| {
             let set = &self.loader.set;

@@ -1,21 +1,28 @@
-//! Threads, and nothing but threads. Comes in: a [`ShardSet`](crate::shard::ShardSet) and settings. Goes out: [`Loader::epoch`], an iterator over the batches of one epoch in
-//! planned order. Fails, at its place in that order, on whatever a sample's bytes or the system have in store.
+//! Threads, and nothing but threads. Comes in: a [`ShardSet`](crate::shard::ShardSet) and settings. Goes out:
+//! [`Loader::epoch`], an iterator over the batches of one epoch in planned order. Fails, at its place in that order, on
+//! whatever a sample's bytes or the system have in store.
 //!
 //! # Which threads there are
 //!
-//! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the batch after it will need, reads the bytes of
-//!   each sample, and hands sample by sample to the workers through a bounded channel. It alone waits for the disk.
-//! * The *workers* decode, one sample each, so that all of them work on the same batch. Whoever finishes a batch's last sample sends it on.
+//! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
+//!   batch after it will need, reads the bytes of each sample, and hands sample by sample to the workers through a
+//!   bounded channel. It alone waits for the disk.
+//! * The *workers* decode, one sample each, so that all of them work on the same batch. Whoever finishes a batch's last
+//!   sample sends it on.
 //! * The *consumer*, the thread that calls `next`, puts batches back in planned order.
 //!
 //! # What is promised
 //!
-//! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. No message means "the end".
-//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an issue of its batch. What follows is the user's [`OnError`] policy, applied when that batch's turn comes;
-//!   the batches before it have been delivered. After an error the iterator is at its end.
-//! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel holds.
-//! * Shutdown: dropping the epoch closes the pool, which wakes the feed; the feed's end closes the work channel, which ends the workers; then all are joined. Work that is still queued is
-//!   dropped, not decoded. A thread in the middle of a sample or a read finishes it first.
+//! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. No message means
+//!   "the end".
+//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an issue of its batch. What follows
+//!   is the user's [`OnError`] policy, applied when that batch's turn comes; the batches before it have been delivered.
+//!   After an error the iterator is at its end.
+//! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
+//!   holds.
+//! * Shutdown: dropping the epoch closes the pool, which wakes the feed; the feed's end closes the work channel, which
+//!   ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A thread in the middle
+//!   of a sample or a read finishes it first.
 //! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing.
 
 mod cache;

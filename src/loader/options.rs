@@ -1,5 +1,5 @@
-//! Settings -> a loader. Comes in: what batches shall look like and how they are made. Goes out: a [`Loader`], all settings checked. Fails on settings that do not fit
-//! together.
+//! Settings -> a loader. Comes in: what batches shall look like and how they are made. Goes out: a [`Loader`], all
+//! settings checked. Fails on settings that do not fit together.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ pub enum OnError {
     /// The epoch ends with its error.
     #[default]
     Stop,
-    /// Its row stays zero and invalid, its error stands in [`Batch::issues`](crate::batch::Batch::issues), and the epoch goes on, until more than `budget` samples were skipped.
+    /// Its row stays zero and invalid, its error stands in [`Batch::issues`](crate::batch::Batch::issues), and the
+    /// epoch goes on, until more than `budget` samples were skipped.
     Skip {
         /// Samples that may be skipped in one epoch.
         budget: u64,
@@ -136,7 +137,8 @@ impl LoaderOptions {
         self
     }
 
-    /// Height and width of the grid that masks are drawn on, over the whole canvas; `None` draws none. Default: 256 x 256.
+    /// Height and width of the grid that masks are drawn on, over the whole canvas; `None` draws none. Default: 256 x
+    /// 256.
     pub fn mask_size(mut self, size: Option<[u32; 2]>) -> Self {
         self.sample.mask_size = size;
         self
@@ -190,7 +192,8 @@ impl LoaderOptions {
         self
     }
 
-    /// Leaves out the samples that do not fill a batch on every rank; otherwise the last batch is padded with invalid rows. Default: padded.
+    /// Leaves out the samples that do not fill a batch on every rank; otherwise the last batch is padded with invalid
+    /// rows. Default: padded.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.order.drop_last = drop_last;
         self
@@ -220,14 +223,15 @@ impl LoaderOptions {
         self
     }
 
-    /// Bytes that all batches together may take: those under way and those their receiver holds. Tensors that took over a batch's memory do not count. Default: 8 GiB, or what
-    /// `prefetch_batches` need.
+    /// Bytes that all batches together may take: those under way and those their receiver holds. Tensors that took over
+    /// a batch's memory do not count. Default: 8 GiB, or what `prefetch_batches` need.
     pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
         self.max_memory_bytes = Some(bytes);
         self
     }
 
-    /// Keeps decoded masks, boxes and scores of up to this many bytes for the next epochs, so that a small data set decodes only its images again. Default: 0, none.
+    /// Keeps decoded masks, boxes and scores of up to this many bytes for the next epochs, so that a small data set
+    /// decodes only its images again. Default: 0, none.
     pub fn mask_cache_bytes(mut self, bytes: u64) -> Self {
         self.mask_cache_bytes = bytes;
         self
@@ -236,7 +240,8 @@ impl LoaderOptions {
     /// Checks the settings and makes the loader. Starts no thread.
     ///
     /// # Errors
-    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold the batches under way, or `drop_last` leaves no batch.
+    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold the batches
+    /// under way, or `drop_last` leaves no batch.
     pub fn build(self, set: impl Into<Arc<ShardSet>>) -> Result<Loader> {
         let set = set.into();
         let Self { mut sample, order, num_workers, prefetch_batches, on_error, memory, .. } = self;
@@ -279,7 +284,8 @@ impl Loader {
         LoaderOptions::default()
     }
 
-    /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing else.
+    /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing
+    /// else.
     ///
     /// # Errors
     /// If threads cannot be started.

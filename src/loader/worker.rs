@@ -1,5 +1,5 @@
-//! Decoding. Comes in: samples with their bytes and slots. Goes out: filled slots, and with a batch's last one the batch. A sample that fails, panics or is given up
-//! is an issue of its batch.
+//! Decoding. Comes in: samples with their bytes and slots. Goes out: filled slots, and with a batch's last one the
+//! batch. A sample that fails, panics or is given up is an issue of its batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

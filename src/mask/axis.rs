@@ -1,5 +1,6 @@
-//! Where the pixels of one image axis fall on the cells of a grid. Comes in: pixel count, cell count and an exact rational scale. Goes
-//! out: look-up tables shared by all masks of an image. Fails on empty axes and on scales beyond exact arithmetic.
+//! Where the pixels of one image axis fall on the cells of a grid. Comes in: pixel count, cell count and an exact
+//! rational scale. Goes out: look-up tables shared by all masks of an image. Fails on empty axes and on scales beyond
+//! exact arithmetic.
 
 use super::RleError;
 
@@ -8,8 +9,8 @@ const MAX_PIXELS: u32 = 1 << 22;
 /// Largest denominator: its square, the weight of a full cell, fits an `i64`.
 const MAX_DENOMINATOR: u64 = 1 << 31;
 
-/// One axis of a [`Grid`](super::Grid): pixel boundary `t` of the image lies at `t * num / den` cells. What falls past the last cell is cropped,
-/// cells that no pixel reaches stay empty.
+/// One axis of a [`Grid`](super::Grid): pixel boundary `t` of the image lies at `t * num / den` cells. What falls past
+/// the last cell is cropped, cells that no pixel reaches stay empty.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pixels: u32,
@@ -26,7 +27,8 @@ impl Axis {
     /// An axis of `pixels` pixels on `cells` cells at the scale `num / den` cells a pixel.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if any argument is 0, `pixels` exceeds 2^22, or the reduced fraction is too fine for exact 64-bit sums.
+    /// [`RleError::Axis`] if any argument is 0, `pixels` exceeds 2^22, or the reduced fraction is too fine for exact
+    /// 64-bit sums.
     pub fn new(pixels: u32, cells: u32, num: u64, den: u64) -> Result<Self, RleError> {
         if num == 0 || den == 0 || pixels == 0 || cells == 0 || pixels > MAX_PIXELS {
             return Err(RleError::Axis);

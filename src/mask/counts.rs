@@ -1,5 +1,5 @@
-//! The counts string. Comes in: bytes, or runs. Goes out: runs, or a string. Fails on anything that is not an encoding of exactly
-//! `pixels` pixels. The format is in the room's head.
+//! The counts string. Comes in: bytes, or runs. Goes out: runs, or a string. Fails on anything that is not an encoding
+//! of exactly `pixels` pixels. The format is in the room's head.
 
 use super::RleError;
 

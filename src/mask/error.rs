@@ -1,4 +1,5 @@
-//! What can be wrong with a mask. Comes in: nothing; goes out: [`RleError`], which names the value at fault and where it stands.
+//! What can be wrong with a mask. Comes in: nothing; goes out: [`RleError`], which names the value at fault and where
+//! it stands.
 
 use std::fmt;
 

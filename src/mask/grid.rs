@@ -1,15 +1,16 @@
-//! Runs -> any grid, without the full-size bitmap. Comes in: an [`Rle`] and the grid made for its image. Goes out: bytes or shares, row by
-//! row, every cell written. Fails if mask, grid and buffer do not fit each other.
+//! Runs -> any grid, without the full-size bitmap. Comes in: an [`Rle`] and the grid made for its image. Goes out:
+//! bytes or shares, row by row, every cell written. Fails if mask, grid and buffer do not fit each other.
 //!
 //! # How
 //!
-//! By area: cut each run into column segments. The pixels `0..t` of a column cover all of the cells above the one in which boundary `t`
-//! lies, and a part of that one; as a function of the row this is a step whose difference has two entries. So a segment adds four
-//! numbers per column of cells to an array of differences, weighted by how much of that column the pixel column covers, and one running sum down
-//! the rows gives every cell's area. All numbers are whole multiples of 1/(den_x * den_y) of a cell, hence exact.
+//! By area: cut each run into column segments. The pixels `0..t` of a column cover all of the cells above the one in
+//! which boundary `t` lies, and a part of that one; as a function of the row this is a step whose difference has two
+//! entries. So a segment adds four numbers per column of cells to an array of differences, weighted by how much of that
+//! column the pixel column covers, and one running sum down the rows gives every cell's area. All numbers are whole
+//! multiples of 1/(den_x * den_y) of a cell, hence exact.
 //!
-//! By nearest centre: only pixel columns that hold a cell's centre count. A segment toggles the first cell below its start and the first
-//! below its end; a running XOR down the rows fills what lies between.
+//! By nearest centre: only pixel columns that hold a cell's centre count. A segment toggles the first cell below its
+//! start and the first below its end; a running XOR down the rows fills what lies between.
 //!
 //! Both cost O(segments) and O(cells in the mask's box).
 
@@ -64,8 +65,8 @@ impl Grid {
         self.x.cells() as usize
     }
 
-    /// Draws the mask as 0 and 1: a cell takes the value of the pixel in which its centre lies. `out` is row-major. On a grid as large as the
-    /// image this is the row-major bitmap.
+    /// Draws the mask as 0 and 1: a cell takes the value of the pixel in which its centre lies. `out` is row-major. On
+    /// a grid as large as the image this is the row-major bitmap.
     ///
     /// # Errors
     /// [`RleError::Size`] if the mask is not of the grid's image size, or `out` not rows x columns.

@@ -1,15 +1,16 @@
 //! COCO run-length masks: a library of its own, without I/O.
 //!
-//! Comes in: a counts string, runs, or a bitmap. Goes out: runs, counts, area, box, a full bitmap, or the mask drawn on a [`Grid`] of any
-//! size, by nearest pixel centre or by exact area, without the full-size bitmap in between. Fails with an [`RleError`] that names the
-//! value at fault; hostile input neither panics nor allocates more than its own length.
+//! Comes in: a counts string, runs, or a bitmap. Goes out: runs, counts, area, box, a full bitmap, or the mask drawn on
+//! a [`Grid`] of any size, by nearest pixel centre or by exact area, without the full-size bitmap in between. Fails
+//! with an [`RleError`] that names the value at fault; hostile input neither panics nor allocates more than its own
+//! length.
 //!
 //! # The format
 //!
-//! Pixels are walked column by column. Runs alternate between background and mask and start with background, so the first may be 0.
-//! The counts string writes them as numbers of 5-bit groups, lowest first, each group stored as a byte 48 higher; bit 0x20 says that more
-//! groups follow, bit 0x10 of the last group is the sign. From the fourth number on, a number is the difference to the run two places
-//! before it. (Source: the COCO API, `maskApi.c`.)
+//! Pixels are walked column by column. Runs alternate between background and mask and start with background, so the
+//! first may be 0. The counts string writes them as numbers of 5-bit groups, lowest first, each group stored as a byte
+//! 48 higher; bit 0x20 says that more groups follow, bit 0x10 of the last group is the sign. From the fourth number on,
+//! a number is the difference to the run two places before it. (Source: the COCO API, `maskApi.c`.)
 //!
 //! ```
 //! use maskstream::mask::{Grid, Rle};

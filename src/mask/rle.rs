@@ -1,9 +1,10 @@
-//! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose runs are known to
-//! add up, and what can be read off them. Fails where they do not.
+//! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose
+//! runs are known to add up, and what can be read off them. Fails where they do not.
 
 use super::{RleError, bitmap, counts};
 
-/// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x width.
+/// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
+/// width.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rle {
     height: u32,
@@ -15,15 +16,16 @@ impl Rle {
     /// Reads a COCO counts string.
     ///
     /// # Errors
-    /// [`RleError`] for bytes outside the alphabet, a string that ends inside a number, a negative or oversized run, or runs that do not
-    /// add up to `height` x `width`.
+    /// [`RleError`] for bytes outside the alphabet, a string that ends inside a number, a negative or oversized run, or
+    /// runs that do not add up to `height` x `width`.
     pub fn from_counts(counts: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
         let mut rle = Self::default();
         rle.read_counts(counts, height, width)?;
         Ok(rle)
     }
 
-    /// [`Rle::from_counts`] into an existing mask, whose memory is used again. After an error the mask is empty, of size 0 x 0.
+    /// [`Rle::from_counts`] into an existing mask, whose memory is used again. After an error the mask is empty, of
+    /// size 0 x 0.
     ///
     /// # Errors
     /// As [`Rle::from_counts`].
@@ -90,8 +92,8 @@ impl Rle {
         self.runs.iter().skip(1).step_by(2).map(|&run| u64::from(run)).sum()
     }
 
-    /// The smallest box around the mask as `[x, y, width, height]` in pixels; zeros for an empty mask. Width and height count pixels, as
-    /// pycocotools' `toBbox` does; SA-1B's own `bbox` is one less.
+    /// The smallest box around the mask as `[x, y, width, height]` in pixels; zeros for an empty mask. Width and height
+    /// count pixels, as pycocotools' `toBbox` does; SA-1B's own `bbox` is one less.
     pub fn bbox(&self) -> [u32; 4] {
         let [mut left, mut top, mut right, mut bottom] = [u32::MAX, u32::MAX, 0, 0];
         self.for_each_segment(|x, y0, y1| {
@@ -103,7 +105,8 @@ impl Rle {
         if right == 0 { [0; 4] } else { [left, top, right - left, bottom - top] }
     }
 
-    /// Calls `f(x, y0, y1)` for each stretch of mask pixels within a column, from left to right and top to bottom: rows `y0..y1` of column `x`.
+    /// Calls `f(x, y0, y1)` for each stretch of mask pixels within a column, from left to right and top to bottom: rows
+    /// `y0..y1` of column `x`.
     #[inline]
     pub(super) fn for_each_segment(&self, mut f: impl FnMut(u32, u32, u32)) {
         let height = self.height;

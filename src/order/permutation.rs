@@ -2,9 +2,10 @@
 //!
 //! # How
 //!
-//! A balanced Feistel network permutes the numbers of an even number of bits: the smallest such range that holds `count`. A number that lands outside
-//! `0..count` is permuted again until it lands inside (cycle walking); that keeps it a bijection, and takes fewer than four rounds on average,
-//! as the range is less than four times the count. (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
+//! A balanced Feistel network permutes the numbers of an even number of bits: the smallest such range that holds
+//! `count`. A number that lands outside `0..count` is permuted again until it lands inside (cycle walking); that keeps
+//! it a bijection, and takes fewer than four rounds on average, as the range is less than four times the count. (Black
+//! and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
 
 use crate::mix::mix64;
 

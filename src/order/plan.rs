@@ -1,4 +1,5 @@
-//! Position -> sample. Comes in: an [`Order`] and the number of samples. Goes out: a [`Plan`] of steps. Fails on a rank outside the world, or zero sizes.
+//! Position -> sample. Comes in: an [`Order`] and the number of samples. Goes out: a [`Plan`] of steps. Fails on a rank
+//! outside the world, or zero sizes.
 
 use super::Permutation;
 use crate::mix::mix64;
@@ -20,7 +21,8 @@ pub struct Order {
     pub rank: usize,
     /// Number of processes that share the epoch.
     pub world_size: usize,
-    /// Whether samples that do not fill a batch on every rank are left out; otherwise the last batches are padded with empty rows.
+    /// Whether samples that do not fill a batch on every rank are left out; otherwise the last batches are padded with
+    /// empty rows.
     pub drop_last: bool,
 }
 
@@ -30,8 +32,8 @@ impl Default for Order {
     }
 }
 
-/// The batches of one epoch on one rank. Every rank has the same number of steps; step t of all ranks together is the same stretch of one
-/// global order, whatever the world size, as long as `batch_size` x `world_size` is the same.
+/// The batches of one epoch on one rank. Every rank has the same number of steps; step t of all ranks together is the
+/// same stretch of one global order, whatever the world size, as long as `batch_size` x `world_size` is the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     order: Order,
@@ -43,7 +45,8 @@ impl Order {
     /// The plan of epoch number `epoch` over `samples` samples.
     ///
     /// # Errors
-    /// If batch or world size is 0 or beyond 2^20, the rank is not below the world size, or there is no full batch and `drop_last` is set.
+    /// If batch or world size is 0 or beyond 2^20, the rank is not below the world size, or there is no full batch and
+    /// `drop_last` is set.
     pub fn plan(self, samples: u64, epoch: u64) -> Result<Plan> {
         if self.batch_size == 0 || self.batch_size > MAX_SIZE || self.world_size > MAX_SIZE {
             let Self { batch_size, world_size, .. } = self;

@@ -1,4 +1,5 @@
-//! Boxes and points in the form a model wants. Comes in: pixel coordinates as annotated. Goes out: normalized ones. Cannot fail.
+//! Boxes and points in the form a model wants. Comes in: pixel coordinates as annotated. Goes out: normalized ones.
+//! Cannot fail.
 
 use super::Geometry;
 

@@ -1,5 +1,5 @@
-//! The one place that turns a sample's bytes into tensor rows. Comes in: an entry, its bytes, a row. Goes out: every number of that row. Fails as the rooms it
-//! calls.
+//! The one place that turns a sample's bytes into tensor rows. Comes in: an entry, its bytes, a row. Goes out: every
+//! number of that row. Fails as the rooms it calls.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One geometry for image, masks, boxes and points. Comes in: the image's size, the canvas's side and how the one fits the other. Goes out: sizes, an
-//! affine map and mask grids that all agree. Fails on sides that are 0 or too large.
+//! One geometry for image, masks, boxes and points. Comes in: the image's size, the canvas's side and how the one fits
+//! the other. Goes out: sizes, an affine map and mask grids that all agree. Fails on sides that are 0 or too large.
 
 use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
 use crate::mask::{Axis, Grid};
@@ -11,7 +11,8 @@ const MAX_SIDE: u32 = 16_384;
 /// How an image fits the square canvas of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fit {
-    /// The longer side fills the canvas, the aspect ratio stays, the rest is zero padding on the right or below; as SAM does.
+    /// The longer side fills the canvas, the aspect ratio stays, the rest is zero padding on the right or below; as SAM
+    /// does.
     #[default]
     Letterbox,
     /// Both sides fill the canvas; as ARR-COC does.
@@ -60,8 +61,8 @@ impl Geometry {
         Ok(Self { width, height, side, content_width, content_height })
     }
 
-    /// The map from original pixels to canvas pixels, row by row: `x' = m[0] x + m[1] y + m[2]`, `y' = m[3] x + m[4] y + m[5]`. Coordinates are of pixel
-    /// edges: an image reaches from 0 to its width.
+    /// The map from original pixels to canvas pixels, row by row: `x' = m[0] x + m[1] y + m[2]`, `y' = m[3] x + m[4] y
+    /// + m[5]`. Coordinates are of pixel edges: an image reaches from 0 to its width.
     pub fn affine(&self) -> [f32; 6] {
         let (sx, sy) = self.scale();
         [sx as f32, 0.0, 0.0, 0.0, sy as f32, 0.0]
@@ -81,7 +82,8 @@ impl Geometry {
         axes.map_err(|e| Error::config(format!("mask grid of {rows} x {columns} cells: {e}")).caused_by(e))
     }
 
-    /// Which cells of a `rows` x `rows` grid over the canvas have their centre in the image: the first so many rows, the first so many columns.
+    /// Which cells of a `rows` x `rows` grid over the canvas have their centre in the image: the first so many rows,
+    /// the first so many columns.
     pub fn content_cells(&self, cells: u32) -> (u32, u32) {
         let inside = |content: u32| {
             // Centre (2c+1)/2 cells = (2c+1) * side / (2 * cells) pixels lies before `content`.

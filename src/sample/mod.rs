@@ -1,5 +1,6 @@
-//! One sample -> one slot. Comes in: a sample's bytes and its slot. Goes out: the slot filled: image, masks, coverage, boxes, points, scores. Fails on anything in the
-//! sample that is damaged; the slot's content is then undefined, and its owner sets it to zero.
+//! One sample -> one slot. Comes in: a sample's bytes and its slot. Goes out: the slot filled: image, masks, coverage,
+//! boxes, points, scores. Fails on anything in the sample that is damaged; the slot's content is then undefined, and
+//! its owner sets it to zero.
 
 mod boxes;
 mod decode;

@@ -1,4 +1,5 @@
-//! A sample's place in a batch, field by field. Comes in: slices of a batch buffer. Goes out: the same, by name. Cannot fail.
+//! A sample's place in a batch, field by field. Comes in: slices of a batch buffer. Goes out: the same, by name. Cannot
+//! fail.
 
 /// One row of every field.
 pub(crate) struct RowMut<'a> {

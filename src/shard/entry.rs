@@ -44,7 +44,8 @@ pub struct Entry {
     pub image: Extent,
     /// The json.
     pub annotations: Extent,
-    /// The members' names without `.jpg` and `.json`, where they are not `./sa_<image_id>`: eleven million equal names are not kept.
+    /// The members' names without `.jpg` and `.json`, where they are not `./sa_<image_id>`: eleven million equal names
+    /// are not kept.
     pub(super) stem: Option<Box<str>>,
     /// The image's extension, where it is not `jpg`.
     pub(super) extension: Option<Box<str>>,

@@ -1,5 +1,6 @@
-//! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges, checksums, sizes and scores,
-//! and everything that did not fit. Fails only if the source cannot be read; damaged data becomes a [`Problem`].
+//! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges,
+//! checksums, sizes and scores, and everything that did not fit. Fails only if the source cannot be read; damaged data
+//! becomes a [`Problem`].
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -46,8 +47,8 @@ enum Role {
 }
 
 impl ShardIndex {
-    /// Reads a whole shard once, on the current rayon pool. `progress` gets the bytes of each member as it is done, and those of headers and others at the
-    /// end.
+    /// Reads a whole shard once, on the current rayon pool. `progress` gets the bytes of each member as it is done, and
+    /// those of headers and others at the end.
     ///
     /// # Errors
     /// If the source cannot be read.

@@ -1,5 +1,5 @@
-//! A shard's index, from its sidecar or anew. Comes in: a path and options. Goes out: an [`IndexedShard`]. Fails if the shard cannot be read or changes meanwhile; a sidecar that cannot
-//! be read or written only costs time.
+//! A shard's index, from its sidecar or anew. Comes in: a path and options. Goes out: an [`IndexedShard`]. Fails if the
+//! shard cannot be read or changes meanwhile; a sidecar that cannot be read or written only costs time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
-//! Shards: tar files and where their samples lie. Comes in: paths or sources. Goes out: a [`ShardSet`], the samples of many shards that pass a filter,
-//! each with the ranges of its image and its annotations. Fails where a shard cannot be read or, unless told otherwise, is damaged.
+//! Shards: tar files and where their samples lie. Comes in: paths or sources. Goes out: a [`ShardSet`], the samples of
+//! many shards that pass a filter, each with the ranges of its image and its annotations. Fails where a shard cannot be
+//! read or, unless told otherwise, is damaged.
 //!
-//! Members stand in any order; image and annotations of a sample may be a whole shard apart. One pass over a shard finds the pairs and
-//! writes what it found to a sidecar file, so that it is made once.
+//! Members stand in any order; image and annotations of a sample may be a whole shard apart. One pass over a shard
+//! finds the pairs and writes what it found to a sidecar file, so that it is made once.
 
 mod entry;
 mod index;

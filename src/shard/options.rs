@@ -9,7 +9,8 @@ use crate::annotation::MaskFilter;
 use crate::source::{self, Source};
 use crate::{Error, Result};
 
-/// What to do about a shard that is damaged: whose tar structure breaks off, or one of whose json members cannot be read.
+/// What to do about a shard that is damaged: whose tar structure breaks off, or one of whose json members cannot be
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDamage {
     /// Refuse it, with the first finding as the error.
@@ -87,7 +88,8 @@ impl ShardSetOptions {
         self
     }
 
-    /// Opens a shard's bytes in another way than by mapping its file: from memory, from an object store, or with faults for a test.
+    /// Opens a shard's bytes in another way than by mapping its file: from memory, from an object store, or with faults
+    /// for a test.
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.opener = Arc::new(opener);
         self
@@ -99,12 +101,12 @@ impl ShardSetOptions {
         self
     }
 
-    /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in parallel on the current rayon pool, and
-    /// keeps the samples that pass the filter.
+    /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in
+    /// parallel on the current rayon pool, and keeps the samples that pass the filter.
     ///
     /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read, is a gzip stream, or is damaged (see [`OnDamage`]), or no sample at all
-    /// passes the filter.
+    /// If a pattern matches nothing, a shard cannot be read, is a gzip stream, or is damaged (see [`OnDamage`]), or no
+    /// sample at all passes the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
         self.filter.check()?;
         let paths = super::expand(patterns)?;

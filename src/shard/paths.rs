@@ -1,5 +1,5 @@
-//! Patterns -> paths of shards. Comes in: files, directories and shell patterns. Goes out: paths, sorted within each pattern, none twice. Fails if one
-//! matches nothing.
+//! Patterns -> paths of shards. Comes in: files, directories and shell patterns. Goes out: paths, sorted within each
+//! pattern, none twice. Fails if one matches nothing.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

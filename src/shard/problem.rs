@@ -1,4 +1,5 @@
-//! What an index pass found wrong. Comes in: nothing. Goes out: [`Problem`], one per finding, with its place. Cannot fail.
+//! What an index pass found wrong. Comes in: nothing. Goes out: [`Problem`], one per finding, with its place. Cannot
+//! fail.
 
 use std::fmt;
 

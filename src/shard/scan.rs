@@ -1,5 +1,5 @@
-//! Tar structure -> members. Comes in: a source. Goes out: every regular file's name and range, and where the structure broke, if it did. Reads
-//! headers only. Fails if the source does.
+//! Tar structure -> members. Comes in: a source. Goes out: every regular file's name and range, and where the structure
+//! broke, if it did. Reads headers only. Fails if the source does.
 
 use std::cell::Cell;
 use std::io;
@@ -95,8 +95,8 @@ fn refused(source: &dyn Source, error: io::Error) -> Error {
     }
 }
 
-/// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members; anything else that members are
-/// hidden behind the end.
+/// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members;
+/// anything else that members are hidden behind the end.
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
     if len < end + BLOCK_BYTES {

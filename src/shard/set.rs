@@ -1,5 +1,5 @@
-//! Many shards as one list of samples. Comes in: paths or sources, and options. Goes out: a [`ShardSet`]. Fails as opening and indexing do, and when
-//! nothing is left to train on.
+//! Many shards as one list of samples. Comes in: paths or sources, and options. Goes out: a [`ShardSet`]. Fails as
+//! opening and indexing do, and when nothing is left to train on.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

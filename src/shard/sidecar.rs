@@ -1,11 +1,11 @@
-//! The index on disk. Comes in: a shard's path and index. Goes out: a file beside the shard or in a directory of its own, and the index again as long
-//! as the shard is still the one it was made from. Saving fails as the file system does; whatever is wrong with a file that is
-//! read makes the index be built anew, and says why.
+//! The index on disk. Comes in: a shard's path and index. Goes out: a file beside the shard or in a directory of its
+//! own, and the index again as long as the shard is still the one it was made from. Saving fails as the file system
+//! does; whatever is wrong with a file that is read makes the index be built anew, and says why.
 //!
 //! # Layout, all little-endian
 //!
-//! `MSKINDEX`, version (u32), crc32c of the payload (u32), then the payload in postcard form: the shard's length and modification time, and
-//! the index.
+//! `MSKINDEX`, version (u32), crc32c of the payload (u32), then the payload in postcard form: the shard's length and
+//! modification time, and the index.
 
 use std::fs;
 use std::io::Write;
@@ -29,7 +29,8 @@ pub enum Sidecar {
     /// Beside the shard, as `<shard>.msidx`.
     #[default]
     Beside,
-    /// In this directory, as `<shard's file name>.msidx`; made if it does not exist. Shards of the same file name need directories of their own.
+    /// In this directory, as `<shard's file name>.msidx`; made if it does not exist. Shards of the same file name need
+    /// directories of their own.
     Dir(PathBuf),
     /// Nowhere: the index is built every time.
     Off,

@@ -1,14 +1,15 @@
-//! A shard mapped into memory. Comes in: a path. Goes out: a [`Source`] whose reads are slices of the mapping. Fails where the file cannot be
-//! opened or mapped, or has shrunk since.
+//! A shard mapped into memory. Comes in: a path. Goes out: a [`Source`] whose reads are slices of the mapping. Fails
+//! where the file cannot be opened or mapped, or has shrunk since.
 //!
 //! # Contract of the mapping
 //!
-//! * The mapping is read-only and shared. Nobody may change the file while it is mapped; shards are written once. A file that *shrinks* is
-//!   noticed: [`MmapSource::read`] has the kernel bring the pages in before it returns, which fails cleanly where touching them would kill
-//!   the process. (A cut between that moment and the last use of the bytes is the race that remains.)
+//! * The mapping is read-only and shared. Nobody may change the file while it is mapped; shards are written once. A
+//!   file that *shrinks* is noticed: [`MmapSource::read`] has the kernel bring the pages in before it returns, which
+//!   fails cleanly where touching them would kill the process. (A cut between that moment and the last use of the bytes
+//!   is the race that remains.)
 //! * That same call means that no decoder ever waits for a page fault: the thread that reads does.
-//! * When the bytes are dropped their pages leave the process again (they stay in the page cache), so that resident memory does not grow to the
-//!   size of the shard over an epoch.
+//! * When the bytes are dropped their pages leave the process again (they stay in the page cache), so that resident
+//!   memory does not grow to the size of the shard over an epoch.
 
 #![allow(unsafe_code)]
 
@@ -67,7 +68,8 @@ impl Source for MmapSource {
     }
 }
 
-/// Has the kernel read and map the pages of `range`. A kernel too old for this (before 5.14) leaves them to be faulted in.
+/// Has the kernel read and map the pages of `range`. A kernel too old for this (before 5.14) leaves them to be faulted
+/// in.
 fn populate(map: &Mmap, range: &Range<usize>) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     if !range.is_empty() {
@@ -98,8 +100,8 @@ impl Drop for View {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         if !self.range.is_empty() {
-            // SAFETY: MADV_DONTNEED on a shared read-only file mapping only drops page table entries. Whoever else still reads these pages (a
-            // neighbour on the first or last one) faults in the same bytes again.
+            // SAFETY: MADV_DONTNEED on a shared read-only file mapping only drops page table entries. Whoever else
+            // still reads these pages (a neighbour on the first or last one) faults in the same bytes again.
             let _ = unsafe {
                 self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
             };

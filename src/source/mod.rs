@@ -1,5 +1,5 @@
-//! The bytes of a shard. Comes in: a path, or bytes in memory. Goes out: a [`Source`], which answers one question: give me these bytes.
-//! Fails where the range does not exist or the operating system refuses.
+//! The bytes of a shard. Comes in: a path, or bytes in memory. Goes out: a [`Source`], which answers one question: give
+//! me these bytes. Fails where the range does not exist or the operating system refuses.
 //!
 //! A `Source` is also the seam for tests: wrap one, and every fault a disk can have can be shown to the rooms below.
 
@@ -25,13 +25,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Length in bytes.
     fn len(&self) -> u64;
 
-    /// Exactly the bytes of `range`, present in memory when this returns. The bytes stay readable as long as they are held.
+    /// Exactly the bytes of `range`, present in memory when this returns. The bytes stay readable as long as they are
+    /// held.
     ///
     /// # Errors
-    /// If the range reaches past the end, or the read fails; the error names the offset. (A source outside of this crate makes errors from `std::io::Error`.)
+    /// If the range reaches past the end, or the read fails; the error names the offset. (A source outside of this
+    /// crate makes errors from `std::io::Error`.)
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// Says that `range` will be read soon, so that the device can start; returns without waiting. Does nothing by default.
+    /// Says that `range` will be read soon, so that the device can start; returns without waiting. Does nothing by
+    /// default.
     fn will_need(&self, range: Range<u64>) {
         let _ = range;
     }

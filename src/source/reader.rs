@@ -1,6 +1,6 @@
-//! A source as a `Read + Seek` stream, for the `tar` crate. Comes in: a source. Goes out: its bytes in order. Fails as the source does, and
-//! when more than an allowance is read before its owner renews it, so that hostile headers cannot make a reader
-//! swallow the shard.
+//! A source as a `Read + Seek` stream, for the `tar` crate. Comes in: a source. Goes out: its bytes in order. Fails as
+//! the source does, and when more than an allowance is read before its owner renews it, so that hostile headers cannot
+//! make a reader swallow the shard.
 
 use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};

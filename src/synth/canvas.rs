@@ -1,5 +1,5 @@
-//! A picture under construction. Comes in: outlines with surfaces, back to front. Goes out: the label map and the surfaces that painting
-//! needs. Cannot fail.
+//! A picture under construction. Comes in: outlines with surfaces, back to front. Goes out: the label map and the
+//! surfaces that painting needs. Cannot fail.
 
 use super::labels::LabelMap;
 use super::outline::{Outline, Pose};

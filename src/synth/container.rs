@@ -1,5 +1,5 @@
-//! Tar members as the official files hold them. Comes in: names and bytes. Goes out: a tar stream, plain or gzip, that starts with the entry
-//! of the directory `./`. Fails if writing does.
+//! Tar members as the official files hold them. Comes in: names and bytes. Goes out: a tar stream, plain or gzip, that
+//! starts with the entry of the directory `./`. Fails if writing does.
 
 use std::io::{self, Read, Write};
 
@@ -64,8 +64,8 @@ impl Members<'_> {
 /// Room for a name in a tar header.
 const NAME_BYTES: usize = 100;
 
-/// A header without time or owner, so that the same members give the same bytes. The name is written as it is: the library's own setter drops a
-/// leading `./`.
+/// A header without time or owner, so that the same members give the same bytes. The name is written as it is: the
+/// library's own setter drops a leading `./`.
 fn header(path: &str, kind: EntryType, len: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

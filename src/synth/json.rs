@@ -1,5 +1,5 @@
-//! Annotations as the real files spell them. Comes in: the schema structs. Goes out: one line of JSON with Python's separators and the
-//! real order of keys. Fails if the serializer does.
+//! Annotations as the real files spell them. Comes in: the schema structs. Goes out: one line of JSON with Python's
+//! separators and the real order of keys. Fails if the serializer does.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,8 @@ pub(super) struct Image {
 
 #[derive(Serialize)]
 pub(super) struct Annotation {
-    /// `[x, y, width, height]` in pixels; width and height are differences of the outermost pixels, one less than their number.
+    /// `[x, y, width, height]` in pixels; width and height are differences of the outermost pixels, one less than their
+    /// number.
     pub(super) bbox: [Number; 4],
     pub(super) area: u64,
     pub(super) segmentation: Segmentation,

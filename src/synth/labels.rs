@@ -1,5 +1,5 @@
-//! Which region each pixel shows. Comes in: outlines, filled back to front. Goes out: for every region the runs of what is visible of
-//! it and of its parts. Cannot fail.
+//! Which region each pixel shows. Comes in: outlines, filled back to front. Goes out: for every region the runs of what
+//! is visible of it and of its parts. Cannot fail.
 
 use super::outline::Outline;
 use crate::Result;
@@ -54,8 +54,8 @@ impl LabelMap {
         });
     }
 
-    /// Copies rows `y..` into `out`, row-major, as many as it holds. By bands, because one row of a column-major map touches as many
-    /// cache lines as a whole band.
+    /// Copies rows `y..` into `out`, row-major, as many as it holds. By bands, because one row of a column-major map
+    /// touches as many cache lines as a whole band.
     pub(super) fn copy_rows(&self, y: usize, out: &mut [u16]) {
         let (height, width) = (self.height as usize, self.width as usize);
         let rows = out.len() / width;

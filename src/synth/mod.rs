@@ -1,18 +1,20 @@
 //! Generated shards in the true container form of SA-1B, for tests, benches and demos.
 //!
-//! Comes in: a preset, a seed and an image id, or a folder of photos. Goes out: a JPEG whose masks outline what is in it, its annotations
-//! with the real files' quirks, and shards of them: plain, or gzip streams named `.tar`, a `./` entry first, members in random order. Fails where a file
-//! cannot be written or no photo be read.
+//! Comes in: a preset, a seed and an image id, or a folder of photos. Goes out: a JPEG whose masks outline what is in
+//! it, its annotations with the real files' quirks, and shards of them: plain, or gzip streams named `.tar`, a `./`
+//! entry first, members in random order. Fails where a file cannot be written or no photo be read.
 //!
-//! A sample is a function of seed, preset, photos and image id: the same on every machine (photos: on machines with the same resizing
-//! instructions), whatever the number of threads. Image ids count up over the shards: sample `i` of shard `s` is `s * samples + i + 1`.
+//! A sample is a function of seed, preset, photos and image id: the same on every machine (photos: on machines with the
+//! same resizing instructions), whatever the number of threads. Image ids count up over the shards: sample `i` of shard
+//! `s` is `s * samples + i + 1`.
 //!
 //! # The journey
 //!
-//! A scene is a stack of outlines with surfaces, drawn back to front. Each outline is filled into a label map, which says for every pixel which
-//! region shows there; each region may be a part of another. One pass over the map's pixels paints them, another collects the runs of
-//! all masks at once: those of a region and of whatever it is a part of. So masks are what is visible, and parts lie inside their
-//! wholes. Photos get their label map from a segmentation by colour instead.
+//! A scene is a stack of outlines with surfaces, drawn back to front. Each outline is filled into a label map, which
+//! says for every pixel which region shows there; each region may be a part of another. One pass over the map's pixels
+//! paints them, another collects the runs of all masks at once: those of a region and of whatever it is a part of. So
+//! masks are what is visible, and parts lie inside their wholes. Photos get their label map from a segmentation by
+//! colour instead.
 //!
 //! ```
 //! use maskstream::synth::{Preset, SynthOptions, sample};

@@ -1,5 +1,5 @@
-//! What to generate. Comes in: the caller's choices. Goes out: sizes, counts and qualities that the rest of the room asks for. Cannot
-//! fail; what does not fit together is refused where it is used.
+//! What to generate. Comes in: the caller's choices. Goes out: sizes, counts and qualities that the rest of the room
+//! asks for. Cannot fail; what does not fit together is refused where it is used.
 
 use std::path::{Path, PathBuf};
 
@@ -49,8 +49,8 @@ impl SynthOptions {
         self
     }
 
-    /// Takes the images from the JPEG and PNG files directly in `dir`, cut and scaled to the preset's sizes, in place of drawn scenes.
-    /// Masks then come from a segmentation by colour.
+    /// Takes the images from the JPEG and PNG files directly in `dir`, cut and scaled to the preset's sizes, in place
+    /// of drawn scenes. Masks then come from a segmentation by colour.
     pub fn photos(mut self, dir: impl Into<PathBuf>) -> Self {
         self.photos = Some(dir.into());
         self

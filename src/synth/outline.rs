@@ -1,4 +1,5 @@
-//! Closed shapes. Comes in: centres, radii and randomness. Goes out: polygons, and the column spans of pixels inside them. Cannot fail.
+//! Closed shapes. Comes in: centres, radii and randomness. Goes out: polygons, and the column spans of pixels inside
+//! them. Cannot fail.
 
 use super::rng::{Rng, direction};
 
@@ -6,7 +7,8 @@ use super::rng::{Rng, direction};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outline(Vec<Vec<[f32; 2]>>);
 
-/// Where a shape lies: centre and scale in pixels, and a rotation. Shapes are given in units of the scale, around (0, 0).
+/// Where a shape lies: centre and scale in pixels, and a rotation. Shapes are given in units of the scale, around (0,
+/// 0).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pose {
     pub(super) center: [f32; 2],
@@ -94,9 +96,11 @@ impl Outline {
         Self::polygon((0..points).map(place).collect())
     }
 
-    /// Calls `f(x, y0, y1)` for each stretch of pixels `y0..y1` of column `x` whose centres lie inside, within an image of this size.
+    /// Calls `f(x, y0, y1)` for each stretch of pixels `y0..y1` of column `x` whose centres lie inside, within an image
+    /// of this size.
     pub(super) fn for_each_span(&self, width: u32, height: u32, mut f: impl FnMut(u32, u32, u32)) {
-        // One entry where a contour crosses the centre line of a column: the column, then the first row centre below the crossing.
+        // One entry where a contour crosses the centre line of a column: the column, then the first row centre below
+        // the crossing.
         let mut crossings: Vec<(u32, u32)> = Vec::new();
         let first_centre = |position: f32, len: u32| (position - 0.5).ceil().clamp(0.0, len as f32) as u32;
         for contour in &self.0 {

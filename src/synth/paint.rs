@@ -1,5 +1,5 @@
-//! Regions as pixels. Comes in: a label map and a surface for each label. Goes out: a row-major RGB image, slightly blurred as by a lens,
-//! with sensor noise. Cannot fail.
+//! Regions as pixels. Comes in: a label map and a surface for each label. Goes out: a row-major RGB image, slightly
+//! blurred as by a lens, with sensor noise. Cannot fail.
 
 use super::labels::LabelMap;
 use super::rng::Rng;

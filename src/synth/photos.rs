@@ -1,5 +1,5 @@
-//! Photos in place of drawn scenes. Comes in: a folder of JPEG and PNG files. Goes out: a cut of one of them at the preset's size, and the
-//! label map of its regions. Fails if the folder cannot be read, or no photo in it.
+//! Photos in place of drawn scenes. Comes in: a folder of JPEG and PNG files. Goes out: a cut of one of them at the
+//! preset's size, and the label map of its regions. Fails if the folder cannot be read, or no photo in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

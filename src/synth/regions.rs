@@ -1,4 +1,5 @@
-//! Regions as annotations. Comes in: a label map. Goes out: the JSON member of one image. Fails only if the encoder does.
+//! Regions as annotations. Comes in: a label map. Goes out: the JSON member of one image. Fails only if the encoder
+//! does.
 
 use super::json::{Annotation, Document, Image, Number, Segmentation, encode};
 use super::labels::LabelMap;
@@ -33,7 +34,8 @@ fn annotation_id(image_id: i64, index: usize) -> i64 {
     image_id.wrapping_shl(32).wrapping_add(index as i64)
 }
 
-/// The masks worth writing: large enough, not the whole image, and none twice. A region of which one part alone is visible would repeat that part.
+/// The masks worth writing: large enough, not the whole image, and none twice. A region of which one part alone is
+/// visible would repeat that part.
 fn visible_masks(map: &LabelMap, min_area: u64) -> Result<Vec<Rle>> {
     let masks = map.masks()?;
     let areas: Vec<u64> = masks.iter().map(Rle::area).collect();
@@ -66,8 +68,8 @@ fn annotation(mask: &Rle, id: i64, number: impl Fn(u32) -> Number, rng: &mut Rng
     }
 }
 
-/// A point in a random column of the mask, halfway down the stretch it falls in; a quarter of a pixel past the pixel's corner, so that
-/// rounding it and cutting it off both find the pixel.
+/// A point in a random column of the mask, halfway down the stretch it falls in; a quarter of a pixel past the pixel's
+/// corner, so that rounding it and cutting it off both find the pixel.
 fn point_inside(mask: &Rle, rng: &mut Rng) -> [f64; 2] {
     let height = u64::from(mask.height());
     let (mut start, mut skip) = (0_u64, rng.below(mask.area()));

@@ -1,5 +1,6 @@
-//! A small random generator and the trigonometry that scenes need. Comes in: a seed and the numbers of what is drawn. Goes out: numbers
-//! that stay the same for ever, on every platform: only integer arithmetic and IEEE operations that round exactly. Cannot fail.
+//! A small random generator and the trigonometry that scenes need. Comes in: a seed and the numbers of what is drawn.
+//! Goes out: numbers that stay the same for ever, on every platform: only integer arithmetic and IEEE operations that
+//! round exactly. Cannot fail.
 
 use crate::mix::mix64;
 
@@ -57,7 +58,8 @@ impl Rng {
 /// The step of SplitMix64's counter.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Cosine and sine of `turns` full turns, good to five digits. The standard library's may differ from platform to platform.
+/// Cosine and sine of `turns` full turns, good to five digits. The standard library's may differ from platform to
+/// platform.
 pub(super) fn direction(turns: f32) -> [f32; 2] {
     [sine(turns + 0.25), sine(turns)]
 }

@@ -1,4 +1,5 @@
-//! A drawn scene. Comes in: a preset and a random stream. Goes out: a picture and the label map of what is in it. Cannot fail.
+//! A drawn scene. Comes in: a preset and a random stream. Goes out: a picture and the label map of what is in it.
+//! Cannot fail.
 
 use super::canvas::{Canvas, color};
 use super::labels::LabelMap;

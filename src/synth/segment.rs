@@ -1,9 +1,10 @@
-//! Regions of a photo. Comes in: a small RGB image. Goes out: a label for every pixel, in two levels: fine regions, and which coarse one
-//! each belongs to. Cannot fail.
+//! Regions of a photo. Comes in: a small RGB image. Goes out: a label for every pixel, in two levels: fine regions, and
+//! which coarse one each belongs to. Cannot fail.
 //!
-//! Graph-based segmentation after Felzenszwalb and Huttenlocher (2004): neighbouring pixels are joined in order of their difference, as
-//! long as it is not much larger than the differences already inside both regions. The tolerance shrinks with a region's size, so
-//! `scale` sets how large regions grow. The coarse level goes on from the fine one with a larger scale; regions are nested therefore.
+//! Graph-based segmentation after Felzenszwalb and Huttenlocher (2004): neighbouring pixels are joined in order of
+//! their difference, as long as it is not much larger than the differences already inside both regions. The tolerance
+//! shrinks with a region's size, so `scale` sets how large regions grow. The coarse level goes on from the fine one
+//! with a larger scale; regions are nested therefore.
 
 /// Rounds of blurring before differences are taken.
 const BLUR_ROUNDS: usize = 3;

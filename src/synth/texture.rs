@@ -1,4 +1,5 @@
-//! What a surface looks like. Comes in: colours, a pattern, light, and the pixels of a row to paint. Goes out: RGB bytes. Cannot fail.
+//! What a surface looks like. Comes in: colours, a pattern, light, and the pixels of a row to paint. Goes out: RGB
+//! bytes. Cannot fail.
 
 use super::outline::Pose;
 use super::rng::Rng;

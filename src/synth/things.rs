@@ -1,5 +1,5 @@
-//! The objects of a scene. Comes in: a canvas, where the object is to lie, and randomness. Goes out: regions on the canvas, each object
-//! with its parts. Cannot fail.
+//! The objects of a scene. Comes in: a canvas, where the object is to lie, and randomness. Goes out: regions on the
+//! canvas, each object with its parts. Cannot fail.
 
 use super::canvas::{Canvas, color};
 use super::outline::{Outline, Pose};

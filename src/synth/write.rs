@@ -1,8 +1,8 @@
-//! Shards on disk. Comes in: a path, a shard's index and options. Goes out: a complete file under its final name, or none. Fails where the
-//! operating system does, or without a sample to write.
+//! Shards on disk. Comes in: a path, a shard's index and options. Goes out: a complete file under its final name, or
+//! none. Fails where the operating system does, or without a sample to write.
 //!
-//! Members are needed in random order, but generated in order: they wait in an unnamed temporary file beside the target, so that memory
-//! holds a few samples whatever the size of the shard.
+//! Members are needed in random order, but generated in order: they wait in an unnamed temporary file beside the
+//! target, so that memory holds a few samples whatever the size of the shard.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -39,7 +39,8 @@ struct Spooled {
 }
 
 /// Writes shard number `shard` to `path`: a file appears there when it is complete. Its samples have the image ids
-/// `shard * samples + 1` to `shard * samples + samples`; their members are in random order, those of one image not side by side.
+/// `shard * samples + 1` to `shard * samples + samples`; their members are in random order, those of one image not side
+/// by side.
 ///
 /// # Errors
 /// If options ask for no samples, a photo is needed and none can be read, or the operating system refuses to write.
@@ -47,8 +48,8 @@ pub fn write_shard(path: &Path, shard: u64, options: &SynthOptions) -> Result<Sh
     write_one(path, shard, options, Photos::open(options)?.as_ref(), &|_| ())
 }
 
-/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir`, which is created, and returns their paths. Calls `progress` with the number
-/// of samples done so far, in all shards. Files of these names are replaced.
+/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir`, which is created, and returns their paths. Calls
+/// `progress` with the number of samples done so far, in all shards. Files of these names are replaced.
 ///
 /// # Errors
 /// As [`write_shard`], or if `dir` cannot be created. Shards finished before the error stay.
@@ -139,8 +140,8 @@ fn spool_members(
     Ok((spool, members, masks))
 }
 
-/// Shuffles members that came in pairs, until the two of a pair are nowhere side by side. One or two orders of three have such a place; a
-/// single pair always has.
+/// Shuffles members that came in pairs, until the two of a pair are nowhere side by side. One or two orders of three
+/// have such a place; a single pair always has.
 fn shuffle_apart(members: &mut [Spooled], rng: &mut Rng) {
     let stem_of = |member: &Spooled| member.name.split('.').next().map(str::to_owned);
     for _ in 0..100 {

@@ -1,4 +1,5 @@
-//! The loader on bad data and bad consumers: an error in its place or a zeroed row, never a hang, a lost batch or a thread left behind.
+//! The loader on bad data and bad consumers: an error in its place or a zeroed row, never a hang, a lost batch or a
+//! thread left behind.
 
 use std::ops::Range;
 use std::path::Path;
@@ -224,7 +225,8 @@ fn of_two_errors_in_a_batch_the_same_one_is_reported_whatever_the_threads_do() {
     });
 }
 
-/// The 12 samples with one member replaced before the shard is made; the error of its epoch, after the batches before it.
+/// The 12 samples with one member replaced before the shard is made; the error of its epoch, after the batches before
+/// it.
 fn error_of_replaced(name: &str, change: impl Fn(&Made) -> Vec<u8>) -> Error {
     let samples = made_many(12);
     let mut all = members(&samples);

@@ -395,7 +395,8 @@ fn the_mask_cache_changes_no_byte_and_saves_what_it_has_room_for() {
     let (cached, reads) = run(1);
     assert!(cached == expected);
     assert_eq!(reads, [8, 8, 8]);
-    // Room for half of the rows: least recently used first out, so a walk in sequence finds none of them, and no byte differs.
+    // Room for half of the rows: least recently used first out, so a walk in sequence finds none of them, and no byte
+    // differs.
     let row_bytes = options().batch_size(1).build(set_of(vec![bytes.clone()])).unwrap().layout().bytes() as u64;
     let (cached, reads) = run(row_bytes * 4);
     assert!(cached == expected);

@@ -1,5 +1,6 @@
-//! Properties of the library, from outside. Each module is a room or a seam, each test is named by the property it proves, and each oracle is
-//! independent of the code it judges: naive arithmetic, the `tar` crate, a JPEG decoded apart.
+//! Properties of the library, from outside. Each module is a room or a seam, each test is named by the property it
+//! proves, and each oracle is independent of the code it judges: naive arithmetic, the `tar` crate, a JPEG decoded
+//! apart.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod annotation;
@@ -8,6 +9,7 @@ mod architecture;
 mod candle;
 mod faults;
 mod fixture;
+mod golden;
 mod loader;
 mod mask;
 mod order;

@@ -16,35 +16,35 @@ use crate::{Error, Result};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CandleBatch {
-    /// [B, 3, S, S], of the image type asked for.
+    /// `[B, 3, S, S]`, of the image type asked for.
     pub images: Tensor,
-    /// [B, K, h, w], u8.
+    /// `[B, K, h, w]`, u8.
     pub masks: Option<Tensor>,
-    /// [B, K, G, G], f32.
+    /// `[B, K, G, G]`, f32.
     pub coverage: Option<Tensor>,
-    /// [B, K, 4], f32.
+    /// `[B, K, 4]`, f32.
     pub boxes: Tensor,
-    /// [B, K], f32: the confidence.
+    /// `[B, K]`, f32: the confidence.
     pub predicted_iou: Tensor,
-    /// [B, K], f32.
+    /// `[B, K]`, f32.
     pub stability_score: Tensor,
-    /// [B, K], f32: pixels of the original image.
+    /// `[B, K]`, f32: pixels of the original image.
     pub area: Tensor,
-    /// [B, K, 2], f32.
+    /// `[B, K, 2]`, f32.
     pub points: Tensor,
-    /// [B, K], i64.
+    /// `[B, K]`, i64.
     pub annotation_ids: Tensor,
-    /// [B, K], u8: which of the K are real.
+    /// `[B, K]`, u8: which of the K are real.
     pub valid: Tensor,
-    /// [B], i64.
+    /// `[B]`, i64.
     pub image_ids: Tensor,
-    /// [B, 2], u32: height, width.
+    /// `[B, 2]`, u32: height, width.
     pub original_sizes: Tensor,
-    /// [B, 6], f32: map from original to canvas pixels.
+    /// `[B, 6]`, f32: map from original to canvas pixels.
     pub geometry: Tensor,
-    /// [B], u8: which rows are real.
+    /// `[B]`, u8: which rows are real.
     pub image_valid: Tensor,
-    /// [B, G, G], u8: which patches are image, not padding. There if coverage is.
+    /// `[B, G, G]`, u8: which patches are image, not padding. There if coverage is.
     pub patch_valid: Option<Tensor>,
     /// The epoch it belongs to.
     pub epoch: u64,

@@ -111,79 +111,79 @@ impl Batch {
         self.layout().fields().iter().map(|spec| Field { spec, bytes: self.bytes_of(spec) })
     }
 
-    /// The images: [B, 3, S, S], RGB.
+    /// The images: `[B, 3, S, S]`, RGB.
     pub fn images(&self) -> Field<'_> {
         // The first field of every layout.
         let spec = &self.layout().fields()[0];
         Field { spec, bytes: self.bytes_of(spec) }
     }
 
-    /// The masks: [B, K, h, w], 0 and 1, or 0 to 255 by area.
+    /// The masks: `[B, K, h, w]`, 0 and 1, or 0 to 255 by area.
     pub fn masks(&self) -> Option<&[u8]> {
         self.values("masks")
     }
 
-    /// Exact share of each patch that the mask covers: [B, K, G, G].
+    /// Exact share of each patch that the mask covers: `[B, K, G, G]`.
     pub fn coverage(&self) -> Option<&[f32]> {
         self.values("coverage")
     }
 
-    /// Boxes: [B, K, 4], normalized.
+    /// Boxes: `[B, K, 4]`, normalized.
     pub fn boxes(&self) -> &[f32] {
         self.values("boxes").unwrap_or_default()
     }
 
-    /// The annotations' confidence: [B, K].
+    /// The annotations' confidence: `[B, K]`.
     pub fn predicted_iou(&self) -> &[f32] {
         self.values("predicted_iou").unwrap_or_default()
     }
 
-    /// As annotated: [B, K].
+    /// As annotated: `[B, K]`.
     pub fn stability_score(&self) -> &[f32] {
         self.values("stability_score").unwrap_or_default()
     }
 
-    /// Pixels of the original image: [B, K].
+    /// Pixels of the original image: `[B, K]`.
     pub fn area(&self) -> &[f32] {
         self.values("area").unwrap_or_default()
     }
 
-    /// First prompt point x, y: [B, K, 2], normalized like the boxes.
+    /// First prompt point x, y: `[B, K, 2]`, normalized like the boxes.
     pub fn points(&self) -> &[f32] {
         self.values("points").unwrap_or_default()
     }
 
-    /// Ids of the annotations: [B, K].
+    /// Ids of the annotations: `[B, K]`.
     pub fn annotation_ids(&self) -> &[i64] {
         self.values("annotation_ids").unwrap_or_default()
     }
 
-    /// Which of the K are real: [B, K], 0 or 1.
+    /// Which of the K are real: `[B, K]`, 0 or 1.
     pub fn valid(&self) -> &[u8] {
         self.values("valid").unwrap_or_default()
     }
 
-    /// Ids of the images: [B].
+    /// Ids of the images: `[B]`.
     pub fn image_ids(&self) -> &[i64] {
         self.values("image_ids").unwrap_or_default()
     }
 
-    /// Height and width of the original images in pixels: [B, 2].
+    /// Height and width of the original images in pixels: `[B, 2]`.
     pub fn original_sizes(&self) -> &[u32] {
         self.values("original_sizes").unwrap_or_default()
     }
 
-    /// Map from original to canvas pixels: [B, 6], see [`Geometry::affine`](crate::sample::Geometry::affine).
+    /// Map from original to canvas pixels: `[B, 6]`, see [`Geometry::affine`](crate::sample::Geometry::affine).
     pub fn geometry(&self) -> &[f32] {
         self.values("geometry").unwrap_or_default()
     }
 
-    /// Which rows are real: [B], 0 or 1.
+    /// Which rows are real: `[B]`, 0 or 1.
     pub fn image_valid(&self) -> &[u8] {
         self.values("image_valid").unwrap_or_default()
     }
 
-    /// Which patches have their centre in the image, not in its padding: [B, G, G], 0 or 1; there if coverage is.
+    /// Which patches have their centre in the image, not in its padding: `[B, G, G]`, 0 or 1; there if coverage is.
     pub fn patch_valid(&self) -> Option<&[u8]> {
         self.values("patch_valid")
     }

@@ -61,8 +61,14 @@ impl Geometry {
         Ok(Self { width, height, side, content_width, content_height })
     }
 
-    /// The map from original pixels to canvas pixels, row by row: `x' = m[0] x + m[1] y + m[2]`, `y' = m[3] x + m[4] y
-    /// + m[5]`. Coordinates are of pixel edges: an image reaches from 0 to its width.
+    /// The map from original pixels to canvas pixels, row by row:
+    ///
+    /// ```text
+    /// x' = m[0] x + m[1] y + m[2]
+    /// y' = m[3] x + m[4] y + m[5]
+    /// ```
+    ///
+    /// Coordinates are of pixel edges: an image reaches from 0 to its width.
     pub fn affine(&self) -> [f32; 6] {
         let (sx, sy) = self.scale();
         [sx as f32, 0.0, 0.0, 0.0, sy as f32, 0.0]

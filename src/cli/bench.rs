@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loader = args.loader.loader()?;
     if !args.json {
         let (set, layout) = (loader.shards(), loader.layout());
-        println!(
+        say!(
             "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
             set.len(),
             set.reports().len(),
@@ -83,9 +83,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         drop(epoch);
         let figures = figures(number, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
         if args.json {
-            println!("{}", serde_json::to_string(&figures)?);
+            say!("{}", serde_json::to_string(&figures)?);
         } else {
-            print(&figures);
+            print(&figures)?;
         }
     }
     Ok(())
@@ -125,30 +125,31 @@ fn figures(
     }
 }
 
-fn print(figures: &Figures) {
+fn print(figures: &Figures) -> Outcome {
     let Figures { epoch, batches, samples, seconds, samples_per_second, .. } = figures;
-    println!(
-        "epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s"
-    );
+    say!("epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s");
     if figures.skipped > 0 {
-        println!("  {} samples could not be decoded and were skipped", figures.skipped);
+        say!("  {} samples could not be decoded and were skipped", figures.skipped);
     }
     let total: f64 = figures.stages_ms.iter().map(|(_, ms)| ms).sum();
-    println!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
+    say!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
     for (name, ms) in &figures.stages_ms {
-        println!("  {name:10} {ms:13.3} {:6.1}%", 100.0 * ms / total);
+        say!("  {name:10} {ms:13.3} {:6.1}%", 100.0 * ms / total);
     }
-    println!("  {:10} {total:13.3}", "all steps");
-    println!(
+    say!("  {:10} {total:13.3}", "all steps");
+    say!(
         "  {:10} {:13.3}   {:.2} x jpeg + resize",
-        "process", figures.process_cpu_ms, figures.cpu_over_jpeg_and_resize
+        "process",
+        figures.process_cpu_ms,
+        figures.cpu_over_jpeg_and_resize
     );
-    println!("  {:10} {:13.3}   (wall) the receiver waits for a sample", "wait", figures.wait_ms);
-    println!("  {:10} {:13.3}   (wall) the feed thread reads a sample", "read", figures.read_wall_ms);
-    println!("  batches: {:.1} MB, {}", figures.batch_bytes as f64 / 1e6, figures.pin_state);
+    say!("  {:10} {:13.3}   (wall) the receiver waits for a sample", "wait", figures.wait_ms);
+    say!("  {:10} {:13.3}   (wall) the feed thread reads a sample", "read", figures.read_wall_ms);
+    say!("  batches: {:.1} MB, {}", figures.batch_bytes as f64 / 1e6, figures.pin_state);
     if let Some(bytes) = figures.peak_memory_bytes {
-        println!("  peak memory: {:.0} MB resident", bytes as f64 / 1e6);
+        say!("  peak memory: {:.0} MB resident", bytes as f64 / 1e6);
     }
+    Ok(())
 }
 
 fn process_cpu() -> Duration {

@@ -45,9 +45,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     bar.finish_and_clear();
     write(&args.output, loader.layout(), batches as usize, &columns)?;
     let bytes: usize = columns.iter().map(Vec::len).sum();
-    println!("{}: {batches} batches, {:.1} MB", args.output.display(), bytes as f64 / 1e6);
+    say!("{}: {batches} batches, {:.1} MB", args.output.display(), bytes as f64 / 1e6);
     for field in loader.layout().fields() {
-        println!("  {:16} {:?} {:?}", field.name, field.dtype, stacked(&field.shape, batches as usize));
+        say!("  {:16} {:?} {:?}", field.name, field.dtype, stacked(&field.shape, batches as usize));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     if !args.json {
-        println!("{} shards in {:.1} s", results.len(), start.elapsed().as_secs_f64());
+        say!("{} shards in {:.1} s", results.len(), start.elapsed().as_secs_f64());
     }
     if bad > 0 {
         return Err(format!("{bad} of {} shards are damaged or cannot be read", results.len()).into());
@@ -72,12 +72,12 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": origin, "problems": problems,
         });
-        println!("{line}");
+        say!("{line}");
         return Ok(());
     }
-    println!("{}: {samples} samples, {annotations} annotations, {origin}", path.display());
+    say!("{}: {samples} samples, {annotations} annotations, {origin}", path.display());
     for problem in index.problems() {
-        println!("  {problem}");
+        say!("  {problem}");
     }
     Ok(())
 }

@@ -51,9 +51,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         let summary = summarize(&options.index(&path)?);
         bar.finish_and_clear();
         if args.json {
-            println!("{}", serde_json::to_string(&summary)?);
+            say!("{}", serde_json::to_string(&summary)?);
         } else {
-            print(&summary);
+            print(&summary)?;
         }
     }
     Ok(())
@@ -109,17 +109,15 @@ impl Quantiles {
     }
 }
 
-fn print(summary: &Summary) {
+fn print(summary: &Summary) -> Outcome {
     let Summary { shard, shard_bytes, samples, annotations, kept_samples, kept_annotations, .. } = summary;
-    println!("{shard}: {:.1} MB, {samples} samples, {annotations} annotations", *shard_bytes as f64 / 1e6);
-    println!(
-        "  the default filter (predicted_iou >= 0.88) keeps {kept_samples} samples, {kept_annotations} annotations"
-    );
+    say!("{shard}: {:.1} MB, {samples} samples, {annotations} annotations", *shard_bytes as f64 / 1e6);
+    say!("  the default filter (predicted_iou >= 0.88) keeps {kept_samples} samples, {kept_annotations} annotations");
     let mut sizes: Vec<_> = summary.image_sizes.iter().collect();
     sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let sizes: Vec<_> = sizes.iter().take(6).map(|(size, count)| format!("{size} ({count})")).collect();
-    println!("  image sizes: {}", sizes.join(", "));
-    println!("  {:22} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "least", "25 %", "median", "75 %", "greatest");
+    say!("  image sizes: {}", sizes.join(", "));
+    say!("  {:22} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "least", "25 %", "median", "75 %", "greatest");
     let rows = [
         ("image bytes", &summary.image_bytes, 0),
         ("annotations per image", &summary.annotations_per_image, 0),
@@ -130,18 +128,19 @@ fn print(summary: &Summary) {
     for (name, quantiles, digits) in rows {
         let Some(Quantiles(values)) = quantiles else { continue };
         let values: Vec<_> = values.iter().map(|value| format!("{value:12.digits$}")).collect();
-        println!("  {name:22} {}", values.join(" "));
+        say!("  {name:22} {}", values.join(" "));
     }
     if summary.findings.is_empty() {
-        println!("  no problems");
+        say!("  no problems");
     }
     for (kind, count) in &summary.problems {
-        println!("  {count} x {kind}");
+        say!("  {count} x {kind}");
     }
     for finding in summary.findings.iter().take(20) {
-        println!("    {finding}");
+        say!("    {finding}");
     }
     if summary.findings.len() > 20 {
-        println!("    ... (--json lists all)");
+        say!("    ... (--json lists all)");
     }
+    Ok(())
 }

@@ -1,6 +1,14 @@
 //! Subcommands: thin, each calls the library and prints. Comes in: arguments. Goes out: text or JSON on standard
 //! output, progress on standard error. Fails as the library does, and when the output cannot be written.
 
+/// Prints a line. A reader that goes away ends the command with an error, not the program with a panic.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write;
+        writeln!(std::io::stdout(), $($line)*)?
+    }};
+}
+
 mod args;
 mod bench;
 mod export;
@@ -28,11 +36,14 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> Outcome {
-    match Command::parse() {
+    let outcome = match Command::parse() {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),
-    }
+    };
+    // `maskstream inspect ... | head` is no failure.
+    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    outcome.or_else(|error| if error.downcast_ref().is_some_and(gone) { Ok(()) } else { Err(error) })
 }

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     bar.finish_and_clear();
     for path in &paths {
         let bytes = std::fs::metadata(path)?.len();
-        println!("{}: {} samples, {:.1} MB", path.display(), args.samples, bytes as f64 / 1e6);
+        say!("{}: {} samples, {:.1} MB", path.display(), args.samples, bytes as f64 / 1e6);
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ mod annotation;
 mod architecture;
 #[cfg(feature = "candle")]
 mod candle;
+#[cfg(feature = "cli")]
+mod cli;
 mod faults;
 mod fixture;
 mod golden;

@@ -121,9 +121,8 @@ pub(super) fn run(loader: &Inner, counters: &Counters, stop: &AtomicBool, work: 
                 Error::panic(&*payload)
             }
         };
-        let place = work.sample.map(|sample| locate(loader, sample, error));
-        if let Some(error) = place {
-            work.fail(error);
+        if let Some(sample) = work.sample {
+            work.fail(locate(loader, sample, error));
         }
     }
 }

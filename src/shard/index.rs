@@ -170,20 +170,22 @@ fn pair(members: Vec<(Member, Role)>, digests: Vec<Result<Digest>>, mut problems
     let mut labels = HashMap::new();
     let mut images = Vec::new();
     for ((member, role), digest) in members.into_iter().zip(digests) {
-        match digest {
-            Ok(Digest::Image(extent)) => images.push((member, extent)),
-            Ok(Digest::Annotations(extent, found)) => {
-                let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem)).to_owned();
-                labels.insert(stem, (member, Some((extent, found))));
+        let found = match digest {
+            Ok(Digest::Image(extent)) => {
+                images.push((member, extent));
+                continue;
             }
+            Ok(Digest::Annotations(extent, found)) => Some((extent, found)),
             Err(error) if error.is_io() => return Err(error),
             Err(error) => {
                 problems.push(problem(ProblemKind::BrokenAnnotations, &member, error.to_string()));
-                if role == Role::Annotations {
-                    let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem)).to_owned();
-                    labels.insert(stem, (member, None));
-                }
+                None
             }
+        };
+        // Kept without content too, so that its image is not named a second time.
+        if role == Role::Annotations {
+            let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem)).to_owned();
+            labels.insert(stem, (member, found));
         }
     }
     let mut index = ShardIndex::default();

@@ -111,6 +111,21 @@ impl Error {
         self
     }
 
+    /// The message without the place.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The same once more, for another who has to be told; without its cause, which cannot be copied.
+    pub(crate) fn repeat(&self) -> Self {
+        let Inner { kind, at, message, source } = &*self.0;
+        let message = match source {
+            Some(cause) if self.is_io() => format!("{message}: {cause}"),
+            _ => message.clone(),
+        };
+        Self(Box::new(Inner { kind: *kind, at: at.clone(), message, source: None }))
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -1,9 +1,15 @@
 //! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges,
 //! checksums, sizes and scores, and everything that did not fit. Fails only if the source cannot be read; damaged data
 //! becomes a [`Problem`].
+//!
+//! Samples stand in the order in which their second half comes: so a pass that hands them on as it goes has the order
+//! of the finished index.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,10 +18,10 @@ use super::entry::usual_stem;
 use super::scan::{self, Member};
 use super::{Entry, Extent, Problem, ProblemKind};
 use crate::annotation::{AnnotationFile, Score};
-use crate::source::Source;
+use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
-/// The samples of one shard, in the order of their images.
+/// The samples of one shard, in the order in which they are complete.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShardIndex {
     pub(super) entries: Vec<Entry>,
@@ -23,7 +29,16 @@ pub struct ShardIndex {
     score_ends: Vec<u32>,
     scores: Vec<Score>,
     problems: Vec<Problem>,
+    /// Samples lost to damage, as far as that can be told.
+    missing: u64,
 }
+
+/// What a pass calls with each sample, in the order of the index, as soon as it can be read: with the restart points
+/// to read it by, if the shard is a gzip stream. Its error ends the pass.
+pub(super) type Found<'a> = dyn FnMut(&Entry, &[Score], Option<&Arc<Restarts>>) -> Result<()> + 'a;
+
+/// Largest json member: a thousand times the largest seen.
+const MAX_JSON_BYTES: usize = 256 << 20;
 
 /// What a look at one member yields.
 enum Digest {
@@ -47,14 +62,26 @@ enum Role {
 }
 
 impl ShardIndex {
-    /// Reads a whole shard once, on the current rayon pool. `progress` gets the bytes of each member as it is done, and
-    /// those of headers and others at the end.
+    /// Reads a whole shard once: a plain one on the current rayon pool, a gzip stream from front to back. `progress`
+    /// gets the bytes of the file that have been read since it was called last.
     ///
     /// # Errors
     /// If the source cannot be read.
     pub fn build(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
-        let scan::Scan { members, mut problems } = scan::scan(source)?;
-        let members = with_roles(members, &mut problems);
+        match is_gzip(source)? {
+            true => Self::pass_gzip(source, progress, &mut |_, _, _| Ok(())).map(|(index, _)| index),
+            false => Self::build_plain(source, progress),
+        }
+    }
+
+    /// Reads a whole plain shard once, on the current rayon pool.
+    pub(super) fn build_plain(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
+        let mut pairing = Pairing::default();
+        let mut members = Vec::new();
+        let problems = scan::walk(source, &mut |member| {
+            members.extend(pairing.admit(&member).map(|role| (member, role)));
+            Ok(())
+        })?;
         // In file order: each thread reads a stretch of the shard from front to back.
         let digests: Vec<Result<Digest>> = members
             .par_iter()
@@ -66,7 +93,57 @@ impl ShardIndex {
             .collect();
         let member_bytes: u64 = members.iter().map(|(member, _)| u64::from(member.len)).sum();
         progress(source.len().saturating_sub(member_bytes));
-        pair(members, digests, problems)
+        for ((member, _), digest) in members.into_iter().zip(digests) {
+            pairing.take(member, digest)?;
+        }
+        Ok(pairing.finish(problems, source.len(), source.len()))
+    }
+
+    /// Reads a whole plain shard once, from front to back, and names each sample as soon as it is complete.
+    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), found: &mut Found<'_>) -> Result<Self> {
+        let (mut pairing, mut done) = (Pairing::default(), 0);
+        let problems = scan::walk(source, &mut |member| {
+            if let Some(role) = pairing.admit(&member) {
+                let end = member.offset + u64::from(member.len);
+                let digest = digest(source, &member, role);
+                pairing.take(member, digest)?;
+                pairing.announce(found, None)?;
+                progress(end - done);
+                done = end;
+            }
+            Ok(())
+        })?;
+        progress(source.len().saturating_sub(done));
+        Ok(pairing.finish(problems, source.len(), source.len()))
+    }
+
+    /// Reads a whole gzip shard once, from front to back: members, checksums, annotations and restart points in one
+    /// inflation. Names each sample as soon as it can be read in place.
+    pub(super) fn pass_gzip(
+        source: &dyn Source,
+        progress: &dyn Fn(u64),
+        found: &mut Found<'_>,
+    ) -> Result<(Self, Arc<Restarts>)> {
+        let pass = RefCell::new(GzipPass::new(source));
+        let restarts = Arc::clone(pass.borrow().restarts());
+        let (mut pairing, mut done) = (Pairing::default(), 0);
+        let problems = scan::walk_gzip(&pass, &mut |member, data| {
+            // The members before this one are behind a restart point now.
+            pairing.announce(found, Some(&restarts))?;
+            if let Some(role) = pairing.admit(&member) {
+                let digest = digest_stream(data, &member, role)?;
+                pairing.take(member, digest)?;
+            }
+            let at = pass.borrow().file_offset();
+            progress(at - done);
+            done = at;
+            Ok(())
+        })?;
+        pass.borrow_mut().finish()?;
+        pairing.announce(found, Some(&restarts))?;
+        let reached = pass.borrow().file_offset();
+        progress(source.len().saturating_sub(done));
+        Ok((pairing.finish(problems, reached, source.len()), restarts))
     }
 
     /// The samples.
@@ -82,6 +159,12 @@ impl ShardIndex {
     /// Everything that did not fit.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// How many samples are lost to damage: those whose annotations cannot be read, and, where the shard breaks off, a
+    /// count of what is half there or a guess at what its other bytes hold.
+    pub fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Number of annotations of all samples.
@@ -114,24 +197,138 @@ impl ShardIndex {
     }
 }
 
-/// Keeps images and json members, first of each name; names the others.
-fn with_roles(members: Vec<Member>, problems: &mut Vec<Problem>) -> Vec<(Member, Role)> {
-    let mut seen: HashMap<(String, bool), u64> = HashMap::with_capacity(members.len());
-    let mut kept = Vec::with_capacity(members.len());
-    for member in members {
+/// Brings images and annotations of the same name together, in whatever order they come. A sample takes its place when
+/// its second half comes.
+#[derive(Default)]
+struct Pairing {
+    index: ShardIndex,
+    stems: HashMap<String, Stem>,
+    problems: Vec<Problem>,
+    announced: usize,
+    members: u64,
+}
+
+/// What has come under one name.
+#[derive(Default)]
+struct Stem {
+    /// Offset of the first member of each role.
+    image: Option<u64>,
+    annotations: Option<u64>,
+    half: Option<Half>,
+}
+
+enum Half {
+    Image(Member, Extent),
+    Annotations(Member, Extent, Box<Labels>),
+    /// Annotations that cannot be read: named already, so that their image is not named a second time.
+    Broken,
+}
+
+impl Pairing {
+    /// Says what to do with a member: images and json members count, first of each name; others are named.
+    fn admit(&mut self, member: &Member) -> Option<Role> {
         let Some((stem, role)) = role_of(&member.name) else {
-            problems.push(problem(ProblemKind::UnknownMember, &member, "neither image nor json"));
-            continue;
+            self.problems.push(problem(ProblemKind::UnknownMember, member, "neither image nor json"));
+            return None;
         };
-        let first = *seen.entry((key(stem).to_owned(), role == Role::Image)).or_insert(member.offset);
-        if first == member.offset {
-            kept.push((member, role));
-        } else {
+        self.members += 1;
+        let stem = self.stems.entry(key(stem).to_owned()).or_default();
+        let seen = if role == Role::Image { &mut stem.image } else { &mut stem.annotations };
+        let first = *seen.get_or_insert(member.offset);
+        if first != member.offset {
             let message = format!("the first one, at byte {first}, counts");
-            problems.push(problem(ProblemKind::Duplicate, &member, message));
+            self.problems.push(problem(ProblemKind::Duplicate, member, message));
+            return None;
         }
+        Some(role)
     }
-    kept
+
+    /// Takes in a member that was admitted.
+    fn take(&mut self, member: Member, digest: Result<Digest>) -> Result<()> {
+        let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem));
+        let half = &mut self.stems.entry(stem.to_owned()).or_default().half;
+        let pair = match (digest, half.take()) {
+            (Err(error), _) if error.is_io() => return Err(error),
+            (Err(error), _) => {
+                self.problems.push(problem(ProblemKind::BrokenAnnotations, &member, error.message()));
+                *half = Some(Half::Broken);
+                return Ok(());
+            }
+            (Ok(Digest::Image(image)), Some(Half::Annotations(_, annotations, labels))) => {
+                (member, image, annotations, labels)
+            }
+            (Ok(Digest::Annotations(annotations, labels)), Some(Half::Image(member, image))) => {
+                (member, image, annotations, labels)
+            }
+            (Ok(Digest::Image(image)), None) => {
+                *half = Some(Half::Image(member, image));
+                return Ok(());
+            }
+            (Ok(Digest::Annotations(annotations, labels)), None) => {
+                *half = Some(Half::Annotations(member, annotations, labels));
+                return Ok(());
+            }
+            (Ok(_), broken) => {
+                *half = broken;
+                return Ok(());
+            }
+        };
+        let (image_member, image, annotations, labels) = pair;
+        let (stem, extension) = image_member.name.rsplit_once('.').unwrap_or((&image_member.name, ""));
+        let entry = Entry {
+            image_id: labels.image_id,
+            width: labels.width,
+            height: labels.height,
+            image,
+            annotations,
+            stem: (stem != usual_stem(labels.image_id)).then(|| stem.into()),
+            extension: (extension != "jpg").then(|| extension.into()),
+        };
+        self.index.push(entry, &labels.scores)
+    }
+
+    /// Hands on the samples that have become complete since the last call.
+    fn announce(&mut self, found: &mut Found<'_>, restarts: Option<&Arc<Restarts>>) -> Result<()> {
+        for at in self.announced..self.index.entries.len() {
+            found(&self.index.entries[at], self.index.scores(at), restarts)?;
+        }
+        self.announced = self.index.entries.len();
+        Ok(())
+    }
+
+    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read, for a guess at
+    /// what a break has cost.
+    fn finish(self, problems: Vec<Problem>, reached: u64, shard_bytes: u64) -> ShardIndex {
+        let Self { mut index, stems, problems: mut found, members, .. } = self;
+        let mut halves = 0;
+        for half in stems.into_values().filter_map(|stem| stem.half) {
+            let (kind, member) = match half {
+                Half::Image(member, _) => (ProblemKind::ImageWithoutAnnotations, member),
+                Half::Annotations(member, ..) => (ProblemKind::AnnotationsWithoutImage, member),
+                Half::Broken => continue,
+            };
+            halves += 1;
+            found.push(problem(kind, &member, "the sample is left out"));
+        }
+        let is = |problem: &&Problem, kind| problem.kind == kind;
+        index.missing = found.iter().filter(|p| is(p, ProblemKind::BrokenAnnotations)).count() as u64;
+        found.extend(problems);
+        for problem in found.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
+            // As many members to a byte as before the break.
+            let rest = u128::from(members) * u128::from(shard_bytes.saturating_sub(reached)) / u128::from(reached.max(1));
+            let samples = index.entries.len() as u64;
+            let expected = (members + rest as u64) / 2;
+            let missing = expected.saturating_sub(samples + index.missing).max(halves);
+            let guess = if rest > 0 { "about" } else { "at least" };
+            index.missing += missing;
+            problem.message += &format!(
+                "; {samples} samples are complete before it, {guess} {missing} are missing ({halves} of them were half read)"
+            );
+        }
+        found.sort_by_key(|problem| problem.offset);
+        index.problems = found;
+        index
+    }
 }
 
 fn role_of(name: &str) -> Option<(&str, Role)> {
@@ -155,69 +352,44 @@ fn digest(source: &dyn Source, member: &Member, role: Role) -> Result<Digest> {
     if role == Role::Image {
         return Ok(Digest::Image(extent));
     }
-    let file = AnnotationFile::parse(&bytes).map_err(named)?;
-    let labels = Labels {
+    labels(&bytes).map(|labels| Digest::Annotations(extent, labels)).map_err(named)
+}
+
+/// The same of data that comes by once. The outer error is that of the stream.
+fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Result<Digest>> {
+    let failed = |e: io::Error| e.downcast::<Error>().unwrap_or_else(Error::from);
+    let mut extent = Extent { offset: member.offset, len: member.len, crc32c: 0 };
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let count = data.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            break;
+        }
+        extent.crc32c = crc32c::crc32c_append(extent.crc32c, &buffer[..count]);
+        // Grows with the data, not with what a header claims.
+        if role == Role::Annotations && bytes.len() < MAX_JSON_BYTES {
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+    }
+    if role == Role::Image {
+        return Ok(Ok(Digest::Image(extent)));
+    }
+    let labels = labels(&bytes).map_err(|e| e.at_offset(member.offset).in_member(&member.name));
+    Ok(labels.map(|labels| Digest::Annotations(extent, labels)))
+}
+
+fn labels(json: &[u8]) -> Result<Box<Labels>> {
+    if json.len() >= MAX_JSON_BYTES {
+        return Err(Error::limit(format!("a json member of {MAX_JSON_BYTES} bytes or more")));
+    }
+    let file = AnnotationFile::parse(json)?;
+    Ok(Box::new(Labels {
         image_id: file.image.image_id,
         width: file.image.width,
         height: file.image.height,
         scores: file.annotations.iter().map(|annotation| annotation.score()).collect(),
-    };
-    Ok(Digest::Annotations(extent, Box::new(labels)))
-}
-
-/// Brings images and annotations of the same name together.
-fn pair(members: Vec<(Member, Role)>, digests: Vec<Result<Digest>>, mut problems: Vec<Problem>) -> Result<ShardIndex> {
-    let mut labels = HashMap::new();
-    let mut images = Vec::new();
-    for ((member, role), digest) in members.into_iter().zip(digests) {
-        let found = match digest {
-            Ok(Digest::Image(extent)) => {
-                images.push((member, extent));
-                continue;
-            }
-            Ok(Digest::Annotations(extent, found)) => Some((extent, found)),
-            Err(error) if error.is_io() => return Err(error),
-            Err(error) => {
-                problems.push(problem(ProblemKind::BrokenAnnotations, &member, error.to_string()));
-                None
-            }
-        };
-        // Kept without content too, so that its image is not named a second time.
-        if role == Role::Annotations {
-            let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem)).to_owned();
-            labels.insert(stem, (member, found));
-        }
-    }
-    let mut index = ShardIndex::default();
-    images.sort_unstable_by_key(|(member, _)| member.offset);
-    for (member, image) in images {
-        let (stem, extension) = member.name.rsplit_once('.').unwrap_or((&member.name, ""));
-        match labels.remove(key(stem)) {
-            None => problems.push(problem(ProblemKind::ImageWithoutAnnotations, &member, "the sample is left out")),
-            // Named above already.
-            Some((_, None)) => {}
-            Some((_, Some((annotations, found)))) => {
-                let entry = Entry {
-                    image_id: found.image_id,
-                    width: found.width,
-                    height: found.height,
-                    image,
-                    annotations,
-                    stem: (stem != usual_stem(found.image_id)).then(|| stem.into()),
-                    extension: (extension != "jpg").then(|| extension.into()),
-                };
-                index.push(entry, &found.scores)?;
-            }
-        }
-    }
-    for (member, found) in labels.into_values() {
-        if found.is_some() {
-            problems.push(problem(ProblemKind::AnnotationsWithoutImage, &member, "the sample is left out"));
-        }
-    }
-    problems.sort_by_key(|problem| problem.offset);
-    index.problems = problems;
-    Ok(index)
+    }))
 }
 
 fn problem(kind: ProblemKind, member: &Member, message: impl Into<String>) -> Problem {

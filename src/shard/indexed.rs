@@ -3,11 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::index::Found;
 use super::options::Progress;
-use super::sidecar::{self, Stamp};
+use super::sidecar::{self, SavedRestarts, Stamp};
 use super::{Origin, ShardIndex, ShardSetOptions};
-use crate::source::{Source, refuse_gzip};
+use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
 /// One shard with its index.
@@ -16,52 +18,149 @@ use crate::{Error, Result};
 pub struct IndexedShard {
     /// Path or name.
     pub path: PathBuf,
-    /// Length of the shard in bytes.
+    /// Length of the shard's file in bytes.
     pub shard_bytes: u64,
     /// How the index came to be.
     pub origin: Origin,
     /// The index.
     pub index: ShardIndex,
+    /// How to get at the bytes that the index speaks of.
+    pub(super) form: Form,
+}
+
+/// What kind of file a shard is.
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    Plain,
+    /// A gzip stream, whose restart points are in its sidecar.
+    Saved(SavedRestarts),
+    /// A gzip stream, whose restart points are in memory only.
+    Held(Arc<Restarts>),
+}
+
+impl Form {
+    /// The bytes that the index speaks of: those of the file, or the inflated ones.
+    pub(super) fn source(&self, file: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
+        let restarts = match self {
+            Self::Plain => return Ok(file),
+            Self::Saved(restarts) => Arc::new(restarts.open()?),
+            Self::Held(restarts) => Arc::clone(restarts),
+        };
+        Ok(Arc::new(GzipSource::new(file, restarts)))
+    }
+}
+
+impl IndexedShard {
+    /// Whether the shard is a gzip stream: offsets in its index are then offsets in the inflated stream.
+    pub fn is_gzip(&self) -> bool {
+        !matches!(self.form, Form::Plain)
+    }
+
+    /// The bytes that the index speaks of, given the shard's file.
+    ///
+    /// # Errors
+    /// If restart points cannot be read.
+    pub fn source(&self, file: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
+        self.form.source(file)
+    }
+}
+
+/// A shard that has no index yet.
+pub(crate) struct Unindexed {
+    pub(crate) path: PathBuf,
+    stamp: Stamp,
+    sidecar: Option<PathBuf>,
+    reason: String,
 }
 
 impl ShardSetOptions {
     /// Loads or builds the index of one shard, damaged or not, and saves it.
     ///
     /// # Errors
-    /// If the shard cannot be read, is a gzip stream, or changes while it is read.
+    /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: &Path) -> Result<IndexedShard> {
+        match self.load(path)? {
+            Ok(shard) => {
+                (self.progress)(shard.shard_bytes);
+                Ok(shard)
+            }
+            Err(unindexed) => {
+                let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
+                let built = build(file.as_ref(), path, &*self.progress)?;
+                unindexed.finish(file.as_ref(), built)
+            }
+        }
+    }
+
+    /// The index that a shard has already, or that it has none.
+    pub(super) fn load(&self, path: &Path) -> Result<Result<IndexedShard, Unindexed>> {
         let stamp = Stamp::of(path)?;
-        let shard =
-            |origin, index| IndexedShard { path: path.to_owned(), shard_bytes: stamp.shard_bytes, origin, index };
-        let file = self.sidecar.path(path);
-        let reason = match file.as_deref().map(|file| sidecar::load(file, stamp)) {
-            Some(Ok(index)) => {
-                (self.progress)(stamp.shard_bytes);
-                return Ok(shard(Origin::Loaded, index));
+        let sidecar = self.sidecar.path(path);
+        let reason = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
+            Some(Ok(saved)) => {
+                return Ok(Ok(IndexedShard {
+                    path: path.to_owned(),
+                    shard_bytes: stamp.shard_bytes,
+                    origin: Origin::Loaded,
+                    index: saved.index,
+                    form: saved.restarts.map_or(Form::Plain, Form::Saved),
+                }));
             }
             Some(Err(reason)) => reason,
             None => "sidecars are off".to_owned(),
         };
-        let source = (self.opener)(path).map_err(|e| e.in_shard(path))?;
-        let index = build(source.as_ref(), path, &*self.progress)?;
-        // A shard that changed while it was read must not get a sidecar that says otherwise.
-        if Stamp::of(path)? != stamp || source.len() != stamp.shard_bytes {
-            return Err(Error::corrupt("the shard changed while it was indexed").in_shard(path));
-        }
-        let origin = match file {
-            None => Origin::Unsaved(reason),
-            Some(file) => match sidecar::save(&file, stamp, &index) {
-                Ok(()) => Origin::Built(reason),
-                Err(e) => Origin::Unsaved(e.to_string()),
-            },
-        };
-        Ok(shard(origin, index))
+        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason }))
     }
 }
 
-pub(super) fn build(source: &dyn Source, path: &Path, progress: &Progress) -> Result<ShardIndex> {
-    // A source is foreign code: its panic is this shard's error.
-    let build = || refuse_gzip(source).and_then(|()| ShardIndex::build(source, progress));
+impl Unindexed {
+    /// Saves an index that was built from `file`.
+    pub(super) fn finish(self, file: &dyn Source, built: Built) -> Result<IndexedShard> {
+        let Self { path, stamp, sidecar, reason } = self;
+        let Built { index, restarts } = built;
+        // A shard that changed while it was read must not get a sidecar that says otherwise.
+        if Stamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
+            return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
+        }
+        let saved = sidecar.map(|sidecar| sidecar::save(&sidecar, stamp, &index, restarts.as_deref()));
+        let (origin, form) = match saved {
+            Some(Ok(saved)) => (Origin::Built(reason), saved.map_or(Form::Plain, Form::Saved)),
+            Some(Err(e)) => (Origin::Unsaved(e.to_string()), restarts.map_or(Form::Plain, Form::Held)),
+            None => (Origin::Unsaved(reason), restarts.map_or(Form::Plain, Form::Held)),
+        };
+        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, origin, index, form })
+    }
+}
+
+/// An index that was just built, and the restart points of a gzip stream.
+pub(super) struct Built {
+    pub(super) index: ShardIndex,
+    pub(super) restarts: Option<Arc<Restarts>>,
+}
+
+/// Builds the index of a shard that is a file or not.
+pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<Built> {
+    caught(path, || match is_gzip(file)? {
+        true => gzip(file, progress, &mut |_, _, _| Ok(())),
+        false => Ok(Built { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
+    })
+}
+
+/// The same from front to back, naming each sample as soon as it is complete.
+pub(super) fn pass(file: &dyn Source, path: &Path, progress: &Progress, found: &mut Found<'_>) -> Result<Built> {
+    caught(path, || match is_gzip(file)? {
+        true => gzip(file, progress, found),
+        false => Ok(Built { index: ShardIndex::pass(file, progress, found)?, restarts: None }),
+    })
+}
+
+fn gzip(file: &dyn Source, progress: &Progress, found: &mut Found<'_>) -> Result<Built> {
+    let (index, restarts) = ShardIndex::pass_gzip(file, progress, found)?;
+    Ok(Built { index, restarts: Some(restarts) })
+}
+
+/// A source is foreign code: its panic is this shard's error.
+fn caught(path: &Path, build: impl FnOnce() -> Result<Built>) -> Result<Built> {
     let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     built.map_err(|e| e.in_shard(path))
 }

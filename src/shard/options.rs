@@ -4,20 +4,49 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, ShardSet, Sidecar};
-use crate::annotation::MaskFilter;
+use super::{Entry, ShardReport, ShardSet, Sidecar};
+use crate::annotation::{MaskFilter, Score};
 use crate::source::{self, Source};
 use crate::{Error, Result};
 
-/// What to do about a shard that is damaged: whose tar structure breaks off, or one of whose json members cannot be
-/// read.
+/// What to do about shards that are damaged: that break off, or hold json members that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnDamage {
-    /// Refuse it, with the first finding as the error.
+    /// Refuse them, with the first finding as the error.
     #[default]
     Stop,
-    /// Use the samples that are sound; the findings stand in [`ShardReport::problems`](super::ShardReport::problems).
-    Keep,
+    /// Use the samples that are sound, as long as not more than `budget` are missing in all shards. How many are
+    /// missing is known, or guessed from the bytes that cannot be read; it stands with the findings in
+    /// [`ShardReport`].
+    Skip {
+        /// Samples that may be missing.
+        budget: u64,
+    },
+}
+
+impl OnDamage {
+    /// Uses whatever is sound, however little that is.
+    pub const KEEP: Self = Self::Skip { budget: u64::MAX };
+
+    /// Whether the policy lets these shards pass.
+    pub(crate) fn judge<'a>(self, shards: impl IntoIterator<Item = &'a ShardReport>) -> Result<()> {
+        let mut missing = 0_u64;
+        for shard in shards {
+            missing = missing.saturating_add(shard.missing_samples);
+            let Some(problem) = shard.problems.iter().find(|problem| problem.kind.is_damage()) else { continue };
+            let advice = match self {
+                Self::Skip { budget } if missing <= budget => continue,
+                Self::Skip { budget } => format!("{missing} samples are missing by now, more than the budget of {budget}"),
+                Self::Stop => "to use the sound samples, open with OnDamage::Skip".to_owned(),
+            };
+            return Err(Error::corrupt(format!("{}: {} ({advice})", problem.kind, problem.message))
+                .in_shard(&shard.path)
+                .in_member(&problem.member)
+                .at_offset(problem.offset));
+        }
+        Ok(())
+    }
 }
 
 pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
@@ -101,12 +130,17 @@ impl ShardSetOptions {
         self
     }
 
+    /// Whether a sample enters the order.
+    pub(super) fn keeps(&self, entry: &Entry, scores: &[Score]) -> bool {
+        (self.select)(entry) && self.filter.keeps_image(scores, entry.width, entry.height)
+    }
+
     /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in
     /// parallel on the current rayon pool, and keeps the samples that pass the filter.
     ///
     /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read, is a gzip stream, or is damaged (see [`OnDamage`]), or no
-    /// sample at all passes the filter.
+    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnDamage`]), or no sample at all passes
+    /// the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
         self.filter.check()?;
         let paths = super::expand(patterns)?;

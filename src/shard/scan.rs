@@ -1,11 +1,12 @@
-//! Tar structure -> members. Comes in: a source. Goes out: every regular file's name and range, and where the structure
-//! broke, if it did. Reads headers only. Fails if the source does.
+//! Tar structure -> members. Comes in: a source, or the first pass over a gzip file. Goes out: every regular file's name
+//! and range, in file order, and where the structure broke, if it did. A plain shard's data is passed over; a gzip
+//! stream's is offered for reading as it comes by. Fails if the source does, or if the receiver of the members does.
 
-use std::cell::Cell;
-use std::io;
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
 
 use super::{Problem, ProblemKind};
-use crate::source::{Source, SourceReader};
+use crate::source::{GzipPass, Source, SourceReader};
 use crate::{Error, Result};
 
 const BLOCK_BYTES: u64 = 512;
@@ -22,69 +23,141 @@ pub(super) struct Member {
     pub(super) len: u32,
 }
 
-/// What a scan found, in file order.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) members: Vec<Member>,
-    pub(super) problems: Vec<Problem>,
-}
-
-/// Walks the headers of `source` from its start to the end marker or to the first break.
-pub(super) fn scan(source: &dyn Source) -> Result<Scan> {
-    let mut scan = Scan::default();
+/// Walks the headers of a plain shard from its start to the end marker or to the first break; returns what is wrong.
+pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Problem>> {
     let allowance = Cell::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(SourceReader::new(source, &allowance));
-    let mut end = 0;
-    let mut last_name = String::from("(none)");
+    let mut walk = Walk::default();
     let entries = archive.entries_with_seek().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
         allowance.set(MAX_HEADER_BYTES);
-        let step = entry.map_err(|e| refused(source, e)).and_then(|entry| accept(source, &entry, &mut scan));
-        match step {
-            Ok((name, next)) => (last_name, end) = (name, next),
-            Err(error) if error.is_io() => return Err(error.at_offset(end)),
-            Err(error) => {
-                scan.problems.push(broken(&last_name, end, &error));
-                return Ok(scan);
-            }
+        let accepted = entry.map_err(|e| refused(source, e)).and_then(|entry| {
+            fits(&entry, source.len())?;
+            let member = walk.accept(&entry)?;
+            walk.passed(&entry);
+            Ok(member)
+        });
+        match accepted {
+            Ok(Some(member)) => each(member)?,
+            Ok(None) => {}
+            Err(error) if error.is_io() => return Err(error.at_offset(walk.end)),
+            Err(error) => return Ok(walk.broken(&error)),
         }
     }
-    if let Err(error) = check_end(source, end) {
-        if error.is_io() {
-            return Err(error);
-        }
-        scan.problems.push(broken(&last_name, end, &error));
+    match check_end(source, walk.end) {
+        Ok(()) => Ok(walk.problems),
+        Err(error) if error.is_io() => Err(error),
+        Err(error) => Ok(walk.broken(&error)),
     }
-    Ok(scan)
 }
 
-/// Takes in one entry; returns its name and where the next header starts.
-fn accept<R: io::Read>(source: &dyn Source, entry: &tar::Entry<'_, R>, scan: &mut Scan) -> Result<(String, u64)> {
-    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    let kind = entry.header().entry_type();
+/// Walks a gzip stream from where `pass` stands, which is its start. `each` may read a member's data; the stream has a
+/// restart point at each member when it is called.
+pub(super) fn walk_gzip(
+    pass: &RefCell<GzipPass<'_>>,
+    each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
+) -> Result<Vec<Problem>> {
+    let allowance = Cell::new(MAX_HEADER_BYTES);
+    let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
+    let mut walk = Walk::default();
+    let entries = archive.entries().map_err(|e| Error::io("cannot read the tar headers", e))?;
+    for entry in entries {
+        // What broke the stream explains whatever it did to the header.
+        let failure = || pass.borrow().failure().map(Error::repeat);
+        let accepted = match entry {
+            Err(error) => Err(failure().unwrap_or_else(|| Error::corrupt(error.to_string()))),
+            Ok(entry) => {
+                pass.borrow_mut().mark()?;
+                walk.accept(&entry).map(|member| (entry, member))
+            }
+        };
+        let read = accepted.and_then(|(mut entry, member)| {
+            // Data may be long, and what is not read is passed over before the next header.
+            allowance.set(u64::MAX);
+            if let Some(member) = member {
+                let mut data = Data { entry: &mut entry, pass, at: member.offset, left: u64::from(member.len) };
+                each(member, &mut data)?;
+                data.pass_over()?;
+            }
+            walk.passed(&entry);
+            allowance.set(entry.size().saturating_add(MAX_HEADER_BYTES));
+            Ok(())
+        });
+        match read {
+            Ok(()) => {}
+            Err(error) if error.is_corrupt() => return Ok(walk.broken(&error)),
+            Err(error) => return Err(error.at_offset(walk.end)),
+        }
+    }
+    match check_end_of_stream(pass, walk.end) {
+        Ok(()) => Ok(walk.problems),
+        Err(error) if error.is_corrupt() => Ok(walk.broken(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// How far a walk has come.
+#[derive(Default)]
+struct Walk {
+    problems: Vec<Problem>,
+    members: usize,
+    last_name: Option<String>,
+    /// Where the last good member ended.
+    end: u64,
+}
+
+impl Walk {
+    /// Takes in one entry: a regular file is a member.
+    fn accept<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<Member>> {
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let kind = entry.header().entry_type();
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        if self.members >= MAX_MEMBERS {
+            return Err(Error::corrupt(format!("more than {MAX_MEMBERS} members")).at_offset(offset));
+        }
+        self.members += 1;
+        let member = match (kind.is_file(), u32::try_from(size)) {
+            (true, Ok(len)) => Some(Member { name, offset, len }),
+            _ if kind.is_dir() => None,
+            _ => {
+                self.problems.push(Problem {
+                    kind: ProblemKind::UnknownMember,
+                    member: name,
+                    offset,
+                    message: format!("of tar type {:?} and {size} bytes", kind.as_byte() as char),
+                });
+                None
+            }
+        };
+        Ok(member)
+    }
+
+    /// Says that this entry is whole.
+    fn passed<R: Read>(&mut self, entry: &tar::Entry<'_, R>) {
+        self.last_name = Some(String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+        self.end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK_BYTES);
+    }
+
+    /// The problems, with the break that `error` describes.
+    fn broken(mut self, error: &Error) -> Vec<Problem> {
+        self.problems.push(Problem {
+            kind: ProblemKind::BrokenShard,
+            member: format!("{} (the last good one)", self.last_name.as_deref().unwrap_or("(none)")),
+            offset: error.location().offset.unwrap_or(self.end),
+            message: error.message().to_owned(),
+        });
+        self.problems
+    }
+}
+
+fn fits<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
     let (offset, size) = (entry.raw_file_position(), entry.size());
-    let end = offset.checked_add(size).filter(|&end| end <= source.len());
-    let Some(end) = end else {
-        return Err(Error::corrupt(format!(
-            "member {name} needs {size} bytes from byte {offset} on, but the shard ends at byte {}",
-            source.len()
-        ))
-        .at_offset(offset));
-    };
-    if scan.members.len() + scan.problems.len() >= MAX_MEMBERS {
-        return Err(Error::corrupt(format!("more than {MAX_MEMBERS} members")).at_offset(offset));
+    if offset.checked_add(size).is_some_and(|end| end <= len) {
+        return Ok(());
     }
-    match (kind.is_file(), u32::try_from(size)) {
-        (true, Ok(len)) => scan.members.push(Member { name: name.clone(), offset, len }),
-        _ if kind.is_dir() => {}
-        _ => scan.problems.push(Problem {
-            kind: ProblemKind::UnknownMember,
-            member: name.clone(),
-            offset,
-            message: format!("of tar type {:?} and {size} bytes", kind.as_byte() as char),
-        }),
-    }
-    Ok((name, end.next_multiple_of(BLOCK_BYTES)))
+    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let text = format!("member {name} needs {size} bytes from byte {offset} on, but the shard ends at byte {len}");
+    Err(Error::corrupt(text).at_offset(offset))
 }
 
 /// Tells a broken header from a source that could not be read.
@@ -100,7 +173,7 @@ fn refused(source: &dyn Source, error: io::Error) -> Error {
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
     if len < end + BLOCK_BYTES {
-        return Err(Error::corrupt(format!("ends at byte {len} without the closing block of zeros: it is truncated")));
+        return Err(no_end_marker(len));
     }
     let mut at = end;
     while at < len {
@@ -108,21 +181,91 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
         let bytes = source.read(at..next)?;
         if let Some(index) = bytes.iter().position(|&byte| byte != 0) {
             let offset = at + index as u64;
-            return Err(
-                Error::corrupt(format!("{} bytes of other data after the end marker", len - offset)).at_offset(offset)
-            );
+            return Err(data_after_end(len - offset, offset));
         }
         at = next;
     }
     Ok(())
 }
 
-/// The break that `error` describes; `end` is where the last good member ended.
-fn broken(last_name: &str, end: u64, error: &Error) -> Problem {
-    Problem {
-        kind: ProblemKind::BrokenShard,
-        member: format!("{last_name} (the last good one)"),
-        offset: error.location().offset.unwrap_or(end),
-        message: error.to_string(),
+/// The same of a stream, which has to be read to its end for that, and for its checksum.
+fn check_end_of_stream(pass: &RefCell<GzipPass<'_>>, end: u64) -> Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut other = None;
+    loop {
+        let at = pass.borrow().position();
+        let read = pass.borrow_mut().read(&mut buffer);
+        match read {
+            Ok(0) => break,
+            Ok(count) => {
+                let index = buffer[..count].iter().position(|&byte| byte != 0);
+                other = other.or(index.map(|index| at + index as u64));
+            }
+            Err(_) => break,
+        }
+    }
+    let at = pass.borrow().position();
+    if let Some(failure) = pass.borrow().failure() {
+        return Err(failure.repeat().at_offset(at));
+    }
+    match other {
+        Some(offset) => Err(data_after_end(at - offset, offset)),
+        None if at < end + BLOCK_BYTES => Err(no_end_marker(at)),
+        None => Ok(()),
+    }
+}
+
+fn no_end_marker(len: u64) -> Error {
+    Error::corrupt(format!("ends at byte {len} without the closing block of zeros: it is truncated"))
+}
+
+fn data_after_end(bytes: u64, offset: u64) -> Error {
+    Error::corrupt(format!("{bytes} bytes of other data after the end marker")).at_offset(offset)
+}
+
+/// The pass as a stream for the `tar` crate, which takes more than a header only with an allowance.
+struct PassReader<'a, 'b> {
+    pass: &'a RefCell<GzipPass<'b>>,
+    allowance: &'a Cell<u64>,
+}
+
+impl Read for PassReader<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.pass.borrow_mut().read(buffer)?;
+        let left = self.allowance.get().checked_sub(count as u64);
+        self.allowance.set(left.ok_or_else(|| io::Error::other("header records are larger than any real name needs"))?);
+        Ok(count)
+    }
+}
+
+/// The data of one member of a stream. Whatever ends it early is an error that says why.
+struct Data<'a, 'b, 'c, R: Read> {
+    entry: &'a mut tar::Entry<'c, R>,
+    pass: &'a RefCell<GzipPass<'b>>,
+    at: u64,
+    left: u64,
+}
+
+impl<R: Read> Data<'_, '_, '_, R> {
+    fn pass_over(&mut self) -> Result<()> {
+        let mut buffer = [0; 8 << 10];
+        while self.left > 0 {
+            self.read(&mut buffer).map_err(|e| e.downcast::<Error>().unwrap_or_else(Error::from))?;
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Data<'_, '_, '_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.entry.read(buffer).unwrap_or(0);
+        self.left = self.left.saturating_sub(count as u64);
+        self.at += count as u64;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            let failure = self.pass.borrow().failure().map(Error::repeat);
+            let cut = || Error::corrupt(format!("the tar stream ends {} bytes before its member does", self.left));
+            return Err(io::Error::other(failure.unwrap_or_else(cut).at_offset(self.at)));
+        }
+        Ok(count)
     }
 }

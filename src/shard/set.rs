@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::indexed::{self, IndexedShard};
+use super::indexed::{self, Built, Form, IndexedShard};
 use super::options::Opener;
-use super::{Entry, OnDamage, Origin, Problem, SampleId, ShardSetOptions};
+use super::{Entry, Origin, Problem, SampleId, ShardSetOptions};
 use crate::annotation::MaskFilter;
 use crate::source::Source;
 use crate::{Error, Result};
@@ -25,9 +25,10 @@ pub struct ShardSet {
     opener: Arc<Opener>,
 }
 
-struct Shard {
+pub(super) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
+    form: Form,
 }
 
 /// What is known of one shard after opening.
@@ -36,8 +37,10 @@ struct Shard {
 pub struct ShardReport {
     /// Path or name.
     pub path: PathBuf,
-    /// Length of the shard in bytes.
+    /// Length of the shard's file in bytes.
     pub shard_bytes: u64,
+    /// Whether it is a gzip stream: offsets are then those of the inflated stream.
+    pub is_gzip: bool,
     /// How its index came to be.
     pub origin: Origin,
     /// Samples found.
@@ -48,6 +51,8 @@ pub struct ShardReport {
     pub kept_samples: usize,
     /// Annotations that pass the filter, in kept samples and others.
     pub kept_annotations: usize,
+    /// Samples lost to damage, as far as that can be told.
+    pub missing_samples: u64,
     /// Everything that did not fit.
     pub problems: Vec<Problem>,
 }
@@ -69,9 +74,10 @@ impl ShardSet {
     pub(super) fn from_sources(options: ShardSetOptions, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
-            let index = indexed::build(source.as_ref(), &path, &*options.progress)?;
+            let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.progress)?;
             let origin = Origin::Unsaved("the shard is not a file".to_owned());
-            Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index }, &options)
+            let form = restarts.map_or(Form::Plain, Form::Held);
+            Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index, form }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         let mut by_name = HashMap::new();
@@ -86,7 +92,8 @@ impl ShardSet {
         Self::assemble(options.opener(opener), shards)
     }
 
-    fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
+    pub(super) fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
+        options.on_damage.judge(shards.iter().map(|shard| &shard.report))?;
         let mut starts = vec![0];
         for shard in &shards {
             starts.push(starts.last().copied().unwrap_or(0) + shard.entries.len() as u64);
@@ -145,7 +152,8 @@ impl ShardSet {
         Some(&self.shards.get(id.shard as usize)?.report.path)
     }
 
-    /// The bytes of a shard, opened if they are not open yet.
+    /// The bytes of a shard that its index speaks of, opened if they are not open yet: those of a plain file, or the
+    /// inflated ones of a gzip stream.
     ///
     /// # Errors
     /// If the shard cannot be opened, or there is none of this index.
@@ -156,11 +164,11 @@ impl ShardSet {
             let shard =
                 self.shards.get(shard as usize).ok_or_else(|| Error::config(format!("there is no shard {shard}")))?;
             let path = &shard.report.path;
-            let source = (self.opener)(path).map_err(|e| e.in_shard(path))?;
-            if source.len() == shard.report.shard_bytes {
-                return Ok(source);
+            let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
+            if file.len() == shard.report.shard_bytes {
+                return shard.form.source(file).map_err(|e| e.in_shard(path));
             }
-            let (then, now) = (shard.report.shard_bytes, source.len());
+            let (then, now) = (shard.report.shard_bytes, file.len());
             Err(Error::corrupt(format!("the shard had {then} bytes when it was indexed and has {now} now"))
                 .in_shard(path))
         })
@@ -179,36 +187,35 @@ impl std::fmt::Debug for ShardSet {
 
 impl Shard {
     /// Keeps the samples that pass the filter.
-    fn select(indexed: IndexedShard, options: &ShardSetOptions) -> Result<Self> {
-        let IndexedShard { path, shard_bytes, origin, mut index } = indexed;
-        let damage = index.problems().iter().find(|problem| problem.kind.is_damage());
-        if let (Some(problem), OnDamage::Stop) = (damage, options.on_damage) {
-            let text =
-                format!("{}: {} (to use the sound samples, open with OnDamage::Keep)", problem.kind, problem.message);
-            return Err(Error::corrupt(text).in_shard(&path).in_member(&problem.member).at_offset(problem.offset));
-        }
-        let filter = &options.filter;
+    pub(super) fn select(indexed: IndexedShard, options: &ShardSetOptions) -> Result<Self> {
+        let is_gzip = indexed.is_gzip();
+        let IndexedShard { path, shard_bytes, origin, mut index, form } = indexed;
         let mut report = ShardReport {
             path,
             shard_bytes,
+            is_gzip,
             origin,
             samples: index.entries().len(),
             annotations: index.annotations(),
             kept_samples: 0,
             kept_annotations: 0,
+            missing_samples: index.missing(),
             problems: index.problems().to_vec(),
         };
+        // Before anything is made of what there is of it.
+        options.on_damage.judge([&report])?;
         let mut keep = Vec::with_capacity(report.samples);
         for (i, entry) in index.entries().iter().enumerate() {
             let scores = index.scores(i);
-            report.kept_annotations += scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
-            keep.push((options.select)(entry) && filter.keeps_image(scores, entry.width, entry.height));
+            report.kept_annotations +=
+                scores.iter().filter(|s| options.filter.keeps(s, entry.width, entry.height)).count();
+            keep.push(options.keeps(entry, scores));
         }
         let mut entries = std::mem::take(&mut index.entries);
         let mut keep = keep.into_iter();
         entries.retain(|_| keep.next().unwrap_or(false));
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
-        Ok(Self { entries, report })
+        Ok(Self { entries, report, form })
     }
 }

@@ -4,24 +4,28 @@
 //!
 //! # Layout, all little-endian
 //!
-//! `MSKINDEX`, version (u32), crc32c of the payload (u32), then the payload in postcard form: the shard's length and
-//! modification time, and the index.
+//! `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), then the payload in postcard
+//! form: the shard's length and modification time, the index, and of a gzip shard what is known of its restart points.
+//! They follow: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is, and windows only
+//! one at a time; that what they lead to is right is known by each member's own checksum.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use super::ShardIndex;
 use crate::atomic::{dir_of, write_file};
+use crate::source::{Frontier, MmapSource, Parts, RECORD_BYTES, Restarts, Source};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's form or meaning does.
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 16;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 24;
 
 /// Where sidecar files live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,15 +84,44 @@ impl Stamp {
     }
 }
 
+/// What a sidecar says of a shard.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) index: ShardIndex,
+    /// How to read the shard in place, if it is a gzip stream.
+    pub(super) restarts: Option<SavedRestarts>,
+}
+
+/// Where restart points lie in a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Section {
+    records: u64,
+    records_crc32c: u32,
+    window_bytes: u64,
+    frontier: Frontier,
+}
+
+/// Restart points of a sidecar, not read yet.
+#[derive(Clone, Debug)]
+pub(super) struct SavedRestarts {
+    path: PathBuf,
+    /// Where the section starts in the file.
+    start: u64,
+    section: Section,
+}
+
 /// Reads the sidecar at `path`, or says why it cannot serve the shard of this stamp.
-pub(super) fn load(path: &Path, stamp: Stamp) -> Result<ShardIndex, String> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
+    let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
+    let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("no sidecar yet".to_owned()),
-        Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+        Err(e) => return Err(cannot(e)),
     };
-    let (header, payload) =
-        bytes.split_at_checked(HEADER_BYTES).ok_or_else(|| format!("{} is cut short", path.display()))?;
+    let file_bytes = file.metadata().map_err(cannot)?.len();
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header).map_err(|_| format!("{} is cut short", path.display()))?;
     if header[..8] != MAGIC {
         return Err(format!("{} is not a sidecar", path.display()));
     }
@@ -96,32 +129,90 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<ShardIndex, String> {
     if word(8) != VERSION {
         return Err(format!("the sidecar has format version {}, this is {VERSION}", word(8)));
     }
-    if word(12) != crc32c::crc32c(payload) {
-        return Err(format!("{} is damaged: its checksum does not fit", path.display()));
+    let payload_bytes = u64::from(word(16)) | u64::from(word(20)) << 32;
+    let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
+    let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
+    let mut payload = Vec::new();
+    file.take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
+    if word(12) != crc32c::crc32c(&payload) {
+        return Err(damaged("its checksum does not fit"));
     }
-    let (found, index): (Stamp, ShardIndex) =
-        postcard::from_bytes(payload).map_err(|e| format!("{} is damaged: {e}", path.display()))?;
+    let (found, index, section): (Stamp, ShardIndex, Option<Section>) =
+        postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
     if found != stamp {
         return Err(format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes));
     }
-    if !index.is_consistent(stamp.shard_bytes) {
-        return Err(format!("{} is damaged: its parts do not fit each other", path.display()));
+    let inflated = section.as_ref().map_or(stamp.shard_bytes, |section| section.frontier.inflated);
+    if !index.is_consistent(inflated) {
+        return Err(damaged("its parts do not fit each other"));
     }
-    Ok(index)
+    let restarts = section.map(|section| SavedRestarts { path: path.to_owned(), start, section });
+    if restarts.as_ref().is_some_and(|restarts| restarts.end() != Some(file_bytes)) {
+        return Err(format!("{} is cut short", path.display()));
+    }
+    Ok(Saved { index, restarts })
 }
 
-/// Writes the sidecar so that a reader sees the old file or the whole new one.
-pub(super) fn save(path: &Path, stamp: Stamp, index: &ShardIndex) -> Result<()> {
-    let payload = postcard::to_stdvec(&(stamp, index))
+/// Writes the sidecar so that a reader sees the old file or the whole new one; returns where the restart points are.
+pub(super) fn save(
+    path: &Path,
+    stamp: Stamp,
+    index: &ShardIndex,
+    restarts: Option<&Restarts>,
+) -> Result<Option<SavedRestarts>> {
+    let parts = restarts.map(Restarts::parts);
+    let cannot = |e: std::io::Error| Error::io(format!("cannot write {}", path.display()), e);
+    let section = parts.as_ref().map(|parts| Section {
+        records: (parts.records.len() / RECORD_BYTES) as u64,
+        records_crc32c: crc32c::crc32c(&parts.records),
+        window_bytes: parts.windows.len(),
+        frontier: parts.frontier,
+    });
+    let payload = postcard::to_stdvec(&(stamp, index, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
+    let windows = parts.as_ref().map(|parts| parts.windows.read(0..parts.windows.len())).transpose()?;
     let write = || {
         fs::create_dir_all(dir_of(path))?;
         write_file(path, |file| {
             file.write_all(&MAGIC)?;
             file.write_all(&VERSION.to_le_bytes())?;
             file.write_all(&crc32c::crc32c(&payload).to_le_bytes())?;
-            file.write_all(&payload)
+            file.write_all(&(payload.len() as u64).to_le_bytes())?;
+            file.write_all(&payload)?;
+            parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
+            windows.iter().try_for_each(|windows| file.write_all(windows))
         })
     };
-    write().map_err(|e| Error::io(format!("cannot write {}", path.display()), e))
+    write().map_err(cannot)?;
+    let start = (HEADER_BYTES + payload.len()) as u64;
+    Ok(section.map(|section| SavedRestarts { path: path.to_owned(), start, section }))
+}
+
+impl SavedRestarts {
+    fn records_bytes(&self) -> Option<u64> {
+        self.section.records.checked_mul(RECORD_BYTES as u64)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.start.checked_add(self.records_bytes()?)?.checked_add(self.section.window_bytes)
+    }
+
+    /// Maps the points into memory.
+    ///
+    /// # Errors
+    /// If the sidecar cannot be read, or is not what it was.
+    pub(super) fn open(&self) -> Result<Restarts> {
+        let source = MmapSource::open(&self.path)?;
+        let records_end = self.start + self.records_bytes().unwrap_or(u64::MAX - self.start);
+        let records = source.read(self.start..records_end).map_err(|e| e.in_shard(&self.path))?;
+        if self.end() != Some(source.len()) || crc32c::crc32c(&records) != self.section.records_crc32c {
+            return Err(Error::corrupt("the sidecar has changed since it was opened").in_shard(&self.path));
+        }
+        Ok(Restarts::complete(Parts {
+            records,
+            windows: Arc::new(source),
+            windows_start: records_end,
+            frontier: self.section.frontier,
+        }))
+    }
 }

@@ -27,3 +27,28 @@ impl Source for MemorySource {
         Ok(self.0.slice(bounds(&range, self.len())?))
     }
 }
+
+/// A stretch of a longer source, at its own offsets; nothing before it can be read.
+#[derive(Debug)]
+pub(super) struct Part {
+    bytes: Bytes,
+    start: u64,
+}
+
+impl Part {
+    pub(super) fn new(bytes: Bytes, start: u64) -> Self {
+        Self { bytes, start }
+    }
+}
+
+impl Source for Part {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let range = bounds(&range, self.len())?;
+        let start = self.start as usize;
+        Ok(self.bytes.slice(range.start.saturating_sub(start)..range.end.saturating_sub(start)))
+    }
+}

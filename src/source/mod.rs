@@ -1,8 +1,10 @@
 //! The bytes of a shard. Comes in: a path, or bytes in memory. Goes out: a [`Source`], which answers one question: give
-//! me these bytes. Fails where the range does not exist or the operating system refuses.
+//! me these bytes. Fails where the range does not exist, the operating system refuses, or a gzip stream is broken.
 //!
 //! A `Source` is also the seam for tests: wrap one, and every fault a disk can have can be shown to the rooms below.
 
+mod fetched;
+mod gzip;
 mod memory;
 mod mmap;
 mod reader;
@@ -16,6 +18,9 @@ use bytes::Bytes;
 
 use crate::{Error, Result};
 
+pub use fetched::Fetched;
+pub use gzip::Unpacker;
+pub(crate) use gzip::{Frontier, GzipPass, GzipSource, Parts, RECORD_BYTES, Restarts, is_gzip};
 pub use memory::MemorySource;
 pub use mmap::MmapSource;
 pub(crate) use reader::SourceReader;
@@ -33,6 +38,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// crate makes errors from `std::io::Error`.)
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
+    /// The bytes of `range` as far as the device is concerned; computing, such as inflating, is left to
+    /// [`Fetched::unpack`], so that it can happen on another thread. By default the bytes are read, with nothing left
+    /// to do.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn fetch(&self, range: Range<u64>) -> Result<Fetched> {
+        self.read(range).map(Fetched::from)
+    }
+
     /// Says that `range` will be read soon, so that the device can start; returns without waiting. Does nothing by
     /// default.
     fn will_need(&self, range: Range<u64>) {
@@ -45,25 +60,13 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
 }
 
-/// Opens the shard at `path`: maps it into memory.
+/// Opens the file at `path`: maps it into memory. A gzip file is opened as it is, compressed; its shard's index says
+/// how to read it in place.
 ///
 /// # Errors
-/// If it cannot be opened or mapped, or is a gzip stream, which cannot be read in place.
+/// If it cannot be opened or mapped.
 pub fn open(path: &Path) -> Result<Arc<dyn Source>> {
-    let source = MmapSource::open(path)?;
-    refuse_gzip(&source).map_err(|e| e.in_shard(path))?;
-    Ok(Arc::new(source))
-}
-
-/// The official files are gzip streams named `.tar`, so the first bytes decide, not the name.
-pub(crate) fn refuse_gzip(source: &dyn Source) -> Result<()> {
-    if source.len() >= 2 && source.read(0..2)?[..] == [0x1f, 0x8b] {
-        return Err(Error::unsupported(
-            "is a gzip stream (first bytes 1f 8b), which cannot be read in place yet; unpack it once: gzip -dc SHARD > PLAIN.tar",
-        )
-        .at_offset(0));
-    }
-    Ok(())
+    Ok(Arc::new(MmapSource::open(path)?))
 }
 
 /// `range` as indices into `len` bytes, or the error that says how far the bytes reach.

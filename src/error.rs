@@ -30,8 +30,6 @@ pub enum ErrorKind {
     Io,
     /// The bytes are not what their format says: the data is damaged.
     Corrupt,
-    /// The data is sound but of a form this crate does not read.
-    Unsupported,
     /// The caller's settings or arguments do not fit together.
     Config,
     /// A bound was reached that the caller may raise.
@@ -64,10 +62,6 @@ impl Error {
 
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
-    }
-
-    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unsupported, message)
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {

@@ -80,5 +80,5 @@ pub mod synth;
 
 pub use batch::Batch;
 pub use error::{Error, ErrorKind, Location, Result};
-pub use loader::Loader;
+pub use loader::{Loader, StreamLoader};
 pub use shard::ShardSet;

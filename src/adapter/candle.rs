@@ -167,8 +167,8 @@ impl CandleEpoch {
         self.epoch.number()
     }
 
-    /// Number of batches.
-    pub fn steps(&self) -> u64 {
+    /// Number of batches, as [`Epoch::steps`].
+    pub fn steps(&self) -> Option<u64> {
         self.epoch.steps()
     }
 }

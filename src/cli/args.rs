@@ -9,8 +9,8 @@ use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::OnError;
 use maskstream::sample::{BoxFormat, Fit, MaskKind};
-use maskstream::shard::{OnDamage, Sidecar, expand};
-use maskstream::{Loader, ShardSet};
+use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar, expand};
+use maskstream::{Loader, ShardSet, StreamLoader};
 
 use super::progress;
 
@@ -90,8 +90,8 @@ pub(super) struct LoaderArgs {
     /// Page-locked batches, as for uploads to a device, in place of heap memory
     #[arg(long)]
     pinned: bool,
-    /// Go on after this many samples that cannot be decoded; their rows are zero. Also uses the sound samples of
-    /// damaged shards
+    /// Go on after this many samples that cannot be decoded, whose rows are zero; and use the sound samples of damaged
+    /// shards as long as not more than this many are missing
     #[arg(long, default_value_t = 0, value_name = "N")]
     skip: u64,
 }
@@ -128,19 +128,24 @@ impl LoaderArgs {
     pub(super) fn loader(&self) -> maskstream::Result<Loader> {
         let paths = expand(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
+        let advance = bar.clone();
+        let set = self.shards().progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        bar.finish_and_clear();
+        self.options().build(set)
+    }
+
+    /// The same without waiting for indexes.
+    pub(super) fn stream(&self) -> maskstream::Result<StreamLoader> {
+        self.options().stream(self.shards(), &self.shards.shards)
+    }
+
+    fn shards(&self) -> ShardSetOptions {
         let filter = MaskFilter::default()
             .min_predicted_iou(self.min_iou)
             .min_stability_score(self.min_stability)
             .min_masks(self.min_masks);
-        let advance = bar.clone();
-        let set = ShardSet::options()
-            .filter(filter)
-            .sidecar(self.shards.sidecar())
-            .on_damage(if self.skip > 0 { OnDamage::Keep } else { OnDamage::Stop })
-            .progress(move |bytes| advance.inc(bytes))
-            .open(&paths)?;
-        bar.finish_and_clear();
-        self.options().build(set)
+        let on_damage = if self.skip > 0 { OnDamage::Skip { budget: self.skip } } else { OnDamage::Stop };
+        ShardSet::options().filter(filter).sidecar(self.shards.sidecar()).on_damage(on_damage)
     }
 
     fn options(&self) -> maskstream::loader::LoaderOptions {

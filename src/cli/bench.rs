@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use maskstream::batch::PinState;
-use maskstream::loader::LoaderStats;
+use maskstream::loader::{Epoch, LoaderStats};
+use maskstream::{Loader, StreamLoader};
 use serde::Serialize;
 
 use super::args::LoaderArgs;
@@ -25,6 +26,9 @@ pub(super) struct Args {
     /// Epochs; the first one warms up caches and is shown like the others
     #[arg(long, default_value_t = 1, value_name = "N")]
     epochs: u64,
+    /// Start at once, as `Loader::stream` does: shards without an index are indexed during the first epoch
+    #[arg(long)]
+    stream: bool,
     /// One JSON object per epoch, for programs
     #[arg(long)]
     json: bool,
@@ -38,6 +42,8 @@ struct Figures {
     samples: u64,
     skipped: u64,
     seconds: f64,
+    /// Until the first batch was received.
+    first_batch_seconds: f64,
     samples_per_second: f64,
     stages_ms: Vec<(&'static str, f64)>,
     /// CPU time of the whole process, the steps above included.
@@ -52,28 +58,59 @@ struct Figures {
     peak_memory_bytes: Option<u64>,
 }
 
+/// Either way to epochs.
+enum Loading {
+    Planned(Loader),
+    Stream(StreamLoader),
+}
+
+impl Loading {
+    fn epoch(&self, number: u64) -> maskstream::Result<Epoch> {
+        match self {
+            Self::Planned(loader) => loader.epoch(number),
+            Self::Stream(loader) => loader.epoch(number),
+        }
+    }
+
+    fn batch_bytes(&self) -> usize {
+        match self {
+            Self::Planned(loader) => loader.layout().bytes(),
+            Self::Stream(loader) => loader.layout().bytes(),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
-    let loader = args.loader.loader()?;
-    if !args.json {
-        let (set, layout) = (loader.shards(), loader.layout());
-        say!(
-            "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
-            set.len(),
-            set.reports().len(),
-            loader.steps(),
-            layout.batch_size,
-            layout.bytes() as f64 / 1e6
-        );
+    let loader = match args.stream {
+        true => Loading::Stream(args.loader.stream()?),
+        false => Loading::Planned(args.loader.loader()?),
+    };
+    match &loader {
+        Loading::Planned(loader) if !args.json => {
+            let (set, layout) = (loader.shards(), loader.layout());
+            say!(
+                "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
+                set.len(),
+                set.reports().len(),
+                loader.steps(),
+                layout.batch_size,
+                layout.bytes() as f64 / 1e6
+            );
+        }
+        Loading::Stream(loader) => loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}")),
+        Loading::Planned(_) => {}
     }
     for number in 0..args.epochs {
         let (wall, cpu) = (Instant::now(), process_cpu());
         let mut epoch = loader.epoch(number)?;
-        let batches = args.batches.map_or(epoch.steps(), |most| most.min(epoch.steps()));
-        let bar = progress::bar(batches, "batches", "batches");
-        let mut pin_state = None;
-        for batch in epoch.by_ref().take(batches as usize) {
+        let most = args.batches.into_iter().chain(epoch.steps()).min();
+        let bar = progress::bar(most.unwrap_or(0), "batches", "batches");
+        let (mut pin_state, mut first_batch) = (None, Duration::ZERO);
+        for batch in epoch.by_ref().take(most.map_or(usize::MAX, |most| most as usize)) {
             let batch = batch?;
-            pin_state.get_or_insert_with(|| batch.pin_state().clone());
+            if pin_state.is_none() {
+                (pin_state, first_batch) = (Some(batch.pin_state().clone()), wall.elapsed());
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -81,7 +118,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         let seconds = wall.elapsed().as_secs_f64();
         // Samples in flight when a shortened epoch ends are decoded as well, so the CPU time is theirs too.
         drop(epoch);
-        let figures = figures(number, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
+        let mut figures = figures(number, &stats, seconds, process_cpu() - cpu, pin_state, loader.batch_bytes());
+        figures.first_batch_seconds = first_batch.as_secs_f64();
         if args.json {
             say!("{}", serde_json::to_string(&figures)?);
         } else {
@@ -108,6 +146,7 @@ fn figures(
         samples: stats.delivered,
         skipped: stats.skipped,
         seconds,
+        first_batch_seconds: 0.0,
         samples_per_second: stats.delivered as f64 / seconds,
         stages_ms: stats.stages.named().map(|(name, time)| (name, per_sample(time))).to_vec(),
         process_cpu_ms,
@@ -128,6 +167,7 @@ fn figures(
 fn print(figures: &Figures) -> Outcome {
     let Figures { epoch, batches, samples, seconds, samples_per_second, .. } = figures;
     say!("epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s");
+    say!("  first batch after {:.2} s", figures.first_batch_seconds);
     if figures.skipped > 0 {
         say!("  {} samples could not be decoded and were skipped", figures.skipped);
     }

@@ -29,7 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let loader = args.loader.loader()?;
     let mut epoch = loader.epoch(0)?;
-    let batches = args.batches.min(epoch.steps());
+    let batches = args.batches.min(loader.steps());
     let bar = progress::bar(batches, "decoding", "batches");
     let mut columns: Vec<Vec<u8>> = vec![Vec::new(); loader.layout().fields().len()];
     for batch in epoch.by_ref().take(batches as usize) {

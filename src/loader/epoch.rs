@@ -12,23 +12,26 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::feed::Feed;
 use super::options::Inner;
 use super::stats::Counters;
+use super::steps::Steps;
 use super::worker::{self, Finished, Outcome};
-use super::{Loader, LoaderStats, OnError};
+use super::{LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
+use crate::shard::{GrowingSet, Samples};
 use crate::{Error, Result};
 
 /// How often a waiting consumer looks whether the budget has been used up elsewhere.
 const STARVED_CHECK: Duration = Duration::from_millis(100);
 
-/// The batches of one epoch, in planned order: an iterator that ends after [`Epoch::steps`] batches, or with the first
-/// error.
+/// The batches of one epoch, in planned order: an iterator that ends after the last one, of which there are
+/// [`Epoch::steps`], or with the first error.
 ///
 /// Dropping it ends and joins all its threads. Batches may outlive it.
 #[derive(Debug)]
 pub struct Epoch {
     loader: Arc<Inner>,
     number: u64,
-    steps: u64,
+    /// `None` until it is known.
+    steps: Option<u64>,
     next_step: u64,
     /// Set by an error that was returned: nothing follows it.
     ended: bool,
@@ -42,6 +45,8 @@ pub struct Epoch {
     threads: Vec<JoinHandle<()>>,
     /// Rows skipped so far, in planned order.
     skipped: u64,
+    /// The shards that are indexed meanwhile.
+    growing: Option<Arc<GrowingSet>>,
 }
 
 impl std::fmt::Debug for Finished {
@@ -51,18 +56,23 @@ impl std::fmt::Debug for Finished {
 }
 
 impl Epoch {
-    pub(super) fn start(loader: &Loader, number: u64) -> Result<Self> {
-        let loader = &loader.0;
-        let plan = loader.order.plan(loader.set.len(), number)?;
+    /// Starts the threads of an epoch of `steps`, of which there are `count` if that is known.
+    pub(super) fn start(
+        loader: &Arc<Inner>,
+        number: u64,
+        samples: Arc<dyn Samples>,
+        steps: Steps,
+        count: Option<u64>,
+    ) -> Result<Self> {
         let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
         let (work_in, work_out) = bounded(loader.num_workers);
-        // Room for every batch under way: sending never waits.
-        let (outcomes_in, outcomes) = bounded(loader.prefetch_batches + 1);
+        // Room for every batch under way, an error and the end: sending never waits.
+        let (outcomes_in, outcomes) = bounded(loader.prefetch_batches + 2);
         let mut epoch = Self {
             loader: Arc::clone(loader),
             number,
-            steps: plan.steps(),
+            steps: count,
             next_step: 0,
             ended: false,
             pool: Arc::clone(&pool),
@@ -72,10 +82,12 @@ impl Epoch {
             outcomes: Some(outcomes),
             threads: Vec::new(),
             skipped: 0,
+            growing: None,
         };
         let feed = Feed {
             loader: Arc::clone(loader),
-            plan,
+            samples: Arc::clone(&samples),
+            steps,
             pool,
             counters: Arc::clone(&epoch.counters),
             stop: Arc::clone(&epoch.stop),
@@ -83,11 +95,31 @@ impl Epoch {
             outcomes: outcomes_in,
         };
         for index in 0..loader.num_workers {
-            let (loader, counters, stop) = (Arc::clone(loader), Arc::clone(&epoch.counters), Arc::clone(&epoch.stop));
-            let work = work_out.clone();
-            epoch.spawn(format!("maskstream-{index}"), move || worker::run(&loader, &counters, &stop, &work))?;
+            let (loader, samples) = (Arc::clone(loader), Arc::clone(&samples));
+            let (counters, stop, work) = (Arc::clone(&epoch.counters), Arc::clone(&epoch.stop), work_out.clone());
+            let life = move || worker::run(&loader, &*samples, &counters, &stop, &work);
+            epoch.spawn(format!("maskstream-{index}"), life)?;
         }
         epoch.spawn("maskstream-feed".to_owned(), move || feed.run())?;
+        Ok(epoch)
+    }
+
+    /// The same over shards that are indexed meanwhile, by `passes` threads.
+    pub(super) fn start_growing(
+        loader: &Arc<Inner>,
+        number: u64,
+        growing: &Arc<GrowingSet>,
+        passes: usize,
+    ) -> Result<Self> {
+        growing.start(passes)?;
+        let steps = Steps::growing(Arc::clone(growing), loader.order);
+        let epoch = Self::start(loader, number, Arc::clone(growing) as Arc<dyn Samples>, steps, None);
+        let mut epoch = epoch.inspect_err(|_| growing.rest())?;
+        epoch.growing = Some(Arc::clone(growing));
+        for index in 0..passes {
+            let growing = Arc::clone(growing);
+            epoch.spawn(format!("maskstream-pass-{index}"), move || growing.run_passes())?;
+        }
         Ok(epoch)
     }
 
@@ -102,8 +134,9 @@ impl Epoch {
         self.number
     }
 
-    /// Number of batches, the same on every rank.
-    pub fn steps(&self) -> u64 {
+    /// Number of batches, the same on every rank. `None` while shards are still being indexed: see
+    /// [`StreamLoader`](super::StreamLoader).
+    pub fn steps(&self) -> Option<u64> {
         self.steps
     }
 
@@ -112,9 +145,12 @@ impl Epoch {
         self.counters.stats()
     }
 
-    /// Waits for the batch whose turn it is.
-    fn receive(&mut self) -> Result<Batch> {
+    /// Waits for the batch whose turn it is; `None` when there is none.
+    fn receive(&mut self) -> Result<Option<Batch>> {
         let finished = loop {
+            if self.steps == Some(self.next_step) {
+                return Ok(None);
+            }
             if let Some(outcome) = self.early.remove(&self.next_step) {
                 break outcome?;
             }
@@ -122,7 +158,9 @@ impl Epoch {
                 return Err(error);
             }
             match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(STARVED_CHECK)) {
-                Some(Ok((step, outcome))) => drop(self.early.insert(step, outcome)),
+                Some(Ok(Outcome::Batch(finished))) => drop(self.early.insert(finished.step, Ok(finished))),
+                Some(Ok(Outcome::Failed { step, error })) => drop(self.early.insert(step, Err(error))),
+                Some(Ok(Outcome::End { steps })) => self.steps = Some(steps),
                 // Other epochs' receivers may have used up the budget meanwhile.
                 Some(Err(RecvTimeoutError::Timeout)) => {}
                 // All senders are gone although the plan goes on: a thread died outside of any sample.
@@ -131,7 +169,7 @@ impl Epoch {
         };
         let Finished { step, buffers, samples, issues } = finished;
         let batch = Batch::new(buffers, Arc::clone(&self.pool), self.number, step, samples, issues);
-        self.judge(batch)
+        self.judge(batch).map(Some)
     }
 
     /// Applies the user's policy to a batch with issues.
@@ -162,11 +200,17 @@ impl Epoch {
     fn join(&mut self) -> Option<Error> {
         self.stop.store(true, Relaxed);
         self.pool.close();
+        if let Some(growing) = &self.growing {
+            growing.stop();
+        }
         self.outcomes = None;
         let panics = self.threads.drain(..).filter_map(|thread| thread.join().err());
         let first = panics.map(|payload| Error::panic(&*payload)).reduce(|first, _| first);
         self.early.clear();
         self.pool.write_off();
+        if let Some(growing) = self.growing.take() {
+            growing.rest();
+        }
         first
     }
 }
@@ -179,23 +223,23 @@ impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended || self.next_step == self.steps {
+        if self.ended || self.steps == Some(self.next_step) {
             return None;
         }
         let start = Instant::now();
         let batch = self.receive();
         self.counters.add_wait(start.elapsed());
         match batch {
-            Ok(_) => self.next_step += 1,
-            Err(_) => self.ended = true,
+            Ok(Some(_)) => self.next_step += 1,
+            Ok(None) | Err(_) => self.ended = true,
         }
-        Some(batch)
+        batch.transpose()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = if self.ended { 0 } else { (self.steps - self.next_step) as usize };
+        let left = self.steps.map(|steps| if self.ended { 0 } else { (steps - self.next_step) as usize });
         // An error may end it early.
-        (left.min(1), Some(left))
+        (left.unwrap_or(0).min(1), left)
     }
 }
 

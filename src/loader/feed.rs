@@ -11,17 +11,18 @@ use crossbeam_channel::Sender;
 
 use super::options::Inner;
 use super::stats::Counters;
+use super::steps::Steps;
 use super::worker::{Assembly, LabelBytes, Outcome, SampleBytes, Work, locate};
-use crate::batch::{Pool, slots};
-use crate::order::Plan;
+use crate::batch::{BatchBuffers, Pool, slots};
 use crate::sample::Clock;
-use crate::shard::SampleId;
+use crate::shard::{SampleId, Samples};
 use crate::{Error, Result};
 
 /// What the feed thread works with.
 pub(super) struct Feed {
     pub(super) loader: Arc<Inner>,
-    pub(super) plan: Plan,
+    pub(super) samples: Arc<dyn Samples>,
+    pub(super) steps: Steps,
     pub(super) pool: Arc<Pool>,
     pub(super) counters: Arc<Counters>,
     pub(super) stop: Arc<AtomicBool>,
@@ -31,89 +32,108 @@ pub(super) struct Feed {
 
 impl Feed {
     /// The feed thread's life: walks the plan until its end, or until the epoch is dropped.
-    pub(super) fn run(self) {
-        self.announce(0);
-        for step in 0..self.plan.steps() {
-            let buffers = match self.pool.acquire() {
-                Ok(Some(buffers)) => buffers,
-                Ok(None) => return,
-                Err(error) => {
-                    let _ = self.outcomes.send((step, Err(error)));
-                    return;
-                }
-            };
-            if step + 1 < self.plan.steps() {
-                self.announce(step + 1);
-            }
-            let samples = self.samples(step);
-            let issues = Default::default();
-            let assembly = Arc::new(Assembly { step, samples, issues, outcomes: self.outcomes.clone() });
-            // All of them first: whatever happens below, each settles its slot.
-            let works: Vec<_> =
-                slots(self.pool.layout(), buffers).into_iter().map(|slot| Work::new(slot, &assembly)).collect();
-            for mut work in works {
-                if self.stop.load(Relaxed) {
-                    return;
-                }
-                let Some(sample) = work.sample() else {
-                    work.pad();
-                    continue;
-                };
-                match self.read(sample) {
-                    Ok(bytes) => work.bytes = Some(bytes),
-                    Err(error) => {
-                        work.fail(locate(&self.loader, sample, error));
-                        continue;
-                    }
-                }
-                if self.work.send(work).is_err() {
-                    return;
-                }
-            }
+    pub(super) fn run(mut self) {
+        // Nobody listens any more when the epoch was dropped.
+        match self.walk() {
+            Ok(Some(steps)) => drop(self.outcomes.send(Outcome::End { steps })),
+            Ok(None) => {}
+            Err((step, error)) => drop(self.outcomes.send(Outcome::Failed { step, error })),
         }
     }
 
-    fn samples(&self, step: u64) -> Vec<Option<SampleId>> {
-        self.plan.batch(step).map(|sample| sample.map(|position| self.loader.set.sample_at(position))).collect()
+    /// Returns the number of steps at the end of the plan, `None` when the epoch was dropped, or the step at which
+    /// there is no batch and why.
+    fn walk(&mut self) -> Result<Option<u64>, (u64, Error)> {
+        let mut next = self.steps.batch(0).map_err(|error| (0, error))?;
+        self.announce(next.as_deref());
+        for step in 0.. {
+            let Some(samples) = next else { return Ok(Some(step)) };
+            let Some(buffers) = self.pool.acquire().map_err(|error| (step, error))? else { return Ok(None) };
+            // One step ahead where that needs no waiting.
+            let ahead = self.steps.is_planned().then(|| self.steps.batch(step + 1));
+            if let Some(Ok(samples)) = &ahead {
+                self.announce(samples.as_deref());
+            }
+            if !self.send(step, samples, buffers) {
+                return Ok(None);
+            }
+            next = match ahead {
+                Some(batch) => batch.map_err(|error| (step + 1, error))?,
+                None => {
+                    let batch = self.steps.batch(step + 1).map_err(|error| (step + 1, error))?;
+                    self.announce(batch.as_deref());
+                    batch
+                }
+            };
+        }
+        Ok(None)
     }
 
-    /// Tells the sources what a later batch will need, so that the device works while this one is decoded. Whatever is
+    /// Reads the samples of one batch and hands them to the workers; `false` when the epoch was dropped.
+    fn send(&self, step: u64, samples: Vec<Option<SampleId>>, buffers: BatchBuffers) -> bool {
+        let issues = Default::default();
+        let assembly = Arc::new(Assembly { step, samples, issues, outcomes: self.outcomes.clone() });
+        // All of them first: whatever happens below, each settles its slot.
+        let works: Vec<_> =
+            slots(self.pool.layout(), buffers).into_iter().map(|slot| Work::new(slot, &assembly)).collect();
+        for mut work in works {
+            if self.stop.load(Relaxed) {
+                return false;
+            }
+            let Some(sample) = work.sample() else {
+                work.pad();
+                continue;
+            };
+            match self.fetch(sample) {
+                Ok(bytes) => work.bytes = Some(bytes),
+                Err(error) => {
+                    work.fail(locate(&*self.samples, sample, error));
+                    continue;
+                }
+            }
+            if self.work.send(work).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells the sources what a batch will need, so that the device works while another one is decoded. Whatever is
     /// wrong, a panic of a source included, shows again when the bytes are read.
-    fn announce(&self, step: u64) {
+    fn announce(&self, samples: Option<&[Option<SampleId>]>) {
         let announce = |sample: SampleId| {
-            let set = &self.loader.set;
-            if let (Some(entry), Ok(source)) = (set.entry(sample), set.source(sample.shard)) {
+            if let (Some(entry), Ok(source)) = (self.samples.entry(sample), self.samples.source(sample.shard)) {
                 source.will_need(entry.image.range());
                 source.will_need(entry.annotations.range());
             }
         };
-        for sample in self.samples(step).into_iter().flatten() {
-            let _ = catch_unwind(AssertUnwindSafe(|| announce(sample)));
+        for sample in samples.into_iter().flatten().flatten() {
+            let _ = catch_unwind(AssertUnwindSafe(|| announce(*sample)));
         }
     }
 
-    /// The bytes of a sample. A source is foreign code: its panic is this sample's error.
-    fn read(&self, sample: SampleId) -> Result<SampleBytes> {
+    /// The bytes of a sample, packed or not. A source is foreign code: its panic is this sample's error.
+    fn fetch(&self, sample: SampleId) -> Result<SampleBytes> {
         let (mut clock, wall) = (Clock::start(), Instant::now());
-        let read = || {
-            let set = &self.loader.set;
-            let entry = set.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
-            let source = set.source(sample.shard)?;
+        let fetch = || {
+            let entry =
+                self.samples.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
+            let source = self.samples.source(sample.shard)?;
             let image = source
-                .read(entry.image.range())
+                .fetch(entry.image.range())
                 .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))?;
             let labels = match self.loader.cache.as_ref().and_then(|cache| cache.get(sample)) {
                 Some(row) => LabelBytes::Saved(row),
                 None => {
-                    let json = source.read(entry.annotations.range());
+                    let json = source.fetch(entry.annotations.range());
                     LabelBytes::Json(
                         json.map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
                     )
                 }
             };
-            Ok(SampleBytes { image, labels })
+            Ok(SampleBytes { entry, image, labels })
         };
-        let bytes = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
+        let bytes = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
         self.counters.add_read(clock.lap(), wall.elapsed());
         bytes
     }

@@ -7,20 +7,21 @@
 //! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
 //!   batch after it will need, reads the bytes of each sample, and hands sample by sample to the workers through a
 //!   bounded channel. It alone waits for the disk.
-//! * The *workers* decode, one sample each, so that all of them work on the same batch. Whoever finishes a batch's last
+//! * The *workers* inflate and decode, one sample each, so that all of them work on the same batch. Whoever finishes a batch's last
 //!   sample sends it on.
+//! * *Pass* threads, only while shards have no index ([`StreamLoader`]), find the samples of one shard each.
 //! * The *consumer*, the thread that calls `next`, puts batches back in planned order.
 //!
 //! # What is promised
 //!
-//! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. No message means
-//!   "the end".
+//! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. While shards are
+//!   indexed it learns the number when the last one is; threads that end before that are an error.
 //! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an issue of its batch. What follows
 //!   is the user's [`OnError`] policy, applied when that batch's turn comes; the batches before it have been delivered.
 //!   After an error the iterator is at its end.
 //! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
 //!   holds.
-//! * Shutdown: dropping the epoch closes the pool, which wakes the feed; the feed's end closes the work channel, which
+//! * Shutdown: dropping the epoch closes the pool and has passes give up, which wakes the feed; the feed's end closes the work channel, which
 //!   ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A thread in the middle
 //!   of a sample or a read finishes it first.
 //! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing.
@@ -30,8 +31,11 @@ mod epoch;
 mod feed;
 mod options;
 mod stats;
+mod steps;
+mod stream;
 mod worker;
 
 pub use epoch::Epoch;
 pub use options::{Loader, LoaderOptions, OnError};
 pub use stats::{LoaderStats, StageStats};
+pub use stream::StreamLoader;

@@ -2,17 +2,19 @@
 //! settings checked. Fails on settings that do not fit together.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::LabelCache;
 use super::stats::Counters;
-use super::{Epoch, LoaderStats};
-use crate::annotation::RankBy;
+use super::steps::Steps;
+use super::{Epoch, LoaderStats, StreamLoader};
+use crate::annotation::{MaskFilter, RankBy};
 use crate::batch::{BatchLayout, Memory, Stock};
 use crate::image::{ImageType, JpegCodec, Normalization};
 use crate::order::Order;
 use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
-use crate::shard::ShardSet;
+use crate::shard::{Samples, ShardSet, ShardSetOptions};
 use crate::{Error, Result};
 
 /// Batches may take this much unless the user says otherwise.
@@ -49,11 +51,14 @@ pub struct LoaderOptions {
 
 /// Makes epochs of batches from a shard set. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Loader(pub(super) Arc<Inner>);
+pub struct Loader {
+    inner: Arc<Inner>,
+    set: Arc<ShardSet>,
+}
 
+/// How batches are made, whatever of.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) set: Arc<ShardSet>,
     pub(super) sample: Arc<SampleOptions>,
     pub(super) order: Order,
     pub(super) num_workers: usize,
@@ -244,8 +249,34 @@ impl LoaderOptions {
     /// under way, or `drop_last` leaves no batch.
     pub fn build(self, set: impl Into<Arc<ShardSet>>) -> Result<Loader> {
         let set = set.into();
+        let inner = Arc::new(self.check(set.filter())?);
+        Loader::new(inner, set)
+    }
+
+    /// Opens shards to stream from at once, indexed or not: see [`StreamLoader`]. Starts no thread.
+    ///
+    /// # Errors
+    /// As [`ShardSetOptions::open`] and [`LoaderOptions::build`], as far as that is known without reading the shards;
+    /// and if a shard has no index although several ranks share the epoch: all must have equal steps, which only
+    /// indexes tell.
+    pub fn stream<P: AsRef<Path>>(self, shards: ShardSetOptions, patterns: &[P]) -> Result<StreamLoader> {
+        let order = self.order;
+        let inner = Arc::new(self.check(shards.mask_filter())?);
+        let growing = shards.open_growing(patterns)?;
+        let unindexed = growing.unindexed();
+        if unindexed > 0 && order.world_size > 1 {
+            return Err(Error::config(format!(
+                "{unindexed} of {} shards have no index, and {} ranks need equal steps, which only indexes tell: make them first, with `maskstream index`",
+                growing.len(),
+                order.world_size
+            )));
+        }
+        StreamLoader::new(inner, growing)
+    }
+
+    fn check(self, filter: &MaskFilter) -> Result<Inner> {
         let Self { mut sample, order, num_workers, prefetch_batches, on_error, memory, .. } = self;
-        sample.filter = set.filter().clone();
+        sample.filter = filter.clone();
         for (name, value) in
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
         {
@@ -254,7 +285,7 @@ impl LoaderOptions {
             }
         }
         check_sizes(&sample)?;
-        order.plan(set.len(), 0)?;
+        order.check()?;
         let layout = BatchLayout::new(
             order.batch_size,
             sample.top_k,
@@ -264,8 +295,7 @@ impl LoaderOptions {
             sample.coverage.map(|g| g as usize),
         )?;
         let max_batches = max_batches(layout.bytes() as u64, prefetch_batches as u64, self.max_memory_bytes)?;
-        Ok(Loader(Arc::new(Inner {
-            set,
+        Ok(Inner {
             sample: Arc::new(sample),
             order,
             num_workers,
@@ -274,7 +304,7 @@ impl LoaderOptions {
             stock: Arc::new(Stock::new(Arc::new(layout), memory, max_batches)),
             cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
             counters: Arc::default(),
-        })))
+        })
     }
 }
 
@@ -284,34 +314,41 @@ impl Loader {
         LoaderOptions::default()
     }
 
+    pub(super) fn new(inner: Arc<Inner>, set: Arc<ShardSet>) -> Result<Self> {
+        inner.order.plan(set.len(), 0)?;
+        Ok(Self { inner, set })
+    }
+
     /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing
     /// else.
     ///
     /// # Errors
     /// If threads cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        Epoch::start(self, epoch)
+        let plan = self.inner.order.plan(self.set.len(), epoch)?;
+        let steps = Steps::Planned { plan, set: Arc::clone(&self.set) };
+        Epoch::start(&self.inner, epoch, Arc::clone(&self.set) as Arc<dyn Samples>, steps, Some(plan.steps()))
     }
 
     /// Number of batches of each epoch, the same on every rank.
     pub fn steps(&self) -> u64 {
         // The settings were checked when the loader was made.
-        self.0.order.plan(self.0.set.len(), 0).map_or(0, |plan| plan.steps())
+        self.inner.order.plan(self.set.len(), 0).map_or(0, |plan| plan.steps())
     }
 
     /// Figures of all its epochs together, also while one runs.
     pub fn stats(&self) -> LoaderStats {
-        self.0.counters.stats()
+        self.inner.counters.stats()
     }
 
     /// The samples it draws from.
     pub fn shards(&self) -> &ShardSet {
-        &self.0.set
+        &self.set
     }
 
     /// What its batches hold.
     pub fn layout(&self) -> &BatchLayout {
-        self.0.stock.layout()
+        self.inner.stock.layout()
     }
 }
 

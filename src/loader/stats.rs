@@ -18,6 +18,7 @@ pub(super) struct Counters {
     decoded: AtomicU64,
     read_wall: AtomicU64,
     read: AtomicU64,
+    inflate: AtomicU64,
     verify: AtomicU64,
     json: AtomicU64,
     masks: AtomicU64,
@@ -52,6 +53,8 @@ pub struct LoaderStats {
 pub struct StageStats {
     /// Getting the bytes into memory.
     pub read: Duration,
+    /// Inflating those of gzip shards.
+    pub inflate: Duration,
     /// Their checksums.
     pub verify: Duration,
     /// Parsing, filtering and ranking annotations.
@@ -73,10 +76,11 @@ impl StageStats {
     }
 
     /// The steps with their names, in the order of the work.
-    pub fn named(&self) -> [(&'static str, Duration); 7] {
-        let Self { read, verify, json, masks, jpeg, resize, planes } = *self;
+    pub fn named(&self) -> [(&'static str, Duration); 8] {
+        let Self { read, inflate, verify, json, masks, jpeg, resize, planes } = *self;
         [
             ("read", read),
+            ("inflate", inflate),
             ("verify", verify),
             ("json", json),
             ("masks", masks),
@@ -103,6 +107,7 @@ impl Counters {
     pub(super) fn add_sample(&self, times: &StageTimes) {
         self.each(|counters| {
             counters.decoded.fetch_add(1, Relaxed);
+            add(&counters.inflate, times.inflate);
             add(&counters.verify, times.verify);
             add(&counters.json, times.json);
             add(&counters.masks, times.masks);
@@ -136,6 +141,7 @@ impl Counters {
             read_wall: time(&self.read_wall),
             stages: StageStats {
                 read: time(&self.read),
+                inflate: time(&self.inflate),
                 verify: time(&self.verify),
                 json: time(&self.json),
                 masks: time(&self.masks),

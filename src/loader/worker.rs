@@ -1,18 +1,18 @@
-//! Decoding. Comes in: samples with their bytes and slots. Goes out: filled slots, and with a batch's last one the
-//! batch. A sample that fails, panics or is given up is an issue of its batch.
+//! Decoding. Comes in: samples with their bytes, packed or not, and slots. Goes out: filled slots, and with a batch's
+//! last one the batch. A sample that fails, panics or is given up is an issue of its batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::options::Inner;
 use super::stats::Counters;
 use crate::batch::{BatchBuffers, Issue, Slot};
-use crate::sample::{LabelSource, SampleDecoder, StageTimes};
-use crate::shard::SampleId;
+use crate::sample::{Clock, LabelSource, SampleDecoder, StageTimes};
+use crate::shard::{Entry, SampleId, Samples};
+use crate::source::{Fetched, Unpacker};
 use crate::{Error, Result};
 
 /// A batch all of whose slots are done.
@@ -23,8 +23,19 @@ pub(super) struct Finished {
     pub(super) issues: Vec<Issue>,
 }
 
-/// What goes to the consumer: a batch, or the error that stands in its place.
-pub(super) type Outcome = (u64, Result<Finished>);
+/// What goes to the consumer.
+pub(super) enum Outcome {
+    Batch(Finished),
+    /// The error that stands in the place of a batch.
+    Failed {
+        step: u64,
+        error: Error,
+    },
+    /// The plan has come to its end, which it did not know before.
+    End {
+        steps: u64,
+    },
+}
 
 /// What the slots of one batch have in common.
 pub(super) struct Assembly {
@@ -43,14 +54,15 @@ pub(super) struct Work {
     pub(super) bytes: Option<SampleBytes>,
 }
 
-/// A sample's bytes in memory.
+/// A sample's index row, and its bytes as they were fetched.
 pub(super) struct SampleBytes {
-    pub(super) image: Bytes,
+    pub(super) entry: Entry,
+    pub(super) image: Fetched,
     pub(super) labels: LabelBytes,
 }
 
 pub(super) enum LabelBytes {
-    Json(Bytes),
+    Json(Fetched),
     Saved(Arc<[u8]>),
 }
 
@@ -96,19 +108,39 @@ impl Drop for Work {
         let issues = std::mem::take(&mut *issues.lock().unwrap_or_else(PoisonError::into_inner));
         let finished = Finished { step: *step, buffers, samples: samples.clone(), issues };
         // Nobody listens any more when the epoch was dropped.
-        let _ = outcomes.send((*step, Ok(finished)));
+        let _ = outcomes.send(Outcome::Batch(finished));
+    }
+}
+
+/// What a worker works with, used again for each sample.
+struct Tools {
+    decoder: SampleDecoder,
+    image: Unpacker,
+    json: Unpacker,
+}
+
+impl Tools {
+    fn new(loader: &Inner) -> Self {
+        let (image, json) = Default::default();
+        Self { decoder: SampleDecoder::new(Arc::clone(&loader.sample)), image, json }
     }
 }
 
 /// A worker's life: decodes until the work channel closes. Once `stop` is set, work is dropped undone.
-pub(super) fn run(loader: &Inner, counters: &Counters, stop: &AtomicBool, work: &Receiver<Work>) {
-    let mut decoder = SampleDecoder::new(Arc::clone(&loader.sample));
+pub(super) fn run(
+    loader: &Inner,
+    samples: &dyn Samples,
+    counters: &Counters,
+    stop: &AtomicBool,
+    work: &Receiver<Work>,
+) {
+    let mut tools = Tools::new(loader);
     for mut work in work {
         if stop.load(Relaxed) {
             continue;
         }
-        // After a panic the decoder is replaced, so nothing half-changed is seen again.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(loader, &mut decoder, &mut work)));
+        // After a panic the tools are replaced, so nothing half-changed is seen again.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(loader, &mut tools, &mut work)));
         let error = match decoded {
             Ok(Ok(times)) => {
                 work.settled = true;
@@ -117,42 +149,48 @@ pub(super) fn run(loader: &Inner, counters: &Counters, stop: &AtomicBool, work: 
             }
             Ok(Err(error)) => error,
             Err(payload) => {
-                decoder = SampleDecoder::new(Arc::clone(&loader.sample));
+                tools = Tools::new(loader);
                 Error::panic(&*payload)
             }
         };
         if let Some(sample) = work.sample {
-            work.fail(locate(loader, sample, error));
+            work.fail(locate(samples, sample, error));
         }
     }
 }
 
-fn decode(loader: &Inner, decoder: &mut SampleDecoder, work: &mut Work) -> Result<StageTimes> {
+fn decode(loader: &Inner, tools: &mut Tools, work: &mut Work) -> Result<StageTimes> {
     let mut times = StageTimes::default();
     // Taken out, so that they are dropped here, on success and on failure.
     let bytes = work.bytes.take();
-    let (Some(bytes), Some(slot), Some(sample)) = (&bytes, &mut work.slot, work.sample) else {
+    let (Some(SampleBytes { entry, image, labels }), Some(slot), Some(sample)) = (&bytes, &mut work.slot, work.sample)
+    else {
         return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
     };
-    let entry = loader.set.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
-    let labels = match &bytes.labels {
-        LabelBytes::Json(json) => LabelSource::Json(json),
+    let mut clock = Clock::start();
+    let image = image.unpack(&mut tools.image).map_err(|e| e.in_member(&entry.image_name()))?;
+    let labels = match labels {
+        LabelBytes::Json(json) => {
+            LabelSource::Json(json.unpack(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?)
+        }
         LabelBytes::Saved(row) => LabelSource::Saved(row),
     };
-    decoder.decode(entry, &bytes.image, labels, slot.row_mut(), &mut times)?;
-    if let (Some(cache), LabelBytes::Json(_)) = (&loader.cache, &bytes.labels) {
+    times.inflate += clock.lap();
+    let is_new = matches!(labels, LabelSource::Json(_));
+    tools.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
+    if let (Some(cache), true) = (&loader.cache, is_new) {
         cache.put(sample, slot.row_mut().labels.save());
     }
     Ok(times)
 }
 
 /// Adds the place of the sample to an error that does not name one.
-pub(super) fn locate(loader: &Inner, sample: SampleId, error: Error) -> Error {
-    let error = match loader.set.shard_path(sample) {
-        Some(path) => error.in_shard(path),
+pub(super) fn locate(samples: &dyn Samples, sample: SampleId, error: Error) -> Error {
+    let error = match samples.path(sample.shard) {
+        Some(path) => error.in_shard(&path),
         None => error,
     };
-    match loader.set.entry(sample) {
+    match samples.entry(sample) {
         Some(entry) => error.in_member(&entry.image_name()).at_offset(entry.image.offset),
         None => error,
     }

@@ -48,14 +48,7 @@ impl Order {
     /// If batch or world size is 0 or beyond 2^20, the rank is not below the world size, or there is no full batch and
     /// `drop_last` is set.
     pub fn plan(self, samples: u64, epoch: u64) -> Result<Plan> {
-        if self.batch_size == 0 || self.batch_size > MAX_SIZE || self.world_size > MAX_SIZE {
-            let Self { batch_size, world_size, .. } = self;
-            let text = format!("batch_size {batch_size} and world_size {world_size} must lie within 1 to {MAX_SIZE}");
-            return Err(Error::config(text));
-        }
-        if self.rank >= self.world_size {
-            return Err(Error::config(format!("rank {} is not below world_size {}", self.rank, self.world_size)));
-        }
+        self.check()?;
         let key = mix64(mix64(self.seed) ^ epoch);
         let plan = Plan { order: self, samples, shuffle: self.shuffle.then(|| Permutation::new(samples, key)) };
         if plan.steps() == 0 {
@@ -65,6 +58,19 @@ impl Order {
             )));
         }
         Ok(plan)
+    }
+
+    /// Whether the settings fit together, whatever the number of samples.
+    pub(crate) fn check(self) -> Result<()> {
+        if self.batch_size == 0 || self.batch_size > MAX_SIZE || self.world_size > MAX_SIZE {
+            let Self { batch_size, world_size, .. } = self;
+            let text = format!("batch_size {batch_size} and world_size {world_size} must lie within 1 to {MAX_SIZE}");
+            return Err(Error::config(text));
+        }
+        if self.rank >= self.world_size {
+            return Err(Error::config(format!("rank {} is not below world_size {}", self.rank, self.world_size)));
+        }
+        Ok(())
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct SampleOptions {
 /// CPU time of each step of one sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StageTimes {
+    pub(crate) inflate: Duration,
     pub(crate) verify: Duration,
     pub(crate) json: Duration,
     pub(crate) masks: Duration,

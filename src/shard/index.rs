@@ -33,9 +33,26 @@ pub struct ShardIndex {
     missing: u64,
 }
 
-/// What a pass calls with each sample, in the order of the index, as soon as it can be read: with the restart points
-/// to read it by, if the shard is a gzip stream. Its error ends the pass.
-pub(super) type Found<'a> = dyn FnMut(&Entry, &[Score], Option<&Arc<Restarts>>) -> Result<()> + 'a;
+/// Who follows a pass.
+pub(super) trait Follow {
+    /// Told of each sample, in the order of the index, as soon as it can be read: with the restart points to read it
+    /// by, if the shard is a gzip stream. An error ends the pass.
+    fn found(&mut self, entry: &Entry, scores: &[Score], restarts: Option<&Arc<Restarts>>) -> Result<()>;
+
+    /// Asked at each member; an error ends the pass.
+    fn goes_on(&self) -> Result<()>;
+}
+
+/// Nobody.
+impl Follow for () {
+    fn found(&mut self, _: &Entry, _: &[Score], _: Option<&Arc<Restarts>>) -> Result<()> {
+        Ok(())
+    }
+
+    fn goes_on(&self) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// Largest json member: a thousand times the largest seen.
 const MAX_JSON_BYTES: usize = 256 << 20;
@@ -69,7 +86,7 @@ impl ShardIndex {
     /// If the source cannot be read.
     pub fn build(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
         match is_gzip(source)? {
-            true => Self::pass_gzip(source, progress, &mut |_, _, _| Ok(())).map(|(index, _)| index),
+            true => Self::pass_gzip(source, progress, &mut ()).map(|(index, _)| index),
             false => Self::build_plain(source, progress),
         }
     }
@@ -100,14 +117,15 @@ impl ShardIndex {
     }
 
     /// Reads a whole plain shard once, from front to back, and names each sample as soon as it is complete.
-    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), found: &mut Found<'_>) -> Result<Self> {
+    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), follow: &mut dyn Follow) -> Result<Self> {
         let (mut pairing, mut done) = (Pairing::default(), 0);
         let problems = scan::walk(source, &mut |member| {
+            follow.goes_on()?;
             if let Some(role) = pairing.admit(&member) {
                 let end = member.offset + u64::from(member.len);
                 let digest = digest(source, &member, role);
                 pairing.take(member, digest)?;
-                pairing.announce(found, None)?;
+                pairing.announce(follow, None)?;
                 progress(end - done);
                 done = end;
             }
@@ -122,14 +140,15 @@ impl ShardIndex {
     pub(super) fn pass_gzip(
         source: &dyn Source,
         progress: &dyn Fn(u64),
-        found: &mut Found<'_>,
+        follow: &mut dyn Follow,
     ) -> Result<(Self, Arc<Restarts>)> {
         let pass = RefCell::new(GzipPass::new(source));
         let restarts = Arc::clone(pass.borrow().restarts());
         let (mut pairing, mut done) = (Pairing::default(), 0);
         let problems = scan::walk_gzip(&pass, &mut |member, data| {
+            follow.goes_on()?;
             // The members before this one are behind a restart point now.
-            pairing.announce(found, Some(&restarts))?;
+            pairing.announce(follow, Some(&restarts))?;
             if let Some(role) = pairing.admit(&member) {
                 let digest = digest_stream(data, &member, role)?;
                 pairing.take(member, digest)?;
@@ -140,7 +159,7 @@ impl ShardIndex {
             Ok(())
         })?;
         pass.borrow_mut().finish()?;
-        pairing.announce(found, Some(&restarts))?;
+        pairing.announce(follow, Some(&restarts))?;
         let reached = pass.borrow().file_offset();
         progress(source.len().saturating_sub(done));
         Ok((pairing.finish(problems, reached, source.len()), restarts))
@@ -288,9 +307,9 @@ impl Pairing {
     }
 
     /// Hands on the samples that have become complete since the last call.
-    fn announce(&mut self, found: &mut Found<'_>, restarts: Option<&Arc<Restarts>>) -> Result<()> {
+    fn announce(&mut self, follow: &mut dyn Follow, restarts: Option<&Arc<Restarts>>) -> Result<()> {
         for at in self.announced..self.index.entries.len() {
-            found(&self.index.entries[at], self.index.scores(at), restarts)?;
+            follow.found(&self.index.entries[at], self.index.scores(at), restarts)?;
         }
         self.announced = self.index.entries.len();
         Ok(())
@@ -315,7 +334,8 @@ impl Pairing {
         found.extend(problems);
         for problem in found.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
             // As many members to a byte as before the break.
-            let rest = u128::from(members) * u128::from(shard_bytes.saturating_sub(reached)) / u128::from(reached.max(1));
+            let rest =
+                u128::from(members) * u128::from(shard_bytes.saturating_sub(reached)) / u128::from(reached.max(1));
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
             let missing = expected.saturating_sub(samples + index.missing).max(halves);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::Found;
+use super::index::Follow;
 use super::options::Progress;
 use super::sidecar::{self, SavedRestarts, Stamp};
 use super::{Origin, ShardIndex, ShardSetOptions};
@@ -66,8 +66,9 @@ impl IndexedShard {
 }
 
 /// A shard that has no index yet.
-pub(crate) struct Unindexed {
-    pub(crate) path: PathBuf,
+#[derive(Clone)]
+pub(super) struct Unindexed {
+    pub(super) path: PathBuf,
     stamp: Stamp,
     sidecar: Option<PathBuf>,
     reason: String,
@@ -141,21 +142,21 @@ pub(super) struct Built {
 /// Builds the index of a shard that is a file or not.
 pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<Built> {
     caught(path, || match is_gzip(file)? {
-        true => gzip(file, progress, &mut |_, _, _| Ok(())),
+        true => gzip(file, progress, &mut ()),
         false => Ok(Built { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
     })
 }
 
 /// The same from front to back, naming each sample as soon as it is complete.
-pub(super) fn pass(file: &dyn Source, path: &Path, progress: &Progress, found: &mut Found<'_>) -> Result<Built> {
+pub(super) fn pass(file: &dyn Source, path: &Path, progress: &Progress, follow: &mut dyn Follow) -> Result<Built> {
     caught(path, || match is_gzip(file)? {
-        true => gzip(file, progress, found),
-        false => Ok(Built { index: ShardIndex::pass(file, progress, found)?, restarts: None }),
+        true => gzip(file, progress, follow),
+        false => Ok(Built { index: ShardIndex::pass(file, progress, follow)?, restarts: None }),
     })
 }
 
-fn gzip(file: &dyn Source, progress: &Progress, found: &mut Found<'_>) -> Result<Built> {
-    let (index, restarts) = ShardIndex::pass_gzip(file, progress, found)?;
+fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn Follow) -> Result<Built> {
+    let (index, restarts) = ShardIndex::pass_gzip(file, progress, follow)?;
     Ok(Built { index, restarts: Some(restarts) })
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, ShardReport, ShardSet, Sidecar};
+use super::{Entry, GrowingSet, ShardReport, ShardSet, Sidecar};
 use crate::annotation::{MaskFilter, Score};
 use crate::source::{self, Source};
 use crate::{Error, Result};
@@ -37,7 +37,9 @@ impl OnDamage {
             let Some(problem) = shard.problems.iter().find(|problem| problem.kind.is_damage()) else { continue };
             let advice = match self {
                 Self::Skip { budget } if missing <= budget => continue,
-                Self::Skip { budget } => format!("{missing} samples are missing by now, more than the budget of {budget}"),
+                Self::Skip { budget } => {
+                    format!("{missing} samples are missing by now, more than the budget of {budget}")
+                }
                 Self::Stop => "to use the sound samples, open with OnDamage::Skip".to_owned(),
             };
             return Err(Error::corrupt(format!("{}: {} ({advice})", problem.kind, problem.message))
@@ -145,6 +147,17 @@ impl ShardSetOptions {
         self.filter.check()?;
         let paths = super::expand(patterns)?;
         ShardSet::open(self, paths)
+    }
+
+    /// The same without building indexes that are missing.
+    pub(crate) fn open_growing<P: AsRef<Path>>(self, patterns: &[P]) -> Result<GrowingSet> {
+        self.filter.check()?;
+        let paths = super::expand(patterns)?;
+        GrowingSet::open(self, paths)
+    }
+
+    pub(crate) fn mask_filter(&self) -> &MaskFilter {
+        &self.filter
     }
 
     /// Takes shards that are open already, with a name for each. No sidecar is read or written.

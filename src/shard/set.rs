@@ -161,16 +161,8 @@ impl ShardSet {
         // A panic elsewhere cannot leave the cache half-changed.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.try_get_or_insert(shard, || {
-            let shard =
-                self.shards.get(shard as usize).ok_or_else(|| Error::config(format!("there is no shard {shard}")))?;
-            let path = &shard.report.path;
-            let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
-            if file.len() == shard.report.shard_bytes {
-                return shard.form.source(file).map_err(|e| e.in_shard(path));
-            }
-            let (then, now) = (shard.report.shard_bytes, file.len());
-            Err(Error::corrupt(format!("the shard had {then} bytes when it was indexed and has {now} now"))
-                .in_shard(path))
+            let none = || Error::config(format!("there is no shard {shard}"));
+            self.shards.get(shard as usize).ok_or_else(none)?.open(&*self.opener)
         })
         .cloned()
     }
@@ -186,8 +178,15 @@ impl std::fmt::Debug for ShardSet {
 }
 
 impl Shard {
-    /// Keeps the samples that pass the filter.
+    /// Keeps the samples that pass the filter, if the policy on damage lets the shard pass.
     pub(super) fn select(indexed: IndexedShard, options: &ShardSetOptions) -> Result<Self> {
+        let shard = Self::sound(indexed, options);
+        options.on_damage.judge([&shard.report])?;
+        Ok(shard)
+    }
+
+    /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
+    pub(super) fn sound(indexed: IndexedShard, options: &ShardSetOptions) -> Self {
         let is_gzip = indexed.is_gzip();
         let IndexedShard { path, shard_bytes, origin, mut index, form } = indexed;
         let mut report = ShardReport {
@@ -202,8 +201,6 @@ impl Shard {
             missing_samples: index.missing(),
             problems: index.problems().to_vec(),
         };
-        // Before anything is made of what there is of it.
-        options.on_damage.judge([&report])?;
         let mut keep = Vec::with_capacity(report.samples);
         for (i, entry) in index.entries().iter().enumerate() {
             let scores = index.scores(i);
@@ -216,6 +213,26 @@ impl Shard {
         entries.retain(|_| keep.next().unwrap_or(false));
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
-        Ok(Self { entries, report, form })
+        Self { entries, report, form }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) fn report(&self) -> &ShardReport {
+        &self.report
+    }
+
+    /// Opens the bytes that the index speaks of.
+    pub(super) fn open(&self, opener: &Opener) -> Result<Arc<dyn Source>> {
+        let path = &self.report.path;
+        let file = opener(path).map_err(|e| e.in_shard(path))?;
+        let (then, now) = (self.report.shard_bytes, file.len());
+        if now != then {
+            let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
+            return Err(Error::corrupt(text).in_shard(path));
+        }
+        self.form.source(file).map_err(|e| e.in_shard(path))
     }
 }

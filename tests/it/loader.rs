@@ -447,7 +447,7 @@ fn ranks_share_an_epoch_without_overlap() {
 fn figures_of_an_epoch_add_up() {
     let loader = options().build(two_shards(&made_many(6))).unwrap();
     let mut epoch = loader.epoch(5).unwrap();
-    assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (5, 2, (1, Some(2))));
+    assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (5, Some(2), (1, Some(2))));
     let first = epoch.next().unwrap().unwrap();
     assert_eq!((first.epoch(), first.step(), first.valid_rows()), (5, 0, 4));
     let second = epoch.next().unwrap().unwrap();

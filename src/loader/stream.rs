@@ -1,0 +1,105 @@
+//! Training before the index is there. Comes in: shards, indexed or not. Goes out: epochs; the first one while the
+//! shards are indexed. Fails as indexing and loading do.
+
+use std::sync::{Arc, OnceLock};
+
+use super::options::Inner;
+use super::{Epoch, Loader, LoaderStats};
+use crate::batch::BatchLayout;
+use crate::shard::{GrowingSet, ShardSet};
+use crate::{Error, Result};
+
+/// A loader that does not wait for its shards to be indexed.
+///
+/// While a shard has no index, an epoch comes in the order of the shards, whatever shuffle was asked for: each sample
+/// as soon as a pass over its shard has come by both its halves. At the end of a shard its index is saved. Once all
+/// shards have one, epochs are those of a [`Loader`], shuffled if so asked. Without a shuffle both are the same, batch
+/// by batch.
+///
+/// Who wants the full shuffle from the first batch runs `maskstream index` before.
+///
+/// ```no_run
+/// use maskstream::{Loader, ShardSet};
+///
+/// let loader = Loader::options().batch_size(16).shuffle(42).stream(ShardSet::options(), &["sa1b/*.tar"])?;
+/// if let Some(notice) = loader.notice() {
+///     eprintln!("{notice}");
+/// }
+/// for epoch in 0..3 {
+///     for batch in loader.epoch(epoch)? {
+///         let batch = batch?;
+///         // ...
+///     }
+/// }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct StreamLoader {
+    inner: Arc<Inner>,
+    growing: Arc<GrowingSet>,
+    ready: OnceLock<Result<Loader>>,
+}
+
+impl StreamLoader {
+    pub(super) fn new(inner: Arc<Inner>, growing: GrowingSet) -> Result<Self> {
+        let loader = Self { inner, growing: Arc::new(growing), ready: OnceLock::new() };
+        loader.loader()?;
+        Ok(loader)
+    }
+
+    /// Starts the threads of epoch number `epoch` and returns its batches.
+    ///
+    /// Dropped before its end, an epoch over shards without an index leaves those it has not come to without one, and
+    /// the next epoch begins at the first shard again.
+    ///
+    /// # Errors
+    /// If threads cannot be started, or an epoch is under way while the shards are indexed.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
+        if let Some(loader) = self.loader()? {
+            return loader.epoch(epoch);
+        }
+        // A pass yields samples several times as fast as a worker decodes them.
+        let passes = self.inner.num_workers.div_ceil(4).min(self.growing.unindexed());
+        Epoch::start_growing(&self.inner, epoch, &self.growing, passes)
+    }
+
+    /// The loader of the indexed shards; `None` while one has no index.
+    ///
+    /// # Errors
+    /// If no sample passes the filter, or none fill a batch.
+    pub fn loader(&self) -> Result<Option<&Loader>> {
+        if self.ready.get().is_none() && self.growing.unindexed() > 0 {
+            return Ok(None);
+        }
+        let make = || -> Result<Loader> {
+            let set: ShardSet = self.growing.finish()?;
+            Loader::new(Arc::clone(&self.inner), Arc::new(set))
+        };
+        self.ready.get_or_init(make).as_ref().map(Some).map_err(Error::repeat)
+    }
+
+    /// What a user should know who asked for a shuffle and does not get one yet.
+    pub fn notice(&self) -> Option<String> {
+        let unindexed = match self.ready.get() {
+            Some(_) => 0,
+            None => self.growing.unindexed(),
+        };
+        (unindexed > 0).then(|| {
+            let order = if self.inner.order.shuffle { ", not shuffled," } else { "" };
+            format!(
+                "{unindexed} of {} shards have no index yet: this epoch comes in the order of the shards{order} while they are indexed; `maskstream index` makes indexes beforehand",
+                self.growing.len()
+            )
+        })
+    }
+
+    /// Figures of all its epochs together, also while one runs.
+    pub fn stats(&self) -> LoaderStats {
+        self.inner.counters.stats()
+    }
+
+    /// What its batches hold.
+    pub fn layout(&self) -> &BatchLayout {
+        self.inner.stock.layout()
+    }
+}

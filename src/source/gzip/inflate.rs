@@ -9,9 +9,9 @@
 //!
 //! # How
 //!
-//! JPEG data is a chain of literals. The fast loop looks up five of them from one refill of a 64-bit buffer and takes
-//! them together; a round in which anything else comes takes the long way. The last bytes of the input and of the
-//! output are decoded symbol by symbol, with every bound checked.
+//! JPEG data is a chain of literals, each of which has to be looked up before the next one can be. The fast loop takes
+//! four of them from one refill of a 64-bit buffer, and looks up the fifth before it refills. The last bytes of the
+//! input and of the output are decoded symbol by symbol, with every bound checked.
 
 use super::huffman::{
     self, DISTANCE_ROOT, DistanceTable, END, LITERAL, LITERAL_MASK, LITERAL_ROOT, LiteralTable, OTHER, PrecodeTable,
@@ -22,10 +22,10 @@ use super::huffman::{
 pub(crate) const WINDOW_BYTES: usize = 32 << 10;
 /// Longest match.
 pub(crate) const MAX_MATCH: usize = 258;
-/// What one round of the fast loop may write: five literals, a match, and the rest of a copied word.
-const FAST_OUT: usize = 5 + MAX_MATCH + 8;
-/// What one round of it may read ahead.
-const FAST_IN: usize = 16;
+/// What one round of the fast loop may write: three literals, a match, and the rest of a copied word.
+const FAST_OUT: usize = 3 + MAX_MATCH + 7;
+/// What three refills in one round of it may read.
+const FAST_IN: usize = 32;
 /// The order in which the lengths of the precode are written.
 const PRECODE_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
@@ -461,6 +461,8 @@ struct Lane<'a> {
     floor: usize,
     literals: &'a LiteralTable,
     distances: &'a DistanceTable,
+    /// The look-up of what comes next.
+    entry: u32,
 }
 
 /// Why a lane has ended.
@@ -473,54 +475,46 @@ enum LaneEnd {
 
 impl<'a> Lane<'a> {
     fn new(inflater: &'a Inflater, input: Input<'a>, at: usize, floor: usize) -> Self {
-        Self {
-            bits: Bits::at(input, inflater.place.symbol),
-            at,
-            floor,
-            literals: &inflater.literals,
-            distances: &inflater.distances,
-        }
+        let mut bits = Bits::at(input, inflater.place.symbol);
+        bits.refill();
+        let (literals, distances) = (&*inflater.literals, &*inflater.distances);
+        let mut lane = Self { bits, at, floor, literals, distances, entry: 0 };
+        lane.entry = lane.next_entry();
+        lane
     }
 
-    /// Decodes five literals, or up to four and what comes after them.
+    /// Decodes four literals, or up to three and what comes after them.
     #[inline(always)]
     fn round(&mut self, out: &mut [u8], note: &mut impl FnMut(usize, usize)) -> Option<LaneEnd> {
-        let bits = &mut self.bits;
-        let (Some(ahead), Some(chunk)) = (
-            bits.bytes.get(bits.next..).and_then(|rest| rest.first_chunk::<FAST_IN>()),
-            out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<FAST_OUT>()),
-        ) else {
-            return Some(LaneEnd::NoRoom);
-        };
-        bits.refill_from(ahead);
-        // At least 56 bits are there: enough for five codes of the first table.
-        let (mut buffer, mut taken) = (bits.buffer, 0_u32);
-        let mut next = || {
-            let entry = self.literals[buffer as usize & ((1 << LITERAL_ROOT) - 1)];
-            buffer >>= entry & 63;
-            taken = taken.wrapping_add(entry);
-            entry
-        };
-        let entries = [next(), next(), next(), next(), next()];
-        if entries.iter().fold(LITERAL, |all, entry| all & entry) != 0 {
-            for (slot, entry) in chunk.iter_mut().zip(entries) {
-                *slot = (entry >> 8) as u8;
-            }
-            bits.buffer = buffer;
-            bits.count -= taken & 0xff;
-            self.at += 5;
-            return None;
+        let chunk = out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<FAST_OUT>());
+        let has_input = self.bits.next + FAST_IN <= self.bits.bytes.len();
+        let (Some(chunk), true) = (chunk, has_input) else { return Some(LaneEnd::NoRoom) };
+        // At least 56 bits are there: four codes of the first table, and the index of a fifth.
+        let mut entry = self.entry;
+        macro_rules! literal {
+            ($index:literal) => {
+                if entry & LITERAL == 0 {
+                    self.at += $index;
+                    return self.rare(entry, out, note);
+                }
+                chunk[$index] = (entry >> 8) as u8;
+                self.bits.skip_entry(entry);
+                entry = self.next_entry();
+            };
         }
-        // The last one of these is no literal.
-        for (slot, entry) in chunk.iter_mut().zip(entries) {
-            if entry & LITERAL == 0 {
-                return self.rare(entry, out, note);
-            }
-            *slot = (entry >> 8) as u8;
-            self.at += 1;
-            bits.skip(entry & 0xff);
-        }
+        literal!(0);
+        literal!(1);
+        literal!(2);
+        literal!(3);
+        self.at += 4;
+        self.entry = entry;
+        self.bits.refill();
         None
+    }
+
+    #[inline(always)]
+    fn next_entry(&self) -> u32 {
+        self.literals[self.bits.peek(LITERAL_ROOT) as usize & LITERAL_MASK]
     }
 
     /// What begins with an entry that is no literal.
@@ -536,6 +530,8 @@ impl<'a> Lane<'a> {
                 out[*at] = (entry >> 8) as u8;
                 *at += 1;
                 bits.skip(entry & 0xff);
+                bits.refill();
+                self.entry = self.next_entry();
                 return None;
             }
             if entry & END != 0 {
@@ -560,8 +556,12 @@ impl<'a> Lane<'a> {
             return Some(LaneEnd::Fault(TOO_FAR));
         }
         note(*at - distance, *at - distance + length);
-        copy_match(out, *at, distance, length);
+        // The next look-up does not wait for the copy.
+        bits.refill();
+        let to = *at;
         *at += length;
+        self.entry = self.next_entry();
+        copy_match(out, to, distance, length);
         None
     }
 }
@@ -623,23 +623,18 @@ fn value(entry: u32, bits: &mut Bits<'_>) -> usize {
     (entry >> 16) as usize + (all >> (entry >> 8 & 31)) as usize
 }
 
-/// Copies what `distance` bytes back begins with `length` bytes, which it may overlap; writes nothing else.
+/// Copies what `distance` bytes back begins with `length` bytes, which it may overlap. Writes up to 7 bytes more.
 #[inline(always)]
 fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
-    let from = at - distance;
-    let Some(out) = out.get_mut(from..at + length) else { return };
+    let Some(out) = out.get_mut(at - distance..at + length + 7) else { return };
     if distance >= 8 {
         let mut index = 0;
-        while index + 8 <= length {
+        while index < length {
             let word: [u8; 8] = out[index..].first_chunk().copied().unwrap_or_default();
             if let Some(to) = out[index + distance..].first_chunk_mut() {
                 *to = word;
             }
             index += 8;
-        }
-        while index < length {
-            out[index + distance] = out[index];
-            index += 1;
         }
     } else if distance == 1 {
         let byte = out[0];
@@ -671,29 +666,30 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// Makes at least 56 bits available from the bytes that come next.
-    #[inline(always)]
-    fn refill_from(&mut self, ahead: &[u8; FAST_IN]) {
-        let word = u64::from_le_bytes([ahead[0], ahead[1], ahead[2], ahead[3], ahead[4], ahead[5], ahead[6], ahead[7]]);
-        self.buffer |= word << self.count;
-        self.next += ((63 - self.count) >> 3) as usize;
-        self.count |= 56;
-    }
-
     /// Makes at least 56 bits available; beyond the end of the input they are 0.
     #[inline(always)]
     fn refill(&mut self) {
         if let Some(word) = self.bytes.get(self.next..).and_then(|rest| rest.first_chunk()) {
-            self.buffer |= u64::from_le_bytes(*word) << self.count;
-            self.next += ((63 - self.count) >> 3) as usize;
-            self.count |= 56;
+            let count = self.count & 63;
+            self.buffer |= u64::from_le_bytes(*word) << count;
+            self.next += ((63 - count) >> 3) as usize;
+            self.count = count | 56;
         } else {
             self.refill_at_the_end();
         }
     }
 
+    /// Skips the code of an entry of the first table. Leaves nonsense in the upper bits of the count until the next
+    /// refill.
+    #[inline(always)]
+    fn skip_entry(&mut self, entry: u32) {
+        self.buffer >>= entry & 63;
+        self.count = self.count.wrapping_sub(entry);
+    }
+
     #[cold]
     fn refill_at_the_end(&mut self) {
+        self.count &= 63;
         while self.count < 56 {
             let byte = self.bytes.get(self.next).copied().unwrap_or(0);
             self.buffer |= u64::from(byte) << self.count;
@@ -726,7 +722,7 @@ impl<'a> Bits<'a> {
 
     /// The bit of the file that comes next.
     fn position(&self) -> u64 {
-        8 * (self.start + self.next as u64) - u64::from(self.count)
+        8 * (self.start + self.next as u64) - u64::from(self.count & 63)
     }
 
     fn end(&self) -> u64 {

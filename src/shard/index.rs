@@ -113,7 +113,7 @@ impl ShardIndex {
         for ((member, _), digest) in members.into_iter().zip(digests) {
             pairing.take(member, digest)?;
         }
-        Ok(pairing.finish(problems, source.len(), source.len()))
+        Ok(pairing.finish(problems, None, source.len()))
     }
 
     /// Reads a whole plain shard once, from front to back, and names each sample as soon as it is complete.
@@ -132,7 +132,7 @@ impl ShardIndex {
             Ok(())
         })?;
         progress(source.len().saturating_sub(done));
-        Ok(pairing.finish(problems, source.len(), source.len()))
+        Ok(pairing.finish(problems, None, source.len()))
     }
 
     /// Reads a whole gzip shard once, from front to back: members, checksums, annotations and restart points in one
@@ -162,7 +162,7 @@ impl ShardIndex {
         pairing.announce(follow, Some(&restarts))?;
         let reached = pass.borrow().file_offset();
         progress(source.len().saturating_sub(done));
-        Ok((pairing.finish(problems, reached, source.len()), restarts))
+        Ok((pairing.finish(problems, Some(reached), source.len()), restarts))
     }
 
     /// The samples.
@@ -315,9 +315,9 @@ impl Pairing {
         Ok(())
     }
 
-    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read, for a guess at
-    /// what a break has cost.
-    fn finish(self, problems: Vec<Problem>, reached: u64, shard_bytes: u64) -> ShardIndex {
+    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of a
+    /// plain shard a break says that itself.
+    fn finish(self, problems: Vec<Problem>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
         let Self { mut index, stems, problems: mut found, members, .. } = self;
         let mut halves = 0;
         for half in stems.into_values().filter_map(|stem| stem.half) {
@@ -333,9 +333,10 @@ impl Pairing {
         index.missing = found.iter().filter(|p| is(p, ProblemKind::BrokenAnnotations)).count() as u64;
         found.extend(problems);
         for problem in found.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
+            let reached = reached.unwrap_or(problem.offset).min(shard_bytes);
             // As many members to a byte as before the break.
             let rest =
-                u128::from(members) * u128::from(shard_bytes.saturating_sub(reached)) / u128::from(reached.max(1));
+                u128::from(members) * u128::from(shard_bytes - reached) / u128::from(reached.max(1));
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
             let missing = expected.saturating_sub(samples + index.missing).max(halves);

@@ -34,6 +34,8 @@ impl<'a> Chunks<'a> {
             let end = from.saturating_add(self.chunk_bytes.max(least)).min(len);
             // The device works on the next chunk while this one is inflated.
             self.source.will_need(end..end.saturating_add(self.chunk_bytes).min(len));
+            // Let go first: a mapped chunk that is dropped later takes the page it shares with the next one along.
+            self.held = Bytes::new();
             self.held = self.source.read(from.min(end)..end)?;
             self.start = from.min(end);
         }

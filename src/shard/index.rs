@@ -335,8 +335,7 @@ impl Pairing {
         for problem in found.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
             let reached = reached.unwrap_or(problem.offset).min(shard_bytes);
             // As many members to a byte as before the break.
-            let rest =
-                u128::from(members) * u128::from(shard_bytes - reached) / u128::from(reached.max(1));
+            let rest = u128::from(members) * u128::from(shard_bytes - reached) / u128::from(reached.max(1));
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
             let missing = expected.saturating_sub(samples + index.missing).max(halves);

@@ -84,7 +84,11 @@ fn populate(map: &Mmap, range: &Range<usize>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The bytes of one read; gives the pages back when dropped.
+/// A fault maps cached pages around it too, in stretches of this size (Linux's `fault_around_bytes`).
+#[cfg(target_os = "linux")]
+const FAULT_AROUND_BYTES: usize = 64 << 10;
+
+/// The bytes of one read; gives the pages back when dropped, with those that came along.
 struct View {
     map: Arc<Mmap>,
     range: Range<usize>,
@@ -100,11 +104,11 @@ impl Drop for View {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         if !self.range.is_empty() {
+            let start = self.range.start / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES;
+            let end = self.range.end.next_multiple_of(FAULT_AROUND_BYTES).min(self.map.len());
             // SAFETY: MADV_DONTNEED on a shared read-only file mapping only drops page table entries. Whoever else
-            // still reads these pages (a neighbour on the first or last one) faults in the same bytes again.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
-            };
+            // still reads these pages (a neighbour on the first or last ones) faults in the same bytes again.
+            let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
         }
     }
 }

@@ -14,16 +14,18 @@ mod bench;
 mod export;
 mod index;
 mod inspect;
+mod parallel;
 mod progress;
 mod synth;
+mod task;
 
 use clap::Parser;
 
 /// Anything that ends a command early.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Reads SA-1B tar shards in place: index them, look into them, measure the loader on them, export batches, or make
-/// shards to try it all on.
+/// Reads SA-1B tar shards in place: index them, look into them, lay their samples side by side, measure the loader on
+/// them, export batches, or make shards to try it all on.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 120)]
 enum Command {

@@ -16,6 +16,7 @@ mod index;
 mod inspect;
 mod parallel;
 mod progress;
+mod repack;
 mod synth;
 mod task;
 
@@ -31,6 +32,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 enum Command {
     Index(index::Args),
     Inspect(inspect::Args),
+    Repack(repack::Args),
     Synth(synth::Args),
     Bench(bench::Args),
     Export(export::Args),
@@ -41,6 +43,7 @@ pub(crate) fn run() -> Outcome {
     let outcome = match Command::parse() {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Repack(args) => repack::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),

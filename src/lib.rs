@@ -60,6 +60,7 @@
 //! Linux is what it is built for and measured on; other Unix systems lack its advice to the kernel, nothing else.
 
 mod atomic;
+mod container;
 mod mix;
 
 pub mod error;

@@ -1,59 +1,72 @@
 //! `maskstream index`. Comes in: shards. Goes out: their sidecars, and a line for each shard. Fails if a shard cannot
 //! be read or is damaged; all others are indexed nevertheless.
 
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use maskstream::ShardSet;
 use maskstream::shard::{IndexedShard, Origin, expand};
-use rayon::prelude::*;
 
 use super::args::ShardArgs;
-use super::{Outcome, progress};
+use super::progress::Share;
+use super::task::TaskArgs;
+use super::{Outcome, parallel, progress};
 
 /// Read shards once and save where their samples lie, so that later runs start at once
 ///
-/// An index that fits its shard (same size and modification time) is left as it is. Training programs build missing
-/// indexes by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
+/// An index that fits its shard (same size and modification time) is left as it is, and each index is saved as soon as
+/// it is complete: after an interruption, the same command goes on where it was. Training programs build missing indexes
+/// by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     shards: ShardArgs,
+    #[command(flatten)]
+    task: TaskArgs,
     /// Threads; by default one per core
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// One JSON object per shard
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let paths = expand(&args.shards.shards)?;
-    let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
-    let advance = bar.clone();
-    let options = ShardSet::options().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.unwrap_or(0)).build()?;
     let start = Instant::now();
-    let results: Vec<_> = threads.install(|| paths.par_iter().map(|path| options.index(path)).collect());
-    bar.finish_and_clear();
-
+    let (paths, task) = args.task.take(expand(&args.shards.shards)?);
+    if let (Some(task), false) = (task, args.json) {
+        say!("{task}");
+    }
+    let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    // A plain shard's members are read on this pool, by all shards under way together.
+    rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global()?;
+    let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
+    let index = |path: &std::path::Path| {
+        let share = Share::of(&bar, path);
+        let options = ShardSet::options().sidecar(args.shards.sidecar());
+        options.progress(move |bytes| share.advance(bytes)).index(path)
+    };
     let mut bad = 0;
-    for result in &results {
-        match result {
+    parallel::each(&paths, jobs, index, |result| {
+        bar.suspend(|| match result {
             Ok(shard) => {
                 bad += usize::from(shard.index.problems().iter().any(|problem| problem.kind.is_damage()));
-                print(shard, args.json)?;
+                print(&shard, args.json)
             }
             Err(error) => {
                 bad += 1;
                 eprintln!("maskstream: {error}");
+                Ok(())
             }
-        }
-    }
+        })
+    })?;
+    bar.finish_and_clear();
     if !args.json {
-        say!("{} shards in {:.1} s", results.len(), start.elapsed().as_secs_f64());
+        say!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64());
     }
     if bad > 0 {
-        return Err(format!("{bad} of {} shards are damaged or cannot be read", results.len()).into());
+        return Err(format!("{bad} of {} shards are damaged or cannot be read", paths.len()).into());
     }
     Ok(())
 }

@@ -14,21 +14,25 @@ mod bench;
 mod export;
 mod index;
 mod inspect;
+mod parallel;
 mod progress;
+mod repack;
 mod synth;
+mod task;
 
 use clap::Parser;
 
 /// Anything that ends a command early.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Reads SA-1B tar shards in place: index them, look into them, measure the loader on them, export batches, or make
-/// shards to try it all on.
+/// Reads SA-1B tar shards in place: index them, look into them, lay their samples side by side, measure the loader on
+/// them, export batches, or make shards to try it all on.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 120)]
 enum Command {
     Index(index::Args),
     Inspect(inspect::Args),
+    Repack(repack::Args),
     Synth(synth::Args),
     Bench(bench::Args),
     Export(export::Args),
@@ -39,6 +43,7 @@ pub(crate) fn run() -> Outcome {
     let outcome = match Command::parse() {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Repack(args) => repack::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),

@@ -12,7 +12,7 @@ use super::{BoxFormat, BoxFrame, Fit, Geometry, LabelsMut, RowMut};
 use crate::annotation::{AnnotationFile, MaskFilter, RankBy};
 use crate::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
 use crate::mask::{Grid, GridScratch, Rle};
-use crate::shard::{Entry, Extent};
+use crate::shard::Entry;
 use crate::{Error, Result};
 
 /// Image sizes whose grids are kept: SA-1B has a few common ones.
@@ -122,7 +122,7 @@ impl SampleDecoder {
         times: &mut StageTimes,
     ) -> Result<()> {
         let mut clock = Clock::start();
-        verify(&entry.image, jpeg)?;
+        entry.image.verify(jpeg)?;
         times.verify += clock.lap();
         let wanted = (geometry.content_width, geometry.content_height);
         self.decoder.decode(jpeg, (entry.width, entry.height), wanted)?;
@@ -143,7 +143,7 @@ impl SampleDecoder {
         times: &mut StageTimes,
     ) -> Result<()> {
         let mut clock = Clock::start();
-        verify(&entry.annotations, json)?;
+        entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
         let chosen = self.options.rank_by.top_k(&file, &self.options.filter, self.options.top_k);
@@ -218,21 +218,6 @@ fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>,
             row[..columns as usize].fill(1);
         }
     }
-}
-
-/// What was indexed must be what was read.
-fn verify(extent: &Extent, bytes: &[u8]) -> Result<()> {
-    let found = crc32c::crc32c(bytes);
-    if bytes.len() as u64 == u64::from(extent.len) && found == extent.crc32c {
-        return Ok(());
-    }
-    let text = format!(
-        "{} bytes with crc32c {found:08x}, but the index says {} bytes with {:08x}: the data changed since it was indexed",
-        bytes.len(),
-        extent.len,
-        extent.crc32c
-    );
-    Err(Error::corrupt(text))
 }
 
 /// CPU time of this thread: what a busy machine does meanwhile does not count.

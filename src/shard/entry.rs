@@ -1,8 +1,11 @@
-//! One row of an index. Comes in: nothing. Goes out: the types that say where a sample lies. Cannot fail.
+//! One row of an index. Comes in: nothing. Goes out: the types that say where a sample lies. Fails where bytes are not
+//! those that were indexed.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// A sample's place in a [`ShardSet`](super::ShardSet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +31,21 @@ impl Extent {
     /// The bytes as a range of shard offsets.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.len)
+    }
+
+    /// What was indexed must be what was read.
+    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<()> {
+        let found = crc32c::crc32c(bytes);
+        if bytes.len() as u64 == u64::from(self.len) && found == self.crc32c {
+            return Ok(());
+        }
+        let text = format!(
+            "{} bytes with crc32c {found:08x}, but the index says {} bytes with {:08x}: the data changed since it was indexed",
+            bytes.len(),
+            self.len,
+            self.crc32c
+        );
+        Err(Error::corrupt(text))
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) struct Unindexed {
     pub(super) path: PathBuf,
     stamp: Stamp,
     sidecar: Option<PathBuf>,
-    reason: String,
+    /// Why not.
+    pub(super) reason: String,
 }
 
 impl ShardSetOptions {
@@ -115,6 +116,10 @@ impl ShardSetOptions {
 }
 
 impl Unindexed {
+    pub(super) fn shard_bytes(&self) -> u64 {
+        self.stamp.shard_bytes
+    }
+
     /// Saves an index that was built from `file`.
     pub(super) fn finish(self, file: &dyn Source, built: Built) -> Result<IndexedShard> {
         let Self { path, stamp, sidecar, reason } = self;
@@ -161,7 +166,7 @@ fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn Follow) -> Resu
 }
 
 /// A source is foreign code: its panic is this shard's error.
-fn caught(path: &Path, build: impl FnOnce() -> Result<Built>) -> Result<Built> {
-    let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
-    built.map_err(|e| e.in_shard(path))
+pub(super) fn caught<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
+    done.map_err(|e| e.in_shard(path))
 }

@@ -57,6 +57,25 @@ pub struct ShardReport {
     pub problems: Vec<Problem>,
 }
 
+impl ShardReport {
+    /// What is known before a filter has spoken: everything is kept.
+    pub(super) fn of(shard: &IndexedShard) -> Self {
+        let index = &shard.index;
+        Self {
+            path: shard.path.clone(),
+            shard_bytes: shard.shard_bytes,
+            is_gzip: shard.is_gzip(),
+            origin: shard.origin.clone(),
+            samples: index.entries().len(),
+            annotations: index.annotations(),
+            kept_samples: index.entries().len(),
+            kept_annotations: index.annotations(),
+            missing_samples: index.missing(),
+            problems: index.problems().to_vec(),
+        }
+    }
+}
+
 impl ShardSet {
     /// Settings to open shards with.
     pub fn options() -> ShardSetOptions {
@@ -187,20 +206,9 @@ impl Shard {
 
     /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
     pub(super) fn sound(indexed: IndexedShard, options: &ShardSetOptions) -> Self {
-        let is_gzip = indexed.is_gzip();
-        let IndexedShard { path, shard_bytes, origin, mut index, form } = indexed;
-        let mut report = ShardReport {
-            path,
-            shard_bytes,
-            is_gzip,
-            origin,
-            samples: index.entries().len(),
-            annotations: index.annotations(),
-            kept_samples: 0,
-            kept_annotations: 0,
-            missing_samples: index.missing(),
-            problems: index.problems().to_vec(),
-        };
+        let mut report = ShardReport::of(&indexed);
+        let IndexedShard { mut index, form, .. } = indexed;
+        report.kept_annotations = 0;
         let mut keep = Vec::with_capacity(report.samples);
         for (i, entry) in index.entries().iter().enumerate() {
             let scores = index.scores(i);

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::container::{Members, write_tar};
+use super::container::write_tar;
 use super::photos::Photos;
 use super::rng::Rng;
 use super::{SynthOptions, generate, stem};
 use crate::atomic::{dir_of, write_file};
+use crate::container::Members;
 use crate::{Error, Result};
 
 /// What was written.
@@ -93,7 +94,7 @@ fn write_one(
     let copy = |tar: &mut Members<'_>| {
         members.iter().try_for_each(|Spooled { name, offset, len }| {
             spool.seek(SeekFrom::Start(*offset))?;
-            tar.append(name, *len, Read::by_ref(&mut spool))
+            tar.append(&format!("./{name}"), *len, Read::by_ref(&mut spool))
         })
     };
     let finish = |target: &mut File| {

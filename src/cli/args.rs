@@ -136,7 +136,7 @@ impl LoaderArgs {
         let set = ShardSet::options()
             .filter(filter)
             .sidecar(self.shards.sidecar())
-            .on_damage(if self.skip > 0 { OnDamage::Keep } else { OnDamage::Stop })
+            .on_damage(if self.skip > 0 { OnDamage::KEEP } else { OnDamage::Stop })
             .progress(move |bytes| advance.inc(bytes))
             .open(&paths)?;
         bar.finish_and_clear();

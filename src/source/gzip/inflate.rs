@@ -14,7 +14,8 @@
 //! output are decoded symbol by symbol, with every bound checked.
 
 use super::huffman::{
-    self, DISTANCE_ROOT, DistanceTable, END, LITERAL, LITERAL_MASK, LITERAL_ROOT, LiteralTable, OTHER, PrecodeTable, SECOND,
+    self, DISTANCE_ROOT, DistanceTable, END, LITERAL, LITERAL_MASK, LITERAL_ROOT, LiteralTable, OTHER, PrecodeTable,
+    SECOND,
 };
 
 /// How far back a match can refer.

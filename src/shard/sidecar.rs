@@ -147,8 +147,8 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
         return Err(damaged("its parts do not fit each other"));
     }
     let restarts = section.map(|section| SavedRestarts { path: path.to_owned(), start, section });
-    if restarts.as_ref().is_some_and(|restarts| restarts.end() != Some(file_bytes)) {
-        return Err(format!("{} is cut short", path.display()));
+    if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
+        return Err(damaged("its length is not what it says"));
     }
     Ok(Saved { index, restarts })
 }

@@ -136,11 +136,11 @@ pub(crate) fn pack(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     maskstream::synth::pack(members.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())), false).unwrap()
 }
 
-/// All images first, then all json members, back to front: no pair is adjacent.
+/// All json members first, then all images: no pair is adjacent, and samples are complete in the order of their ids.
 pub(crate) fn members(samples: &[Made]) -> Vec<(String, Vec<u8>)> {
     let images = samples.iter().map(|s| (s.image_name(), s.image.clone()));
-    let jsons = samples.iter().rev().map(|s| (s.json_name(), s.json.clone()));
-    images.chain(jsons).collect()
+    let jsons = samples.iter().map(|s| (s.json_name(), s.json.clone()));
+    jsons.chain(images).collect()
 }
 
 /// One shard in memory.
@@ -154,7 +154,7 @@ pub(crate) fn memory(bytes: Vec<u8>) -> Arc<dyn Source> {
 
 /// Options that keep everything and write nothing.
 pub(crate) fn lenient() -> ShardSetOptions {
-    ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off).on_damage(OnDamage::Keep)
+    ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off).on_damage(OnDamage::KEEP)
 }
 
 /// A set of these shards, called a, b, c ...

@@ -1,6 +1,6 @@
-//! Shards -> loaders. Comes in: the command line. Goes out: [`Data`]: a loader to train from and one that is only
-//! looked at. Makes shards if none are given. Fails where shards cannot be made or opened, or if nothing is left to
-//! hold out.
+//! Shards -> loaders. Comes in: the command line. Goes out: [`Data`]: a loader to train from, at once, and one that is
+//! only looked at, after that. Makes shards if none are given. Fails where shards cannot be made or opened, or if nothing
+//! is left to hold out.
 
 use std::error::Error;
 use std::fs;
@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use maskstream::annotation::MaskFilter;
+use maskstream::loader::LoaderOptions;
 use maskstream::sample::BoxFrame;
-use maskstream::shard::{Entry, expand};
+use maskstream::shard::{Entry, ShardReport, ShardSetOptions, expand};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{Loader, ShardSet};
+use maskstream::{Loader, ShardSet, StreamLoader};
 
 use crate::Args;
 use crate::features::{GRID, PATCHES};
@@ -27,19 +28,16 @@ const HELD_OUT_SAMPLES: usize = 96;
 
 /// What is trained from, and what is held out.
 pub(crate) struct Data {
-    /// Shuffled batches, all full.
-    pub(crate) train: Loader,
-    /// The held-out samples in their order; the last batch may be padded.
-    pub(crate) held_out: Loader,
+    /// Batches, all full: shuffled once all shards have an index.
+    pub(crate) train: StreamLoader,
+    held_out: Part,
+    options: LoaderOptions,
 }
 
 impl Data {
     /// Opens the shards of the command line, or made ones.
     pub(crate) fn open(args: &Args) -> Result<Self, Box<dyn Error>> {
         let (train, held_out) = if args.shards.is_empty() { made(&args.data)? } else { given(args)? };
-        let train = train.open("train")?;
-        let held_out = held_out.open("held out")?;
-
         let options = Loader::options()
             .batch_size(args.batch_size)
             .image_size(args.image_size)
@@ -50,10 +48,21 @@ impl Data {
             // Prompt points on the canvas, where the patches are.
             .box_frame(BoxFrame::Canvas)
             .num_workers(args.workers);
-        Ok(Self {
-            train: options.clone().shuffle(args.seed).drop_last(true).build(train)?,
-            held_out: options.build(held_out)?,
-        })
+        let shuffled = options.clone().shuffle(args.seed).drop_last(true);
+        let train_loader = shuffled.stream(train.options(), &train.paths)?;
+        match (train_loader.loader()?, train_loader.notice()) {
+            (Some(loader), _) => describe("train", loader.shards()),
+            (None, notice) => println!("{:>10}: {}", "train", notice.unwrap_or_default()),
+        }
+        Ok(Self { train: train_loader, held_out, options })
+    }
+
+    /// The held-out samples in their order; the last batch may be padded. Shards that have no index yet are read for it
+    /// first, which training need not wait for.
+    pub(crate) fn held_out(&self) -> Result<Loader, Box<dyn Error>> {
+        let set = self.held_out.options().open(&self.held_out.paths)?;
+        describe("held out", &set);
+        Ok(self.options.clone().build(set)?)
     }
 }
 
@@ -68,21 +77,23 @@ impl Part {
         Self { paths, select: |_| true }
     }
 
-    /// Opens the shards and says what is in them.
-    fn open(self, name: &str) -> Result<ShardSet, Box<dyn Error>> {
+    fn options(&self) -> ShardSetOptions {
         // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
         let filter = MaskFilter::default().area_fraction(MIN_PATCHES / PATCHES as f32, 1.0);
-        let set = ShardSet::options().filter(filter).select(self.select).open(&self.paths)?;
-        let sum = |count: fn(&maskstream::shard::ShardReport) -> usize| set.reports().map(count).sum::<usize>();
-        println!(
-            "{name:>10}: {} images with masks worth asking for (of {} images, {} masks) in {} shards",
-            set.len(),
-            sum(|r| r.samples),
-            sum(|r| r.annotations),
-            self.paths.len(),
-        );
-        Ok(set)
+        ShardSet::options().filter(filter).select(self.select)
     }
+}
+
+/// Says what is in the shards.
+fn describe(name: &str, set: &ShardSet) {
+    let sum = |count: fn(&ShardReport) -> usize| set.reports().map(count).sum::<usize>();
+    println!(
+        "{name:>10}: {} images with masks worth asking for (of {} images, {} masks) in {} shards",
+        set.len(),
+        sum(|r| r.samples),
+        sum(|r| r.annotations),
+        set.reports().len(),
+    );
 }
 
 /// The shards of the command line: to train on, held out.
@@ -123,6 +134,8 @@ fn made(dir: &Path) -> Result<(Part, Part), Box<dyn Error>> {
             fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
             let start = Instant::now();
             let report = write_shard(&path, number, options)?;
+            // So that its samples are shuffled from the first batch on.
+            ShardSet::options().index(&path)?;
             println!(
                 "made {}: {} images, {} masks, {:.1} MB, {:.1} s",
                 path.display(),

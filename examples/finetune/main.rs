@@ -141,9 +141,10 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         report.loss
     );
 
+    let held_out = data.held_out()?;
     let evaluating = Instant::now();
     let untrained = Head::new(args.seed, &device)?;
-    let (table, examples) = evaluate::evaluate(&data.held_out, [&head, &untrained], args.queries, EXAMPLES, &device)?;
+    let (table, examples) = evaluate::evaluate(&held_out, [&head, &untrained], args.queries, EXAMPLES, &device)?;
     let seconds = evaluating.elapsed().as_secs_f64();
     println!(
         " evaluated: {} queries on {} held-out images in {seconds:.1} s\n\n{table}\n",

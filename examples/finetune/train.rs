@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use maskstream::Loader;
+use maskstream::StreamLoader;
 
 use crate::Args;
 use crate::features::Features;
@@ -42,7 +42,12 @@ impl Report {
 }
 
 /// Trains `head` for `args.steps` steps, through as many epochs as they take.
-pub(crate) fn train(loader: &Loader, head: &Head, args: &Args, device: &Device) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn train(
+    loader: &StreamLoader,
+    head: &Head,
+    args: &Args,
+    device: &Device,
+) -> Result<Report, Box<dyn Error>> {
     let settings = ParamsAdamW { lr: args.lr, weight_decay: 1e-4, ..Default::default() };
     let mut optimizer = AdamW::new(head.variables(), settings)?;
     let point_at = PointAt::Random { seed: args.seed };

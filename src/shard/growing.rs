@@ -230,7 +230,7 @@ impl GrowingSet {
         let file = (self.options.opener)(path).map_err(|e| e.in_shard(path))?;
         let mut follower = Follower { set: self, index, file: Arc::clone(&file) };
         let built = indexed::pass(file.as_ref(), path, &*self.options.progress, &mut follower)?;
-        let indexed: IndexedShard = unindexed.clone().finish(file.as_ref(), built)?;
+        let indexed: IndexedShard = unindexed.clone().finish(&file, built)?;
         Ok(Shard::sound(indexed, &self.options))
     }
 

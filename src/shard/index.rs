@@ -28,9 +28,9 @@ pub struct ShardIndex {
     /// Where each entry's scores end in `scores`.
     score_ends: Vec<u32>,
     scores: Vec<Score>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     /// Samples lost to damage, as far as that can be told.
-    missing: u64,
+    pub(super) missing: u64,
 }
 
 /// Who follows a pass.
@@ -206,7 +206,7 @@ impl ShardIndex {
             && self.entries.iter().all(|e| fits(&e.image) && fits(&e.annotations) && e.width > 0 && e.height > 0)
     }
 
-    fn push(&mut self, entry: Entry, scores: &[Score]) -> Result<()> {
+    pub(super) fn push(&mut self, entry: Entry, scores: &[Score]) -> Result<()> {
         self.scores.extend_from_slice(scores);
         let end =
             u32::try_from(self.scores.len()).map_err(|_| Error::limit("more than 2^32 annotations in one shard"))?;

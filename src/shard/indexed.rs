@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::index::Follow;
 use super::options::Progress;
-use super::sidecar::{self, SavedRestarts, Stamp};
+use super::sidecar::{self, Saved, SavedRestarts, Stamp, Unfit};
 use super::{Origin, ShardIndex, ShardSetOptions};
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -73,6 +73,8 @@ pub(super) struct Unindexed {
     sidecar: Option<PathBuf>,
     /// Why not.
     pub(super) reason: String,
+    /// What an index said of it before it changed.
+    earlier: Option<Arc<Saved>>,
 }
 
 impl ShardSetOptions {
@@ -89,7 +91,7 @@ impl ShardSetOptions {
             Err(unindexed) => {
                 let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
                 let built = build(file.as_ref(), path, &*self.progress)?;
-                unindexed.finish(file.as_ref(), built)
+                unindexed.finish(&file, built)
             }
         }
     }
@@ -98,7 +100,7 @@ impl ShardSetOptions {
     pub(super) fn load(&self, path: &Path) -> Result<Result<IndexedShard, Unindexed>> {
         let stamp = Stamp::of(path)?;
         let sidecar = self.sidecar.path(path);
-        let reason = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
+        let Unfit { reason, earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
             Some(Ok(saved)) => {
                 return Ok(Ok(IndexedShard {
                     path: path.to_owned(),
@@ -108,10 +110,10 @@ impl ShardSetOptions {
                     form: saved.restarts.map_or(Form::Plain, Form::Saved),
                 }));
             }
-            Some(Err(reason)) => reason,
-            None => "sidecars are off".to_owned(),
+            Some(Err(unfit)) => unfit,
+            None => "sidecars are off".to_owned().into(),
         };
-        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason }))
+        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, earlier: earlier.map(Arc::new) }))
     }
 }
 
@@ -120,10 +122,14 @@ impl Unindexed {
         self.stamp.shard_bytes
     }
 
-    /// Saves an index that was built from `file`.
-    pub(super) fn finish(self, file: &dyn Source, built: Built) -> Result<IndexedShard> {
-        let Self { path, stamp, sidecar, reason } = self;
-        let Built { index, restarts } = built;
+    /// Saves an index that was built from `file`. Where that breaks off, what an earlier index knows of the rest is
+    /// tried.
+    pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built) -> Result<IndexedShard> {
+        let Self { path, stamp, sidecar, reason, earlier } = self;
+        let Built { index, restarts } = match earlier {
+            Some(earlier) if built.index.breaks_off() => caught(&path, || built.salvage(&earlier, file))?,
+            _ => built,
+        };
         // A shard that changed while it was read must not get a sidecar that says otherwise.
         if Stamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
@@ -142,6 +148,28 @@ impl Unindexed {
 pub(super) struct Built {
     pub(super) index: ShardIndex,
     pub(super) restarts: Option<Arc<Restarts>>,
+}
+
+impl Built {
+    /// Adds what can still be read of an earlier index. Its restart points lead on behind the break.
+    fn salvage(mut self, earlier: &Saved, file: &Arc<dyn Source>) -> Result<Self> {
+        match (&self.restarts, &earlier.restarts) {
+            (None, None) => {
+                self.index.salvage(&earlier.index, file.as_ref())?;
+            }
+            (Some(_), Some(restarts)) => {
+                // A sidecar that cannot be read any more is none.
+                let Ok(restarts) = restarts.open().map(Arc::new) else { return Ok(self) };
+                let source = GzipSource::new(Arc::clone(file), Arc::clone(&restarts));
+                if self.index.salvage(&earlier.index, &source)? {
+                    self.restarts = Some(restarts);
+                }
+            }
+            // It was another kind of file.
+            _ => {}
+        }
+        Ok(self)
+    }
 }
 
 /// Builds the index of a shard that is a file or not.

@@ -14,6 +14,7 @@ mod options;
 mod paths;
 mod problem;
 mod repack;
+mod salvage;
 mod scan;
 mod set;
 mod sidecar;

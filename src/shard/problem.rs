@@ -43,6 +43,13 @@ impl ProblemKind {
     }
 }
 
+impl ProblemKind {
+    /// Whether this means a sample of which only one half is there.
+    pub(super) fn is_half(self) -> bool {
+        matches!(self, Self::ImageWithoutAnnotations | Self::AnnotationsWithoutImage)
+    }
+}
+
 impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

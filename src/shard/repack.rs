@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::indexed::{self, IndexedShard, caught};
@@ -108,8 +109,8 @@ impl ShardSetOptions {
         let mut draft = Draft::of(path).map_err(failed)?;
         copy(bytes.as_ref(), &source.index, draft.file(), &failed, &stage(self, share, members))?;
 
-        let written = MmapSource::open(draft.path())?;
-        let built = indexed::build(&written, path, &stage(self, share, written.len()))?;
+        let written: Arc<dyn Source> = Arc::new(MmapSource::open(draft.path())?);
+        let built = indexed::build(written.as_ref(), path, &stage(self, share, written.len()))?;
         compare(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
         draft.publish(path).map_err(failed)?;
         // A reader that is faster has built the same index.

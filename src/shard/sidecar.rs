@@ -110,8 +110,31 @@ pub(super) struct SavedRestarts {
     section: Section,
 }
 
+/// Why a sidecar does not serve.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) reason: String,
+    /// What it says of the shard as it was before it changed.
+    pub(super) earlier: Option<Saved>,
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Self {
+        Self { reason, earlier: None }
+    }
+}
+
 /// Reads the sidecar at `path`, or says why it cannot serve the shard of this stamp.
-pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
+pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, Unfit> {
+    let (found, saved) = read(path)?;
+    if found == stamp {
+        return Ok(saved);
+    }
+    let reason = format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes);
+    Err(Unfit { reason, earlier: Some(saved) })
+}
+
+fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let mut file = match File::open(path) {
@@ -139,10 +162,7 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
     }
     let (found, index, section): (Stamp, ShardIndex, Option<Section>) =
         postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
-    if found != stamp {
-        return Err(format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes));
-    }
-    let inflated = section.as_ref().map_or(stamp.shard_bytes, |section| section.frontier.inflated);
+    let inflated = section.as_ref().map_or(found.shard_bytes, |section| section.frontier.inflated);
     if !index.is_consistent(inflated) {
         return Err(damaged("its parts do not fit each other"));
     }
@@ -150,7 +170,7 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
     if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
         return Err(damaged("its length is not what it says"));
     }
-    Ok(Saved { index, restarts })
+    Ok((found, Saved { index, restarts }))
 }
 
 /// Writes the sidecar so that a reader sees the old file or the whole new one; returns where the restart points are.

@@ -113,7 +113,7 @@ impl ShardSetOptions {
             Some(Err(unfit)) => unfit,
             None => "sidecars are off".to_owned().into(),
         };
-        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, earlier: earlier.map(Arc::new) }))
+        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, earlier }))
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) struct SavedRestarts {
 pub(super) struct Unfit {
     pub(super) reason: String,
     /// What it says of the shard as it was before it changed.
-    pub(super) earlier: Option<Saved>,
+    pub(super) earlier: Option<Arc<Saved>>,
 }
 
 impl From<String> for Unfit {
@@ -131,7 +131,7 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, Unfit> {
         return Ok(saved);
     }
     let reason = format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes);
-    Err(Unfit { reason, earlier: Some(saved) })
+    Err(Unfit { reason, earlier: Some(Arc::new(saved)) })
 }
 
 fn read(path: &Path) -> Result<(Stamp, Saved), String> {

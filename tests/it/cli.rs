@@ -102,3 +102,67 @@ fn a_damaged_shard_is_named_and_can_be_used_on_request() {
     let delivered = figures["samples"].as_u64().unwrap();
     assert!((1..6).contains(&delivered), "{delivered} of 6 samples");
 }
+
+#[test]
+fn tasks_share_out_all_shards_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 5 --samples 1 --preset small");
+    for count in [1, 2, 3, 7] {
+        let mut done = Vec::new();
+        for task in 0..count {
+            let lines = succeeds(dir, &format!("index data --json --index-dir by_{count} --task {task}/{count}"));
+            let shard = |line| serde_json::from_str::<Value>(line).unwrap()["shard"].as_str().unwrap().to_owned();
+            done.extend(lines.lines().map(shard));
+        }
+        done.sort();
+        let all: Vec<_> = (0..5).map(|shard| format!("data/sa_{shard:06}.tar")).collect();
+        assert_eq!(done, all, "{count} tasks");
+    }
+    // In whatever order a shell lists them.
+    let own = succeeds(dir, "index data/sa_000003.tar data/sa_000000.tar data/sa_000001.tar --task 0/2");
+    assert!(own.contains("sa_000000") && own.contains("sa_000003") && !own.contains("sa_000001"), "{own}");
+    assert!(succeeds(dir, "index data --task 6/7").contains("none of the 5 shards"));
+    assert!(succeeds(dir, "repack data -o flat --task 4/5").contains("1 shards written"));
+    assert!(dir.join("flat/sa_000004.tar").exists() && !dir.join("flat/sa_000000.tar").exists());
+}
+
+#[test]
+fn what_is_no_task_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    succeeds(dir.path(), "synth data --samples 1 --preset small");
+    let cases = [("3/3", "from 0 to 2"), ("a/b", "not a number"), ("1/0", "at least one"), ("2", "no /"), ("/", "0/8")];
+    for (task, reason) in cases {
+        let error = fails(dir.path(), &format!("index data --task {task}"));
+        assert!(error.contains(reason) && error.contains("--task"), "{task}: {error}");
+    }
+    assert!(!dir.path().join("data/sa_000000.tar.msidx").exists());
+}
+
+#[test]
+fn shards_can_be_repacked_and_what_fails_keeps_no_other_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 2 --samples 4 --preset small --gzip");
+    assert!(succeeds(dir, "repack data -o flat").contains("2 shards written, 0 up to date"));
+    assert!(succeeds(dir, "repack data -o flat").contains("0 shards written, 2 up to date"));
+    assert!(succeeds(dir, "repack data -o flat --force --jobs 1").contains("2 shards written"));
+    for line in succeeds(dir, "repack data -o flat --json").lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((line["samples"].as_u64(), line["outcome"].as_str()), (Some(4), Some("up to date")));
+    }
+    let shape = "--batch-size 4 --image-size 64 --mask-size 16 --json";
+    let figures: Value = serde_json::from_str(&succeeds(dir, &format!("bench flat {shape}"))).unwrap();
+    assert_eq!(figures["samples"].as_u64(), Some(8));
+
+    let shard = dir.join("data/sa_000000.tar");
+    let bytes = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &bytes[..bytes.len() * 3 / 4]).unwrap();
+    let error = fails(dir, "repack data -o other");
+    assert!(error.contains("data/sa_000000.tar") && error.contains("1 of 2 shards could not"), "{error}");
+    assert!(!dir.join("other/sa_000000.tar").exists() && dir.join("other/sa_000001.tar").exists());
+    let used = succeeds(dir, "repack data -o other --skip 4");
+    assert!(used.contains("samples are missing") && used.contains("1 shards written, 1 up to date"), "{used}");
+    assert!(fails(dir, "repack data -o data").contains("overwrite itself"));
+    assert!(fails(dir, "repack data flat -o both").contains("same file name"));
+}

@@ -15,4 +15,5 @@ mod golden;
 mod loader;
 mod mask;
 mod order;
+mod repack;
 mod shard;

@@ -1,0 +1,265 @@
+//! Repacking: image and json of each sample end up side by side with the bytes they had, or there is no file at all.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use maskstream::shard::{Existing, OnDamage, Origin, ProblemKind, Repacked, ShardSetOptions, Sidecar};
+use maskstream::source::Source;
+use maskstream::{Result, ShardSet};
+
+use crate::fixture::{Faulty, made_many, members, memory, pack};
+
+type Members = Vec<(String, Vec<u8>)>;
+
+/// A directory with a shard in it and room for its repacked form.
+struct Place {
+    _dir: tempfile::TempDir,
+    source: PathBuf,
+    out: PathBuf,
+}
+
+impl Place {
+    fn with(shard: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, out) = (dir.path().join("in/sa_000000.tar"), dir.path().join("out"));
+        fs::create_dir(dir.path().join("in")).unwrap();
+        fs::write(&source, shard).unwrap();
+        Self { _dir: dir, source, out }
+    }
+
+    fn repack(&self, options: ShardSetOptions) -> Result<Repacked> {
+        options.repack(&self.source, &self.out, Existing::Keep)
+    }
+
+    /// Whether the shard had to be written.
+    fn writes(&self) -> bool {
+        self.repack(ShardSet::options()).unwrap().written.is_some()
+    }
+
+    fn repacked(&self) -> PathBuf {
+        self.out.join("sa_000000.tar")
+    }
+
+    /// Names of the files beside the repacked shard, and it.
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(&self.out).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The members as the `tar` crate reads them from a plain tar, in file order; a directory has no bytes.
+fn listed(path: &Path) -> Members {
+    let read = |entry: std::io::Result<tar::Entry<'_, fs::File>>| {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (String::from_utf8(entry.path_bytes().into_owned()).unwrap(), content)
+    };
+    tar::Archive::new(fs::File::open(path).unwrap()).entries().unwrap().map(read).collect()
+}
+
+/// The pairs among members, by arithmetic on names: complete when the second half comes, image first.
+fn side_by_side(members: &Members) -> Members {
+    let mut seen = HashSet::new();
+    let find = |name: String| members.iter().find(|member| member.0 == name).unwrap().clone();
+    let pair = |stem: &str| [find(format!("{stem}.jpg")), find(format!("{stem}.json"))];
+    let complete = |name: &String| {
+        let stem = name.rsplit_once('.').unwrap().0.to_owned();
+        (!seen.insert(stem.clone())).then_some(stem)
+    };
+    let stems: Vec<_> = members.iter().map(|(name, _)| name).filter_map(complete).collect();
+    let pairs = stems.iter().flat_map(|stem| pair(stem)).map(|(name, content)| (format!("./{name}"), content));
+    [("./".to_owned(), Vec::new())].into_iter().chain(pairs).collect()
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[test]
+fn pairs_lie_side_by_side_with_the_names_and_bytes_they_had() {
+    let mut scattered = members(&made_many(7));
+    scattered.swap(3, 9);
+    // One image name is longer than a tar header has room for, another one exactly as long.
+    for (stem, bytes) in [("sa_3", 180), ("sa_6", 100)] {
+        let dir = "d".repeat(bytes - "./".len() - "/sa_0.jpg".len());
+        for (name, _) in scattered.iter_mut().filter(|(name, _)| name.starts_with(&format!("{stem}."))) {
+            *name = format!("{dir}/{name}");
+        }
+    }
+    for bytes in [180, 100] {
+        assert!(scattered.iter().any(|(name, _)| format!("./{name}").len() == bytes && name.ends_with(".jpg")));
+    }
+    let borrowed: Vec<_> = scattered.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    for gzip in [false, true] {
+        let place = Place::with(&maskstream::synth::pack(borrowed.clone(), gzip).unwrap());
+        let repacked = place.repack(ShardSet::options()).unwrap();
+        assert_eq!((&repacked.path, repacked.source.is_gzip), (&place.repacked(), gzip));
+        assert_eq!(repacked.shard_bytes, fs::metadata(place.repacked()).unwrap().len());
+        assert_eq!((repacked.source.kept_samples, &repacked.source.problems[..]), (7, &[][..]));
+        assert!(listed(&place.repacked()) == side_by_side(&scattered), "other members, or in another order");
+
+        assert_eq!(place.files(), ["sa_000000.tar", "sa_000000.tar.msidx"]);
+        let index = ShardSet::options().index(&place.repacked()).unwrap();
+        assert_eq!((&index.origin, index.is_gzip()), (&Origin::Loaded, false));
+        assert_eq!(index.index.problems(), &[]);
+    }
+}
+
+#[test]
+fn what_makes_no_sample_is_left_out_and_named() {
+    let mut all = members(&made_many(4));
+    all.retain(|(name, _)| name != "sa_2.json" && name != "sa_3.jpg");
+    let wanted = side_by_side(&all);
+    assert_eq!(wanted.len(), 1 + 2 * 2);
+    all.insert(0, ("README.txt".to_owned(), b"hello".to_vec()));
+    all.push(("sa_1.jpg".to_owned(), b"a second one".to_vec()));
+    let place = Place::with(&pack(&all));
+    let repacked = place.repack(ShardSet::options()).unwrap();
+    let mut kinds: Vec<_> = repacked.source.problems.iter().map(|problem| problem.kind).collect();
+    kinds.sort();
+    let expected = [
+        ProblemKind::ImageWithoutAnnotations,
+        ProblemKind::AnnotationsWithoutImage,
+        ProblemKind::Duplicate,
+        ProblemKind::UnknownMember,
+    ];
+    assert_eq!(kinds, expected);
+    assert!(listed(&place.repacked()) == wanted);
+}
+
+#[test]
+fn a_repacked_shard_is_left_alone_until_it_or_its_source_changes() {
+    let samples = made_many(5);
+    let place = Place::with(&pack(&members(&samples)));
+    let path = place.repacked();
+    assert!(place.writes());
+    let (bytes, then) = (fs::read(&path).unwrap(), modified(&path));
+    assert!(!place.writes());
+    assert_eq!((modified(&path), place.files().len()), (then, 2));
+
+    let mut flipped = bytes.clone();
+    flipped[3000] ^= 1;
+    fs::write(&path, flipped).unwrap();
+    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "damaged");
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "cut short");
+    fs::remove_file(path.with_extension("tar.msidx")).unwrap();
+    assert!(place.writes() && !place.writes(), "without an index");
+    fs::write(path.with_extension("tar.msidx"), b"MSKINDEX?").unwrap();
+    assert!(place.writes() && !place.writes(), "with an index that cannot be read");
+
+    // The same samples, soundly indexed, but not side by side.
+    fs::copy(&place.source, &path).unwrap();
+    assert!(matches!(ShardSet::options().index(&path).unwrap().origin, Origin::Built(_)));
+    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "another order");
+
+    let then = modified(&path);
+    let forced = ShardSet::options().repack(&place.source, &place.out, Existing::Replace).unwrap();
+    assert!(forced.written.is_some() && modified(&path) > then && fs::read(&path).unwrap() == bytes);
+
+    fs::write(&place.source, pack(&members(&samples[..4]))).unwrap();
+    assert!(place.writes() && !place.writes(), "another source");
+    assert_eq!(listed(&path).len(), 1 + 2 * 4);
+}
+
+#[test]
+fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
+    // The json members first: a cut among the images leaves halves.
+    let mut all = members(&made_many(6));
+    all.sort_by_key(|(name, _)| !name.ends_with(".json"));
+    let borrowed: Vec<_> = all.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    for gzip in [false, true] {
+        let bytes = maskstream::synth::pack(borrowed.clone(), gzip).unwrap();
+        let place = Place::with(&bytes[..bytes.len() * 4 / 5]);
+        let skip = |budget| place.repack(ShardSet::options().on_damage(OnDamage::Skip { budget }));
+        for error in [place.repack(ShardSet::options()).unwrap_err(), skip(0).unwrap_err()] {
+            assert!(error.is_corrupt() && error.to_string().contains("sa_000000.tar"), "{error}");
+        }
+        assert!(place.files().is_empty());
+
+        let repacked = skip(6).unwrap();
+        let (samples, missing) = (repacked.source.samples, repacked.source.missing_samples);
+        assert!((1..6).contains(&samples) && missing == 6 - samples as u64, "{samples} samples, {missing} missing");
+        assert!(repacked.source.problems.iter().any(|problem| problem.kind == ProblemKind::BrokenShard));
+        let wanted = side_by_side(&all[..6 + samples].to_vec());
+        assert!(listed(&place.repacked()) == wanted);
+        // It is sound now.
+        assert_eq!(ShardSet::options().index(&place.repacked()).unwrap().index.problems(), &[]);
+        assert!(skip(6).unwrap().written.is_none());
+    }
+}
+
+#[test]
+fn a_shard_is_never_repacked_onto_itself() {
+    let bytes = pack(&members(&made_many(3)));
+    let place = Place::with(&bytes);
+    let dir = place.source.parent().unwrap();
+    let options = ShardSet::options();
+    let refused = |out: &Path| options.repack(&place.source, out, Existing::Replace).unwrap_err().to_string();
+    assert!(refused(dir).contains("overwrite itself"));
+    assert!(refused(&dir.join("../in/.")).contains("overwrite itself"));
+    #[cfg(unix)]
+    {
+        let link = dir.with_file_name("link");
+        std::os::unix::fs::symlink(dir, &link).unwrap();
+        assert!(refused(&link).contains("overwrite itself"));
+    }
+    assert_eq!(fs::read(&place.source).unwrap(), bytes);
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 1, "no index was left either");
+
+    fs::create_dir(&place.out).unwrap();
+    let clash = place.repack(ShardSet::options().sidecar(Sidecar::Dir(place.out.clone()))).unwrap_err();
+    assert!(clash.to_string().contains("sa_000000.tar.msidx"), "{clash}");
+    assert!(place.files().is_empty());
+}
+
+#[test]
+fn a_member_that_is_not_what_was_indexed_is_named_and_leaves_no_file() {
+    let bytes = pack(&members(&made_many(3)));
+    let place = Place::with(&bytes);
+    let index = ShardSet::options().index(&place.source).unwrap();
+    let image = index.index.entries()[1].image;
+    let changed = Faulty::new(bytes, move |range, bytes| {
+        let mut bytes = bytes.to_vec();
+        if range == image.range() {
+            bytes[7] ^= 0x10;
+        }
+        Ok(bytes.into())
+    });
+    changed.arm();
+    let opener = move |_: &Path| Ok(Arc::clone(&changed) as Arc<dyn Source>);
+    let error = place.repack(ShardSet::options().opener(opener)).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("crc32c"), "{error}");
+    let at = error.location();
+    assert_eq!((at.member.clone(), at.offset), (Some(index.index.entries()[1].image_name()), Some(image.offset)));
+    assert_eq!(at.shard.as_ref(), Some(&place.source));
+    assert!(place.files().is_empty());
+
+    let panics = place.repack(ShardSet::options().opener(|_| panic!("the opener"))).unwrap_err();
+    assert!(panics.to_string().contains("the opener"), "{panics}");
+    let cut = place.repack(ShardSet::options().opener(|_| Ok(memory(vec![0; 700])))).unwrap_err();
+    assert!(cut.is_corrupt() && cut.to_string().contains("ends at byte 700"), "{cut}");
+    assert!(place.files().is_empty());
+}
+
+#[test]
+fn what_a_killed_process_left_behind_is_removed_and_nothing_else() {
+    let place = Place::with(&pack(&members(&made_many(2))));
+    fs::create_dir(&place.out).unwrap();
+    let [left, held, other] = ["000000.tar_left", "000000.tar_held", "000001.tar_left"]
+        .map(|name| place.out.join(format!(".maskstream_sa_{name}.tmp")));
+    for path in [&left, &held, &other] {
+        fs::write(path, b"half of it").unwrap();
+    }
+    let under_way = fs::File::open(&held).unwrap();
+    under_way.lock().unwrap();
+    assert!(place.writes());
+    assert_eq!([left, held, other].map(|path| path.exists()), [false, true, true]);
+}

@@ -2,6 +2,9 @@
 //! as many gzip members as there are, each with its checksum and length verified. Fails where the file is broken, cut,
 //! or goes on as something else; the error names the offset in the file.
 
+use std::io;
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::inflate::{Fault, Inflater, Input, MAX_MATCH, Output, Pause, Place, Watch};
@@ -36,8 +39,8 @@ impl<'a> Chunks<'a> {
             self.source.will_need(end..end.saturating_add(self.chunk_bytes).min(len));
             // Let go first: a mapped chunk that is dropped later takes the page it shares with the next one along.
             self.held = Bytes::new();
-            self.held = self.source.read(from.min(end)..end)?;
             self.start = from.min(end);
+            self.held = exactly(self.source, self.start..end)?;
         }
         Ok(Input { bytes: &self.held, start: self.start })
     }
@@ -48,6 +51,17 @@ impl<'a> Chunks<'a> {
         let bytes = bytes.get(from.saturating_sub(start) as usize..).unwrap_or_default();
         Ok(&bytes[..bytes.len().min(most as usize)])
     }
+}
+
+/// These bytes of a source. One that gives fewer would make its reader wait for the rest for ever.
+pub(super) fn exactly(source: &dyn Source, range: Range<u64>) -> Result<Bytes> {
+    let (start, size) = (range.start, range.end.saturating_sub(range.start));
+    let bytes = source.read(range)?;
+    if bytes.len() as u64 == size {
+        return Ok(bytes);
+    }
+    let message = format!("a read of {size} bytes at byte {start} of the file gave {}", bytes.len());
+    Err(Error::io(message, io::ErrorKind::UnexpectedEof.into()))
 }
 
 /// What follows in the file.
@@ -174,10 +188,14 @@ impl Gunzip {
     /// Reads the header of a gzip member, or finds the end of the file in its place.
     fn header(&mut self, chunks: &mut Chunks<'_>, output: &mut Output<'_>) -> Result<()> {
         let (start, file_bytes) = (self.next, chunks.source.len());
-        let bytes = chunks.bytes(start, CHUNK_BYTES)?;
+        let mut bytes = chunks.bytes(start, MOST_HEADER_BYTES)?;
         if start > 0 && !bytes.starts_with(&MAGIC) && !(bytes.len() == 1 && bytes[0] == MAGIC[0]) {
             self.stage = Stage::End;
             return end_of_file(chunks, start);
+        }
+        // Asked for as seldom as names are long: a stream of small gzip members has a header every few bytes.
+        if header_bytes(bytes) == Err(None) {
+            bytes = chunks.bytes(start, CHUNK_BYTES)?;
         }
         let len = header_bytes(bytes).map_err(|reason| {
             let at_end = start + bytes.len() as u64 == file_bytes;
@@ -214,7 +232,7 @@ impl Gunzip {
     }
 }
 
-/// The header of a block with its codes, and then some.
+/// The header of a block with its codes, and then some; or that of a gzip member, with a name of usual length.
 const MOST_HEADER_BYTES: u64 = 512;
 /// A chunk is replaced when less is left of it: a header of a block, or a few symbols.
 const LOOK_AHEAD_BYTES: u64 = MOST_HEADER_BYTES;

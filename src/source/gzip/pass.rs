@@ -39,6 +39,7 @@ pub(crate) struct GzipPass<'a> {
     open: Option<OpenPoint>,
     /// Why the stream ended, when it should not have.
     failure: Option<Error>,
+    begun: bool,
     ended: bool,
 }
 
@@ -75,6 +76,7 @@ impl<'a> GzipPass<'a> {
             boundary: None,
             open: None,
             failure: None,
+            begun: false,
             ended: false,
         }
     }
@@ -104,8 +106,12 @@ impl<'a> GzipPass<'a> {
     /// # Errors
     /// If the windows take more memory than any real file needs.
     pub(crate) fn mark(&mut self) -> Result<()> {
-        self.close_point()?;
         let Some(boundary) = self.boundary else { return Ok(()) };
+        // Where the stream breaks off there is no boundary after the last one.
+        if self.open.as_ref().is_some_and(|open| open.inflated == boundary.inflated) {
+            return Ok(());
+        }
+        self.close_point()?;
         self.restarts.advance(Frontier { inflated: boundary.inflated, bit: boundary.place.symbol });
         // The buffer keeps more than a window before the last boundary.
         let at = boundary.inflated.saturating_sub(self.start) as usize;
@@ -138,6 +144,24 @@ impl<'a> GzipPass<'a> {
         }
         self.restarts.push(inflated, place, &window);
         Ok(())
+    }
+
+    /// Makes a point at the very start, so that the table leads to every byte there is.
+    fn begin(&mut self) {
+        let mut output = Output { bytes: &mut self.buffer, at: 0, floor: 0, limit: 0 };
+        match self.gunzip.settle(&mut self.chunks, &mut output) {
+            Ok(_) => {
+                self.open = self.gunzip.place().map(|place| OpenPoint {
+                    inflated: 0,
+                    place,
+                    before: Vec::new(),
+                    used: Vec::new(),
+                });
+                self.ended = self.open.is_none();
+            }
+            Err(error) => (self.failure, self.ended) = (Some(error), true),
+        }
+        self.begun = true;
     }
 
     /// Inflates up to `most` more bytes. What breaks the stream is kept for the next read: the bytes before it count.
@@ -197,7 +221,11 @@ impl<'a> GzipPass<'a> {
 impl Read for GzipPass<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.read == self.filled && !self.ended && !into.is_empty() {
-            self.fill(into.len());
+            if self.begun {
+                self.fill(into.len());
+            } else {
+                self.begin();
+            }
         }
         let count = into.len().min(self.filled - self.read);
         if count == 0 && !into.is_empty() && self.failure.is_some() {

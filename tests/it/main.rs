@@ -17,3 +17,4 @@ mod mask;
 mod order;
 mod repack;
 mod shard;
+mod stream;

@@ -1,0 +1,350 @@
+//! Epochs over shards that have no index yet: what comes, in which order, what is left behind, and what damage does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use maskstream::annotation::MaskFilter;
+use maskstream::image::JpegCodec;
+use maskstream::loader::{Epoch, LoaderOptions, OnError};
+use maskstream::shard::{OnDamage, ShardSetOptions};
+use maskstream::source::{self, Source};
+use maskstream::{Batch, Error, Loader, Result, ShardSet, StreamLoader};
+
+use crate::fixture::{Dice, Faulty, Made, content, made_many, members, pack, read_error, within};
+
+const SAMPLES: usize = 22;
+
+/// Shards of random member order: gzip, plain, gzip in several gzip members.
+struct Shards {
+    dir: tempfile::TempDir,
+    samples: Vec<Made>,
+}
+
+impl Shards {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let samples = made_many(SAMPLES as i64);
+        for (number, part) in [&samples[..8], &samples[8..13], &samples[13..]].into_iter().enumerate() {
+            let tar = tar(part, number as u64);
+            let bytes = match number {
+                0 => gzip(&tar),
+                1 => tar,
+                _ => tar.chunks(20_000).flat_map(gzip).collect(),
+            };
+            fs::write(dir.path().join(format!("sa_{number:06}.tar")), bytes).unwrap();
+        }
+        Self { dir, samples }
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("sa_{number:06}.tar"))
+    }
+
+    fn stream(&self, options: LoaderOptions) -> StreamLoader {
+        options.stream(shards(), &[self.dir.path()]).unwrap()
+    }
+
+    fn indexes(&self) -> usize {
+        fs::read_dir(self.dir.path()).unwrap().filter(|f| is_index(&f.as_ref().unwrap().path())).count()
+    }
+
+    fn delete_indexes(&self) {
+        for file in fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path()) {
+            if is_index(&file) {
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+}
+
+fn is_index(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "msidx")
+}
+
+fn tar(samples: &[Made], seed: u64) -> Vec<u8> {
+    let mut members = members(samples);
+    let mut dice = Dice(seed);
+    for at in (1..members.len()).rev() {
+        members.swap(at, dice.below(at as u64 + 1) as usize);
+    }
+    pack(&members)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn shards() -> ShardSetOptions {
+    ShardSet::options().filter(MaskFilter::keep_all())
+}
+
+fn options() -> LoaderOptions {
+    Loader::options()
+        .batch_size(4)
+        .image_size(32)
+        .mask_size(Some([12, 12]))
+        .top_k(5)
+        .num_workers(3)
+        .jpeg_codec(JpegCodec::Zune)
+}
+
+fn contents(epoch: Epoch) -> Vec<BTreeMap<String, Vec<u8>>> {
+    epoch.map(|batch| content(&batch.unwrap())).collect()
+}
+
+/// The batches up to the first error, and that.
+fn run(epoch: Epoch) -> (Vec<Batch>, Option<Error>) {
+    let (mut batches, mut error) = (Vec::new(), None);
+    for batch in epoch {
+        match batch {
+            Ok(batch) => batches.push(batch),
+            Err(e) => error = Some(e),
+        }
+    }
+    (batches, error)
+}
+
+fn ids(batches: &[Batch]) -> Vec<i64> {
+    let rows = |batch: &Batch| batch.image_ids()[..batch.valid_rows()].to_vec();
+    batches.iter().flat_map(rows).collect()
+}
+
+#[test]
+fn unshuffled_batches_are_the_same_with_and_without_indexes() {
+    within(|| {
+        let shards_dir = Shards::new();
+        for workers in [1, 3, 9] {
+            shards_dir.delete_indexes();
+            let loader = shards_dir.stream(options().num_workers(workers));
+            assert!(loader.loader().unwrap().is_none() && loader.notice().is_some());
+            let first = contents(loader.epoch(0).unwrap());
+            assert_eq!(shards_dir.indexes(), 3, "indexes are saved");
+
+            let indexed = options().build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
+            assert_eq!(first, contents(indexed.epoch(0).unwrap()), "{workers} workers");
+            assert_eq!(first.len() as u64, indexed.steps());
+        }
+    });
+}
+
+#[test]
+fn later_epochs_are_shuffled_like_those_of_an_indexed_loader() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let loader = shards_dir.stream(options().shuffle(3));
+        let notice = loader.notice().unwrap();
+        assert!(notice.contains("3 of 3 shards have no index") && notice.contains("not shuffled"), "{notice}");
+        let mut first = ids(&run(loader.epoch(0).unwrap()).0);
+        assert!(loader.notice().is_none());
+
+        let indexed = options().shuffle(3).build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
+        assert_eq!(contents(loader.epoch(1).unwrap()), contents(indexed.epoch(1).unwrap()));
+        assert!(loader.loader().unwrap().is_some());
+        // And so are all from the first one on, where indexes are there already.
+        let again = shards_dir.stream(options().shuffle(3));
+        assert_eq!(contents(again.epoch(0).unwrap()), contents(indexed.epoch(0).unwrap()));
+
+        first.sort_unstable();
+        assert_eq!(first, shards_dir.samples.iter().map(|made| made.id).collect::<Vec<_>>(), "each sample once");
+    });
+}
+
+#[test]
+fn shards_that_have_an_index_keep_their_place_among_those_that_have_none() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let all = contents(shards_dir.stream(options()).epoch(0).unwrap());
+        for kept in 0..3 {
+            shards_dir.delete_indexes();
+            shards().index(&shards_dir.path(kept)).unwrap();
+            assert_eq!(contents(shards_dir.stream(options()).epoch(0).unwrap()), all, "shard {kept} is indexed");
+        }
+    });
+}
+
+#[test]
+fn the_number_of_steps_is_known_with_the_last_shard() {
+    within(|| {
+        let shards_dir = Shards::new();
+        for (drop_last, steps) in [(false, 6), (true, 5)] {
+            shards_dir.delete_indexes();
+            let loader = shards_dir.stream(options().drop_last(drop_last));
+            let mut epoch = loader.epoch(7).unwrap();
+            assert_eq!((epoch.number(), epoch.size_hint().0), (7, 0));
+            assert_eq!(epoch.by_ref().map(Result::unwrap).count(), steps);
+            assert_eq!((epoch.steps(), epoch.size_hint()), (Some(steps as u64), (0, Some(0))));
+            assert!(epoch.next().is_none(), "it stays at its end");
+            assert_eq!(epoch.stats().delivered, if drop_last { 20 } else { 22 });
+        }
+    });
+}
+
+#[test]
+fn an_epoch_dropped_at_any_point_can_begin_again() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let all = contents(shards_dir.stream(options()).epoch(0).unwrap());
+        for taken in 0..=6 {
+            shards_dir.delete_indexes();
+            let loader = shards_dir.stream(options().num_workers(1).prefetch_batches(1));
+            let mut epoch = loader.epoch(0).unwrap();
+            assert_eq!(epoch.by_ref().take(taken).map(Result::unwrap).count(), taken);
+            let error = loader.loader().unwrap().is_none().then(|| loader.epoch(0).unwrap_err().to_string());
+            assert!(error.as_deref().is_none_or(|e| e.contains("under way")), "{error:?}");
+            drop(epoch);
+            assert_eq!(contents(loader.epoch(0).unwrap()), all, "after {taken} batches");
+        }
+    });
+}
+
+#[test]
+fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
+    within(|| {
+        for cut in [0.2, 0.5, 0.9] {
+            let shards_dir = Shards::new();
+            let bytes = fs::read(shards_dir.path(0)).unwrap();
+            fs::write(shards_dir.path(0), &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
+            let sound = shards().on_damage(OnDamage::KEEP).index(&shards_dir.path(0)).unwrap();
+            let whole: Vec<i64> = sound.index.entries().iter().map(|entry| entry.image_id).collect();
+            assert!(whole.len() < 8 && sound.index.missing() > 0);
+            shards_dir.delete_indexes();
+
+            // All of them in one batch, so that the broken-off batch is padded.
+            let loader = shards_dir.stream(options().batch_size(8).drop_last(true));
+            let (batches, error) = run(loader.epoch(0).unwrap());
+            assert_eq!(ids(&batches), whole, "cut at {cut}");
+            let error = error.unwrap();
+            assert!(error.is_corrupt() && error.location().shard.as_deref() == Some(&*shards_dir.path(0)), "{error}");
+            assert!(error.to_string().contains("is cut"), "{error}");
+
+            // With a budget the other shards follow; without enough of one they do not.
+            let skip = |budget| shards().on_damage(OnDamage::Skip { budget });
+            shards_dir.delete_indexes();
+            let loader = options().stream(skip(sound.index.missing()), &[shards_dir.dir.path()]).unwrap();
+            let (batches, error) = run(loader.epoch(0).unwrap());
+            assert!(error.is_none());
+            assert_eq!(ids(&batches).len(), whole.len() + SAMPLES - 8);
+            assert_eq!(loader.loader().unwrap().unwrap().shards().len() as usize, whole.len() + SAMPLES - 8);
+            shards_dir.delete_indexes();
+            let loader = options().stream(skip(sound.index.missing() - 1), &[shards_dir.dir.path()]).unwrap();
+            let (batches, error) = run(loader.epoch(0).unwrap());
+            assert_eq!(ids(&batches), whole);
+            assert!(error.unwrap().to_string().contains("more than the budget"));
+        }
+    });
+}
+
+#[test]
+fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let path = shards_dir.path(0);
+        let before = shards().index(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 40].fill(0x55);
+        fs::write(&path, &bytes).unwrap();
+        fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+
+        let after = shards().index(&path).unwrap();
+        let fresh = shards().sidecar(maskstream::shard::Sidecar::Off).index(&path).unwrap();
+        assert!(after.index.entries().len() > fresh.index.entries().len(), "more than without the earlier index");
+        assert_eq!(after.index.entries().len() as u64 + after.index.missing(), 8);
+        assert!(after.index.missing() > 0 && after.index.entries().iter().all(|e| before.index.entries().contains(e)));
+        let report = after.index.problems().iter().map(ToString::to_string).collect::<String>();
+        assert!(report.contains("by the index of before"), "{report}");
+
+        let keep = shards().on_damage(OnDamage::Skip { budget: 8 });
+        let loader = options().stream(keep, &[&path]).unwrap();
+        let (batches, error) = run(loader.epoch(0).unwrap());
+        assert!(error.is_none(), "{}", error.unwrap());
+        assert_eq!(ids(&batches).len(), after.index.entries().len());
+    });
+}
+
+#[test]
+fn an_earlier_index_of_another_shard_is_not_believed() {
+    let shards_dir = Shards::new();
+    shards().index(&shards_dir.path(0)).unwrap();
+    let other = gzip(&tar(&made_many(9)[1..], 99));
+    fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
+    let index = shards().index(&shards_dir.path(0)).unwrap().index;
+    let report = index.problems().iter().map(ToString::to_string).collect::<String>();
+    assert!(!report.contains("by the index of before") && index.missing() > 0, "{report}");
+}
+
+#[test]
+fn several_ranks_need_indexes_and_are_told_so() {
+    let shards_dir = Shards::new();
+    let refused = |options: LoaderOptions| options.stream(shards(), &[shards_dir.dir.path()]).unwrap_err().to_string();
+    let error = refused(options().rank(1, 2));
+    assert!(error.contains("3 of 3 shards have no index") && error.contains("maskstream index"), "{error}");
+    shards().open(&[shards_dir.dir.path()]).unwrap();
+    let loader = shards_dir.stream(options().rank(1, 2));
+    assert_eq!(loader.loader().unwrap().unwrap().steps(), 3);
+}
+
+#[test]
+fn a_filter_that_nothing_passes_is_an_error_not_an_empty_epoch() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let loader = options().stream(shards().select(|_| false), &[shards_dir.dir.path()]).unwrap();
+        let (batches, error) = run(loader.epoch(0).unwrap());
+        assert!(batches.is_empty() && error.unwrap().to_string().contains("pass the filter"));
+    });
+}
+
+#[test]
+fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let all = ids(&run(shards_dir.stream(options()).epoch(0).unwrap()).0);
+        for panics in [true, false] {
+            shards_dir.delete_indexes();
+            let tries = Arc::new(AtomicUsize::new(0));
+            let (bad, bytes) = (shards_dir.path(1), fs::read(shards_dir.path(1)).unwrap());
+            let opener = move |path: &Path| -> Result<Arc<dyn Source>> {
+                if path != bad || tries.fetch_add(1, SeqCst) > 0 {
+                    return source::open(path);
+                }
+                let faulty = Faulty::new(bytes.clone(), move |range, bytes| match range.start {
+                    0..8000 => Ok(bytes),
+                    _ if panics => panic!("the source panics"),
+                    start => Err(read_error(start)),
+                });
+                faulty.arm();
+                Ok(faulty)
+            };
+            let loader = options().stream(shards().opener(opener), &[shards_dir.dir.path()]).unwrap();
+            let (batches, error) = run(loader.epoch(0).unwrap());
+            let error = error.unwrap();
+            assert_eq!(error.location().shard.as_deref(), Some(&*shards_dir.path(1)), "{error}");
+            assert!(ids(&batches).len() >= 8, "what came before the fault");
+            assert_eq!(ids(&run(loader.epoch(0).unwrap()).0), all, "the next epoch tries again");
+        }
+    });
+}
+
+#[test]
+fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
+    within(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut samples = made_many(6);
+        let half = samples[2].image.len() / 2;
+        samples[2].image.truncate(half);
+        fs::write(dir.path().join("a.tar"), gzip(&tar(&samples, 1))).unwrap();
+        let loader = options().on_error(OnError::Skip { budget: 1 }).stream(shards(), &[dir.path()]).unwrap();
+        let (batches, error) = run(loader.epoch(0).unwrap());
+        assert!(error.is_none());
+        let issues: Vec<_> = batches.iter().flat_map(Batch::issues).collect();
+        assert_eq!(issues.len(), 1);
+        assert_eq!(issues[0].error.location().member.as_deref(), Some("./sa_3.jpg"), "{}", issues[0].error);
+        assert_eq!(batches.iter().map(Batch::valid_rows).sum::<usize>(), 5);
+    });
+}

@@ -133,7 +133,7 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
     let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
     let mut payload = Vec::new();
-    file.take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
+    Read::by_ref(&mut file).take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
     if word(12) != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not fit"));
     }
@@ -149,6 +149,14 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, String> {
     let restarts = section.map(|section| SavedRestarts { path: path.to_owned(), start, section });
     if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
         return Err(damaged("its length is not what it says"));
+    }
+    // Few and small, so that damage is found now; of the many windows each member's checksum tells.
+    if let Some(restarts) = &restarts {
+        let mut records = Vec::new();
+        file.take(restarts.records_bytes().unwrap_or(0)).read_to_end(&mut records).map_err(cannot)?;
+        if crc32c::crc32c(&records) != restarts.section.records_crc32c {
+            return Err(damaged("the checksum of its restart points does not fit"));
+        }
     }
     Ok(Saved { index, restarts })
 }

@@ -135,7 +135,7 @@ impl GrowingSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         for shard in &mut state.shards {
             if let Is::Failed(unindexed, _) = &shard.is {
-                shard.is = Is::Unindexed(unindexed.clone());
+                (shard.is, shard.source) = (Is::Unindexed(unindexed.clone()), None);
             }
         }
         Ok(())

@@ -156,7 +156,7 @@ fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
     let mut payload = Vec::new();
-    file.take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
+    Read::by_ref(&mut file).take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
     if word(12) != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not fit"));
     }
@@ -169,6 +169,14 @@ fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     let restarts = section.map(|section| SavedRestarts { path: path.to_owned(), start, section });
     if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
         return Err(damaged("its length is not what it says"));
+    }
+    // Few and small, so that damage is found now; of the many windows each member's checksum tells.
+    if let Some(restarts) = &restarts {
+        let mut records = Vec::new();
+        file.take(restarts.records_bytes().unwrap_or(0)).read_to_end(&mut records).map_err(cannot)?;
+        if crc32c::crc32c(&records) != restarts.section.records_crc32c {
+            return Err(damaged("the checksum of its restart points does not fit"));
+        }
     }
     Ok((found, Saved { index, restarts }))
 }
@@ -185,12 +193,12 @@ pub(super) fn save(
     let section = parts.as_ref().map(|parts| Section {
         records: (parts.records.len() / RECORD_BYTES) as u64,
         records_crc32c: crc32c::crc32c(&parts.records),
-        window_bytes: parts.windows.len(),
+        window_bytes: parts.windows_range().end - parts.windows_range().start,
         frontier: parts.frontier,
     });
     let payload = postcard::to_stdvec(&(stamp, index, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
-    let windows = parts.as_ref().map(|parts| parts.windows.read(0..parts.windows.len())).transpose()?;
+    let windows = parts.as_ref().map(|parts| parts.windows.read(parts.windows_range())).transpose()?;
     let write = || {
         fs::create_dir_all(dir_of(path))?;
         write_file(path, |file| {

@@ -12,6 +12,7 @@ mod cli;
 mod faults;
 mod fixture;
 mod golden;
+mod gzip;
 mod loader;
 mod mask;
 mod order;

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -36,7 +37,9 @@ impl<'a> Chunks<'a> {
         if from < self.start || (from.saturating_add(least) > end && end < len) {
             let end = from.saturating_add(self.chunk_bytes.max(least)).min(len);
             // The device works on the next chunk while this one is inflated.
-            self.source.will_need(end..end.saturating_add(self.chunk_bytes).min(len));
+            // Advice only: a source that panics at it is heard when it reads.
+            let next = end..end.saturating_add(self.chunk_bytes).min(len);
+            let _ = catch_unwind(AssertUnwindSafe(|| self.source.will_need(next)));
             // Let go first: a mapped chunk that is dropped later takes the page it shares with the next one along.
             self.held = Bytes::new();
             self.start = from.min(end);

@@ -9,6 +9,8 @@ mod huffman;
 mod inflate;
 mod pass;
 mod restart;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
@@ -72,7 +74,7 @@ impl Source for GzipSource {
     fn fetch(&self, range: Range<u64>) -> Result<Fetched> {
         let Located { compressed, points } = self.locate(&range)?;
         let start = compressed.start;
-        let bytes = self.file.read(compressed).map_err(|e| e.at_offset(range.start))?;
+        let bytes = framing::exactly(self.file.as_ref(), compressed).map_err(|e| e.at_offset(range.start))?;
         Ok(Fetched::packed(Packed { bytes, start, points, range }))
     }
 }
@@ -86,6 +88,10 @@ pub(super) struct Packed {
     points: Vec<Point>,
     range: Range<u64>,
 }
+
+/// Bytes that one compressed byte can stand for: four matches of 258 bytes, each of one bit for the length and one for
+/// the distance.
+const MAX_EXPANSION: u64 = 4 * MAX_MATCH as u64;
 
 /// Inflates what was fetched, into memory that it uses again.
 pub struct Unpacker {
@@ -119,6 +125,10 @@ impl Packed {
         let mut chunks = Chunks::new(&part);
         let Unpacker { gunzip, buffer } = unpacker;
         let first = self.points.first().map_or(self.range.start, |point| point.inflated);
+        // A forged table may ask for any amount of memory.
+        if (self.range.end - first) / MAX_EXPANSION > self.bytes.len() as u64 {
+            return Err(restart::misfit().at_offset(self.range.start));
+        }
         // The window, the bytes, and the symbol that may cross their end.
         let index = |inflated: u64| WINDOW_BYTES + inflated.saturating_sub(first) as usize;
         let end = index(self.range.end);

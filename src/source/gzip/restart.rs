@@ -66,6 +66,14 @@ pub(crate) struct Parts {
     pub(crate) frontier: Frontier,
 }
 
+impl Parts {
+    /// All windows, as bytes of their source.
+    pub(crate) fn windows_range(&self) -> Range<u64> {
+        let bytes = self.records.as_chunks().0.last().map_or(0, |last| Record::read(last).window_end);
+        self.windows_start..self.windows_start.saturating_add(bytes)
+    }
+}
+
 /// A restart point with its window.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
@@ -180,6 +188,9 @@ fn locate(
     range: &Range<u64>,
     read_window: impl Fn(Range<u64>) -> Result<Bytes>,
 ) -> Result<Located> {
+    if range.is_empty() {
+        return Ok(Located { compressed: 0..0, points: Vec::new() });
+    }
     let records = records.as_chunks::<RECORD_BYTES>().0;
     let past = partition_point(records, |record| record.inflated <= range.start);
     let first = past.checked_sub(1).ok_or_else(misfit)?;
@@ -196,6 +207,12 @@ fn locate(
             place: Place { block: record.block, symbol },
             window: read_window(window_start..record.window_end)?,
         });
+    }
+    // A forged table need not be in order, and everything below counts on it.
+    let ordered = points.windows(2).all(|pair| pair[0].inflated < pair[1].inflated);
+    let bounded = |point: &Point| point.inflated <= range.start || point.inflated < range.end;
+    if !ordered || points[0].inflated > range.start || !points.iter().all(bounded) {
+        return Err(misfit());
     }
     let end_bit = match records.get(end).map(Record::read) {
         Some(record) => record.block.checked_add(u64::from(record.delta)).ok_or_else(misfit)?,
@@ -217,7 +234,7 @@ impl Record {
     }
 }
 
-fn misfit() -> Error {
+pub(super) fn misfit() -> Error {
     Error::corrupt("the table of restart points does not fit: its sidecar is damaged, delete it")
 }
 

@@ -13,7 +13,7 @@ use maskstream::shard::{OnDamage, ShardSetOptions};
 use maskstream::source::{self, Source};
 use maskstream::{Batch, Error, Loader, Result, ShardSet, StreamLoader};
 
-use crate::fixture::{Dice, Faulty, Made, content, made_many, members, pack, read_error, within};
+use crate::fixture::{Dice, Faulty, Made, content, made_many, members, pack, within};
 
 const SAMPLES: usize = 22;
 
@@ -316,7 +316,7 @@ fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again
                 let faulty = Faulty::new(bytes.clone(), move |range, bytes| match range.start {
                     0..8000 => Ok(bytes),
                     _ if panics => panic!("the source panics"),
-                    start => Err(read_error(start)),
+                    _ => Err(std::io::Error::other("the disk is gone").into()),
                 });
                 faulty.arm();
                 Ok(faulty)

@@ -185,12 +185,13 @@ pub(super) fn save(
     let section = parts.as_ref().map(|parts| Section {
         records: (parts.records.len() / RECORD_BYTES) as u64,
         records_crc32c: crc32c::crc32c(&parts.records),
-        window_bytes: parts.windows.len(),
+        window_bytes: parts.windows.len() - parts.windows_start,
         frontier: parts.frontier,
     });
     let payload = postcard::to_stdvec(&(stamp, index, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
-    let windows = parts.as_ref().map(|parts| parts.windows.read(0..parts.windows.len())).transpose()?;
+    let windows =
+        parts.as_ref().map(|parts| parts.windows.read(parts.windows_start..parts.windows.len())).transpose()?;
     let write = || {
         fs::create_dir_all(dir_of(path))?;
         write_file(path, |file| {

@@ -9,13 +9,13 @@
 //! | bits | literal | length or distance | second table | end of block |
 //! |---|---|---|---|---|
 //! | 31 | 1 | 0 | 0 | 0 |
-//! | 16-30 | the byte | base | where it starts | |
-//! | 15 | 0 | 0 | 1 | 1 |
+//! | 16-30 | | base | where it starts | |
+//! | 15 | the byte (8-15) | 0 | 1 | 1 |
 //! | 14, 13 | | | 1, 0 | 0, 1 |
-//! | 8-12 | | bits of the code | bits of its index | |
+//! | 8-12 | | bits of the code | bits of its index | bits of the code |
 //! | 0-7 | bits of the code | bits of code and extra | `root` | bits of the code |
 //!
-//! Bit 15 alone: no code leads here.
+//! Bits 31 and 15 tell all: 15 counts only where 31 is 0. Bit 15 alone: no code leads here.
 
 pub(super) const LITERAL: u32 = 1 << 31;
 /// Neither a literal nor a base.

@@ -231,7 +231,7 @@ pub(super) fn misfit() -> Error {
 }
 
 /// Writes the used stretches of `before`, the bytes up to a point. Stretches are indices in it.
-pub(super) fn write_window(before: &[u8], used: &mut Vec<(usize, usize)>, out: &mut Vec<u8>) {
+pub(super) fn write_window(before: &[u8], used: &mut [(usize, usize)], out: &mut Vec<u8>) {
     used.sort_unstable();
     let missing = WINDOW_BYTES - before.len().min(WINDOW_BYTES);
     // As indices in a window that is whole.

@@ -354,7 +354,7 @@ fn a_flipped_bit_costs_nothing_that_comes_before_it_and_never_goes_unnoticed() {
     let mut dice = Dice(9);
     let mut noticed = 0;
     for sound_file in [gzip(&tar, 6), gzip(&tar, 0), in_pieces(&tar, 1500, 6)] {
-        for _ in 0..120 {
+        for _ in 0..80 {
             let at = dice.below(sound_file.len() as u64) as usize;
             let mut file = sound_file.clone();
             file[at] ^= 1 << dice.below(8);
@@ -371,7 +371,7 @@ fn a_flipped_bit_costs_nothing_that_comes_before_it_and_never_goes_unnoticed() {
             }
         }
     }
-    assert!(noticed > 300, "{noticed}");
+    assert!(noticed > 200, "{noticed}");
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn what_follows_a_gzip_stream_is_named_unless_it_is_padding() {
         let index = index(&file);
         assert_eq!(index.entries().len(), 3);
         let at = sound.len() + zeros;
-        assert!(broken(&index).unwrap().message.contains(&format!("10 bytes of other data follow")), "{at}");
+        assert!(broken(&index).unwrap().message.contains("10 bytes of other data follow"), "{at}");
         assert!(broken(&index).unwrap().message.contains(&format!("at byte {at} of the file")));
     }
     // A second shard behind the first: its samples would be lost in silence.
@@ -516,7 +516,7 @@ fn damage_that_comes_after_indexing_is_an_error_wherever_it_strikes() {
         let members = read_with_tar(&tar);
         let entries = index(&tar).entries().to_vec();
         disk.open();
-        for _ in 0..150 {
+        for _ in 0..60 {
             let at = dice.below(sound.len() as u64) as usize;
             let mut file = sound.clone();
             file[at] ^= 1 << dice.below(8);
@@ -580,14 +580,14 @@ fn a_damaged_sidecar_of_a_gzip_shard_is_built_anew_or_its_samples_are_refused() 
         assert!(!is_rebuilt || refused == 0, "{case}");
         (is_rebuilt, refused)
     };
-    for at in 0..sound.len() {
+    for at in (0..sound.len()).step_by(3) {
         let mut bytes = sound.clone();
         bytes[at] ^= 1 << (at % 8);
         let (is_rebuilt, lost) = check(&bytes, &format!("byte {at}"));
         rebuilt += usize::from(is_rebuilt);
         refused += lost;
     }
-    for cut in (0..sound.len()).step_by(7) {
+    for cut in (0..sound.len()).step_by(31) {
         assert!(check(&sound[..cut], &format!("cut at {cut}")).0);
     }
     assert!(check(&[&sound[..], b"x"].concat(), "longer").0);

@@ -103,7 +103,14 @@ fn data(kind: usize, len: usize, dice: &mut Dice) -> Vec<u8> {
 fn agrees(stream: &[u8], dice: &mut Dice, case: &str) -> Ending {
     let (theirs, their_ending) = oracle(stream);
     let (ours, ending) = inflate(stream);
-    assert_eq!(ending, their_ending, "{case}");
+    if (ending, their_ending) == (Ending::Broken, Ending::Cut) {
+        // It waits for bits although none can make it whole.
+        for byte in [0x00, 0x55, 0xff] {
+            assert_eq!(oracle(&[stream, &[byte; 64]].concat()).1, Ending::Broken, "{case}");
+        }
+    } else {
+        assert_eq!(ending, their_ending, "{case}");
+    }
     let common = ours.len().min(theirs.len());
     assert!(ours[..common] == theirs[..common], "{case}: other bytes before the end");
     assert!(ending != Ending::Whole || ours == theirs, "{case}");
@@ -116,7 +123,7 @@ fn agrees(stream: &[u8], dice: &mut Dice, case: &str) -> Ending {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(120) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 
     #[test]
     fn encoded_bytes_come_back_in_any_pieces(
@@ -365,8 +372,7 @@ fn headers_that_say_too_much_are_refused() {
     for (name, stream) in cases {
         assert_eq!(oracle(&stream).1, Ending::Broken, "{name}");
         assert_eq!(inflate(&stream), (Vec::new(), Ending::Broken), "{name}");
-        // zlib-rs takes a code of no lengths at all for one of zeros, and finds out when it has read them.
-        for len in (0..stream.len()).filter(|_| name != "no code for lengths") {
+        for len in 0..stream.len() {
             agrees(&stream[..len], &mut Dice(4), name);
         }
     }

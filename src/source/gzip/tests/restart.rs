@@ -165,7 +165,7 @@ fn saved(parts: &Parts) -> Parts {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn any_range_is_read_in_place(seed: u64, shape in 0..5_usize, members in 1..30_usize) {
@@ -297,7 +297,7 @@ proptest! {
 }
 
 fn size_of_window(len: usize) -> usize {
-    if len % 2 == 0 { WINDOW_BYTES } else { len }
+    if len.is_multiple_of(2) { WINDOW_BYTES } else { len }
 }
 
 #[test]

@@ -40,8 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// same thing?
 ///
 /// Without arguments it makes a small data set of drawn scenes, trains for about a minute and compares the result with
-/// simple guesses on images it has not
-/// seen. With --shards it does the same on real shards.
+/// simple guesses on images it has not seen. With --shards it does the same on real shards.
 #[derive(Parser)]
 #[command(
     name = "finetune",

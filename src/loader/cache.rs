@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::shard::SampleId;
+use crate::shard::{Extent, SampleId};
 
 /// Rows without their images, by sample.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct LabelCache {
 #[derive(Debug)]
 struct Rows {
     bytes: u64,
-    by_sample: LruCache<SampleId, Arc<[u8]>>,
+    by_sample: LruCache<SampleId, (Extent, Arc<[u8]>)>,
 }
 
 impl LabelCache {
@@ -25,18 +25,21 @@ impl LabelCache {
         Self { max_bytes, rows: Mutex::new(Rows { bytes: 0, by_sample: LruCache::unbounded() }) }
     }
 
-    pub(super) fn get(&self, sample: SampleId) -> Option<Arc<[u8]>> {
-        self.lock().by_sample.get(&sample).cloned()
+    /// The row of a sample, if it was made of these annotations: while shards are indexed, an id may come to mean
+    /// another sample.
+    pub(super) fn get(&self, sample: SampleId, annotations: Extent) -> Option<Arc<[u8]>> {
+        let row = self.lock().by_sample.get(&sample).cloned();
+        row.filter(|(of, _)| *of == annotations).map(|(_, row)| row)
     }
 
-    pub(super) fn put(&self, sample: SampleId, row: Box<[u8]>) {
+    pub(super) fn put(&self, sample: SampleId, annotations: Extent, row: Box<[u8]>) {
         let mut rows = self.lock();
         rows.bytes += row.len() as u64;
-        if let Some((_, replaced)) = rows.by_sample.push(sample, row.into()) {
+        if let Some((_, (_, replaced))) = rows.by_sample.push(sample, (annotations, row.into())) {
             rows.bytes -= replaced.len() as u64;
         }
         while rows.bytes > self.max_bytes {
-            let Some((_, oldest)) = rows.by_sample.pop_lru() else { break };
+            let Some((_, (_, oldest))) = rows.by_sample.pop_lru() else { break };
             rows.bytes -= oldest.len() as u64;
         }
     }

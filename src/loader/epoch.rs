@@ -154,15 +154,16 @@ impl Epoch {
             if let Some(outcome) = self.early.remove(&self.next_step) {
                 break outcome?;
             }
-            if let Some(error) = self.pool.starved() {
-                return Err(error);
-            }
             match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(STARVED_CHECK)) {
                 Some(Ok(Outcome::Batch(finished))) => drop(self.early.insert(finished.step, Ok(finished))),
                 Some(Ok(Outcome::Failed { step, error })) => drop(self.early.insert(step, Err(error))),
                 Some(Ok(Outcome::End { steps })) => self.steps = Some(steps),
-                // Other epochs' receivers may have used up the budget meanwhile.
-                Some(Err(RecvTimeoutError::Timeout)) => {}
+                // Nothing comes when receivers, of other epochs perhaps, hold the whole budget.
+                Some(Err(RecvTimeoutError::Timeout)) => {
+                    if let Some(error) = self.pool.starved() {
+                        return Err(error);
+                    }
+                }
                 // All senders are gone although the plan goes on: a thread died outside of any sample.
                 Some(Err(RecvTimeoutError::Disconnected)) | None => return Err(self.join().unwrap_or_else(lost)),
             }
@@ -223,7 +224,7 @@ impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended || self.steps == Some(self.next_step) {
+        if self.ended {
             return None;
         }
         let start = Instant::now();
@@ -231,7 +232,13 @@ impl Iterator for Epoch {
         self.counters.add_wait(start.elapsed());
         match batch {
             Ok(Some(_)) => self.next_step += 1,
-            Ok(None) | Err(_) => self.ended = true,
+            Ok(None) | Err(_) => {
+                self.ended = true;
+                // The next epoch over these shards need not wait until this one is dropped.
+                if self.growing.is_some() {
+                    let _ = self.join();
+                }
+            }
         }
         batch.transpose()
     }

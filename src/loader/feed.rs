@@ -122,7 +122,7 @@ impl Feed {
             let image = source
                 .fetch(entry.image.range())
                 .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))?;
-            let labels = match self.loader.cache.as_ref().and_then(|cache| cache.get(sample)) {
+            let labels = match self.loader.cache.as_ref().and_then(|cache| cache.get(sample, entry.annotations)) {
                 Some(row) => LabelBytes::Saved(row),
                 None => {
                     let json = source.fetch(entry.annotations.range());

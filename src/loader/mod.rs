@@ -7,8 +7,8 @@
 //! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
 //!   batch after it will need, reads the bytes of each sample, and hands sample by sample to the workers through a
 //!   bounded channel. It alone waits for the disk.
-//! * The *workers* inflate and decode, one sample each, so that all of them work on the same batch. Whoever finishes a batch's last
-//!   sample sends it on.
+//! * The *workers* inflate and decode, one sample each, so that all of them work on the same batch. Whoever finishes a
+//!   batch's last sample sends it on.
 //! * *Pass* threads, only while shards have no index ([`StreamLoader`]), find the samples of one shard each.
 //! * The *consumer*, the thread that calls `next`, puts batches back in planned order.
 //!
@@ -21,10 +21,11 @@
 //!   After an error the iterator is at its end.
 //! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
 //!   holds.
-//! * Shutdown: dropping the epoch closes the pool and has passes give up, which wakes the feed; the feed's end closes the work channel, which
-//!   ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A thread in the middle
-//!   of a sample or a read finishes it first.
-//! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing.
+//! * Shutdown: dropping the epoch closes the pool and has passes give up, which wakes the feed; the feed's end closes the
+//!   work channel, which ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A
+//!   thread in the middle of a sample or a read finishes it first; so does a pass that tries what lies behind a break.
+//! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing. Which shards
+//!   have an index is one of the settings: while one has none, epochs are not shuffled.
 
 mod cache;
 mod epoch;

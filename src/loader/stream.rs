@@ -6,15 +6,15 @@ use std::sync::{Arc, OnceLock};
 use super::options::Inner;
 use super::{Epoch, Loader, LoaderStats};
 use crate::batch::BatchLayout;
-use crate::shard::{GrowingSet, ShardSet};
+use crate::shard::{GrowingSet, ShardReport, ShardSet};
 use crate::{Error, Result};
 
 /// A loader that does not wait for its shards to be indexed.
 ///
 /// While a shard has no index, an epoch comes in the order of the shards, whatever shuffle was asked for: each sample
-/// as soon as a pass over its shard has come by both its halves. At the end of a shard its index is saved. Once all
-/// shards have one, epochs are those of a [`Loader`], shuffled if so asked. Without a shuffle both are the same, batch
-/// by batch.
+/// as soon as a pass over its shard has come by both its halves. At the end of a shard its index is saved. Once such an
+/// epoch has run to its end, all shards have one, and epochs are those of a [`Loader`], shuffled if so asked. Without a
+/// shuffle both are the same, batch by batch. Cheap to clone.
 ///
 /// Who wants the full shuffle from the first batch runs `maskstream index` before.
 ///
@@ -33,16 +33,16 @@ use crate::{Error, Result};
 /// }
 /// # Ok::<(), maskstream::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StreamLoader {
     inner: Arc<Inner>,
     growing: Arc<GrowingSet>,
-    ready: OnceLock<Result<Loader>>,
+    ready: Arc<OnceLock<Result<Loader>>>,
 }
 
 impl StreamLoader {
     pub(super) fn new(inner: Arc<Inner>, growing: GrowingSet) -> Result<Self> {
-        let loader = Self { inner, growing: Arc::new(growing), ready: OnceLock::new() };
+        let loader = Self { inner, growing: Arc::new(growing), ready: Arc::default() };
         loader.loader()?;
         Ok(loader)
     }
@@ -63,12 +63,12 @@ impl StreamLoader {
         Epoch::start_growing(&self.inner, epoch, &self.growing, passes)
     }
 
-    /// The loader of the indexed shards; `None` while one has no index.
+    /// The loader of the indexed shards; `None` until an epoch has run to its end, if a shard had no index at first.
     ///
     /// # Errors
     /// If no sample passes the filter, or none fill a batch.
     pub fn loader(&self) -> Result<Option<&Loader>> {
-        if self.ready.get().is_none() && self.growing.unindexed() > 0 {
+        if self.ready.get().is_none() && !self.growing.is_known() {
             return Ok(None);
         }
         let make = || -> Result<Loader> {
@@ -76,6 +76,19 @@ impl StreamLoader {
             Loader::new(Arc::clone(&self.inner), Arc::new(set))
         };
         self.ready.get_or_init(make).as_ref().map(Some).map_err(Error::repeat)
+    }
+
+    /// Number of batches of each epoch; `None` as long as [`StreamLoader::loader`] is.
+    pub fn steps(&self) -> Option<u64> {
+        self.loader().ok().flatten().map(Loader::steps)
+    }
+
+    /// What is known of each shard that has an index by now: also whether it could be saved, and what is wrong.
+    pub fn reports(&self) -> Vec<ShardReport> {
+        match self.ready.get() {
+            Some(Ok(loader)) => loader.shards().reports().cloned().collect(),
+            _ => self.growing.reports(),
+        }
     }
 
     /// What a user should know who asked for a shuffle and does not get one yet.

@@ -179,7 +179,7 @@ fn decode(loader: &Inner, tools: &mut Tools, work: &mut Work) -> Result<StageTim
     let is_new = matches!(labels, LabelSource::Json(_));
     tools.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
     if let (Some(cache), true) = (&loader.cache, is_new) {
-        cache.put(sample, slot.row_mut().labels.save());
+        cache.put(sample, entry.annotations, slot.row_mut().labels.save());
     }
     Ok(times)
 }

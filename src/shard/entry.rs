@@ -80,6 +80,11 @@ impl Entry {
         format!("{}.json", self.stem())
     }
 
+    /// Where its second member ends.
+    pub(super) fn end(&self) -> u64 {
+        self.image.range().end.max(self.annotations.range().end)
+    }
+
     fn stem(&self) -> String {
         self.stem.as_deref().map_or_else(|| usual_stem(self.image_id), str::to_owned)
     }

@@ -5,15 +5,17 @@
 //! Passes run on threads that the loader lends ([`GrowingSet::run_passes`]), at most `lookahead` shards ahead of the one
 //! whose samples are being taken.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use lru::LruCache;
 use rayon::prelude::*;
 
 use super::index::Follow;
 use super::indexed::{self, IndexedShard, Unindexed};
 use super::set::Shard;
-use super::{Entry, SampleId, ShardSet, ShardSetOptions};
+use super::{Entry, SampleId, ShardReport, ShardSet, ShardSetOptions};
 use crate::annotation::Score;
 use crate::source::{GzipSource, Restarts, Source};
 use crate::{Error, Result};
@@ -56,6 +58,10 @@ struct State {
     current: usize,
     lookahead: usize,
     stage: Stage,
+    /// Whether all shards had an index from the start, or an epoch has come to the end of all.
+    is_known: bool,
+    /// Shards that are not being passed over, least recently used first out.
+    open: LruCache<u32, Arc<dyn Source>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,8 +73,9 @@ enum Stage {
 }
 
 struct Growing {
-    /// Samples that pass the filter, so far.
+    /// Samples that pass the filter, as a pass of this epoch has found them.
     entries: Vec<Entry>,
+    /// Of a shard that is being passed over.
     source: Option<Arc<dyn Source>>,
     is: Is,
 }
@@ -98,7 +105,9 @@ impl GrowingSet {
             Ok(Growing { entries: Vec::new(), source: None, is })
         };
         let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
-        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle };
+        let is_known = shards.iter().all(|shard| matches!(shard.is, Is::Indexed(_)));
+        let open = LruCache::new(options.open_shards);
+        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, is_known, open };
         Ok(Self { options, paths, state: Mutex::new(state), changed: Condvar::new() })
     }
 
@@ -112,7 +121,24 @@ impl GrowingSet {
         self.lock().shards.iter().filter(|shard| !matches!(shard.is, Is::Indexed(_))).count()
     }
 
-    /// The finished set; to be called once, when no shard is without an index.
+    /// Whether every shard has an index and nobody takes samples: the set can be finished. It does not depend on how
+    /// far passes happened to be when an epoch was dropped.
+    pub(crate) fn is_known(&self) -> bool {
+        let state = self.lock();
+        state.is_known && state.stage == Stage::Idle
+    }
+
+    /// Reports of the shards that have an index by now.
+    pub(crate) fn reports(&self) -> Vec<ShardReport> {
+        let state = self.lock();
+        let indexed = state.shards.iter().filter_map(|shard| match &shard.is {
+            Is::Indexed(shard) => Some(shard.report().clone()),
+            _ => None,
+        });
+        indexed.collect()
+    }
+
+    /// The finished set; to be called once, when it is known.
     pub(crate) fn finish(&self) -> Result<ShardSet> {
         let shards = std::mem::take(&mut self.lock().shards);
         let indexed = |shard: Growing| match shard.is {
@@ -135,7 +161,7 @@ impl GrowingSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         for shard in &mut state.shards {
             if let Is::Failed(unindexed, _) = &shard.is {
-                (shard.is, shard.source) = (Is::Unindexed(unindexed.clone()), None);
+                *shard = Growing { entries: Vec::new(), source: None, is: Is::Unindexed(unindexed.clone()) };
             }
         }
         Ok(())
@@ -152,7 +178,9 @@ impl GrowingSet {
 
     /// Says that nobody works on it any more.
     pub(crate) fn rest(&self) {
-        self.lock().stage = Stage::Idle;
+        let mut state = self.lock();
+        state.stage = Stage::Idle;
+        state.shards.iter_mut().for_each(|shard| shard.entries = Vec::new());
     }
 
     /// The sample at `position`, which moves on; waits until it is known. `None` after the last one of all shards.
@@ -163,7 +191,10 @@ impl GrowingSet {
     pub(crate) fn next(&self, position: &mut Position) -> Result<Option<SampleId>> {
         let mut state = self.lock();
         loop {
-            let Some(shard) = state.shards.get(position.shard) else { return Ok(None) };
+            let Some(shard) = state.shards.get(position.shard) else {
+                state.is_known = true;
+                return Ok(None);
+            };
             if position.entry < shard.entries().len() {
                 let id = SampleId { shard: position.shard as u32, entry: position.entry as u32 };
                 position.entry += 1;
@@ -176,8 +207,6 @@ impl GrowingSet {
                         _ => None,
                     });
                     self.options.on_damage.judge(reports)?;
-                    // Opened again if needed, by the points in the sidecar.
-                    state.shards[position.shard].source = None;
                     *position = Position { shard: position.shard + 1, entry: 0 };
                     state.current = position.shard;
                     self.changed.notify_all();
@@ -196,14 +225,14 @@ impl GrowingSet {
             let mut state = self.lock();
             let stopping = state.stage != Stage::Running;
             let shard = &mut state.shards[index];
-            (shard.is, shard.source) = match passed {
-                Ok(passed) => (Is::Indexed(passed), None),
-                Err(_) if stopping => (Is::Unindexed(unindexed), None),
+            match passed {
+                Ok(passed) => {
+                    shard.complete(passed.entries());
+                    (shard.is, shard.source) = (Is::Indexed(passed), None);
+                }
+                Err(_) if stopping => (shard.is, shard.source) = (Is::Unindexed(unindexed), None),
                 // What was found before can still be read.
-                Err(error) => (Is::Failed(unindexed, error), shard.source.take()),
-            };
-            if !matches!(shard.is, Is::Failed(..)) {
-                shard.entries = Vec::new();
+                Err(error) => shard.is = Is::Failed(unindexed, error),
             }
             self.changed.notify_all();
         }
@@ -225,13 +254,15 @@ impl GrowingSet {
         None
     }
 
+    /// A panic of foreign code, be it the opener, the source or the choice of samples, is this shard's error.
     fn pass(&self, index: usize, unindexed: &Unindexed) -> Result<Shard> {
-        let path = &unindexed.path;
-        let file = (self.options.opener)(path).map_err(|e| e.in_shard(path))?;
-        let mut follower = Follower { set: self, index, file: Arc::clone(&file) };
-        let built = indexed::pass(file.as_ref(), path, &*self.options.progress, &mut follower)?;
-        let indexed: IndexedShard = unindexed.clone().finish(&file, built)?;
-        Ok(Shard::sound(indexed, &self.options))
+        indexed::caught(&unindexed.path, || {
+            let file = (self.options.opener)(&unindexed.path)?;
+            let mut follower = Follower { set: self, index, file: Arc::clone(&file) };
+            let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.options.progress, &mut follower)?;
+            let indexed: IndexedShard = unindexed.clone().finish(&file, built)?;
+            Ok(Shard::sound(indexed, &self.options))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -241,10 +272,19 @@ impl GrowingSet {
 }
 
 impl Growing {
+    /// The samples as this epoch counts them: those that a pass found, else those of the index.
     fn entries(&self) -> &[Entry] {
         match &self.is {
-            Is::Indexed(shard) => shard.entries(),
+            Is::Indexed(shard) if self.entries.is_empty() => shard.entries(),
             _ => &self.entries,
+        }
+    }
+
+    /// Adds what the finished index knows beside what was found on the way: samples behind a break.
+    fn complete(&mut self, all: &[Entry]) {
+        if !self.entries.is_empty() && self.entries != all {
+            let found: HashSet<u64> = self.entries.iter().map(|entry| entry.image.offset).collect();
+            self.entries.extend(all.iter().filter(|entry| !found.contains(&entry.image.offset)).cloned());
         }
     }
 }
@@ -255,15 +295,13 @@ impl Samples for GrowingSet {
     }
 
     fn source(&self, index: u32) -> Result<Arc<dyn Source>> {
-        let mut state = self.lock();
-        let shard = state.shards.get_mut(index as usize);
+        let State { shards, open, .. } = &mut *self.lock();
+        let shard = shards.get(index as usize);
         let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
         match (&shard.source, &shard.is) {
             (Some(source), _) => Ok(Arc::clone(source)),
             (None, Is::Indexed(indexed)) => {
-                let source = indexed.open(&*self.options.opener)?;
-                shard.source = Some(Arc::clone(&source));
-                Ok(source)
+                open.try_get_or_insert(index, || indexed.open(&*self.options.opener)).cloned()
             }
             (None, _) => Err(given_up()),
         }

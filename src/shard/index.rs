@@ -54,8 +54,8 @@ impl Follow for () {
     }
 }
 
-/// Largest json member: a thousand times the largest seen.
-const MAX_JSON_BYTES: usize = 256 << 20;
+/// Largest image or json: a hundred times the largest seen. It will be held in memory.
+const MAX_MEMBER_BYTES: u32 = 256 << 20;
 
 /// What a look at one member yields.
 enum Digest {
@@ -71,7 +71,7 @@ struct Labels {
     scores: Vec<Score>,
 }
 
-/// A member's name split: the part that image and json share, and the extension.
+/// What a member is to its sample.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Image,
@@ -80,7 +80,8 @@ enum Role {
 
 impl ShardIndex {
     /// Reads a whole shard once: a plain one on the current rayon pool, a gzip stream from front to back. `progress`
-    /// gets the bytes of the file that have been read since it was called last.
+    /// gets the bytes of the file that have been read since it was called last. To read a gzip shard by its index as
+    /// well, see [`ShardSetOptions::index`](super::ShardSetOptions::index).
     ///
     /// # Errors
     /// If the source cannot be read.
@@ -125,7 +126,7 @@ impl ShardIndex {
                 let end = member.offset + u64::from(member.len);
                 let digest = digest(source, &member, role);
                 pairing.take(member, digest)?;
-                pairing.announce(follow, None)?;
+                pairing.announce(follow, None, u64::MAX)?;
                 progress(end - done);
                 done = end;
             }
@@ -145,10 +146,10 @@ impl ShardIndex {
         let pass = RefCell::new(GzipPass::new(source));
         let restarts = Arc::clone(pass.borrow().restarts());
         let (mut pairing, mut done) = (Pairing::default(), 0);
-        let problems = scan::walk_gzip(&pass, &mut |member, data| {
+        let (problems, sound) = scan::walk_gzip(&pass, &mut |member, data| {
             follow.goes_on()?;
             // The members before this one are behind a restart point now.
-            pairing.announce(follow, Some(&restarts))?;
+            pairing.announce(follow, Some(&restarts), pass.borrow().sound_until())?;
             if let Some(role) = pairing.admit(&member) {
                 let digest = digest_stream(data, &member, role)?;
                 pairing.take(member, digest)?;
@@ -159,7 +160,8 @@ impl ShardIndex {
             Ok(())
         })?;
         pass.borrow_mut().finish()?;
-        pairing.announce(follow, Some(&restarts))?;
+        pairing.retract(sound);
+        pairing.announce(follow, Some(&restarts), sound)?;
         let reached = pass.borrow().file_offset();
         progress(source.len().saturating_sub(done));
         Ok((pairing.finish(problems, Some(reached), source.len()), restarts))
@@ -206,6 +208,14 @@ impl ShardIndex {
             && self.entries.iter().all(|e| fits(&e.image) && fits(&e.annotations) && e.width > 0 && e.height > 0)
     }
 
+    /// Leaves out all samples but the first `count`.
+    fn truncate(&mut self, count: usize) {
+        let scores = if count == 0 { 0 } else { self.score_range(count - 1).end };
+        self.entries.truncate(count);
+        self.score_ends.truncate(count);
+        self.scores.truncate(scores);
+    }
+
     pub(super) fn push(&mut self, entry: Entry, scores: &[Score]) -> Result<()> {
         self.scores.extend_from_slice(scores);
         let end =
@@ -224,6 +234,8 @@ struct Pairing {
     stems: HashMap<String, Stem>,
     problems: Vec<Problem>,
     announced: usize,
+    /// Samples that were complete, but are in doubt.
+    retracted: u64,
     members: u64,
 }
 
@@ -250,6 +262,12 @@ impl Pairing {
             self.problems.push(problem(ProblemKind::UnknownMember, member, "neither image nor json"));
             return None;
         };
+        if member.len > MAX_MEMBER_BYTES {
+            let message =
+                format!("{} bytes, more than the {MAX_MEMBER_BYTES} that an image or json may have", member.len);
+            self.problems.push(problem(ProblemKind::UnknownMember, member, message));
+            return None;
+        }
         self.members += 1;
         let stem = self.stems.entry(key(stem).to_owned()).or_default();
         let seen = if role == Role::Image { &mut stem.image } else { &mut stem.annotations };
@@ -306,19 +324,26 @@ impl Pairing {
         self.index.push(entry, &labels.scores)
     }
 
-    /// Hands on the samples that have become complete since the last call.
-    fn announce(&mut self, follow: &mut dyn Follow, restarts: Option<&Arc<Restarts>>) -> Result<()> {
-        for at in self.announced..self.index.entries.len() {
-            follow.found(&self.index.entries[at], self.index.scores(at), restarts)?;
+    /// Hands on the samples that have become complete since the last call and lie before `sound`.
+    fn announce(&mut self, follow: &mut dyn Follow, restarts: Option<&Arc<Restarts>>, sound: u64) -> Result<()> {
+        while let Some(entry) = self.index.entries.get(self.announced).filter(|entry| entry.end() <= sound) {
+            follow.found(entry, self.index.scores(self.announced), restarts)?;
+            self.announced += 1;
         }
-        self.announced = self.index.entries.len();
         Ok(())
+    }
+
+    /// Leaves out the samples that reach beyond `sound`: the last ones, as samples stand in the order of their ends.
+    fn retract(&mut self, sound: u64) {
+        let kept = self.index.entries.partition_point(|entry| entry.end() <= sound);
+        self.retracted = (self.index.entries.len() - kept) as u64;
+        self.index.truncate(kept);
     }
 
     /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of a
     /// plain shard a break says that itself.
     fn finish(self, problems: Vec<Problem>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
-        let Self { mut index, stems, problems: mut found, members, .. } = self;
+        let Self { mut index, stems, problems: mut found, members, retracted, .. } = self;
         let mut halves = 0;
         for half in stems.into_values().filter_map(|stem| stem.half) {
             let (kind, member) = match half {
@@ -332,17 +357,26 @@ impl Pairing {
         let is = |problem: &&Problem, kind| problem.kind == kind;
         index.missing = found.iter().filter(|p| is(p, ProblemKind::BrokenAnnotations)).count() as u64;
         found.extend(problems);
-        for problem in found.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
+        for problem in &mut found {
+            match problem.kind {
+                ProblemKind::BrokenShard => {}
+                ProblemKind::WrongChecksum => {
+                    index.missing += 1;
+                    problem.message += "; at least one sample may be wrong, which one cannot be told";
+                    continue;
+                }
+                _ => continue,
+            }
             let reached = reached.unwrap_or(problem.offset).min(shard_bytes);
             // As many members to a byte as before the break.
             let rest = u128::from(members) * u128::from(shard_bytes - reached) / u128::from(reached.max(1));
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
-            let missing = expected.saturating_sub(samples + index.missing).max(halves);
+            let missing = expected.saturating_sub(samples + index.missing).max(halves + retracted);
             let guess = if rest > 0 { "about" } else { "at least" };
             index.missing += missing;
             problem.message += &format!(
-                "; {samples} samples are complete before it, {guess} {missing} are missing ({halves} of them were half read)"
+                "; {samples} samples are complete before it, {guess} {missing} are missing ({halves} of them were half read, {retracted} are in doubt)"
             );
         }
         found.sort_by_key(|problem| problem.offset);
@@ -388,7 +422,7 @@ fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Res
         }
         extent.crc32c = crc32c::crc32c_append(extent.crc32c, &buffer[..count]);
         // Grows with the data, not with what a header claims.
-        if role == Role::Annotations && bytes.len() < MAX_JSON_BYTES {
+        if role == Role::Annotations {
             bytes.extend_from_slice(&buffer[..count]);
         }
     }
@@ -400,9 +434,6 @@ fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Res
 }
 
 fn labels(json: &[u8]) -> Result<Box<Labels>> {
-    if json.len() >= MAX_JSON_BYTES {
-        return Err(Error::limit(format!("a json member of {MAX_JSON_BYTES} bytes or more")));
-    }
     let file = AnnotationFile::parse(json)?;
     Ok(Box::new(Labels {
         image_id: file.image.image_id,

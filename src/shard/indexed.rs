@@ -73,8 +73,8 @@ pub(super) struct Unindexed {
     sidecar: Option<PathBuf>,
     /// Why not.
     pub(super) reason: String,
-    /// What an index said of it before it changed.
-    earlier: Option<Arc<Saved>>,
+    /// Whether the sidecar is one of the shard before it changed.
+    has_earlier: bool,
 }
 
 impl ShardSetOptions {
@@ -84,10 +84,7 @@ impl ShardSetOptions {
     /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: &Path) -> Result<IndexedShard> {
         match self.load(path)? {
-            Ok(shard) => {
-                (self.progress)(shard.shard_bytes);
-                Ok(shard)
-            }
+            Ok(shard) => Ok(shard),
             Err(unindexed) => {
                 let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
                 let built = build(file.as_ref(), path, &*self.progress)?;
@@ -100,8 +97,9 @@ impl ShardSetOptions {
     pub(super) fn load(&self, path: &Path) -> Result<Result<IndexedShard, Unindexed>> {
         let stamp = Stamp::of(path)?;
         let sidecar = self.sidecar.path(path);
-        let Unfit { reason, earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
+        let Unfit { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
             Some(Ok(saved)) => {
+                (self.progress)(stamp.shard_bytes);
                 return Ok(Ok(IndexedShard {
                     path: path.to_owned(),
                     shard_bytes: stamp.shard_bytes,
@@ -113,7 +111,7 @@ impl ShardSetOptions {
             Some(Err(unfit)) => unfit,
             None => "sidecars are off".to_owned().into(),
         };
-        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, earlier }))
+        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, has_earlier: is_earlier }))
     }
 }
 
@@ -125,10 +123,12 @@ impl Unindexed {
     /// Saves an index that was built from `file`. Where that breaks off, what an earlier index knows of the rest is
     /// tried.
     pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built) -> Result<IndexedShard> {
-        let Self { path, stamp, sidecar, reason, earlier } = self;
+        let Self { path, stamp, sidecar, reason, has_earlier } = self;
+        let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken()).map(sidecar::read);
         let Built { index, restarts } = match earlier {
-            Some(earlier) if built.index.breaks_off() => caught(&path, || built.salvage(&earlier, file))?,
-            _ => built,
+            Some(Ok((_, earlier))) => caught(&path, || built.salvage(&earlier, file))?,
+            // There is none, or none any more.
+            Some(Err(_)) | None => built,
         };
         // A shard that changed while it was read must not get a sidecar that says otherwise.
         if Stamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
@@ -161,7 +161,8 @@ impl Built {
                 // A sidecar that cannot be read any more is none.
                 let Ok(restarts) = restarts.open().map(Arc::new) else { return Ok(self) };
                 let source = GzipSource::new(Arc::clone(file), Arc::clone(&restarts));
-                if self.index.salvage(&earlier.index, &source)? {
+                // Points that led to sound samples fit the file; those of the same shard packed anew do not.
+                if self.index.salvage(&earlier.index, &source)?.is_some_and(|added| added > 0) {
                     self.restarts = Some(restarts);
                 }
             }

@@ -90,6 +90,7 @@ impl ShardSetOptions {
     }
 
     /// Which samples may enter the order, beside what the filter says: a part to hold out, a list of ids. Default: all.
+    /// It may be asked more than once about a sample, and has to give the same answer.
     ///
     /// ```
     /// # use maskstream::ShardSet;

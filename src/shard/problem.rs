@@ -32,18 +32,19 @@ pub enum ProblemKind {
     UnknownMember,
     /// A json member that cannot be read: the sample is left out.
     BrokenAnnotations,
-    /// The tar structure is broken here: everything after it is lost.
+    /// The tar structure or the gzip stream is broken here: everything after it is lost.
     BrokenShard,
+    /// The gzip stream is whole, but its data is not what its checksum says: a sample may be wrong, which one cannot be
+    /// told.
+    WrongChecksum,
 }
 
 impl ProblemKind {
     /// Whether this means damaged data, as opposed to a shard packed in an unusual way.
     pub fn is_damage(self) -> bool {
-        matches!(self, Self::BrokenAnnotations | Self::BrokenShard)
+        matches!(self, Self::BrokenAnnotations | Self::BrokenShard | Self::WrongChecksum)
     }
-}
 
-impl ProblemKind {
     /// Whether this means a sample of which only one half is there.
     pub(super) fn is_half(self) -> bool {
         matches!(self, Self::ImageWithoutAnnotations | Self::AnnotationsWithoutImage)
@@ -59,6 +60,7 @@ impl fmt::Display for ProblemKind {
             Self::UnknownMember => "unknown member",
             Self::BrokenAnnotations => "broken annotations",
             Self::BrokenShard => "broken shard",
+            Self::WrongChecksum => "wrong checksum",
         })
     }
 }

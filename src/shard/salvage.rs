@@ -13,20 +13,31 @@ use crate::Result;
 use crate::source::{Source, Unpacker};
 
 impl ShardIndex {
-    /// Whether the shard breaks off.
-    pub(super) fn breaks_off(&self) -> bool {
-        self.problems().iter().any(|problem| problem.kind == ProblemKind::BrokenShard)
+    /// Whether the shard is damaged in a way that an earlier index may help with.
+    pub(super) fn is_broken(&self) -> bool {
+        self.problems().iter().any(|problem| is_break(problem.kind))
     }
 
     /// Adds the samples of `earlier` that are missing here and can be read from `source`, which offers the bytes that
-    /// `earlier` speaks of. Returns whether the two speak of the same shard at all.
-    pub(super) fn salvage(&mut self, earlier: &Self, source: &dyn Source) -> Result<bool> {
+    /// `earlier` speaks of; leaves out those that are not what they were. Returns how many were added, `None` if the two
+    /// do not speak of the same shard.
+    ///
+    /// # Errors
+    /// If the operating system refuses to read: that is no reason to give samples up.
+    pub(super) fn salvage(&mut self, earlier: &Self, source: &dyn Source) -> Result<Option<usize>> {
         let known: HashMap<u64, &Entry> = earlier.entries().iter().map(|entry| (entry.image.offset, entry)).collect();
-        if !self.entries().iter().all(|entry| known.get(&entry.image.offset) == Some(&entry)) {
-            return Ok(false);
+        let is_known = |entry: &Entry| known.get(&entry.image.offset) == Some(&entry);
+        let sound: Vec<usize> = (0..self.entries().len()).filter(|&at| is_known(&self.entries()[at])).collect();
+        if 2 * sound.len() < self.entries().len() {
+            return Ok(None);
         }
-        let here: HashSet<u64> = self.entries().iter().map(|entry| entry.image.offset).collect();
-        let (before, of) = (self.entries().len(), earlier.entries().len());
+        let mut whole = Self::default();
+        whole.problems = std::mem::take(&mut self.problems);
+        for at in sound {
+            whole.push(self.entries()[at].clone(), self.scores(at))?;
+        }
+        let here: HashSet<u64> = whole.entries().iter().map(|entry| entry.image.offset).collect();
+        let (before, of) = (whole.entries().len(), earlier.entries().len());
         let lost: Vec<usize> = (0..of).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
         let readable = lost.into_par_iter().map_init(Unpacker::default, |unpacker, at| {
             let entry = &earlier.entries()[at];
@@ -34,24 +45,31 @@ impl ShardIndex {
                 let fetched = source.fetch(extent.range())?;
                 extent.verify(fetched.unpack(unpacker)?)
             };
-            let found = is_whole(&entry.annotations, unpacker).and_then(|()| is_whole(&entry.image, unpacker));
-            found.is_ok().then_some(at)
+            match is_whole(&entry.annotations, unpacker).and_then(|()| is_whole(&entry.image, unpacker)) {
+                Ok(()) => Ok(Some(at)),
+                Err(error) if error.is_io() => Err(error),
+                Err(_) => Ok(None),
+            }
         });
-        for at in readable.flatten().collect::<Vec<_>>() {
+        for at in readable.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             let entry = &earlier.entries()[at];
             let is_half = |offset| offset == entry.image.offset || offset == entry.annotations.offset;
-            self.problems.retain(|problem| !(problem.kind.is_half() && is_half(problem.offset)));
-            self.push(entry.clone(), earlier.scores(at))?;
+            whole.problems.retain(|problem| !(problem.kind.is_half() && is_half(problem.offset)));
+            whole.push(entry.clone(), earlier.scores(at))?;
         }
-        let after = self.entries().len() - before;
-        self.missing = earlier.missing + (of - self.entries().len()) as u64;
-        for problem in self.problems.iter_mut().filter(|problem| problem.kind == ProblemKind::BrokenShard) {
+        let (after, missing) = (whole.entries().len() - before, of - whole.entries().len());
+        whole.missing = earlier.missing + missing as u64;
+        for problem in whole.problems.iter_mut().filter(|problem| is_break(problem.kind)) {
             problem.message = format!(
-                "{}; by the index of before, {before} of {of} samples are complete before it, {after} are sound behind it, {} are missing",
+                "{}; by the index of before, {before} of {of} samples are sound before it, {after} behind it, {missing} are missing",
                 problem.message.split(';').next().unwrap_or_default(),
-                of - before - after
             );
         }
-        Ok(true)
+        *self = whole;
+        Ok(Some(after))
     }
+}
+
+fn is_break(kind: ProblemKind) -> bool {
+    matches!(kind, ProblemKind::BrokenShard | ProblemKind::WrongChecksum)
 }

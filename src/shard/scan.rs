@@ -52,14 +52,17 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
 }
 
 /// Walks a gzip stream from where `pass` stands, which is its start. `each` may read a member's data; the stream has a
-/// restart point at each member when it is called.
+/// restart point at each member when it is called. Returns what is wrong, and up to where the members are sound: where
+/// a stream breaks, the damage may have begun before it shows.
 pub(super) fn walk_gzip(
     pass: &RefCell<GzipPass<'_>>,
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
-) -> Result<Vec<Problem>> {
+) -> Result<(Vec<Problem>, u64)> {
     let allowance = Cell::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
     let mut walk = Walk::default();
+    // A header that is none may stand where the last member, which lost or gained bytes, does not end.
+    let mut last_start = 0;
     let entries = archive.entries().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
         // What broke the stream explains whatever it did to the header.
@@ -74,24 +77,37 @@ pub(super) fn walk_gzip(
         let read = accepted.and_then(|(mut entry, member)| {
             // Data may be long, and what is not read is passed over before the next header.
             allowance.set(u64::MAX);
+            let mut rest = entry.size();
             if let Some(member) = member {
                 let mut data = Data { entry: &mut entry, pass, at: member.offset, left: u64::from(member.len) };
                 each(member, &mut data)?;
                 data.pass_over()?;
+                rest = 0;
             }
+            last_start = walk.end;
             walk.passed(&entry);
-            allowance.set(entry.size().saturating_add(MAX_HEADER_BYTES));
+            allowance.set(rest.saturating_add(MAX_HEADER_BYTES));
             Ok(())
         });
         match read {
             Ok(()) => {}
-            Err(error) if error.is_corrupt() => return Ok(walk.broken(&error)),
+            Err(error) if error.is_corrupt() => {
+                let sound = if pass.borrow().failure().is_some() { pass.borrow().sound_until() } else { last_start };
+                return Ok((walk.broken(&error), sound));
+            }
             Err(error) => return Err(error.at_offset(walk.end)),
         }
     }
+    let sound = |pass: &RefCell<GzipPass<'_>>| pass.borrow().sound_until();
     match check_end_of_stream(pass, walk.end) {
-        Ok(()) => Ok(walk.problems),
-        Err(error) if error.is_corrupt() => Ok(walk.broken(&error)),
+        Ok(()) => Ok((walk.problems, sound(pass))),
+        Err(error) if error.is_corrupt() => {
+            let mut problems = walk.broken(&error);
+            if let (true, Some(last)) = (pass.borrow().is_mismatch(), problems.last_mut()) {
+                last.kind = ProblemKind::WrongChecksum;
+            }
+            Ok((problems, sound(pass)))
+        }
         Err(error) => Err(error),
     }
 }

@@ -114,13 +114,13 @@ pub(super) struct SavedRestarts {
 #[derive(Debug)]
 pub(super) struct Unfit {
     pub(super) reason: String,
-    /// What it says of the shard as it was before it changed.
-    pub(super) earlier: Option<Arc<Saved>>,
+    /// Whether it is sound, but of the shard as it was before it changed.
+    pub(super) is_earlier: bool,
 }
 
 impl From<String> for Unfit {
     fn from(reason: String) -> Self {
-        Self { reason, earlier: None }
+        Self { reason, is_earlier: false }
     }
 }
 
@@ -131,10 +131,11 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, Unfit> {
         return Ok(saved);
     }
     let reason = format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes);
-    Err(Unfit { reason, earlier: Some(Arc::new(saved)) })
+    Err(Unfit { reason, is_earlier: true })
 }
 
-fn read(path: &Path) -> Result<(Stamp, Saved), String> {
+/// Reads the sidecar at `path`, whatever became of its shard.
+pub(super) fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let mut file = match File::open(path) {

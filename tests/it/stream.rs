@@ -300,34 +300,100 @@ fn a_filter_that_nothing_passes_is_an_error_not_an_empty_epoch() {
     });
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    OpenPanics,
+    ReadPanics,
+    ReadFails,
+}
+
 #[test]
 fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again() {
     within(|| {
         let shards_dir = Shards::new();
         let all = ids(&run(shards_dir.stream(options()).epoch(0).unwrap()).0);
-        for panics in [true, false] {
+        for (fault, number) in
+            [Fault::OpenPanics, Fault::ReadPanics, Fault::ReadFails].into_iter().flat_map(|f| [(f, 0), (f, 1)])
+        {
             shards_dir.delete_indexes();
             let tries = Arc::new(AtomicUsize::new(0));
-            let (bad, bytes) = (shards_dir.path(1), fs::read(shards_dir.path(1)).unwrap());
+            let (bad, bytes) = (shards_dir.path(number), fs::read(shards_dir.path(number)).unwrap());
             let opener = move |path: &Path| -> Result<Arc<dyn Source>> {
                 if path != bad || tries.fetch_add(1, SeqCst) > 0 {
                     return source::open(path);
                 }
-                let faulty = Faulty::new(bytes.clone(), move |range, bytes| match range.start {
-                    0..8000 => Ok(bytes),
-                    _ if panics => panic!("the source panics"),
-                    _ => Err(std::io::Error::other("the disk is gone").into()),
+                if let Fault::OpenPanics = fault {
+                    panic!("the opener panics");
+                }
+                let faulty = Faulty::new(bytes.clone(), move |range, bytes| match (fault, range.start) {
+                    (_, 0..2) => Ok(bytes),
+                    (Fault::ReadFails, _) => Err(std::io::Error::other("the disk is gone").into()),
+                    _ => panic!("the source panics"),
                 });
                 faulty.arm();
                 Ok(faulty)
             };
             let loader = options().stream(shards().opener(opener), &[shards_dir.dir.path()]).unwrap();
-            let (batches, error) = run(loader.epoch(0).unwrap());
-            let error = error.unwrap();
-            assert_eq!(error.location().shard.as_deref(), Some(&*shards_dir.path(1)), "{error}");
-            assert!(ids(&batches).len() >= 8, "what came before the fault");
-            assert_eq!(ids(&run(loader.epoch(0).unwrap()).0), all, "the next epoch tries again");
+            // It is kept: that it ended is enough for the next one.
+            let mut epoch = loader.epoch(0).unwrap();
+            let before: Vec<Batch> = epoch.by_ref().map_while(Result::ok).collect();
+            assert_eq!(ids(&before).len(), 8 * number, "{fault:?}: what came before the fault");
+            assert!(epoch.next().is_none());
+            assert_eq!(ids(&run(loader.epoch(0).unwrap()).0), all, "{fault:?} of shard {number}: tried again");
+            let report = loader.loader().unwrap().unwrap().shards().len();
+            assert_eq!(report as usize, SAMPLES);
         }
+    });
+}
+
+#[test]
+fn a_question_in_the_middle_of_an_epoch_does_not_end_it() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let loader = shards_dir.stream(options().num_workers(1).prefetch_batches(1));
+        let mut epoch = loader.epoch(0).unwrap();
+        let mut delivered = 0;
+        while let Some(batch) = epoch.next() {
+            delivered += batch.unwrap().valid_rows();
+            assert!(loader.loader().unwrap().is_none() && loader.steps().is_none());
+            assert!(loader.epoch(1).unwrap_err().to_string().contains("under way"));
+            assert!(loader.reports().len() <= 3);
+        }
+        assert_eq!(delivered, SAMPLES);
+        assert_eq!((loader.steps(), loader.reports().len()), (Some(6), 3));
+    });
+}
+
+#[test]
+fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
+    within(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar");
+        let (first, second) = (made_many(6), made_many(12).split_off(6));
+        fs::write(&path, gzip(&tar(&first, 1))).unwrap();
+        // The shard is replaced while it is passed over, so that its index does not hold and the next epoch reads anew.
+        let (replaced, swap) = (path.clone(), gzip(&tar(&second, 1)));
+        let swapped = AtomicUsize::new(0);
+        let choose = move |entry: &maskstream::shard::Entry| {
+            if entry.image_id == 6 && swapped.fetch_add(1, SeqCst) == 0 {
+                fs::remove_file(&replaced).unwrap();
+                fs::write(&replaced, &swap).unwrap();
+            }
+            true
+        };
+        let cached = options().mask_cache_bytes(1 << 20).batch_size(1);
+        let loader = cached.stream(shards().select(choose), &[&path]).unwrap();
+        let (_, error) = run(loader.epoch(0).unwrap());
+        assert!(error.unwrap().to_string().contains("changed while it was indexed"));
+        let fields = |epoch: Epoch| -> Vec<_> {
+            contents(epoch)
+                .into_iter()
+                .map(|mut c| (c.remove("image_ids"), c.remove("boxes"), c.remove("masks")))
+                .collect()
+        };
+        let after = fields(loader.epoch(1).unwrap());
+        let plain = options().batch_size(1).build(shards().open(&[&path]).unwrap()).unwrap();
+        assert_eq!(after, fields(plain.epoch(1).unwrap()));
     });
 }
 

@@ -84,6 +84,10 @@ pub(super) struct Gunzip {
     next: u64,
     /// Of the current gzip member so far; `None` when it was entered in the middle.
     check: Option<Check>,
+    /// Whether what was decoded of the current block is in doubt: a symbol after it was nonsense.
+    is_doubtful: bool,
+    /// Whether a checksum did not fit.
+    is_mismatch: bool,
 }
 
 struct Check {
@@ -94,7 +98,14 @@ struct Check {
 impl Gunzip {
     /// Starts at the start of the file.
     pub(super) fn new() -> Self {
-        Self { inflater: Inflater::new(0), stage: Stage::Header, next: 0, check: None }
+        Self {
+            inflater: Inflater::new(0),
+            stage: Stage::Header,
+            next: 0,
+            check: None,
+            is_doubtful: false,
+            is_mismatch: false,
+        }
     }
 
     /// Goes to a place inside of a block.
@@ -112,6 +123,21 @@ impl Gunzip {
     /// Where decoding goes on, if that is inside of a deflate stream.
     pub(super) fn place(&self) -> Option<Place> {
         (self.stage == Stage::Body && !self.inflater.has_ended()).then(|| self.inflater.place())
+    }
+
+    /// Where in the output the current block began, if that was since the last call.
+    pub(super) fn take_begun(&mut self) -> Option<usize> {
+        self.inflater.take_begun()
+    }
+
+    /// Whether the current block turned out to be broken, so that what it began with may be, too.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Whether a checksum did not fit.
+    pub(super) fn is_mismatch(&self) -> bool {
+        self.is_mismatch
     }
 
     /// The byte of the file that decoding has come to.
@@ -151,7 +177,7 @@ impl Gunzip {
 
     /// Passes the ends of blocks and gzip members up to the next symbol.
     pub(super) fn settle(&mut self, chunks: &mut Chunks<'_>, output: &mut Output<'_>) -> Result<Pause> {
-        self.with_body(chunks, output, &mut |inflater, input, _| inflater.pass_headers(input))
+        self.with_body(chunks, output, &mut |inflater, input, output| inflater.pass_headers(input, output.at))
     }
 
     fn with_body(
@@ -174,6 +200,7 @@ impl Gunzip {
                         check.crc.update(&output.bytes[at..output.at]);
                         check.bytes += (output.at - at) as u64;
                     }
+                    self.is_doubtful = pause.is_err();
                     match pause.map_err(broken)? {
                         Pause::Limit => return Ok(Pause::Limit),
                         Pause::Input if end >= chunks.source.len() => return Err(cut(chunks.source.len())),
@@ -224,6 +251,7 @@ impl Gunzip {
         if let Some(check) = &self.check {
             let found = check.crc.clone().finalize();
             if (found, check.bytes as u32) != (crc, length) {
+                self.is_mismatch = true;
                 return Err(Error::corrupt(format!(
                     "the gzip checksum at byte {start} of the file does not fit: crc {crc:08x} and {length} bytes there, crc {found:08x} and {} bytes inflated",
                     check.bytes as u32

@@ -27,9 +27,9 @@ pub(super) const END: u32 = 1 << 13;
 pub(super) const LITERAL_ROOT: u32 = 10;
 pub(super) const DISTANCE_ROOT: u32 = 8;
 const PRECODE_ROOT: u32 = 7;
-/// Powers of two above what any code needs (2342, 402 and 128 entries), so that a mask keeps every index inside.
+/// Powers of two above what any code needs (1334, 402 and 128 entries), so that a mask keeps every index inside.
 pub(super) type LiteralTable = [u32; LITERAL_MASK + 1];
-pub(super) const LITERAL_MASK: usize = 4095;
+pub(super) const LITERAL_MASK: usize = 2047;
 pub(super) type DistanceTable = [u32; 512];
 pub(super) type PrecodeTable = [u32; 128];
 

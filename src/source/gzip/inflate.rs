@@ -91,6 +91,8 @@ pub(crate) struct Inflater {
     state: State,
     is_last: bool,
     place: Place,
+    /// Where in the output the last block began that a run has come to, until it is asked for.
+    begun: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,7 @@ impl Inflater {
             state: State::Header,
             is_last: false,
             place: Place { block: 0, symbol: 0 },
+            begun: None,
         };
         inflater.restart(bit);
         inflater
@@ -145,8 +148,8 @@ impl Inflater {
         Ok(Pause::Limit)
     }
 
-    /// Passes what yields no bytes: headers and ends of blocks.
-    pub(crate) fn pass_headers(&mut self, input: Input<'_>) -> Result<Pause, Fault> {
+    /// Passes what yields no bytes: headers and ends of blocks. The output stands at `at`.
+    pub(crate) fn pass_headers(&mut self, input: Input<'_>, at: usize) -> Result<Pause, Fault> {
         loop {
             match self.state {
                 State::Ended => return Ok(Pause::Ended),
@@ -156,6 +159,7 @@ impl Inflater {
                     if !self.header(input)? {
                         return Ok(Pause::Input);
                     }
+                    self.begun = Some(at);
                 }
                 State::Stored { .. } => return Ok(Pause::Limit),
                 State::Symbols => {
@@ -172,6 +176,11 @@ impl Inflater {
                 }
             }
         }
+    }
+
+    /// Where in the output the current block began, if that was since the last call.
+    pub(crate) fn take_begun(&mut self) -> Option<usize> {
+        self.begun.take()
     }
 
     /// Whether the last block has been decoded.
@@ -240,6 +249,7 @@ impl Inflater {
                     if !self.header(input)? {
                         return Ok(Pause::Input);
                     }
+                    self.begun = Some(output.at);
                 }
                 State::Stored { left: 0 } => self.next_block(),
                 State::Stored { left } => {

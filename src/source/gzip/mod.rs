@@ -74,7 +74,7 @@ impl Source for GzipSource {
     fn fetch(&self, range: Range<u64>) -> Result<Fetched> {
         let Located { compressed, points } = self.locate(&range)?;
         let start = compressed.start;
-        let bytes = framing::exactly(self.file.as_ref(), compressed).map_err(|e| e.at_offset(range.start))?;
+        let bytes = framing::exactly(self.file.as_ref(), compressed).map_err(|e| e.of_compressed(range.start))?;
         Ok(Fetched::packed(Packed { bytes, start, points, range }))
     }
 }
@@ -92,6 +92,9 @@ pub(super) struct Packed {
 /// Bytes that one compressed byte can stand for: four matches of 258 bytes, each of one bit for the length and one for
 /// the distance.
 const MAX_EXPANSION: u64 = 4 * MAX_MATCH as u64;
+
+/// Memory that is kept from member to member: eight times the usual image.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// Inflates what was fetched, into memory that it uses again.
 pub struct Unpacker {
@@ -134,6 +137,11 @@ impl Packed {
         let end = index(self.range.end);
         if buffer.len() < end + MAX_MATCH {
             buffer.resize(end + MAX_MATCH, 0);
+        }
+        // A rare large member does not hold its memory for good.
+        if buffer.len() > KEPT_BYTES && end < KEPT_BYTES / 2 {
+            buffer.truncate(KEPT_BYTES);
+            buffer.shrink_to_fit();
         }
         let mut output = Output { bytes: buffer, at: WINDOW_BYTES, floor: 0, limit: 0 };
         let mut points = self.points.iter().peekable();

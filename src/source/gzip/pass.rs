@@ -35,6 +35,8 @@ pub(crate) struct GzipPass<'a> {
     floor: usize,
     /// The last symbol boundary at or before the end of a read.
     boundary: Option<Boundary>,
+    /// Inflated offset of the start of the block that decoding is in.
+    block_start: u64,
     /// The point whose window is being found out.
     open: Option<OpenPoint>,
     /// Why the stream ended, when it should not have.
@@ -74,6 +76,7 @@ impl<'a> GzipPass<'a> {
             read: 0,
             floor: 0,
             boundary: None,
+            block_start: 0,
             open: None,
             failure: None,
             begun: false,
@@ -84,6 +87,21 @@ impl<'a> GzipPass<'a> {
     /// The points marked so far: they can be used while the pass goes on.
     pub(crate) fn restarts(&self) -> &Arc<Restarts> {
         &self.restarts
+    }
+
+    /// Up to where the data is as it was written, as far as its blocks can tell: one that turns out to be broken may have
+    /// yielded nonsense from its start on.
+    pub(crate) fn sound_until(&self) -> u64 {
+        match &self.failure {
+            Some(_) if !self.gunzip.is_doubtful() => u64::MAX,
+            None if self.ended => u64::MAX,
+            _ => self.block_start,
+        }
+    }
+
+    /// Whether what broke the stream is only that its checksum does not fit.
+    pub(crate) fn is_mismatch(&self) -> bool {
+        self.gunzip.is_mismatch()
     }
 
     /// Inflated offset of the next byte to be read.
@@ -142,8 +160,7 @@ impl<'a> GzipPass<'a> {
         if self.restarts.window_bytes() + window.len() as u64 > budget {
             return Err(Error::limit(format!("restart points need more than {budget} bytes")).at_offset(inflated));
         }
-        self.restarts.push(inflated, place, &window);
-        Ok(())
+        self.restarts.push(inflated, place, &window)
     }
 
     /// Makes a point at the very start, so that the table leads to every byte there is.
@@ -194,6 +211,9 @@ impl<'a> GzipPass<'a> {
             open.used.extend(watch.used.into_iter().map(offsets));
         }
         (self.filled, self.floor) = (output.at, output.floor);
+        if let Some(begun) = self.gunzip.take_begun() {
+            self.block_start = start + begun as u64;
+        }
         match pause {
             Ok(Pause::Ended) => self.ended = true,
             Ok(_) => {

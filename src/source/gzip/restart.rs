@@ -119,18 +119,23 @@ impl Restarts {
     }
 
     /// Adds a point; `window` is what [`write_window`] made. A complete table stays as it is.
-    pub(super) fn push(&self, inflated: u64, place: Place, window: &[u8]) {
+    ///
+    /// # Errors
+    /// If the point lies more than 512 MiB behind the start of its block. Encoders end a block when a buffer of theirs is
+    /// full, after a few dozen kilobytes.
+    pub(super) fn push(&self, inflated: u64, place: Place, window: &[u8]) -> Result<()> {
+        let far = |_| Error::limit("a deflate block of more than 512 MiB").at_offset(inflated);
+        let delta = u32::try_from(place.symbol - place.block).map_err(far)?;
         if let Table::Growing(grown) = &self.0 {
             let mut grown = grown.write().unwrap_or_else(PoisonError::into_inner);
             grown.windows.extend_from_slice(window);
             let window_end = grown.windows.len() as u64;
-            // A block is far shorter than 512 MiB: 64 KiB when stored, or as many symbols as an encoder buffers.
-            let delta = u32::try_from(place.symbol - place.block).unwrap_or(u32::MAX);
             for bytes in [inflated.to_le_bytes(), place.block.to_le_bytes(), window_end.to_le_bytes()] {
                 grown.records.extend_from_slice(&bytes);
             }
             grown.records.extend_from_slice(&delta.to_le_bytes());
         }
+        Ok(())
     }
 
     /// Says that everything up to here can be read with the points there are.

@@ -161,7 +161,13 @@ impl GrowingSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         for shard in &mut state.shards {
             if let Is::Failed(unindexed, _) = &shard.is {
-                *shard = Growing { entries: Vec::new(), source: None, is: Is::Unindexed(unindexed.clone()) };
+                // It may be another file by now.
+                let is = match self.options.load(&unindexed.path) {
+                    Ok(Ok(indexed)) => Is::Indexed(Shard::sound(indexed, &self.options)),
+                    Ok(Err(unindexed)) => Is::Unindexed(unindexed),
+                    Err(_) => Is::Unindexed(unindexed.clone()),
+                };
+                *shard = Growing { entries: Vec::new(), source: None, is };
             }
         }
         Ok(())

@@ -92,7 +92,13 @@ pub(super) fn walk_gzip(
         match read {
             Ok(()) => {}
             Err(error) if error.is_corrupt() => {
-                let sound = if pass.borrow().failure().is_some() { pass.borrow().sound_until() } else { last_start };
+                let has_failed = pass.borrow().failure().is_some();
+                // The end of the stream says whether a header was broken before it was packed.
+                let sound = match has_failed || read_on(pass, &mut |_, _| {}).is_some() {
+                    true if has_failed => pass.borrow().sound_until(),
+                    true => last_start,
+                    false => u64::MAX,
+                };
                 return Ok((walk.broken(&error), sound));
             }
             Err(error) => return Err(error.at_offset(walk.end)),
@@ -206,28 +212,32 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
 
 /// The same of a stream, which has to be read to its end for that, and for its checksum.
 fn check_end_of_stream(pass: &RefCell<GzipPass<'_>>, end: u64) -> Result<()> {
-    let mut buffer = vec![0; 64 << 10];
     let mut other = None;
-    loop {
-        let at = pass.borrow().position();
-        let read = pass.borrow_mut().read(&mut buffer);
-        match read {
-            Ok(0) => break,
-            Ok(count) => {
-                let index = buffer[..count].iter().position(|&byte| byte != 0);
-                other = other.or(index.map(|index| at + index as u64));
-            }
-            Err(_) => break,
-        }
-    }
+    let failure = read_on(pass, &mut |at, bytes| {
+        let index = bytes.iter().position(|&byte| byte != 0);
+        other = other.or(index.map(|index| at + index as u64));
+    });
     let at = pass.borrow().position();
-    if let Some(failure) = pass.borrow().failure() {
-        return Err(failure.repeat().at_offset(at));
+    if let Some(failure) = failure {
+        return Err(failure.at_offset(at));
     }
     match other {
         Some(offset) => Err(data_after_end(at - offset, offset)),
         None if at < end + BLOCK_BYTES => Err(no_end_marker(at)),
         None => Ok(()),
+    }
+}
+
+/// Reads a stream to its end; returns what breaks it, if anything does.
+fn read_on(pass: &RefCell<GzipPass<'_>>, each: &mut dyn FnMut(u64, &[u8])) -> Option<Error> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let at = pass.borrow().position();
+        let read = pass.borrow_mut().read(&mut buffer);
+        match read {
+            Ok(0) | Err(_) => return pass.borrow().failure().map(Error::repeat),
+            Ok(count) => each(at, &buffer[..count]),
+        }
     }
 }
 

@@ -52,11 +52,10 @@ impl Shards {
     }
 
     fn delete_indexes(&self) {
-        for file in fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path()) {
-            if is_index(&file) {
-                fs::remove_file(file).unwrap();
-            }
+        for number in 0..3 {
+            let _ = fs::remove_file(self.path(number).with_extension("tar.msidx"));
         }
+        assert_eq!(self.indexes(), 0);
     }
 }
 
@@ -325,8 +324,8 @@ fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again
                 if let Fault::OpenPanics = fault {
                     panic!("the opener panics");
                 }
-                let faulty = Faulty::new(bytes.clone(), move |range, bytes| match (fault, range.start) {
-                    (_, 0..2) => Ok(bytes),
+                let faulty = Faulty::new(bytes.clone(), move |range, bytes| match (fault, range.end) {
+                    (_, 0..=2) => Ok(bytes),
                     (Fault::ReadFails, _) => Err(std::io::Error::other("the disk is gone").into()),
                     _ => panic!("the source panics"),
                 });

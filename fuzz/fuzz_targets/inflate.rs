@@ -7,6 +7,8 @@
 mod huffman;
 #[path = "../../src/source/gzip/inflate.rs"]
 mod inflate;
+#[path = "../../src/source/gzip/symbols.rs"]
+mod symbols;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use inflate::{Inflater, Input, Output, Pause};

@@ -99,7 +99,10 @@ impl GrowingSet {
     pub(crate) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
         let load = |path: &PathBuf| {
             let is = match options.load(path)? {
-                Ok(indexed) => Is::Indexed(Shard::select(indexed, &options)?),
+                Ok(indexed) => {
+                    (options.progress)(indexed.shard_bytes);
+                    Is::Indexed(Shard::select(indexed, &options)?)
+                }
                 Err(unindexed) => Is::Unindexed(unindexed),
             };
             Ok(Growing { entries: Vec::new(), source: None, is })

@@ -84,7 +84,10 @@ impl ShardSetOptions {
     /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: &Path) -> Result<IndexedShard> {
         match self.load(path)? {
-            Ok(shard) => Ok(shard),
+            Ok(shard) => {
+                (self.progress)(shard.shard_bytes);
+                Ok(shard)
+            }
             Err(unindexed) => {
                 let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
                 let built = build(file.as_ref(), path, &*self.progress)?;
@@ -99,7 +102,6 @@ impl ShardSetOptions {
         let sidecar = self.sidecar.path(path);
         let Unfit { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
             Some(Ok(saved)) => {
-                (self.progress)(stamp.shard_bytes);
                 return Ok(Ok(IndexedShard {
                     path: path.to_owned(),
                     shard_bytes: stamp.shard_bytes,

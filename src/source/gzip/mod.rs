@@ -9,6 +9,7 @@ mod huffman;
 mod inflate;
 mod pass;
 mod restart;
+mod symbols;
 #[cfg(test)]
 mod tests;
 

@@ -162,9 +162,8 @@ impl ShardIndex {
         pass.borrow_mut().finish()?;
         pairing.retract(sound);
         pairing.announce(follow, Some(&restarts), sound)?;
-        let reached = pass.borrow().file_offset();
         progress(source.len().saturating_sub(done));
-        Ok((pairing.finish(problems, Some(reached), source.len()), restarts))
+        Ok((pairing.finish(problems, Some(done), source.len()), restarts))
     }
 
     /// The samples.

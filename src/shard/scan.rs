@@ -96,7 +96,10 @@ pub(super) fn walk_gzip(
                 // The end of the stream says whether a header was broken before it was packed.
                 let sound = match has_failed || read_on(pass, &mut |_, _| {}).is_some() {
                     true if has_failed => pass.borrow().sound_until(),
-                    true => last_start,
+                    true => {
+                        walk.last_name = walk.name_before.take();
+                        last_start
+                    }
                     false => u64::MAX,
                 };
                 return Ok((walk.broken(&error), sound));
@@ -124,6 +127,8 @@ struct Walk {
     problems: Vec<Problem>,
     members: usize,
     last_name: Option<String>,
+    /// The one before that.
+    name_before: Option<String>,
     /// Where the last good member ended.
     end: u64,
 }
@@ -156,7 +161,8 @@ impl Walk {
 
     /// Says that this entry is whole.
     fn passed<R: Read>(&mut self, entry: &tar::Entry<'_, R>) {
-        self.last_name = Some(String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        self.name_before = self.last_name.replace(name);
         self.end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK_BYTES);
     }
 

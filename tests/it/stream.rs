@@ -350,9 +350,8 @@ fn a_question_in_the_middle_of_an_epoch_does_not_end_it() {
     within(|| {
         let shards_dir = Shards::new();
         let loader = shards_dir.stream(options().num_workers(1).prefetch_batches(1));
-        let mut epoch = loader.epoch(0).unwrap();
         let mut delivered = 0;
-        while let Some(batch) = epoch.next() {
+        for batch in loader.epoch(0).unwrap() {
             delivered += batch.unwrap().valid_rows();
             assert!(loader.loader().unwrap().is_none() && loader.steps().is_none());
             assert!(loader.epoch(1).unwrap_err().to_string().contains("under way"));

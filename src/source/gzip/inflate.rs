@@ -434,7 +434,7 @@ impl Inflater {
             }
             self.place.symbol = bits.position();
             // Far from the ends again, the fast loop takes over.
-            let fast = has_room(&bits, output.limit - output.at);
+            let fast = has_room(&bits, output.limit.saturating_sub(output.at));
             if one || fast {
                 return Ok(None);
             }

@@ -194,6 +194,63 @@ mod index {
     }
 }
 
+/// A gzip shard, and the same with the library that flate2 uses.
+mod gzip {
+    use std::io::Read;
+
+    use maskstream::source::Unpacker;
+
+    use super::*;
+
+    /// Eight samples, no two members of one kind side by side.
+    static GZIP: LazyLock<MemorySource> = LazyLock::new(|| {
+        let names: Vec<_> = (0..SAMPLES.len()).map(|id| (format!("sa_{id}.jpg"), format!("sa_{id}.json"))).collect();
+        let members = SAMPLES.iter().zip(&names).flat_map(|(sample, (jpg, json))| {
+            [(jpg.as_str(), sample.image.as_slice()), (json.as_str(), sample.annotations.as_slice())]
+        });
+        MemorySource::new(pack(members, true).unwrap_or_else(|e| fail(&e)))
+    });
+
+    fn inflated_bytes() -> usize {
+        SAMPLES.iter().map(|sample| sample.image.len() + sample.annotations.len()).sum()
+    }
+
+    /// The whole stream from front to back: the least that any reader without an index needs.
+    #[divan::bench]
+    fn whole_stream_with_zlib_rs(bencher: Bencher) {
+        let bytes = GZIP.read(0..GZIP.len()).unwrap_or_else(|e| fail(&e));
+        let mut buffer = vec![0; 256 << 10];
+        bencher.counter(BytesCount::new(inflated_bytes())).bench_local(|| {
+            let mut stream = flate2::bufread::GzDecoder::new(&bytes[..]);
+            while stream.read(&mut buffer).unwrap_or_else(|e| fail(&e)) > 0 {}
+        });
+    }
+
+    /// The same, with tar headers, checksums, annotations and restart points made of it.
+    #[divan::bench]
+    fn index(bencher: Bencher) {
+        bencher
+            .counter(BytesCount::new(inflated_bytes()))
+            .bench(|| ShardIndex::build(&*GZIP, &|_| {}).map(|index| index.entries().len()));
+    }
+
+    /// Each member by its restart point.
+    #[divan::bench]
+    fn each_member(bencher: Bencher) {
+        let source: Arc<dyn Source> = Arc::new(GZIP.clone());
+        let set = ShardSet::options().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
+        let index = ShardIndex::build(&*GZIP, &|_| {}).unwrap_or_else(|e| fail(&e));
+        let source = set.source(0).unwrap_or_else(|e| fail(&e));
+        let mut unpacker = Unpacker::default();
+        bencher.counter(BytesCount::new(inflated_bytes())).bench_local(|| {
+            for extent in index.entries().iter().flat_map(|entry| [entry.image, entry.annotations]) {
+                let fetched = source.fetch(extent.range()).unwrap_or_else(|e| fail(&e));
+                divan::black_box(fetched.unpack(&mut unpacker).unwrap_or_else(|e| fail(&e)));
+            }
+        });
+    }
+}
+
 /// Per image.
 mod image {
     use super::*;

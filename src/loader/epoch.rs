@@ -114,7 +114,7 @@ impl Epoch {
         growing.start(passes)?;
         let steps = Steps::growing(Arc::clone(growing), loader.order);
         let epoch = Self::start(loader, number, Arc::clone(growing) as Arc<dyn Samples>, steps, None);
-        let mut epoch = epoch.inspect_err(|_| growing.rest())?;
+        let mut epoch = epoch.inspect_err(|_| growing.rest(false))?;
         epoch.growing = Some(Arc::clone(growing));
         for index in 0..passes {
             let growing = Arc::clone(growing);
@@ -210,7 +210,7 @@ impl Epoch {
         self.early.clear();
         self.pool.write_off();
         if let Some(growing) = self.growing.take() {
-            growing.rest();
+            growing.rest(self.steps == Some(self.next_step));
         }
         first
     }

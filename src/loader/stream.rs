@@ -50,7 +50,7 @@ impl StreamLoader {
     /// Starts the threads of epoch number `epoch` and returns its batches.
     ///
     /// Dropped before its end, an epoch over shards without an index leaves those it has not come to without one, and
-    /// the next epoch begins at the first shard again.
+    /// the next epoch begins at the first shard again, unshuffled like the first.
     ///
     /// # Errors
     /// If threads cannot be started, or an epoch is under way while the shards are indexed.

@@ -185,9 +185,11 @@ impl GrowingSet {
         self.changed.notify_all();
     }
 
-    /// Says that nobody works on it any more.
-    pub(crate) fn rest(&self) {
+    /// Says that nobody works on it any more, and whether all samples have been received: that, unlike what threads
+    /// have done by now, does not depend on timing.
+    pub(crate) fn rest(&self, is_complete: bool) {
         let mut state = self.lock();
+        state.is_known |= is_complete;
         state.stage = Stage::Idle;
         state.shards.iter_mut().for_each(|shard| shard.entries = Vec::new());
     }
@@ -200,10 +202,7 @@ impl GrowingSet {
     pub(crate) fn next(&self, position: &mut Position) -> Result<Option<SampleId>> {
         let mut state = self.lock();
         loop {
-            let Some(shard) = state.shards.get(position.shard) else {
-                state.is_known = true;
-                return Ok(None);
-            };
+            let Some(shard) = state.shards.get(position.shard) else { return Ok(None) };
             if position.entry < shard.entries().len() {
                 let id = SampleId { shard: position.shard as u32, entry: position.entry as u32 };
                 position.entry += 1;

@@ -74,7 +74,7 @@ fn ours(stream: &[u8], more_input: usize, more_output: usize, renewed: u8) -> (V
         if pause == Ok(Pause::Limit) && output.at < limit {
             pause = inflater.step(input, &mut output, None);
         } else if pause == Ok(Pause::Limit) && renewed & 1 == 1 {
-            pause = inflater.pass_headers(input);
+            pause = inflater.pass_headers(input, output.at);
         }
         at = output.at;
         match pause {

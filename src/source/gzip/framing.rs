@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
-use super::inflate::{Fault, Inflater, Input, MAX_MATCH, Output, Pause, Place, Watch};
+use super::inflate::{Fault, Inflater, Input, Output, Pause, Place, Watch};
+use super::symbols::MAX_MATCH;
 use crate::source::Source;
 use crate::{Error, Result};
 

@@ -10,8 +10,8 @@
 //! It is as fast as the best of them nearly: see `symbols`.
 
 use super::huffman::{self, DistanceTable, LITERAL_MASK, LiteralTable, OTHER, PrecodeTable};
+pub(crate) use super::symbols::Input;
 use super::symbols::{Bits, Lane, LaneEnd, Symbol, TOO_FAR, has_room, next_symbol};
-pub(crate) use super::symbols::{Input, MAX_MATCH};
 
 /// How far back a match can refer.
 pub(crate) const WINDOW_BYTES: usize = 32 << 10;

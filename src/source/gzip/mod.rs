@@ -23,8 +23,9 @@ use super::memory::Part;
 use super::{Fetched, Source};
 use crate::{Error, Result};
 use framing::{Chunks, Gunzip};
-use inflate::{MAX_MATCH, Output, Pause, WINDOW_BYTES};
+use inflate::{Output, Pause, WINDOW_BYTES};
 use restart::{Located, Point};
+use symbols::MAX_MATCH;
 
 pub(crate) use pass::GzipPass;
 pub(crate) use restart::{Frontier, Parts, RECORD_BYTES, Restarts};

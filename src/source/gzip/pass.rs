@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::framing::{Chunks, Gunzip};
-use super::inflate::{MAX_MATCH, Output, Pause, Place, WINDOW_BYTES, Watch};
+use super::inflate::{Output, Pause, Place, WINDOW_BYTES, Watch};
 use super::restart::{Frontier, Restarts, write_window};
+use super::symbols::MAX_MATCH;
 use crate::source::Source;
 use crate::{Error, Result};
 

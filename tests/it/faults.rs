@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use bytes::Bytes;
 use maskstream::batch::Memory;
 use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::source::{self, MemorySource, Source};
+use maskstream::source::{self, MemorySource};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet};
 
 use crate::fixture::{
-    Faulty, Made, content, lenient, made_many, members, pack, read_error, read_with_tar, set_of, set_of_sources, shard,
-    within,
+    BadAdvice, Faulty, Made, content, lenient, made_many, members, pack, read_error, read_with_tar, set_of,
+    set_of_sources, shard, within,
 };
 
 fn options() -> LoaderOptions {
@@ -378,24 +378,6 @@ fn a_panic_of_the_opener_is_the_error_of_its_own_samples() {
         );
         assert_eq!(error.location().shard.as_deref(), Some(paths[1].as_path()), "{error}");
     });
-}
-
-/// A source whose advice panics.
-#[derive(Debug)]
-struct BadAdvice(MemorySource);
-
-impl Source for BadAdvice {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.0.read(range)
-    }
-
-    fn will_need(&self, _: Range<u64>) {
-        panic!("bad advice");
-    }
 }
 
 #[test]

@@ -223,6 +223,24 @@ impl Source for Faulty {
     }
 }
 
+/// A source whose advice panics.
+#[derive(Debug)]
+pub(crate) struct BadAdvice(pub(crate) MemorySource);
+
+impl Source for BadAdvice {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.0.read(range)
+    }
+
+    fn will_need(&self, _: Range<u64>) {
+        panic!("bad advice");
+    }
+}
+
 /// An error as a source would give it, which names `offset`.
 pub(crate) fn read_error(offset: u64) -> Error {
     MemorySource::new(Vec::new()).read(offset..offset + 1).unwrap_err()

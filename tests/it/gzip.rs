@@ -18,8 +18,8 @@ use maskstream::{Batch, ErrorKind, Loader, Result, ShardSet};
 use proptest::prelude::*;
 
 use crate::fixture::{
-    Dice, Faulty, Made, content, lenient, made_many, members, memory, pack, read_error, read_with_tar, set_of, shard,
-    within,
+    BadAdvice, Dice, Faulty, Made, content, lenient, made_many, members, memory, pack, read_error, read_with_tar,
+    set_of, shard, within,
 };
 
 fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
@@ -691,24 +691,6 @@ fn errors_and_panics_of_a_source_during_the_pass_are_those_of_its_shard() {
             assert_eq!(error.kind(), expected, "read {failing} of {count}: {error}");
             assert_eq!(error.location().shard.as_deref(), Some("s".as_ref()), "{error}");
         }
-    }
-}
-
-/// A source whose advice panics.
-#[derive(Debug)]
-struct BadAdvice(MemorySource);
-
-impl Source for BadAdvice {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.0.read(range)
-    }
-
-    fn will_need(&self, _: Range<u64>) {
-        panic!("bad advice");
     }
 }
 

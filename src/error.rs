@@ -60,6 +60,11 @@ impl Error {
         Self::new(ErrorKind::Io, message).caused_by(cause)
     }
 
+    /// The error of this crate that came through a reader, or that of the reader itself.
+    pub(crate) fn unwrapped(error: std::io::Error) -> Self {
+        error.downcast().unwrap_or_else(Self::from)
+    }
+
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }

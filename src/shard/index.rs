@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -410,12 +410,11 @@ fn digest(source: &dyn Source, member: &Member, role: Role) -> Result<Digest> {
 
 /// The same of data that comes by once. The outer error is that of the stream.
 fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Result<Digest>> {
-    let failed = |e: io::Error| e.downcast::<Error>().unwrap_or_else(Error::from);
     let mut extent = Extent { offset: member.offset, len: member.len, crc32c: 0 };
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 128 << 10];
     loop {
-        let count = data.read(&mut buffer).map_err(failed)?;
+        let count = data.read(&mut buffer).map_err(Error::unwrapped)?;
         if count == 0 {
             break;
         }

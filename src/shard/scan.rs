@@ -282,7 +282,7 @@ impl<R: Read> Data<'_, '_, '_, R> {
     fn pass_over(&mut self) -> Result<()> {
         let mut buffer = [0; 8 << 10];
         while self.left > 0 {
-            self.read(&mut buffer).map_err(|e| e.downcast::<Error>().unwrap_or_else(Error::from))?;
+            self.read(&mut buffer).map_err(Error::unwrapped)?;
         }
         Ok(())
     }

@@ -23,23 +23,22 @@ pub(super) struct Chunks<'a> {
     source: &'a dyn Source,
     held: Bytes,
     start: u64,
-    chunk_bytes: u64,
 }
 
 impl<'a> Chunks<'a> {
     /// Takes the source a chunk at a time.
     pub(super) fn new(source: &'a dyn Source) -> Self {
-        Self { source, held: Bytes::new(), start: 0, chunk_bytes: CHUNK_BYTES }
+        Self { source, held: Bytes::new(), start: 0 }
     }
 
     /// What is held from byte `from` on, and more if it ends within `least` bytes and there is more.
     fn at(&mut self, from: u64, least: u64) -> Result<Input<'_>> {
         let (len, end) = (self.source.len(), self.start + self.held.len() as u64);
         if from < self.start || (from.saturating_add(least) > end && end < len) {
-            let end = from.saturating_add(self.chunk_bytes.max(least)).min(len);
+            let end = from.saturating_add(CHUNK_BYTES.max(least)).min(len);
             // The device works on the next chunk while this one is inflated.
             // Advice only: a source that panics at it is heard when it reads.
-            let next = end..end.saturating_add(self.chunk_bytes).min(len);
+            let next = end..end.saturating_add(CHUNK_BYTES).min(len);
             let _ = catch_unwind(AssertUnwindSafe(|| self.source.will_need(next)));
             // Let go first: a mapped chunk that is dropped later takes the page it shares with the next one along.
             self.held = Bytes::new();

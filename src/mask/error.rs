@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// Why a run-length encoding, a grid or a buffer was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RleError {
     /// A byte outside the alphabet (48 to 111) at this index of the counts string.
@@ -37,6 +37,34 @@ pub enum RleError {
         /// What was given.
         found: u64,
     },
+    /// An image of more than 2^40 pixels, for which no runs are made.
+    Image {
+        /// Its height.
+        height: u32,
+        /// Its width.
+        width: u32,
+    },
+    /// Two masks that must be of one size are not; sizes are height, width.
+    Sizes {
+        /// Size of the first mask.
+        expected: [u32; 2],
+        /// Size of the other one.
+        found: [u32; 2],
+        /// Place of the other one in its list.
+        index: usize,
+    },
+    /// A polygon of fewer than three points, or of an odd count of numbers.
+    Points {
+        /// How many numbers were given.
+        numbers: usize,
+    },
+    /// A coordinate that is not finite, or beyond what pycocotools can compute with.
+    Coordinate {
+        /// Index in the list of numbers.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
     /// A grid axis without cells or pixels, with a zero scale, or with a scale beyond exact arithmetic.
     Axis,
 }
@@ -53,6 +81,18 @@ impl fmt::Display for RleError {
                 write!(f, "counts: the runs add up to {sum}, but the image has {pixels} pixels")
             }
             Self::Size { expected, found } => write!(f, "size is {found}, but {expected} was needed"),
+            Self::Image { height, width } => {
+                write!(f, "an image of {height} x {width} has more than 2^40 pixels")
+            }
+            Self::Sizes { expected: [h, w], found: [height, width], index } => {
+                write!(f, "mask {index} is {height} x {width}, not {h} x {w} as the first")
+            }
+            Self::Points { numbers } => {
+                write!(f, "polygon: {numbers} numbers, not x and y of three points or more")
+            }
+            Self::Coordinate { index, value } => {
+                write!(f, "polygon: number {index} is {value}, not a coordinate")
+            }
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }
     }

@@ -32,6 +32,7 @@
 
 mod axis;
 mod bitmap;
+mod builder;
 mod counts;
 mod error;
 mod grid;

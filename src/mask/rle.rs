@@ -1,7 +1,7 @@
 //! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose
 //! runs are known to add up, and what can be read off them. Fails where they do not.
 
-use super::{RleError, bitmap, counts};
+use super::{RleError, bitmap, builder::Builder, counts};
 
 /// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
 /// width.
@@ -46,6 +46,20 @@ impl Rle {
             return Err(RleError::Sum { sum, pixels });
         }
         Ok(Self { height, width, runs })
+    }
+
+    /// A mask without pixels.
+    ///
+    /// # Errors
+    /// [`RleError::Image`] beyond 2^40 pixels.
+    pub fn empty(height: u32, width: u32) -> Result<Self, RleError> {
+        Ok(Builder::new(height, width)?.finish())
+    }
+
+    /// Runs that are known to add up.
+    pub(super) fn trusted(runs: Vec<u32>, height: u32, width: u32) -> Self {
+        debug_assert_eq!(runs.iter().map(|&run| u64::from(run)).sum::<u64>(), pixels(height, width));
+        Self { height, width, runs }
     }
 
     /// Encodes a column-major bitmap; every byte but 0 belongs to the mask.

@@ -1,0 +1,70 @@
+//! Runs from stretches of mask pixels. Comes in: ascending stretches of the column-major order. Goes out: an [`Rle`]
+//! in canonical form. Fails on images too large to invent runs for.
+
+use super::{Rle, RleError};
+
+/// Most pixels of an image for which runs are made rather than read: bounds what an empty mask of a hostile size costs.
+pub(super) const MAX_PIXELS: u64 = 1 << 40;
+
+/// Collects stretches of mask pixels.
+pub(super) struct Builder {
+    height: u32,
+    width: u32,
+    runs: Vec<u32>,
+    /// Pixels in `runs`.
+    end: u64,
+}
+
+impl Builder {
+    /// For an image of `height` x `width` pixels.
+    pub(super) fn new(height: u32, width: u32) -> Result<Self, RleError> {
+        Self::with_capacity(height, width, 0)
+    }
+
+    /// [`Builder::new`] with room for this many runs.
+    pub(super) fn with_capacity(height: u32, width: u32, runs: usize) -> Result<Self, RleError> {
+        if u64::from(height) * u64::from(width) > MAX_PIXELS {
+            return Err(RleError::Image { height, width });
+        }
+        Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0 })
+    }
+
+    /// Adds the pixels `from..to` of the column-major order. Stretches come in ascending order and do not overlap;
+    /// those that touch become one.
+    #[inline]
+    pub(super) fn push(&mut self, from: u64, to: u64) {
+        debug_assert!(from >= self.end && to >= from);
+        if from == to {
+            return;
+        }
+        let open = if from == self.end && self.runs.len() % 2 == 0 { self.runs.pop() } else { None };
+        match open {
+            Some(mask) => self.push_run(u64::from(mask) + (to - from)),
+            None => {
+                self.push_run(from - self.end);
+                self.push_run(to - from);
+            }
+        }
+        self.end = to;
+    }
+
+    /// The mask of all that was pushed.
+    pub(super) fn finish(mut self) -> Rle {
+        let pixels = u64::from(self.height) * u64::from(self.width);
+        debug_assert!(self.end <= pixels);
+        if self.end < pixels || pixels == 0 {
+            self.push_run(pixels - self.end);
+        }
+        Rle::trusted(self.runs, self.height, self.width)
+    }
+
+    /// A run of 2^32 pixels or more has no form in the format: it is cut by an empty run of the other kind.
+    #[inline]
+    fn push_run(&mut self, mut run: u64) {
+        while run > u64::from(u32::MAX) {
+            self.runs.extend([u32::MAX, 0]);
+            run -= u64::from(u32::MAX);
+        }
+        self.runs.push(run as u32);
+    }
+}

@@ -39,10 +39,10 @@ impl Builder {
         }
         let open = if from == self.end && self.runs.len() % 2 == 0 { self.runs.pop() } else { None };
         match open {
-            Some(mask) => self.push_run(u64::from(mask) + (to - from)),
+            Some(mask) => push_run(&mut self.runs, u64::from(mask) + (to - from)),
             None => {
-                self.push_run(from - self.end);
-                self.push_run(to - from);
+                push_run(&mut self.runs, from - self.end);
+                push_run(&mut self.runs, to - from);
             }
         }
         self.end = to;
@@ -53,18 +53,19 @@ impl Builder {
         let pixels = u64::from(self.height) * u64::from(self.width);
         debug_assert!(self.end <= pixels);
         if self.end < pixels || pixels == 0 {
-            self.push_run(pixels - self.end);
+            push_run(&mut self.runs, pixels - self.end);
         }
         Rle::trusted(self.runs, self.height, self.width)
     }
+}
 
-    /// A run of 2^32 pixels or more has no form in the format: it is cut by an empty run of the other kind.
-    #[inline]
-    fn push_run(&mut self, mut run: u64) {
-        while run > u64::from(u32::MAX) {
-            self.runs.extend([u32::MAX, 0]);
-            run -= u64::from(u32::MAX);
-        }
-        self.runs.push(run as u32);
+/// Adds a run to `runs`. One of 2^32 pixels or more has no form in the format: it is cut by empty runs of the other
+/// kind.
+#[inline]
+pub(super) fn push_run(runs: &mut Vec<u32>, mut run: u64) {
+    while run > u64::from(u32::MAX) {
+        runs.extend([u32::MAX, 0]);
+        run -= u64::from(u32::MAX);
     }
+    runs.push(run as u32);
 }

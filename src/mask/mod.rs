@@ -32,13 +32,16 @@
 
 mod axis;
 mod bitmap;
+mod boolean;
 mod builder;
 mod counts;
 mod error;
 mod grid;
+mod polygon;
 mod rle;
 
 pub use axis::Axis;
+pub use boolean::{Merge, merge};
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};
 pub use rle::Rle;

@@ -1,7 +1,8 @@
 //! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose
 //! runs are known to add up, and what can be read off them. Fails where they do not.
 
-use super::{RleError, bitmap, builder::Builder, counts};
+use super::builder::{Builder, push_run};
+use super::{RleError, bitmap, counts};
 
 /// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
 /// width.
@@ -99,6 +100,47 @@ impl Rle {
     /// The run lengths: background, mask, background, ...
     pub fn runs(&self) -> &[u32] {
         &self.runs
+    }
+
+    /// The run lengths themselves.
+    pub fn into_runs(self) -> Vec<u32> {
+        self.runs
+    }
+
+    /// Pixels of the whole image.
+    pub(super) fn pixels(&self) -> u64 {
+        pixels(self.height, self.width)
+    }
+
+    /// Whether no run is empty but the first: the form in which equal masks have equal runs.
+    pub fn is_canonical(&self) -> bool {
+        !self.runs.is_empty() && self.runs[1..].iter().all(|&run| run > 0)
+    }
+
+    /// The same mask in canonical form. Only in an image of 2^32 pixels or more may runs stay empty, which then cut a
+    /// longer one.
+    pub fn canonical(&self) -> Self {
+        if self.is_canonical() {
+            return self.clone();
+        }
+        let mut runs = Vec::with_capacity(self.runs.len());
+        // The run that is still growing, and the kind of run that it is.
+        let (mut open, mut inside) = (0_u64, false);
+        for (index, &run) in self.runs.iter().enumerate() {
+            if run > 0 && (index % 2 == 1) != inside {
+                push_run(&mut runs, std::mem::take(&mut open));
+                inside = !inside;
+            }
+            open += u64::from(run);
+        }
+        push_run(&mut runs, open);
+        Self::trusted(runs, self.height, self.width)
+    }
+
+    /// That another mask, number `index` of its list, is of this one's size.
+    pub(super) fn check_same_size(&self, other: &Self, index: usize) -> Result<(), RleError> {
+        let (expected, found) = ([self.height, self.width], [other.height, other.width]);
+        if expected == found { Ok(()) } else { Err(RleError::Sizes { expected, found, index }) }
     }
 
     /// Number of pixels in the mask.

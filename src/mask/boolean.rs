@@ -80,6 +80,15 @@ impl Rle {
         self.merged(other, Merge::Xor)
     }
 
+    /// Number of pixels of both masks.
+    ///
+    /// # Errors
+    /// As [`Rle::union`].
+    pub fn intersection_area(&self, other: &Self) -> Result<u64, RleError> {
+        self.check_same_size(other, 1)?;
+        Ok(shared_pixels(self, other))
+    }
+
     fn merged(&self, other: &Self, how: Merge) -> Result<Self, RleError> {
         self.check_same_size(other, 1)?;
         Ok(combine(self, other, how))
@@ -129,6 +138,25 @@ fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
         push_run(&mut runs, pixels - last);
     }
     Rle::trusted(runs, a.height(), a.width())
+}
+
+/// Number of pixels that two masks of one size share.
+pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
+    let pixels = a.pixels();
+    let (mut a_ends, mut b_ends) = (Ends::new(a.runs()), Ends::new(b.runs()));
+    let (mut last, mut shared) = (0, 0);
+    loop {
+        let at = a_ends.at.min(b_ends.at).min(pixels);
+        if a_ends.inside && b_ends.inside {
+            shared += at - last;
+        }
+        if at == pixels {
+            return shared;
+        }
+        last = at;
+        a_ends.pass(at);
+        b_ends.pass(at);
+    }
 }
 
 /// Where the runs of a mask end, one after the other.

@@ -91,7 +91,7 @@ impl fmt::Display for RleError {
                 write!(f, "polygon: {numbers} numbers, not x and y of three points or more")
             }
             Self::Coordinate { index, value } => {
-                write!(f, "polygon: number {index} is {value}, not a coordinate")
+                write!(f, "coordinates: number {index} is {value}, not a position in or near an image")
             }
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }

@@ -37,6 +37,7 @@ mod builder;
 mod counts;
 mod error;
 mod grid;
+mod iou;
 mod polygon;
 mod rle;
 
@@ -44,4 +45,5 @@ pub use axis::Axis;
 pub use boolean::{Merge, merge};
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};
+pub use iou::{box_iou, iou, nms};
 pub use rle::Rle;

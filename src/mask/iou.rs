@@ -29,11 +29,11 @@ pub fn iou(dt: &[Rle], gt: &[Rle], crowd: Option<&[bool]>) -> Result<Vec<f64>, R
 ///
 /// # Errors
 /// [`RleError::Size`] if `crowd` is not as long as `gt`, [`RleError::Coordinate`] for a number that is not finite
-/// (numbered through `dt`, then `gt`).
+/// or beyond 1e100 (numbered through `dt`, then `gt`).
 pub fn box_iou(dt: &[[f64; 4]], gt: &[[f64; 4]], crowd: Option<&[bool]>) -> Result<Vec<f64>, RleError> {
     check_crowd(gt.len(), crowd)?;
     for (index, &value) in dt.iter().chain(gt).flatten().enumerate() {
-        if !value.is_finite() {
+        if value.is_nan() || value.abs() > 1e100 {
             return Err(RleError::Coordinate { index, value });
         }
     }

@@ -42,6 +42,7 @@ mod polygon;
 mod rle;
 
 pub use axis::Axis;
+pub use bitmap::{Strides, decode, encode};
 pub use boolean::{Merge, merge};
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};

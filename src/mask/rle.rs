@@ -2,7 +2,7 @@
 //! runs are known to add up, and what can be read off them. Fails where they do not.
 
 use super::builder::{Builder, push_run};
-use super::{RleError, bitmap, counts};
+use super::{RleError, counts};
 
 /// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
 /// width.
@@ -61,25 +61,6 @@ impl Rle {
     pub(super) fn trusted(runs: Vec<u32>, height: u32, width: u32) -> Self {
         debug_assert_eq!(runs.iter().map(|&run| u64::from(run)).sum::<u64>(), pixels(height, width));
         Self { height, width, runs }
-    }
-
-    /// Encodes a column-major bitmap; every byte but 0 belongs to the mask.
-    ///
-    /// # Errors
-    /// [`RleError::Size`] if `bitmap` does not hold `height` x `width` bytes.
-    pub fn from_column_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
-        check_len(pixels(height, width), bitmap.len())?;
-        Ok(Self { height, width, runs: bitmap::encode(bitmap) })
-    }
-
-    /// Writes the mask column by column, one byte (0 or 1) a pixel.
-    ///
-    /// # Errors
-    /// [`RleError::Size`] if `out` does not hold height x width bytes.
-    pub fn write_column_major(&self, out: &mut [u8]) -> Result<(), RleError> {
-        check_len(pixels(self.height, self.width), out.len())?;
-        bitmap::decode(&self.runs, out);
-        Ok(())
     }
 
     /// The COCO counts string, byte for byte as pycocotools writes it.

@@ -97,7 +97,8 @@ impl Rle {
     }
 }
 
-fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+/// Merges two masks of one size.
+pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
     match how {
         Merge::Union => walk(a, b, |a, b| a | b),
         Merge::Intersection => walk(a, b, |a, b| a & b),

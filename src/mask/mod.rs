@@ -32,16 +32,20 @@
 
 mod axis;
 mod bitmap;
+mod blocks;
 mod boolean;
 mod builder;
+mod components;
 mod counts;
 mod error;
 mod grid;
+mod morphology;
 mod polygon;
 mod rle;
 
 pub use axis::Axis;
 pub use boolean::{Merge, merge};
+pub use components::Connectivity;
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};
 pub use rle::Rle;

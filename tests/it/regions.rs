@@ -1,0 +1,230 @@
+//! Regions and morphology of masks against references that look at every pixel.
+
+use maskstream::mask::{Connectivity, Rle};
+
+use crate::fixture::Dice;
+
+/// A bitmap by column: the slow form in which all references work. Outside there is background.
+#[derive(Clone, Debug, PartialEq)]
+struct Pixels {
+    height: i64,
+    width: i64,
+    set: Vec<u8>,
+}
+
+impl Pixels {
+    fn of(mask: &Rle) -> Self {
+        let set = mask.runs().iter().enumerate().flat_map(|(n, &run)| vec![(n % 2) as u8; run as usize]).collect();
+        Self { height: mask.height().into(), width: mask.width().into(), set }
+    }
+
+    fn at(&self, x: i64, y: i64) -> bool {
+        let inside = (0..self.width).contains(&x) && (0..self.height).contains(&y);
+        inside && self.set[(x * self.height + y) as usize] != 0
+    }
+
+    /// The same size with the pixels for which `f(x, y)` holds.
+    fn map(&self, f: impl Fn(i64, i64) -> bool) -> Self {
+        let set = (0..self.width).flat_map(|x| (0..self.height).map(move |y| (x, y))).map(|(x, y)| f(x, y).into());
+        Self { set: set.collect(), ..*self }
+    }
+
+    fn square(&self, radius: i64) -> impl Iterator<Item = (i64, i64)> {
+        (-radius..=radius).flat_map(move |x| (-radius..=radius).map(move |y| (x, y)))
+    }
+
+    fn erode(&self, radius: i64) -> Self {
+        self.map(|x, y| self.square(radius).all(|(dx, dy)| self.at(x + dx, y + dy)))
+    }
+
+    fn dilate(&self, radius: i64) -> Self {
+        self.map(|x, y| self.square(radius).any(|(dx, dy)| self.at(x + dx, y + dy)))
+    }
+
+    /// Regions of the pixels equal to `value`, by flood fill, in the order of their first pixels.
+    fn regions(&self, value: bool, connectivity: Connectivity) -> Vec<Self> {
+        let around: Vec<(i64, i64)> = match connectivity {
+            Connectivity::Four => vec![(0, 1), (1, 0), (0, -1), (-1, 0)],
+            Connectivity::Eight => self.square(1).collect(),
+        };
+        let mut found: Vec<Self> = Vec::new();
+        for x in 0..self.width {
+            for y in 0..self.height {
+                if self.at(x, y) != value || found.iter().any(|region| region.at(x, y)) {
+                    continue;
+                }
+                let mut region = self.map(|_, _| false);
+                let mut todo = vec![(x, y)];
+                while let Some((x, y)) = todo.pop() {
+                    let inside = (0..self.width).contains(&x) && (0..self.height).contains(&y);
+                    if inside && self.at(x, y) == value && !region.at(x, y) {
+                        region.set[(x * self.height + y) as usize] = 1;
+                        todo.extend(around.iter().map(|(dx, dy)| (x + dx, y + dy)));
+                    }
+                }
+                found.push(region);
+            }
+        }
+        found
+    }
+
+    fn holes(&self, connectivity: Connectivity) -> Vec<Self> {
+        let edge = |x, y| x == 0 || y == 0 || x + 1 == self.width || y + 1 == self.height;
+        let mut regions = self.regions(false, connectivity);
+        regions.retain(|region| !region.map(|x, y| region.at(x, y) && edge(x, y)).set.contains(&1));
+        regions
+    }
+}
+
+/// The pixels of a mask that must be in canonical form.
+fn pixels(mask: &Rle) -> Pixels {
+    assert!(mask.is_canonical(), "{mask:?}");
+    Pixels::of(mask)
+}
+
+fn all_pixels(masks: &[Rle]) -> Vec<Pixels> {
+    masks.iter().map(pixels).collect()
+}
+
+/// Small masks of every kind: noise of any density, rectangles over each other, rings, tall, wide, empty and full; some
+/// of their runs are cut by empty ones.
+fn random_mask(dice: &mut Dice) -> Rle {
+    let size = |dice: &mut Dice| match dice.below(8) {
+        0 => dice.below(3) as u32,
+        1 => 12 + dice.below(30) as u32,
+        _ => 1 + dice.below(14) as u32,
+    };
+    let (height, width) = (size(dice), size(dice));
+    let mut bitmap = vec![0; (height * width) as usize];
+    match dice.below(3) {
+        0 => {
+            let percent = dice.below(101);
+            bitmap.iter_mut().for_each(|pixel| *pixel = u8::from(dice.below(100) < percent));
+        }
+        // Toggled rectangles: holes, islands in holes, corners that touch.
+        _ if bitmap.is_empty() => {}
+        kind => {
+            for _ in 0..dice.below(12) {
+                let mut range = |end: u32| {
+                    let from = dice.below(end.into()) as u32;
+                    from..from + 1 + dice.below(u64::from(end - from)) as u32
+                };
+                let (columns, rows) = (range(width), range(height));
+                for x in columns {
+                    for y in rows.clone() {
+                        let pixel = &mut bitmap[(x * height + y) as usize];
+                        *pixel = if kind == 1 { *pixel ^ 1 } else { 1 };
+                    }
+                }
+            }
+        }
+    }
+    let mask = Rle::from_column_major(&bitmap, height, width).unwrap();
+    if dice.below(3) > 0 {
+        return mask;
+    }
+    let mut runs = Vec::new();
+    for &run in mask.runs() {
+        let first = dice.below(u64::from(run) + 1) as u32;
+        runs.extend([first, 0, run - first]);
+    }
+    if dice.below(2) == 0 {
+        runs.extend([0; 3].iter().take(dice.below(4) as usize));
+    }
+    Rle::from_runs(runs, height, width).unwrap()
+}
+
+#[test]
+fn erosion_dilation_and_boundary_look_at_every_pixel_of_the_square() {
+    let mut dice = Dice(1);
+    for _ in 0..3000 {
+        let mask = random_mask(&mut dice);
+        let naive = Pixels::of(&mask);
+        let radius = [0, 1, 1, 2, 3, 4, 5, 7, 12, 50][dice.below(10) as usize];
+        let (eroded, dilated) = (naive.erode(radius), naive.dilate(radius));
+        assert_eq!(pixels(&mask.erode(radius as u32)), eroded, "{radius} {mask:?}");
+        assert_eq!(pixels(&mask.dilate(radius as u32)), dilated, "{radius} {mask:?}");
+        let boundary = naive.map(|x, y| naive.at(x, y) && !eroded.at(x, y));
+        assert_eq!(pixels(&mask.boundary(radius as u32)), boundary, "{radius} {mask:?}");
+    }
+}
+
+/// The steps of Boundary IoU's reference: a border of one background pixel, then the 3 x 3 erosion `radius` times, for
+/// which what lies outside the border is mask, then the border is taken off.
+#[test]
+fn the_boundary_is_that_of_boundary_iou() {
+    let mut dice = Dice(2);
+    for _ in 0..500 {
+        let mask = random_mask(&mut dice);
+        let naive = Pixels::of(&mask);
+        let radius = 1 + dice.below(4) as u32;
+        let at = |padded: &Pixels, x: i64, y: i64| {
+            let inside = (0..padded.width).contains(&x) && (0..padded.height).contains(&y);
+            !inside || padded.at(x, y)
+        };
+        let (height, width) = (naive.height + 2, naive.width + 2);
+        let size = Pixels { height, width, set: Vec::new() };
+        let mut padded = size.map(|x, y| naive.at(x - 1, y - 1));
+        for _ in 0..radius {
+            padded = padded.map(|x, y| padded.square(1).all(|(dx, dy)| at(&padded, x + dx, y + dy)));
+        }
+        let boundary = naive.map(|x, y| naive.at(x, y) && !padded.at(x + 1, y + 1));
+        assert_eq!(pixels(&mask.boundary(radius)), boundary, "{radius} {mask:?}");
+    }
+}
+
+#[test]
+fn components_and_holes_are_those_of_a_flood_fill() {
+    let mut dice = Dice(3);
+    for _ in 0..3000 {
+        let mask = random_mask(&mut dice);
+        let naive = Pixels::of(&mask);
+        for connectivity in [Connectivity::Four, Connectivity::Eight] {
+            let [components, holes] = [mask.components(connectivity), mask.holes(connectivity)];
+            assert_eq!(all_pixels(&components), naive.regions(true, connectivity), "{connectivity:?} {mask:?}");
+            assert_eq!(all_pixels(&holes), naive.holes(connectivity), "{connectivity:?} {mask:?}");
+        }
+        let holes = naive.holes(Connectivity::Four);
+        let filled = naive.map(|x, y| naive.at(x, y) || holes.iter().any(|hole| hole.at(x, y)));
+        assert_eq!(pixels(&mask.fill_holes()), filled, "{mask:?}");
+    }
+}
+
+#[test]
+fn images_beyond_32_bits_keep_their_regions() {
+    const SIDE: u32 = 70_000;
+    let empty = Rle::empty(SIDE, SIDE).unwrap();
+    let full = empty.complement();
+    assert!(empty.components(Connectivity::Eight).is_empty() && full.holes(Connectivity::Four).is_empty());
+    assert_eq!(empty.erode(3), empty);
+    assert_eq!(empty.dilate(u32::MAX), empty);
+    assert_eq!(full.components(Connectivity::Four), std::slice::from_ref(&full));
+    assert_eq!(full.fill_holes(), full);
+    assert_eq!(full.dilate(40_000), full);
+    assert_eq!(full.erode(35_000), empty);
+    let eroded = full.erode(34_000);
+    assert_eq!(eroded.bbox(), [34_000, 34_000, 2_000, 2_000]);
+    assert_eq!(eroded.dilate(34_000), full);
+    assert_eq!(eroded.dilate(33_999).bbox(), [1, 1, SIDE - 2, SIDE - 2]);
+    assert_eq!(full.boundary(34_000).holes(Connectivity::Eight), std::slice::from_ref(&eroded));
+    assert_eq!(full.boundary(34_000).fill_holes(), full);
+}
+
+#[test]
+fn wide_runs_cost_no_more_than_their_length_in_the_string() {
+    // One row, or one column, of the longest side there is.
+    for (height, width) in [(1, u32::MAX), (u32::MAX, 1)] {
+        let full = Rle::from_runs(vec![0, u32::MAX], height, width).unwrap();
+        assert_eq!(full.components(Connectivity::Eight), std::slice::from_ref(&full));
+        assert!(full.complement().components(Connectivity::Eight).is_empty());
+        assert!(full.complement().holes(Connectivity::Eight).is_empty());
+        assert_eq!(full.fill_holes(), full);
+        assert_eq!(full.erode(1), full.complement());
+        assert_eq!(full.dilate(u32::MAX), full);
+        let dot = Rle::from_runs(vec![1 << 31, 1, (1 << 31) - 2], height, width).unwrap();
+        assert_eq!(dot.components(Connectivity::Eight), std::slice::from_ref(&dot));
+        assert_eq!(dot.dilate(7).area(), 15);
+        assert_eq!(dot.dilate(u32::MAX), full);
+        assert_eq!(dot.complement().components(Connectivity::Eight).len(), 2);
+    }
+}

@@ -65,6 +65,11 @@ pub enum RleError {
         /// Its value.
         value: f64,
     },
+    /// A tolerance that is no distance: negative or not a number.
+    Tolerance {
+        /// Its value.
+        value: f64,
+    },
     /// A grid axis without cells or pixels, with a zero scale, or with a scale beyond exact arithmetic.
     Axis,
 }
@@ -93,6 +98,7 @@ impl fmt::Display for RleError {
             Self::Coordinate { index, value } => {
                 write!(f, "polygon: number {index} is {value}, not a coordinate")
             }
+            Self::Tolerance { value } => write!(f, "tolerance is {value}, not a distance in pixels"),
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }
     }

@@ -1,5 +1,5 @@
-//! Runs -> blocks of columns. Comes in: a mask. Goes out: its stretches in the column-major order, or the blocks that
-//! these make in two dimensions; what touches is joined, however the runs are cut. Cannot fail.
+//! Runs -> blocks of columns. Comes in: a mask. Goes out: the rectangles that its runs make in two dimensions; what
+//! touches is joined, however the runs are cut. Cannot fail.
 
 use super::Rle;
 
@@ -14,34 +14,16 @@ pub(super) struct Block {
 }
 
 impl Rle {
-    /// Calls `f(from, to)` for each stretch of mask pixels in the column-major order. No two of them touch.
-    #[inline]
-    pub(super) fn for_each_stretch(&self, mut f: impl FnMut(u64, u64)) {
-        let (mut from, mut to) = (0, 0);
-        let mut at = 0;
-        for pair in self.runs().chunks(2) {
-            let start = at + u64::from(pair[0]);
-            at = start + pair.get(1).map_or(0, |&run| u64::from(run));
-            if start > to {
-                if to > from {
-                    f(from, to);
-                }
-                from = start;
-            }
-            to = at;
-        }
-        if to > from {
-            f(from, to);
-        }
-    }
-
     /// The mask as blocks, by column and row. No two blocks touch in a column, and no two full columns lie side by side
     /// in different blocks.
     pub(super) fn blocks(&self) -> Vec<Block> {
         let height = u64::from(self.height());
         let mut blocks = Vec::with_capacity(self.runs().len());
         let (mut x, mut start) = (0, 0);
-        self.for_each_stretch(|from, to| {
+        let mut add = |from: u64, to: u64| {
+            if from == to {
+                return;
+            }
             if from - start >= height {
                 let columns = (from - start) / height;
                 x += columns as u32;
@@ -66,7 +48,18 @@ impl Rle {
             if to > start {
                 blocks.push(Block { x0: x, x1: x + 1, y0: 0, y1: (to - start) as u32 });
             }
+        };
+        // The stretch that may still go on.
+        let mut open = (0, 0);
+        self.for_each_stretch(|from, to| {
+            if from == open.1 {
+                open.1 = to;
+            } else if from < to {
+                add(open.0, open.1);
+                open = (from, to);
+            }
         });
+        add(open.0, open.1);
         blocks
     }
 }

@@ -80,6 +80,15 @@ impl Rle {
         self.merged(other, Merge::Xor)
     }
 
+    /// Number of pixels of both masks.
+    ///
+    /// # Errors
+    /// As [`Rle::union`].
+    pub fn intersection_area(&self, other: &Self) -> Result<u64, RleError> {
+        self.check_same_size(other, 1)?;
+        Ok(shared_pixels(self, other))
+    }
+
     fn merged(&self, other: &Self, how: Merge) -> Result<Self, RleError> {
         self.check_same_size(other, 1)?;
         Ok(combine(self, other, how))
@@ -99,19 +108,23 @@ impl Rle {
 
 /// Merges two masks of one size.
 pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+    Rle::trusted(combine_runs(a.runs(), b.runs(), a.pixels(), how), a.height(), a.width())
+}
+
+/// Merges the runs of two masks of this many pixels each; the result is canonical.
+pub(super) fn combine_runs(a: &[u32], b: &[u32], pixels: u64, how: Merge) -> Vec<u32> {
     match how {
-        Merge::Union => walk(a, b, |a, b| a | b),
-        Merge::Intersection => walk(a, b, |a, b| a & b),
-        Merge::Difference => walk(a, b, |a, b| a & !b),
-        Merge::Xor => walk(a, b, |a, b| a ^ b),
+        Merge::Union => walk(a, b, pixels, |a, b| a | b),
+        Merge::Intersection => walk(a, b, pixels, |a, b| a & b),
+        Merge::Difference => walk(a, b, pixels, |a, b| a & !b),
+        Merge::Xor => walk(a, b, pixels, |a, b| a ^ b),
     }
 }
 
 /// One pass over two masks of one size. `keep` is false where neither has a pixel.
-fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
-    let pixels = a.pixels();
-    let (mut a_ends, mut b_ends) = (Ends::new(a.runs()), Ends::new(b.runs()));
-    let mut runs = Vec::with_capacity(a.runs().len() + b.runs().len() + 1);
+fn walk(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+    let (mut a_ends, mut b_ends) = (Ends::new(a), Ends::new(b));
+    let mut runs = Vec::with_capacity(a.len() + b.len() + 1);
     let mut last = 0;
     let mut inside = false;
     loop {
@@ -129,7 +142,26 @@ fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
     if last < pixels || pixels == 0 {
         push_run(&mut runs, pixels - last);
     }
-    Rle::trusted(runs, a.height(), a.width())
+    runs
+}
+
+/// Number of pixels that two masks of one size share.
+pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
+    let pixels = a.pixels();
+    let (mut a_ends, mut b_ends) = (Ends::new(a.runs()), Ends::new(b.runs()));
+    let (mut last, mut shared) = (0, 0);
+    loop {
+        let at = a_ends.at.min(b_ends.at).min(pixels);
+        if a_ends.inside && b_ends.inside {
+            shared += at - last;
+        }
+        if at == pixels {
+            return shared;
+        }
+        last = at;
+        a_ends.pass(at);
+        b_ends.pass(at);
+    }
 }
 
 /// Where the runs of a mask end, one after the other.

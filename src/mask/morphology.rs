@@ -5,11 +5,11 @@
 //!
 //! The square of side 2r + 1 is a column of pixels times a row of pixels. Along the columns, the ends of each stretch
 //! move by r. Along the rows, the mask is merged with itself moved by whole columns, which in the column-major order
-//! moves every run by the same distance: merges with the mask moved by 1, 2, 4, ... columns make the window of r + 1
-//! columns that ends at a pixel, and one more makes the window of 2r + 1 columns around it.
+//! moves every run by the same distance: merges with itself moved by 1, 2, 4, ... columns make a window of 2r + 1 columns
+//! in few steps.
 
-use super::boolean::combine;
-use super::builder::Builder;
+use super::boolean::{combine, combine_runs};
+use super::builder::{Builder, push_run};
 use super::{Merge, Rle};
 
 impl Rle {
@@ -70,50 +70,48 @@ impl Rle {
         made.finish()
     }
 
-    /// Merges the `columns` columns on both sides of each column into it. `how` is a union, with less columns than the
-    /// image has, or an intersection.
+    /// Merges the `columns` columns on both sides of each column into it; outside the image there is background. `how`
+    /// is a union or an intersection.
     fn widened(&self, columns: u32, how: Merge) -> Self {
-        // `made` holds, for each column, the merge of the `window` columns that end there.
-        let (mut made, mut window) = (self.canonical(), 1);
-        while window <= columns {
-            let step = window.min(columns + 1 - window);
-            made = combine(&made, &made.moved_right(step), how);
-            window += step;
+        if columns == 0 || self.pixels() == 0 {
+            return self.canonical();
         }
-        if columns == 0 { made } else { combine(&made, &made.moved_left(columns, how == Merge::Union), how) }
-    }
-
-    /// Moved right by `columns`; background moves in.
-    fn moved_right(&self, columns: u32) -> Self {
-        let (by, pixels) = (u64::from(columns) * u64::from(self.height()), self.pixels());
-        let mut made = Builder::like(self, self.runs().len() + 1);
-        self.for_each_stretch(|from, to| made.push((from + by).min(pixels), (to + by).min(pixels)));
-        made.finish()
-    }
-
-    /// Moved left by `columns`; what moves in is background or repeats the last column.
-    fn moved_left(&self, columns: u32, repeat: bool) -> Self {
         let height = u64::from(self.height());
-        let by = u64::from(columns) * height;
-        let last = self.pixels().saturating_sub(height);
-        let mut made = Builder::like(self, self.runs().len() + 1);
-        let mut column = Vec::new();
-        self.for_each_stretch(|from, to| {
-            made.push(from.saturating_sub(by), to.saturating_sub(by));
-            if repeat && to > last {
-                column.push((from.max(last), to));
-            }
-        });
-        match *column {
-            [] => {}
-            // Full columns are one run, however many there are.
-            [(from, to)] if to - from == height => made.push(to - by, to),
-            _ => {
-                for back in (0..columns).rev().map(|n| u64::from(n) * height) {
-                    column.iter().for_each(|&(from, to)| made.push(from - back, to - back));
-                }
-            }
+        let [margin, window] = [u64::from(columns) * height, 2 * u64::from(columns) + 1];
+        // What moves out of the image to the right is kept: each step makes it wider.
+        let (mut runs, mut pixels, mut made) = (self.runs().to_vec(), self.pixels(), 1);
+        while made < window {
+            // Each column becomes the merge of the columns that are up to `made` to its left, and of as many more.
+            let step = made.min(window - made);
+            pixels += step * height;
+            let moved = preceded(step * height, &runs);
+            followed(&mut runs, step * height);
+            runs = combine_runs(&runs, &moved, pixels, how);
+            made += step;
         }
-        made.finish()
+        let mut cut = Builder::like(self, runs.len());
+        let within = |at: u64| at.clamp(margin, margin + self.pixels()) - margin;
+        let mut at = 0;
+        for pair in runs.chunks_exact(2) {
+            let from = at + u64::from(pair[0]);
+            at = from + u64::from(pair[1]);
+            cut.push(within(from), within(at));
+        }
+        cut.finish()
     }
+}
+
+/// The runs with so much background before them.
+fn preceded(background: u64, runs: &[u32]) -> Vec<u32> {
+    let (first, rest) = runs.split_at(1.min(runs.len()));
+    let mut made = Vec::with_capacity(runs.len() + 1);
+    push_run(&mut made, background + first.iter().map(|&run| u64::from(run)).sum::<u64>());
+    made.extend_from_slice(rest);
+    made
+}
+
+/// Adds so much background after the runs.
+fn followed(runs: &mut Vec<u32>, background: u64) {
+    let last = if runs.len().is_multiple_of(2) { None } else { runs.pop() };
+    push_run(runs, background + last.map_or(0, u64::from));
 }

@@ -48,7 +48,7 @@ impl Rle {
         let mut simplifier = Simplifier::default();
         for_each_ring(self, |ring, shape, is_hole| {
             let ring = match tolerance {
-                0.0 => ring.to_vec(),
+                0.0 => ring[..ring.len() - 1].to_vec(),
                 _ => simplifier.simplify(ring, tolerance, !is_hole),
             };
             if !is_hole {

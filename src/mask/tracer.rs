@@ -45,7 +45,7 @@ struct Corners {
     hole_starts: Vec<(usize, usize)>,
 }
 
-/// Calls `f(ring, shape, is_hole)` for each ring of the mask, in the order of their uppermost corners among their
+/// Calls `f(ring, shape, is_hole)` for each ring of the mask, which ends with its first point again, in the order of their uppermost corners among their
 /// leftmost. Shapes are numbered as their exteriors come; each exterior comes before its holes. A ring has the mask on
 /// its right-hand side: in an image, whose rows go down, exteriors run clockwise and holes counterclockwise.
 pub(super) fn for_each_ring(mask: &Rle, mut f: impl FnMut(&[[f64; 2]], usize, bool)) {
@@ -74,6 +74,7 @@ pub(super) fn for_each_ring(mask: &Rle, mut f: impl FnMut(&[[f64; 2]], usize, bo
                 break;
             }
         }
+        ring.push(ring[0]);
         f(&ring, shape, hole_start.is_some());
         count += usize::from(hole_start.is_none());
     }

@@ -112,17 +112,23 @@ impl Rle {
     }
 }
 
-fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+/// The merge of two masks of one size.
+pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+    Rle::trusted(combine_runs(a.runs(), b.runs(), a.pixels(), how), a.height(), a.width())
+}
+
+/// The merge of two lists of runs of `pixels` pixels each.
+pub(super) fn combine_runs(a: &[u32], b: &[u32], pixels: u64, how: Merge) -> Vec<u32> {
     match how {
-        Merge::Union => select(a, b, |a, b| a | b),
-        Merge::Intersection => select(a, b, |a, b| a & b),
-        Merge::Difference => select(a, b, |a, b| a & !b),
-        Merge::Xor => select(a, b, |a, b| a ^ b),
+        Merge::Union => select(a, b, pixels, |a, b| a | b),
+        Merge::Intersection => select(a, b, pixels, |a, b| a & b),
+        Merge::Difference => select(a, b, pixels, |a, b| a & !b),
+        Merge::Xor => select(a, b, pixels, |a, b| a ^ b),
     }
 }
 
-/// The pixels that `keep` says to keep, of two masks of one size.
-fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
+/// The pixels that `keep` says to keep.
+fn select(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
     struct Runs {
         runs: Vec<u32>,
         last: u64,
@@ -134,13 +140,12 @@ fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
             self.last = at;
         }
     }
-    let mut kept = Runs { runs: Vec::with_capacity(a.runs().len() + b.runs().len() + 1), last: 0 };
-    walk(a, b, keep, &mut kept);
-    let pixels = a.pixels();
+    let mut kept = Runs { runs: Vec::with_capacity(a.len() + b.len() + 1), last: 0 };
+    walk(a, b, pixels, keep, &mut kept);
     if kept.last < pixels || pixels == 0 {
         kept.turn(pixels);
     }
-    Rle::trusted(kept.runs, a.height(), a.width())
+    kept.runs
 }
 
 /// Number of pixels that two masks of one size share.
@@ -159,7 +164,7 @@ pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
         }
     }
     let mut shared = Shared::default();
-    walk(a, b, |a, b| a & b, &mut shared);
+    walk(a.runs(), b.runs(), a.pixels(), |a, b| a & b, &mut shared);
     if shared.inside {
         shared.turn(a.pixels());
     }
@@ -171,10 +176,10 @@ trait Turns {
     fn turn(&mut self, at: u64);
 }
 
-/// One pass over two masks of one size: tells `turns` each position in the column-major order at which `keep`, of
+/// One pass over two lists of runs: tells `turns` each position in the column-major order at which `keep`, of
 /// whether the masks have the pixel there, changes. `keep` is false where neither has.
 #[inline]
-fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool, turns: &mut impl Turns) {
+fn walk(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool, turns: &mut impl Turns) {
     let mut inside = false;
     let mut set = |keep: bool, at: u64| {
         if keep != inside {
@@ -182,8 +187,7 @@ fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool, turns: &mut impl Tu
             turns.turn(at);
         }
     };
-    let pixels = a.pixels();
-    let (mut a, mut b) = (Ends::new(a.runs()), Ends::new(b.runs()));
+    let (mut a, mut b) = (Ends::new(a), Ends::new(b));
     loop {
         // As long as only one of the masks changes.
         while a.at < b.at {

@@ -4,10 +4,11 @@
 //! * `--rounds N`: rounds to take medians of, by default 5
 //! * `--python PATH`: the interpreter that has the other libraries (`pip install -r benches/peers/requirements.txt`), by
 //!   default `python3`
+//! * `--rust`: the crate hotcoco as well, without Python in between; it is built first (`benches/peers/rust`)
 //! * `--json`: one JSON object in place of the table
 //!
 //! Rounds alternate between ours and each peer. Times are CPU time: of our thread, and of the peer's whole process,
-//! which waits while we run. Both sides work on the same masks, and what they yield is compared before it is timed.
+//! which has one thread to work with and waits while we run. Both sides work on the same masks, and what they yield is compared before it is timed.
 
 #[path = "peers/cases.rs"]
 mod cases;
@@ -67,8 +68,11 @@ impl Peers {
     fn start(options: &Options, images: &[cases::Image]) -> Self {
         let mut python = Command::new(&options.python);
         python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/masks.py"));
+        let mut rust = Command::new(env!("CARGO"));
+        rust.args(["run", "--quiet", "--release", "--target-dir", env!("CARGO_TARGET_TMPDIR"), "--manifest-path"]);
+        rust.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/rust/Cargo.toml"));
         let (mut children, mut all) = (Vec::new(), Vec::new());
-        for command in [python] {
+        for command in std::iter::once(python).chain(options.rust.then_some(rust)) {
             match Child::start(command, images) {
                 Ok((child, peers)) => {
                     all.extend(peers.into_iter().map(|peer| (children.len(), peer)));
@@ -138,6 +142,7 @@ fn now() -> f64 {
 struct Options {
     bench: bool,
     json: bool,
+    rust: bool,
     rounds: usize,
     python: String,
     names: Vec<String>,
@@ -146,13 +151,14 @@ struct Options {
 impl Options {
     fn read() -> Self {
         let mut options =
-            Self { bench: false, json: false, rounds: 5, python: "python3".to_owned(), names: Vec::new() };
+            Self { bench: false, json: false, rust: false, rounds: 5, python: "python3".to_owned(), names: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| fail(&format!("{argument} needs a value")));
             match argument.as_str() {
                 "--bench" => options.bench = true,
                 "--json" => options.json = true,
+                "--rust" => options.rust = true,
                 "--rounds" => options.rounds = sure(value().parse::<usize>()).max(1),
                 "--python" => options.python = value(),
                 option if option.starts_with('-') => fail(&format!("no such option: {option}")),

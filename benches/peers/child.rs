@@ -35,6 +35,7 @@ impl Child {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .env("RAYON_NUM_THREADS", "1")
             .spawn()
             .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
         let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Score;
-use crate::mask::Rle;
+use crate::mask::{Rle, Segmentation};
 use crate::{Error, Result};
 
 /// Sides of an image, at most: what JPEG can hold.
@@ -67,13 +67,6 @@ pub struct Annotation<'a> {
     segmentation: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Segmentation<'a> {
-    size: [u32; 2],
-    #[serde(borrow)]
-    counts: &'a RawValue,
-}
-
 impl<'a> AnnotationFile<'a> {
     /// Parses the bytes of a json member.
     ///
@@ -108,42 +101,18 @@ impl Annotation<'_> {
         }
     }
 
-    /// Reads the mask into `rle`, whose memory is used again. `counts` may be the compressed string or a list of runs.
+    /// Reads the mask into `rle`, whose memory is used again, from any of COCO's forms: a counts string, a list of runs,
+    /// or polygons.
     ///
     /// # Errors
     /// If the segmentation does not parse, is of another size than the image's `height` x `width`, or its runs do not
     /// add up.
     pub fn read_mask(&self, height: u32, width: u32, rle: &mut Rle) -> Result<()> {
-        self.try_read_mask(height, width, rle).map_err(|(text, cause)| {
-            Error::corrupt(format!("annotation {}: segmentation: {text}", self.id)).caused_by(cause)
-        })
-    }
-
-    fn try_read_mask(
-        &self,
-        height: u32,
-        width: u32,
-        rle: &mut Rle,
-    ) -> Result<(), (String, Box<dyn std::error::Error + Send + Sync>)> {
-        fn named<E: std::error::Error + Send + Sync + 'static>(
-            e: E,
-        ) -> (String, Box<dyn std::error::Error + Send + Sync>) {
-            (e.to_string(), Box::new(e))
-        }
-        let Segmentation { size, counts } = serde_json::from_str(self.segmentation.get()).map_err(named)?;
-        if size != [height, width] {
-            let text = format!("size is {size:?}, but the image is [{height}, {width}]");
-            return Err((text.clone(), text.into()));
-        }
-        if counts.get().starts_with('[') {
-            let runs: Vec<u32> = serde_json::from_str(counts.get()).map_err(named)?;
-            *rle = Rle::from_runs(runs, height, width).map_err(named)?;
-        } else {
-            // The alphabet holds the backslash, which JSON escapes: such strings have to be unescaped into a copy.
-            let counts: Cow<'_, str> = serde_json::from_str::<Text<'_>>(counts.get()).map_err(named)?.0;
-            rle.read_counts(counts.as_bytes(), height, width).map_err(named)?;
-        }
-        Ok(())
+        let mut read = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            Ok(serde_json::from_str::<Segmentation<'_>>(self.segmentation.get())?.read_into(height, width, rle)?)
+        };
+        read()
+            .map_err(|cause| Error::corrupt(format!("annotation {}: segmentation: {cause}", self.id)).caused_by(cause))
     }
 
     fn check(&self, width: u32, height: u32) -> Result<()> {
@@ -177,10 +146,6 @@ impl Annotation<'_> {
         )))
     }
 }
-
-/// A string that borrows where it can.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A pixel count, also where a re-pack wrote it as a float.
 fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -2,21 +2,23 @@
 //! rational scale. Goes out: look-up tables shared by all masks of an image. Fails on empty axes and on scales beyond
 //! exact arithmetic.
 
-use super::RleError;
+use std::ops::Range;
 
-/// Longest axis in pixels: bounds the tables, 12 bytes a pixel.
-const MAX_PIXELS: u32 = 1 << 22;
+use super::{RleError, builder::MAX_SIDE};
+
 /// Largest denominator: its square, the weight of a full cell, fits an `i64`.
 const MAX_DENOMINATOR: u64 = 1 << 31;
 
-/// One axis of a [`Grid`](super::Grid): pixel boundary `t` of the image lies at `t * num / den` cells. What falls past
-/// the last cell is cropped, cells that no pixel reaches stay empty.
+/// One axis of a [`Grid`](super::Grid): which cells the pixels of the image fall on. Cells that no pixel reaches stay
+/// empty.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pixels: u32,
     cells: u32,
     /// Parts of a cell: boundaries lie at whole multiples of 1/den.
     den: u64,
+    /// Whether later pixels fall on earlier cells.
+    flipped: bool,
     /// For each pixel boundary `0..=pixels`: the cell it lies in, and how many parts into it.
     bounds: Vec<(u32, u32)>,
     /// For each pixel boundary `0..=pixels`: how many cells have their centre's pixel before it.
@@ -24,13 +26,37 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis of `pixels` pixels on `cells` cells at the scale `num / den` cells a pixel.
+    /// An axis of `pixels` pixels on `cells` cells at the scale `num / den` cells a pixel: pixel boundary `t` lies at
+    /// `t * num / den` cells. What falls past the last cell is cropped.
     ///
     /// # Errors
     /// [`RleError::Axis`] if any argument is 0, `pixels` exceeds 2^22, or the reduced fraction is too fine for exact
     /// 64-bit sums.
     pub fn new(pixels: u32, cells: u32, num: u64, den: u64) -> Result<Self, RleError> {
-        if num == 0 || den == 0 || pixels == 0 || cells == 0 || pixels > MAX_PIXELS {
+        Self::build((pixels, 0..pixels), (cells, 0..cells), (num, den), false)
+    }
+
+    /// An axis that stretches the pixels `crop` of an image of `pixels` pixels onto the cells `place` of a grid of
+    /// `cells` cells, mirrored if `flip` is set: crop, flip and letterbox in one, equal to doing these to the bitmap
+    /// first.
+    ///
+    /// # Errors
+    /// [`RleError::Axis`] if a range is empty or does not lie within its whole, and as [`Axis::new`].
+    pub fn window(pixels: u32, crop: Range<u32>, cells: u32, place: Range<u32>, flip: bool) -> Result<Self, RleError> {
+        if crop.is_empty() || place.is_empty() || crop.end > pixels || place.end > cells {
+            return Err(RleError::Axis);
+        }
+        let scale = (u64::from(place.end - place.start), u64::from(crop.end - crop.start));
+        Self::build((pixels, crop), (cells, place), scale, flip)
+    }
+
+    fn build(
+        (pixels, crop): (u32, Range<u32>),
+        (cells, place): (u32, Range<u32>),
+        (num, den): (u64, u64),
+        flipped: bool,
+    ) -> Result<Self, RleError> {
+        if num == 0 || den == 0 || pixels == 0 || cells == 0 || pixels > MAX_SIDE {
             return Err(RleError::Axis);
         }
         let gcd = gcd(num, den);
@@ -39,16 +65,22 @@ impl Axis {
         if den >= MAX_DENOMINATOR || num >= MAX_DENOMINATOR {
             return Err(RleError::Axis);
         }
-        let bound = |t: u64| {
-            let position = t * num;
-            let cell = position / den;
-            if cell >= u64::from(cells) { (cells, 0) } else { (cell as u32, (position % den) as u32) }
+        let most = u64::from(place.end - place.start);
+        // Pixels between the beginning of the window, as it is seen on the grid, and boundary t.
+        let distance = |t: u32| {
+            let t = t.clamp(crop.start, crop.end);
+            u64::from(if flipped { crop.end - t } else { t - crop.start })
         };
-        let bounds = (0..=u64::from(pixels)).map(bound).collect();
+        let bound = |t: u32| {
+            let position = distance(t) * num;
+            let cell = position / den;
+            if cell >= most { (place.end, 0) } else { (place.start + cell as u32, (position % den) as u32) }
+        };
         // Cell c's centre (2c+1)/2 lies before boundary t where (2c+1) * den < 2 * t * num.
-        let before = |t: u64| ((2 * t * num).div_ceil(den) / 2).min(u64::from(cells)) as u32;
-        let centres_before = (0..=u64::from(pixels)).map(before).collect();
-        Ok(Self { pixels, cells, den, bounds, centres_before })
+        let before = |t: u32| place.start + ((2 * distance(t) * num).div_ceil(den) / 2).min(most) as u32;
+        let bounds = (0..=pixels).map(bound).collect();
+        let centres_before = (0..=pixels).map(before).collect();
+        Ok(Self { pixels, cells, den, flipped, bounds, centres_before })
     }
 
     /// Number of image pixels along the axis.
@@ -66,24 +98,32 @@ impl Axis {
         self.den
     }
 
-    /// The cell and the part of it at which pixel boundary `t` lies.
-    #[inline]
-    pub(super) fn bound(&self, t: u32) -> (usize, i64) {
-        let (cell, part) = self.bounds[t as usize];
-        (cell as usize, i64::from(part))
+    /// Whether later pixels fall on earlier cells.
+    pub(super) fn is_flipped(&self) -> bool {
+        self.flipped
     }
 
-    /// How many cells have their centre in a pixel before boundary `t`.
+    /// Where the pixels `from..to` begin and end on the grid: cells, and parts of them.
     #[inline]
-    pub(super) fn centres_before(&self, t: u32) -> usize {
-        self.centres_before[t as usize] as usize
+    pub(super) fn span(&self, from: u32, to: u32) -> [(usize, i64); 2] {
+        let bound = |t: u32| {
+            let (cell, part) = self.bounds[t as usize];
+            (cell as usize, i64::from(part))
+        };
+        if self.flipped { [bound(to), bound(from)] } else { [bound(from), bound(to)] }
+    }
+
+    /// The cells, from the first to before the last, that have their centre in one of the pixels `from..to`.
+    #[inline]
+    pub(super) fn centres(&self, from: u32, to: u32) -> (u32, u32) {
+        let [from, to] = [from, to].map(|t| self.centres_before[t as usize]);
+        if self.flipped { (to, from) } else { (from, to) }
     }
 
     /// Calls `f(cell, parts)` for each cell that pixel `x` overlaps.
     #[inline]
     pub(super) fn for_each_cell(&self, x: u32, mut f: impl FnMut(usize, i64)) {
-        let (first, from) = self.bound(x);
-        let (last, to) = self.bound(x + 1);
+        let [(first, from), (last, to)] = self.span(x, x + 1);
         let full = self.den as i64;
         if first == last {
             if to > from {

@@ -7,8 +7,8 @@
 //! bit in the row where it begins and in the row below its end, a running XOR down the rows turns toggles into pixels,
 //! and only words that hold pixels are written. Encoding compares whole blocks and looks closer only where they differ.
 
-use super::builder::{Builder, MAX_PIXELS, push_run};
-use super::rle::check_len;
+use super::builder::{Builder, check_sides, push_run};
+use super::rle::{check_len, pixels};
 use super::{Rle, RleError};
 
 /// Distances in bytes between neighbouring pixels of a bitmap.
@@ -26,7 +26,7 @@ pub struct Strides {
 /// # Errors
 /// As [`Rle::from_column_major`].
 pub fn encode(bitmaps: &[u8], count: usize, height: u32, width: u32) -> Result<Vec<Rle>, RleError> {
-    let pixels = check_pixels(height, width)?;
+    let pixels = pixels(height, width);
     check_len(pixels.saturating_mul(count as u64), bitmaps.len())?;
     (0..count)
         .map(|i| Rle::from_column_major(&bitmaps[i * pixels as usize..(i + 1) * pixels as usize], height, width))
@@ -56,7 +56,7 @@ impl Rle {
     /// # Errors
     /// [`RleError::Size`] if `bitmap` does not hold `height` x `width` bytes.
     pub fn from_column_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
-        check_len(check_pixels(height, width)?, bitmap.len())?;
+        check_len(pixels(height, width), bitmap.len())?;
         Ok(Self::trusted(column_runs(bitmap), height, width))
     }
 
@@ -65,8 +65,8 @@ impl Rle {
     /// # Errors
     /// As [`Rle::from_column_major`].
     pub fn from_row_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
-        check_len(check_pixels(height, width)?, bitmap.len())?;
-        row_toggles(bitmap, height, width).into_rle()
+        check_len(pixels(height, width), bitmap.len())?;
+        if bitmap.is_empty() { Self::empty(height, width) } else { row_toggles(bitmap, height, width).into_rle() }
     }
 
     /// Writes the mask column by column, one byte (0 or 1) a pixel.
@@ -143,18 +143,12 @@ impl Rle {
     /// The column-major bitmap in fresh memory, of which only the mask's pages are touched.
     ///
     /// # Errors
-    /// [`RleError::Image`] beyond 2^40 pixels. Memory for the whole bitmap is asked for: check sizes that come from
+    /// [`RleError::Image`] for a side beyond 2^22 pixels. Memory for the whole bitmap is asked for: check sizes that come from
     /// outside first.
     pub fn to_column_major(&self) -> Result<Vec<u8>, RleError> {
-        let mut out = vec![0; check_pixels(self.height(), self.width())? as usize];
-        let mut at = 0;
-        for pair in self.runs().chunks(2) {
-            at += pair[0] as usize;
-            if let Some(&run) = pair.get(1) {
-                out[at..at + run as usize].fill(1);
-                at += run as usize;
-            }
-        }
+        check_sides(self.height(), self.width())?;
+        let mut out = vec![0; self.pixels() as usize];
+        self.for_each_stretch(|from, to| out[from as usize..to as usize].fill(1));
         Ok(out)
     }
 
@@ -163,7 +157,8 @@ impl Rle {
     /// # Errors
     /// As [`Rle::to_column_major`].
     pub fn to_row_major(&self) -> Result<Vec<u8>, RleError> {
-        let mut out = vec![0; check_pixels(self.height(), self.width())? as usize];
+        check_sides(self.height(), self.width())?;
+        let mut out = vec![0; self.pixels() as usize];
         self.draw_rows(&mut out, self.width() as usize);
         Ok(out)
     }
@@ -188,6 +183,9 @@ impl Rle {
     /// Calls `f(y, x, pixels)` for each word of 64 pixels of row `y` from column `x` on that is not empty: bit i is
     /// column x + i. Words come in blocks of columns, from the top down.
     fn for_each_word(&self, mut f: impl FnMut(usize, usize, u64)) {
+        if self.pixels() == 0 {
+            return;
+        }
         let height = self.height() as usize;
         // Toggles of the block's rows; the last takes those below the image.
         let mut toggles = vec![0_u64; height + 1];
@@ -224,7 +222,7 @@ static BYTES_OF_BITS: [[u8; 8]; 256] = {
     let mut table = [[0; 8]; 256];
     let mut i = 0;
     while i < 256 * 8 {
-        table[i / 8][i % 8] = (i / 8 >> (i % 8)) as u8 & 1;
+        table[i / 8][i % 8] = ((i / 8) >> (i % 8)) as u8 & 1;
         i += 1;
     }
     table
@@ -314,17 +312,9 @@ impl<'a, I: Iterator<Item = &'a u8>> Uniform for I {
     }
 }
 
-/// Where the columns of a bitmap change from row to row.
-struct RowToggles {
-    height: u32,
-    width: u32,
-    /// Column and row, from the top row down.
-    toggles: Vec<(u32, u32)>,
-}
-
 /// Compares each row with the one above.
-fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> RowToggles {
-    let mut toggles = Vec::new();
+fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> LineToggles {
+    let mut toggles = LineToggles::new(height, width);
     let empty = vec![0; width as usize];
     let mut above = &empty[..];
     for (y, row) in bitmap.chunks_exact((width as usize).max(1)).enumerate() {
@@ -336,47 +326,61 @@ fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> RowToggles {
             }
             let mut changed = bits_of(word) ^ bits_of(above);
             while changed != 0 {
-                toggles.push(((i * WORD) as u32 + changed.trailing_zeros(), y as u32));
+                toggles.push((i * WORD) as u32 + changed.trailing_zeros(), y as u32);
                 changed &= changed - 1;
             }
         }
         for (i, (pixel, above)) in rest.iter().zip(rest_above).enumerate() {
             if (*pixel != 0) != (*above != 0) {
-                toggles.push(((words.len() * WORD + i) as u32, y as u32));
+                toggles.push((words.len() * WORD + i) as u32, y as u32);
             }
         }
         above = row;
     }
-    RowToggles { height, width, toggles }
+    toggles
 }
 
-impl RowToggles {
-    fn into_rle(self) -> Result<Rle, RleError> {
-        // Sorted by column; within a column they stay from the top down.
-        let mut starts = vec![0_usize; self.width as usize + 1];
-        self.toggles.iter().for_each(|&(x, _)| starts[x as usize + 1] += 1);
-        for x in 1..starts.len() {
-            starts[x] += starts[x - 1];
+/// Where the columns of a mask begin and end, told in any order of columns, from the top down within each.
+pub(super) struct LineToggles {
+    height: u32,
+    width: u32,
+    /// Column and row.
+    toggles: Vec<(u32, u32)>,
+}
+
+impl LineToggles {
+    /// For an image of `height` x `width` pixels.
+    pub(super) fn new(height: u32, width: u32) -> Self {
+        Self { height, width, toggles: Vec::new() }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, x: u32, y: u32) {
+        self.toggles.push((x, y));
+    }
+
+    /// The mask; a column that does not end reaches the bottom.
+    pub(super) fn into_rle(self) -> Result<Rle, RleError> {
+        // A counting sort by column.
+        let mut next = vec![0_usize; self.width as usize + 1];
+        self.toggles.iter().for_each(|&(x, _)| next[x as usize + 1] += 1);
+        for x in 1..next.len() {
+            next[x] += next[x - 1];
         }
         let mut rows = vec![0; self.toggles.len()];
-        let mut next = starts.clone();
         for &(x, y) in &self.toggles {
             rows[next[x as usize]] = y;
             next[x as usize] += 1;
         }
         let mut runs = Builder::with_capacity(self.height, self.width, rows.len() + 1)?;
-        for x in 0..self.width as usize {
-            let column = x as u64 * u64::from(self.height);
-            for pair in rows[starts[x]..starts[x + 1]].chunks(2) {
-                let bottom = pair.get(1).copied().unwrap_or(self.height);
-                runs.push(column + u64::from(pair[0]), column + u64::from(bottom));
+        // Each column's place has moved to its end.
+        let mut start = 0;
+        for (x, &end) in (0..self.width).zip(&next) {
+            for pair in rows[start..end].chunks(2) {
+                runs.push_segment(x, pair[0], pair.get(1).copied().unwrap_or(self.height));
             }
+            start = end;
         }
         Ok(runs.finish())
     }
-}
-
-fn check_pixels(height: u32, width: u32) -> Result<u64, RleError> {
-    let pixels = u64::from(height) * u64::from(width);
-    if pixels > MAX_PIXELS { Err(RleError::Image { height, width }) } else { Ok(pixels) }
 }

@@ -3,8 +3,8 @@
 
 use super::{Rle, RleError};
 
-/// Most pixels of an image for which runs are made rather than read: bounds what an empty mask of a hostile size costs.
-pub(super) const MAX_PIXELS: u64 = 1 << 40;
+/// Longest side of an image for which runs are made rather than read: bounds what a mask of a hostile size costs.
+pub(super) const MAX_SIDE: u32 = 1 << 22;
 
 /// Collects stretches of mask pixels.
 pub(super) struct Builder {
@@ -23,9 +23,7 @@ impl Builder {
 
     /// [`Builder::new`] with room for this many runs.
     pub(super) fn with_capacity(height: u32, width: u32, runs: usize) -> Result<Self, RleError> {
-        if u64::from(height) * u64::from(width) > MAX_PIXELS {
-            return Err(RleError::Image { height, width });
-        }
+        check_sides(height, width)?;
         Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0 })
     }
 
@@ -37,7 +35,7 @@ impl Builder {
         if from == to {
             return;
         }
-        let open = if from == self.end && self.runs.len() % 2 == 0 { self.runs.pop() } else { None };
+        let open = if from == self.end && self.runs.len().is_multiple_of(2) { self.runs.pop() } else { None };
         match open {
             Some(mask) => push_run(&mut self.runs, u64::from(mask) + (to - from)),
             None => {
@@ -46,6 +44,13 @@ impl Builder {
             }
         }
         self.end = to;
+    }
+
+    /// Adds rows `top..bottom` of column `x`; as [`Builder::push`].
+    #[inline]
+    pub(super) fn push_segment(&mut self, x: u32, top: u32, bottom: u32) {
+        let column = u64::from(x) * u64::from(self.height);
+        self.push(column + u64::from(top), column + u64::from(bottom));
     }
 
     /// The mask of all that was pushed.
@@ -57,6 +62,11 @@ impl Builder {
         }
         Rle::trusted(self.runs, self.height, self.width)
     }
+}
+
+/// Refuses an image with a side beyond [`MAX_SIDE`].
+pub(super) fn check_sides(height: u32, width: u32) -> Result<(), RleError> {
+    if height.max(width) > MAX_SIDE { Err(RleError::Image { height, width }) } else { Ok(()) }
 }
 
 /// Adds a run to `runs`. One of 2^32 pixels or more has no form in the format: it is cut by empty runs of the other

@@ -37,7 +37,7 @@ pub enum RleError {
         /// What was given.
         found: u64,
     },
-    /// An image of more than 2^40 pixels, for which no runs are made.
+    /// An image with a side beyond 2^22 pixels, or with more detail than an operation goes into.
     Image {
         /// Its height.
         height: u32,
@@ -53,6 +53,13 @@ pub enum RleError {
         /// Place of the other one in its list.
         index: usize,
     },
+    /// A part of the image that does not lie within it.
+    Window {
+        /// The part: x, y, width, height.
+        window: [u32; 4],
+        /// The image: height, width.
+        size: [u32; 2],
+    },
     /// A polygon of fewer than three points, or of an odd count of numbers.
     Points {
         /// How many numbers were given.
@@ -64,6 +71,11 @@ pub enum RleError {
         index: usize,
         /// Its value.
         value: f64,
+    },
+    /// A score that is not a number.
+    Score {
+        /// Its place in the list.
+        index: usize,
     },
     /// A grid axis without cells or pixels, with a zero scale, or with a scale beyond exact arithmetic.
     Axis,
@@ -82,10 +94,13 @@ impl fmt::Display for RleError {
             }
             Self::Size { expected, found } => write!(f, "size is {found}, but {expected} was needed"),
             Self::Image { height, width } => {
-                write!(f, "an image of {height} x {width} has more than 2^40 pixels")
+                write!(f, "an image of {height} x {width} pixels is too large for this: a side may have 2^22")
             }
             Self::Sizes { expected: [h, w], found: [height, width], index } => {
-                write!(f, "mask {index} is {height} x {width}, not {h} x {w} as the first")
+                write!(f, "mask {index}: size is [{height}, {width}], but [{h}, {w}] was needed")
+            }
+            Self::Window { window: [x, y, width, height], size: [h, w] } => {
+                write!(f, "{height} x {width} pixels from row {y}, column {x} do not lie within {h} x {w}")
             }
             Self::Points { numbers } => {
                 write!(f, "polygon: {numbers} numbers, not x and y of three points or more")
@@ -93,6 +108,7 @@ impl fmt::Display for RleError {
             Self::Coordinate { index, value } => {
                 write!(f, "coordinates: number {index} is {value}, not a position in or near an image")
             }
+            Self::Score { index } => write!(f, "score {index} is not a number"),
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }
     }

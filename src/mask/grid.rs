@@ -19,8 +19,8 @@ use super::{Axis, Rle, RleError, rle::check_len};
 /// A target grid for the masks of one image: where its pixel columns and rows fall on the cells.
 #[derive(Clone, Debug)]
 pub struct Grid {
-    x: Axis,
-    y: Axis,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
 }
 
 /// Memory that [`Grid`]'s area sums use again from mask to mask.
@@ -71,16 +71,17 @@ impl Grid {
     /// # Errors
     /// [`RleError::Size`] if the mask is not of the grid's image size, or `out` not rows x columns.
     pub fn nearest(&self, mask: &Rle, out: &mut [u8]) -> Result<(), RleError> {
-        self.check(mask, out.len())?;
+        self.check_mask(mask)?;
+        check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(0);
         let (columns, rows) = (self.columns(), self.rows());
         let mut touched = Touched::none();
         mask.for_each_segment(|x, y0, y1| {
-            let (left, right) = (self.x.centres_before(x), self.x.centres_before(x + 1));
-            let (top, bottom) = (self.y.centres_before(y0), self.y.centres_before(y1));
+            let ((left, right), (top, bottom)) = (self.x.centres(x, x + 1), self.y.centres(y0, y1));
             if left == right || top == bottom {
                 return;
             }
+            let [left, right, top, bottom] = [left, right, top, bottom].map(|cell| cell as usize);
             touched.add(left, right, top, bottom);
             for column in left..right {
                 out[top * columns + column] ^= 1;
@@ -128,7 +129,8 @@ impl Grid {
         out: &mut [T],
         finish: impl Fn(i64) -> T,
     ) -> Result<(), RleError> {
-        self.check(mask, out.len())?;
+        self.check_mask(mask)?;
+        check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(T::default());
         let (columns, rows) = (self.columns(), self.rows());
         // Two rows more: the entries of a boundary on the grid's lower edge.
@@ -137,7 +139,10 @@ impl Grid {
         let full = self.y.den() as i64;
         let mut touched = Touched::none();
         mask.for_each_segment(|x, y0, y1| {
-            let ((top, from), (bottom, to)) = (self.y.bound(y0), self.y.bound(y1));
+            let [(top, from), (bottom, to)] = self.y.span(y0, y1);
+            if (top, from) == (bottom, to) {
+                return;
+            }
             self.x.for_each_cell(x, |column, weight| {
                 touched.add(column, column + 1, top, (bottom + 1).min(rows));
                 let mut add = |row: usize, value: i64| sums[row * columns + column] += value * weight;
@@ -165,11 +170,11 @@ impl Grid {
         Ok(())
     }
 
-    fn check(&self, mask: &Rle, out: usize) -> Result<(), RleError> {
+    pub(super) fn check_mask(&self, mask: &Rle) -> Result<(), RleError> {
         for (axis, found) in [(&self.x, mask.width()), (&self.y, mask.height())] {
             check_len(u64::from(axis.pixels()), found as usize)?;
         }
-        check_len(self.rows() as u64 * self.columns() as u64, out)
+        Ok(())
     }
 }
 

@@ -8,6 +8,8 @@
 //! side, first segments with first segments, second with second: the overlap of eight columns is a minimum, a maximum
 //! and a difference of eight numbers each, which the compiler turns into vector instructions.
 
+use std::cmp::Ordering;
+
 use super::{Rle, RleError, boolean::shared_pixels, rle::check_len};
 
 /// Intersection over union of each mask of `dt` with each of `gt`: `dt.len()` x `gt.len()` values, row-major. Where
@@ -46,12 +48,16 @@ pub fn box_iou(dt: &[[f64; 4]], gt: &[[f64; 4]], crowd: Option<&[bool]>) -> Resu
 /// intersection over union with every kept mask is at most `threshold`. Returns the indices kept, in that order.
 ///
 /// # Errors
-/// [`RleError::Sizes`] if the masks are not all of one size, [`RleError::Size`] if there is not one score for each.
+/// [`RleError::Sizes`] if the masks are not all of one size, [`RleError::Size`] if there is not one score for each,
+/// [`RleError::Score`] for a score that is not a number.
 pub fn nms(masks: &[Rle], scores: &[f32], threshold: f64) -> Result<Vec<usize>, RleError> {
     check_len(masks.len() as u64, scores.len())?;
     check_sizes(masks.iter())?;
+    if let Some(index) = scores.iter().position(|score| score.is_nan()) {
+        return Err(RleError::Score { index });
+    }
     let mut order: Vec<usize> = (0..masks.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap_or(Ordering::Equal));
     let columns = Columns::of_all(masks);
     let mut kept: Vec<usize> = Vec::new();
     for i in order {
@@ -99,6 +105,10 @@ fn matrix<T>(
 
 /// Columns that are looked at together.
 const LANES: usize = 8;
+/// Layers beyond which comparing each with each costs more than merging.
+const MANY_LAYERS: usize = 16;
+/// Groups of columns that any mask may have; others only as many more as they have runs.
+const FEW_GROUPS: usize = 1 << 12;
 
 /// One segment of each of [`LANES`] columns: rows `top..bottom`, both 0 where a column has none.
 #[derive(Clone, Copy, Default)]
@@ -115,7 +125,8 @@ struct Columns<'a> {
     bounds: [u32; 4],
     /// The first group of columns that `groups` speaks of.
     first: usize,
-    /// Where each group's layers begin; one more for the end. Empty for an image too high for 16 bits.
+    /// Where each group's layers begin; one more for the end. Empty for an image too high for 16 bits, and for few runs in
+    /// very many columns.
     groups: Vec<u32>,
     layers: Vec<Layer>,
 }
@@ -130,7 +141,7 @@ impl<'a> Columns<'a> {
         let bounds = [left, top, left + width, top + height];
         let first = left as usize / LANES;
         let mut columns = Self { mask, area: mask.area(), bounds, first, groups: Vec::new(), layers: Vec::new() };
-        if mask.height() <= i16::MAX as u32 && columns.area > 0 {
+        if mask.height() <= i16::MAX as u32 && width as usize / LANES <= mask.runs().len() + FEW_GROUPS {
             columns.fill();
         }
         columns
@@ -167,7 +178,7 @@ impl<'a> Columns<'a> {
         if left >= right || a[1].max(b[1]) >= a[3].min(b[3]) {
             return 0;
         }
-        if self.groups.is_empty() {
+        if self.groups.is_empty() || other.groups.is_empty() {
             return shared_pixels(self.mask, other.mask);
         }
         (left as usize / LANES..(right as usize).div_ceil(LANES))
@@ -185,15 +196,32 @@ impl<'a> Columns<'a> {
 /// Pixels that both groups of columns have.
 #[inline]
 fn overlap(a: &[Layer], b: &[Layer]) -> u64 {
+    // Each with each is quick for few; for many, each column's segments are merged.
+    if a.len() * b.len() > MANY_LAYERS * (a.len() + b.len()) {
+        return (0..LANES).map(|lane| overlap_of_column(a, b, lane)).sum();
+    }
     // Sixteen bits are enough: a column has no more pixels.
     let mut sum = [0_i16; LANES];
     for a in a {
         for b in b {
-            for lane in 0..LANES {
+            for (lane, sum) in sum.iter_mut().enumerate() {
                 let shared = a.bottom[lane].min(b.bottom[lane]) - a.top[lane].max(b.top[lane]);
-                sum[lane] += shared.max(0);
+                *sum += shared.max(0);
             }
         }
     }
     sum.iter().map(|&pixels| pixels as u64).sum()
+}
+
+/// Pixels that the segments of one column share.
+fn overlap_of_column(a: &[Layer], b: &[Layer], lane: usize) -> u64 {
+    let segments = |layers: &[Layer], i: usize| {
+        layers.get(i).map(|layer| (layer.top[lane], layer.bottom[lane])).filter(|&(top, bottom)| top < bottom)
+    };
+    let (mut i, mut j, mut shared) = (0, 0, 0);
+    while let (Some((a_top, a_bottom)), Some((b_top, b_bottom))) = (segments(a, i), segments(b, j)) {
+        shared += (a_bottom.min(b_bottom) - a_top.max(b_top)).max(0) as u64;
+        if a_bottom <= b_bottom { i += 1 } else { j += 1 }
+    }
+    shared
 }

@@ -40,6 +40,8 @@ mod grid;
 mod iou;
 mod polygon;
 mod rle;
+mod segmentation;
+mod transform;
 
 pub use axis::Axis;
 pub use bitmap::{Strides, decode, encode};
@@ -47,4 +49,5 @@ pub use boolean::{Merge, merge};
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};
 pub use iou::{box_iou, iou, nms};
-pub use rle::Rle;
+pub use rle::{Rle, RleStats};
+pub use segmentation::{Counts, Segmentation};

@@ -8,12 +8,13 @@
 //! steps only, with the reference's own floating-point formula: a point each five lattice columns, whatever the length
 //! of the edge.
 
-use super::{Merge, Rle, RleError, builder::Builder, merge};
+use super::builder::{Builder, MAX_SIDE};
+use super::{Merge, Rle, RleError, merge};
 
 /// Points of the fine lattice per pixel.
 const FINE: i64 = 5;
 /// Largest coordinate: up to here the reference's rounding never skips a lattice column.
-const MAX_COORDINATE: f64 = (1 << 22) as f64;
+const MAX_COORDINATE: f64 = MAX_SIDE as f64;
 /// Toggles that are collected before pairs among them are dropped: bounds what a polygon of very many edges costs.
 const MANY_TOGGLES: usize = 1 << 16;
 
@@ -24,9 +25,9 @@ impl Rle {
     /// # Errors
     /// [`RleError::Points`] for fewer than three points or half a point, [`RleError::Coordinate`] for a value that is
     /// not finite or beyond 2^22 (the reference reads or writes wild memory for some of these), [`RleError::Image`]
-    /// beyond 2^40 pixels.
+    /// for a side beyond 2^22 pixels.
     pub fn from_polygon(points: &[f64], height: u32, width: u32) -> Result<Self, RleError> {
-        if points.len() < 6 || points.len() % 2 != 0 {
+        if points.len() < 6 || !points.len().is_multiple_of(2) {
             return Err(RleError::Points { numbers: points.len() });
         }
         check_coordinates(points)?;
@@ -60,6 +61,11 @@ impl Rle {
     pub fn from_box([x, y, w, h]: [f64; 4], height: u32, width: u32) -> Result<Self, RleError> {
         check_coordinates(&[x, y, w, h])?;
         let (right, bottom) = (x + w, y + h);
+        for (index, end, value) in [(2, right, w), (3, bottom, h)] {
+            if end.abs() > MAX_COORDINATE {
+                return Err(RleError::Coordinate { index, value });
+            }
+        }
         Self::from_polygon(&[x, y, x, bottom, right, bottom, right, y], height, width)
     }
 }

@@ -13,6 +13,26 @@ pub struct Rle {
     runs: Vec<u32>,
 }
 
+/// What a mask takes in its forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RleStats {
+    /// Runs, of background and of mask.
+    pub runs: usize,
+    /// Bytes of the counts string.
+    pub counts_bytes: usize,
+    /// Bytes of the runs as 32-bit numbers.
+    pub runs_bytes: usize,
+    /// Bytes of the bitmap at one byte a pixel.
+    pub bitmap_bytes: u64,
+}
+
+impl RleStats {
+    /// How many times smaller than the bitmap the counts string is.
+    pub fn compression(&self) -> f64 {
+        self.bitmap_bytes as f64 / self.counts_bytes.max(1) as f64
+    }
+}
+
 impl Rle {
     /// Reads a COCO counts string.
     ///
@@ -52,7 +72,7 @@ impl Rle {
     /// A mask without pixels.
     ///
     /// # Errors
-    /// [`RleError::Image`] beyond 2^40 pixels.
+    /// [`RleError::Image`] for a side beyond 2^22 pixels.
     pub fn empty(height: u32, width: u32) -> Result<Self, RleError> {
         Ok(Builder::new(height, width)?.finish())
     }
@@ -133,13 +153,55 @@ impl Rle {
     /// count pixels, as pycocotools' `toBbox` does; SA-1B's own `bbox` is one less.
     pub fn bbox(&self) -> [u32; 4] {
         let [mut left, mut top, mut right, mut bottom] = [u32::MAX, u32::MAX, 0, 0];
-        self.for_each_segment(|x, y0, y1| {
+        let mut at = Position::new(self.height);
+        for pair in self.runs.chunks_exact(2) {
+            at.advance(pair[0]);
+            let (x, y) = (at.x, at.y);
+            at.advance(pair[1]);
+            if pair[1] == 0 {
+                continue;
+            }
+            // The column after the last, and the row after the last if that is the same column.
+            let (end_x, end_y) = if at.y == 0 { (at.x, self.height) } else { (at.x + 1, at.y) };
             left = left.min(x);
-            right = right.max(x + 1);
-            top = top.min(y0);
-            bottom = bottom.max(y1);
-        });
+            right = right.max(end_x);
+            (top, bottom) = if end_x - x == 1 { (top.min(y), bottom.max(end_y)) } else { (0, self.height) };
+        }
         if right == 0 { [0; 4] } else { [left, top, right - left, bottom - top] }
+    }
+
+    /// The mean x and y of the mask's pixels, whole numbers being pixel centres; `None` for an empty mask.
+    pub fn centroid(&self) -> Option<[f64; 2]> {
+        let (mut area, mut sum_x, mut sum_y) = (0_u64, 0_u128, 0_u128);
+        self.for_each_segment(|x, top, bottom| {
+            let count = u64::from(bottom - top);
+            area += count;
+            sum_x += u128::from(u64::from(x) * count);
+            // Twice the sum of the rows.
+            sum_y += u128::from((u64::from(top) + u64::from(bottom) - 1) * count);
+        });
+        (area > 0).then(|| [sum_x as f64 / area as f64, sum_y as f64 / (2 * area) as f64])
+    }
+
+    /// Sizes of this mask in its forms.
+    pub fn stats(&self) -> RleStats {
+        RleStats {
+            runs: self.runs.len(),
+            counts_bytes: counts::write(&self.runs).len(),
+            runs_bytes: size_of_val(&self.runs[..]),
+            bitmap_bytes: self.pixels(),
+        }
+    }
+
+    /// Calls `f(from, to)` for each run of mask pixels, in positions of the column-major order.
+    #[inline]
+    pub(super) fn for_each_stretch(&self, mut f: impl FnMut(u64, u64)) {
+        let mut at = 0;
+        for pair in self.runs.chunks_exact(2) {
+            let from = at + u64::from(pair[0]);
+            at = from + u64::from(pair[1]);
+            f(from, at);
+        }
     }
 
     /// Calls `f(x, y0, y1)` for each stretch of mask pixels within a column, from left to right and top to bottom: rows
@@ -147,34 +209,66 @@ impl Rle {
     #[inline]
     pub(super) fn for_each_segment(&self, mut f: impl FnMut(u32, u32, u32)) {
         let height = self.height;
-        // 64 bits: a run may reach far past the column it starts in.
-        let (mut x, mut y) = (0_u32, 0_u32);
-        let mut inside = false;
-        for &run in &self.runs {
-            let mut end = u64::from(y) + u64::from(run);
-            if inside && run > 0 {
-                while end >= u64::from(height) {
-                    f(x, y, height);
-                    end -= u64::from(height);
-                    (x, y) = (x + 1, 0);
-                }
-                // What is left is less than a column.
-                if end > u64::from(y) {
-                    f(x, y, end as u32);
-                }
-                y = end as u32;
-            } else if end < u64::from(height) {
-                y = end as u32;
-            } else if height > 0 {
-                x += (end / u64::from(height)) as u32;
-                y = (end % u64::from(height)) as u32;
+        let mut at = Position::new(height);
+        for pair in self.runs.chunks_exact(2) {
+            at.advance(pair[0]);
+            let (x, y, mut rest) = (at.x, at.y, pair[1]);
+            if rest == 0 {
+                continue;
             }
-            inside = !inside;
+            if rest <= height - y {
+                f(x, y, y + rest);
+                at.advance(rest);
+                continue;
+            }
+            f(x, y, height);
+            rest -= height - y;
+            at = Position { x: x + 1, y: 0, height };
+            while rest >= height {
+                f(at.x, 0, height);
+                rest -= height;
+                at.x += 1;
+            }
+            if rest > 0 {
+                f(at.x, 0, rest);
+                at.y = rest;
+            }
         }
     }
 }
 
-fn pixels(height: u32, width: u32) -> u64 {
+/// A place in the column-major order.
+struct Position {
+    x: u32,
+    y: u32,
+    height: u32,
+}
+
+impl Position {
+    fn new(height: u32) -> Self {
+        Self { x: 0, y: 0, height }
+    }
+
+    /// Moves on by `pixels`, which stay within the image.
+    #[inline]
+    fn advance(&mut self, pixels: u32) {
+        let Self { height, .. } = *self;
+        // Most runs end in the column where they begin, or in the next.
+        let left = height - self.y;
+        if pixels < left {
+            self.y += pixels;
+        } else if pixels > 0 {
+            let (mut columns, mut rest) = (1, pixels - left);
+            if rest >= height {
+                columns += rest / height;
+                rest %= height;
+            }
+            (self.x, self.y) = (self.x + columns, rest);
+        }
+    }
+}
+
+pub(super) fn pixels(height: u32, width: u32) -> u64 {
     u64::from(height) * u64::from(width)
 }
 

@@ -142,6 +142,7 @@ fn strings<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
         each("box of string", Same, masks, |case, out| out.numbers(&case.parse().bbox().map(f64::from))),
         each("area", Same, masks, |case, out| out.number(case.mask.area() as f64)),
         each("box", Same, masks, |case, out| out.numbers(&case.mask.bbox().map(f64::from))),
+        each("centroid", Near, masks, |case, out| out.numbers(&case.mask.centroid().unwrap_or_default())),
     ]
 }
 
@@ -262,6 +263,15 @@ fn sets<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
 fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let masks = || cases.masks().collect();
     let polygons = || cases.polygons().collect();
+    let boxed = || cases.masks().map(|case| (case, case.mask.bbox())).collect();
+    let resize = |name, [rows, columns]: [u32; 2]| {
+        each(name, Near, masks, move |case, out| out.mask(&sure(case.mask.resize(rows, columns))))
+    };
+    // With a grid for all masks of an image.
+    let resample = |name, size| {
+        let grids = cases.grids(size);
+        each(name, Near, masks, move |case, out| out.mask(&sure(grids[case.image].resample(&case.mask))))
+    };
     vec![
         each("polygon to string", Same, polygons, |(points, [height, width]), out| {
             out.bytes(sure(Rle::from_polygon(points, *height, *width)).to_counts().as_bytes());
@@ -269,6 +279,17 @@ fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
         each("polygon", Same, polygons, |(points, [height, width]), out| {
             out.mask(&sure(Rle::from_polygon(points, *height, *width)));
         }),
+        each("crop to box", Same, boxed, |(case, [x, y, width, height]), out| {
+            out.mask(&sure(case.mask.crop(*x, *y, *width, *height)));
+        }),
+        each("pad", Same, masks, |case, out| out.mask(&sure(case.mask.pad(8, 8, 8, 8)))),
+        each("flip horizontal", Same, masks, |case, out| out.mask(&sure(case.mask.flip_horizontal()))),
+        each("flip vertical", Same, masks, |case, out| out.mask(&sure(case.mask.flip_vertical()))),
+        each("transpose", Same, masks, |case, out| out.mask(&sure(case.mask.transpose()))),
+        resize("resize 256x256", [256, 256]),
+        resize("resize 683x1024", [683, 1024]),
+        resample("resample 256x256", [256, 256]),
+        resample("resample 683x1024", [683, 1024]),
         each("complement", Same, masks, |case, out| out.mask(&case.mask.complement())),
     ]
 }

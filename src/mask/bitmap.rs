@@ -316,7 +316,7 @@ impl<'a, I: Iterator<Item = &'a u8>> Uniform for I {
 
 /// Compares each row with the one above.
 fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> LineToggles {
-    let mut toggles = LineToggles::new(height, width);
+    let mut toggles = LineToggles::with_capacity(height, width, 0);
     let empty = vec![0; width as usize];
     let mut above = &empty[..];
     for (y, row) in bitmap.chunks_exact((width as usize).max(1)).enumerate() {
@@ -357,9 +357,9 @@ pub(super) struct LineToggles {
 }
 
 impl LineToggles {
-    /// For an image of `height` x `width` pixels.
-    pub(super) fn new(height: u32, width: u32) -> Self {
-        Self { height, width, toggles: Vec::new() }
+    /// For an image of `height` x `width` pixels, with room for so many.
+    pub(super) fn with_capacity(height: u32, width: u32, toggles: usize) -> Self {
+        Self { height, width, toggles: Vec::with_capacity(toggles) }
     }
 
     #[inline]

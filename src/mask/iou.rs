@@ -42,21 +42,36 @@ pub fn box_iou(dt: &[[f64; 4]], gt: &[[f64; 4]], crowd: Option<&[bool]>) -> Resu
             return Err(RleError::Coordinate { index, value });
         }
     }
-    let right = gt.iter().map(|[x, _, w, _]| x + w).collect::<Vec<_>>();
-    let bottom = gt.iter().map(|[_, y, _, h]| y + h).collect::<Vec<_>>();
-    let mut out = Vec::with_capacity(dt.len() * gt.len());
-    // NaN does not occur: these are one instruction each, unlike `f64::min` and `f64::max`.
-    let min = |a: f64, b: f64| if a < b { a } else { b };
-    let max = |a: f64, b: f64| if a > b { a } else { b };
-    for &[x, y, w, h] in dt {
-        let (area, x1, y1) = (w * h, x + w, y + h);
-        out.extend(gt.iter().zip(&right).zip(&bottom).enumerate().map(|(g, ((b, &right), &bottom))| {
-            let shared = max(min(x1, right) - max(x, b[0]), 0.0) * max(min(y1, bottom) - max(y, b[1]), 0.0);
-            let crowd = crowd.is_some_and(|crowd| crowd[g]);
-            ratio(shared, if crowd { area } else { area + b[2] * b[3] - shared })
-        }));
+    let of_gt = |f: fn(&[f64; 4]) -> f64| gt.iter().map(f).collect::<Vec<f64>>();
+    let (left, top) = (of_gt(|b| b[0]), of_gt(|b| b[1]));
+    let (right, bottom) = (of_gt(|b| b[0] + b[2]), of_gt(|b| b[1] + b[3]));
+    let areas = of_gt(|b| b[2] * b[3]);
+    let mut out = vec![0.0; dt.len() * gt.len()];
+    for (&[x, y, w, h], row) in dt.iter().zip(out.chunks_exact_mut(gt.len().max(1))) {
+        // Slices of one length: vector instructions.
+        let (left, top, right, bottom) =
+            (&left[..row.len()], &top[..row.len()], &right[..row.len()], &bottom[..row.len()]);
+        let areas = &areas[..row.len()];
+        for i in 0..row.len() {
+            let shared = overlap(x, x + w, left[i], right[i]) * overlap(y, y + h, top[i], bottom[i]);
+            let all = w * h + areas[i] - shared;
+            row[i] = if shared > 0.0 { shared / all } else { 0.0 };
+        }
+        for i in (0..row.len()).filter(|&i| crowd.is_some_and(|crowd| crowd[i])) {
+            let shared = overlap(x, x + w, left[i], right[i]) * overlap(y, y + h, top[i], bottom[i]);
+            row[i] = ratio(shared, w * h);
+        }
     }
     Ok(out)
+}
+
+/// Length that two stretches share. None of the numbers is NaN, so that a comparison is one instruction, unlike
+/// `f64::min`.
+#[inline]
+fn overlap(from: f64, to: f64, other_from: f64, other_to: f64) -> f64 {
+    let start = if from > other_from { from } else { other_from };
+    let end = if to < other_to { to } else { other_to };
+    if end > start { end - start } else { 0.0 }
 }
 
 /// Non-maximum suppression: goes through the masks from the highest score down (ties: as listed) and keeps those whose

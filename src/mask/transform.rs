@@ -2,9 +2,9 @@
 //! equal to what the same change makes of the full bitmap. Fails on windows outside the image and on sizes beyond
 //! reason.
 
-use super::bitmap::LineToggles;
 use super::blocks::Block;
 use super::builder::Builder;
+use super::rows::LineToggles;
 use super::{Grid, Rle, RleError};
 
 /// Most pixels unlike their left neighbour that a mask to be transposed may have: 3 GB of memory.

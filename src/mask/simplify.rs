@@ -69,16 +69,16 @@ impl Simplifier {
     }
 }
 
-/// The place of the first point for which `value` is largest, and that value.
+/// The place of the first point for which `value`, which is not negative, is largest, and that value.
 fn furthest(points: &[Point], value: impl Fn(Point) -> f64) -> Option<(usize, f64)> {
-    let mut best = None;
+    let (mut at, mut most) = (0, -1.0);
     for (index, &point) in points.iter().enumerate() {
         let value = value(point);
-        if best.is_none_or(|(_, most)| value > most) {
-            best = Some((index, value));
+        if value > most {
+            (at, most) = (index, value);
         }
     }
-    best
+    if points.is_empty() { None } else { Some((at, most)) }
 }
 
 fn square([x, y]: Point) -> f64 {

@@ -15,6 +15,8 @@ mod golden;
 mod gzip;
 mod loader;
 mod mask;
+mod mask_ops;
+mod naive;
 mod order;
 mod regions;
 mod repack;

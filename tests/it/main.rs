@@ -13,6 +13,7 @@ mod faults;
 mod fixture;
 mod golden;
 mod gzip;
+mod hostile_masks;
 mod loader;
 mod mask;
 mod mask_ops;

@@ -214,8 +214,10 @@ impl Rle {
     }
 }
 
-/// Columns drawn at once.
+/// Pixels drawn or looked at together.
 const WORD: usize = 64;
+/// Pixels of two rows that are compared at once.
+const BLOCK: usize = 4 * WORD;
 
 /// For each byte, its bits as bytes of 0 and 1, lowest first.
 static BYTES_OF_BITS: [[u8; 8]; 256] = {
@@ -318,26 +320,32 @@ fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> LineToggles {
     let empty = vec![0; width as usize];
     let mut above = &empty[..];
     for (y, row) in bitmap.chunks_exact((width as usize).max(1)).enumerate() {
-        let (words, rest) = row.as_chunks::<WORD>();
-        let (words_above, rest_above) = above.as_chunks::<WORD>();
-        for (i, (word, above)) in words.iter().zip(words_above).enumerate() {
-            if word == above {
-                continue;
-            }
-            let mut changed = bits_of(word) ^ bits_of(above);
-            while changed != 0 {
-                toggles.push((i * WORD) as u32 + changed.trailing_zeros(), y as u32);
-                changed &= changed - 1;
-            }
-        }
-        for (i, (pixel, above)) in rest.iter().zip(rest_above).enumerate() {
-            if (*pixel != 0) != (*above != 0) {
-                toggles.push((words.len() * WORD + i) as u32, y as u32);
+        // Most blocks are as those above them.
+        for (from, (block, above)) in (0..).step_by(BLOCK).zip(row.chunks(BLOCK).zip(above.chunks(BLOCK))) {
+            if block.iter().zip(above).fold(0, |unlike, (a, b)| unlike | (a ^ b)) != 0 {
+                compare(block, above, |x| toggles.push((from + x) as u32, y as u32));
             }
         }
         above = row;
     }
     toggles
+}
+
+/// Calls `f` with the index of each pixel that is mask in one of two stretches of a row only.
+fn compare(row: &[u8], above: &[u8], mut f: impl FnMut(usize)) {
+    let ((words, rest), (words_above, rest_above)) = (row.as_chunks::<WORD>(), above.as_chunks::<WORD>());
+    for (i, (word, above)) in words.iter().zip(words_above).enumerate() {
+        let mut changed = if word == above { 0 } else { bits_of(word) ^ bits_of(above) };
+        while changed != 0 {
+            f(i * WORD + changed.trailing_zeros() as usize);
+            changed &= changed - 1;
+        }
+    }
+    for (i, (pixel, above)) in rest.iter().zip(rest_above).enumerate() {
+        if (*pixel != 0) != (*above != 0) {
+            f(words.len() * WORD + i);
+        }
+    }
 }
 
 /// Where the columns of a mask begin and end, told in any order of columns, from the top down within each.

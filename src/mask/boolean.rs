@@ -1,6 +1,8 @@
 //! Masks by logic. Comes in: masks of one size. Goes out: their union, intersection, difference or symmetric
 //! difference, in canonical form. Fails on masks of different sizes.
 
+use std::borrow::Cow;
+
 use super::{Rle, RleError, builder::push_run};
 
 /// What [`merge`] makes of several masks.
@@ -96,66 +98,114 @@ impl Rle {
 
     /// All pixels but those of this mask, in canonical form.
     pub fn complement(&self) -> Self {
-        let mut runs = self.canonical().into_runs();
-        if runs.first() == Some(&0) && runs.len() > 1 {
-            runs.remove(0);
-        } else if self.pixels() > 0 {
-            runs.insert(0, 0);
+        let canonical = if self.is_canonical() { Cow::Borrowed(self) } else { Cow::Owned(self.canonical()) };
+        let mut runs = Vec::with_capacity(canonical.runs().len() + 1);
+        match canonical.runs() {
+            [0, rest @ ..] if self.pixels() > 0 => runs.extend_from_slice(rest),
+            [0] => runs.push(0),
+            all => {
+                runs.push(0);
+                runs.extend_from_slice(all);
+            }
         }
         Self::trusted(runs, self.height(), self.width())
     }
 }
 
-fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+/// The merge of two masks of one size.
+pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
+    Rle::trusted(combine_runs(a.runs(), b.runs(), a.pixels(), how), a.height(), a.width())
+}
+
+/// The merge of two lists of runs of `pixels` pixels each.
+pub(super) fn combine_runs(a: &[u32], b: &[u32], pixels: u64, how: Merge) -> Vec<u32> {
     match how {
-        Merge::Union => walk(a, b, |a, b| a | b),
-        Merge::Intersection => walk(a, b, |a, b| a & b),
-        Merge::Difference => walk(a, b, |a, b| a & !b),
-        Merge::Xor => walk(a, b, |a, b| a ^ b),
+        Merge::Union => select(a, b, pixels, |a, b| a | b),
+        Merge::Intersection => select(a, b, pixels, |a, b| a & b),
+        Merge::Difference => select(a, b, pixels, |a, b| a & !b),
+        Merge::Xor => select(a, b, pixels, |a, b| a ^ b),
     }
 }
 
-/// One pass over two masks of one size. `keep` is false where neither has a pixel.
-fn walk(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
-    let pixels = a.pixels();
-    let (mut a_ends, mut b_ends) = (Ends::new(a.runs()), Ends::new(b.runs()));
-    let mut runs = Vec::with_capacity(a.runs().len() + b.runs().len() + 1);
-    let mut last = 0;
-    let mut inside = false;
-    loop {
-        let at = a_ends.at.min(b_ends.at);
-        if at >= pixels {
-            break;
-        }
-        a_ends.pass(at);
-        b_ends.pass(at);
-        if keep(a_ends.inside, b_ends.inside) != inside {
-            push_run(&mut runs, at - last);
-            (last, inside) = (at, !inside);
+/// The pixels that `keep` says to keep.
+fn select(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+    struct Runs {
+        runs: Vec<u32>,
+        last: u64,
+    }
+    impl Turns for Runs {
+        #[inline(always)]
+        fn turn(&mut self, at: u64) {
+            push_run(&mut self.runs, at - self.last);
+            self.last = at;
         }
     }
-    if last < pixels || pixels == 0 {
-        push_run(&mut runs, pixels - last);
+    let mut kept = Runs { runs: Vec::with_capacity(a.len() + b.len() + 1), last: 0 };
+    walk(a, b, pixels, keep, &mut kept);
+    if kept.last < pixels || pixels == 0 {
+        kept.turn(pixels);
     }
-    Rle::trusted(runs, a.height(), a.width())
+    kept.runs
 }
 
 /// Number of pixels that two masks of one size share.
 pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
-    let pixels = a.pixels();
-    let (mut a_ends, mut b_ends) = (Ends::new(a.runs()), Ends::new(b.runs()));
-    let (mut last, mut shared) = (0, 0);
+    #[derive(Default)]
+    struct Shared {
+        /// The ends of the shared stretches minus their starts: end - (start - all before).
+        sum: u64,
+        inside: bool,
+    }
+    impl Turns for Shared {
+        #[inline(always)]
+        fn turn(&mut self, at: u64) {
+            self.sum = at.wrapping_sub(self.sum);
+            self.inside = !self.inside;
+        }
+    }
+    let mut shared = Shared::default();
+    walk(a.runs(), b.runs(), a.pixels(), |a, b| a & b, &mut shared);
+    if shared.inside {
+        shared.turn(a.pixels());
+    }
+    shared.sum
+}
+
+/// What is told of the positions at which a mask begins and ends.
+trait Turns {
+    fn turn(&mut self, at: u64);
+}
+
+/// One pass over two lists of runs: tells `turns` each position in the column-major order at which `keep`, of
+/// whether the masks have the pixel there, changes. `keep` is false where neither has.
+#[inline]
+fn walk(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool, turns: &mut impl Turns) {
+    let mut inside = false;
+    let mut set = |keep: bool, at: u64| {
+        if keep != inside {
+            inside = keep;
+            turns.turn(at);
+        }
+    };
+    let (mut a, mut b) = (Ends::new(a), Ends::new(b));
     loop {
-        let at = a_ends.at.min(b_ends.at).min(pixels);
-        if a_ends.inside && b_ends.inside {
-            shared += at - last;
+        // As long as only one of the masks changes.
+        while a.at < b.at {
+            let at = a.pass();
+            set(keep(a.inside, b.inside), at);
         }
-        if at == pixels {
-            return shared;
+        while b.at < a.at {
+            let at = b.pass();
+            set(keep(a.inside, b.inside), at);
         }
-        last = at;
-        a_ends.pass(at);
-        b_ends.pass(at);
+        if a.at == b.at {
+            if a.at >= pixels {
+                return;
+            }
+            let at = a.pass();
+            b.pass();
+            set(keep(a.inside, b.inside), at);
+        }
     }
 }
 
@@ -175,12 +225,14 @@ impl<'a> Ends<'a> {
         Self { runs, at, inside: false }
     }
 
-    /// Goes past all ends at `at`; empty runs make several.
+    /// Goes past the end that stands here, and all others at the same place: empty runs make several.
     #[inline]
-    fn pass(&mut self, at: u64) {
+    fn pass(&mut self) -> u64 {
+        let at = self.at;
         while self.at == at {
-            self.at = self.runs.next().map_or(u64::MAX, |&run| self.at + u64::from(run));
+            self.at = self.runs.next().map_or(u64::MAX, |&run| at + u64::from(run));
             self.inside = !self.inside;
         }
+        at
     }
 }

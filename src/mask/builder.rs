@@ -27,6 +27,12 @@ impl Builder {
         Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0 })
     }
 
+    /// For an image of the size of `mask`, whose own runs bound what a mask of that size costs; with room for this many
+    /// runs.
+    pub(super) fn like(mask: &Rle, runs: usize) -> Self {
+        Self { height: mask.height(), width: mask.width(), runs: Vec::with_capacity(runs), end: 0 }
+    }
+
     /// Adds the pixels `from..to` of the column-major order. Stretches come in ascending order and do not overlap;
     /// those that touch become one.
     #[inline]

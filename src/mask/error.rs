@@ -77,6 +77,11 @@ pub enum RleError {
         /// Its place in the list.
         index: usize,
     },
+    /// A tolerance that is no distance: negative or not a number.
+    Tolerance {
+        /// Its value.
+        value: f64,
+    },
     /// A grid axis without cells or pixels, with a zero scale, or with a scale beyond exact arithmetic.
     Axis,
 }
@@ -109,6 +114,7 @@ impl fmt::Display for RleError {
                 write!(f, "coordinates: number {index} is {value}, not a position in or near an image")
             }
             Self::Score { index } => write!(f, "score {index} is not a number"),
+            Self::Tolerance { value } => write!(f, "tolerance is {value}, not a distance in pixels"),
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }
     }

@@ -22,8 +22,11 @@ use super::{Rle, RleError, boolean::shared_pixels, rle::check_len};
 pub fn iou(dt: &[Rle], gt: &[Rle], crowd: Option<&[bool]>) -> Result<Vec<f64>, RleError> {
     check_crowd(gt.len(), crowd)?;
     check_sizes(dt.iter().chain(gt))?;
-    let (dt, gt) = (Columns::of_all(dt), Columns::of_all(gt));
-    Ok(matrix(&dt, &gt, crowd, |a, b| a.intersection(b) as f64, |mask| mask.area as f64))
+    if dt.len() == 1 || gt.len() == 1 {
+        // Each mask is looked at once: nothing to prepare.
+        return Ok(matrix(dt, gt, crowd, shared_pixels, Rle::area));
+    }
+    Ok(matrix(&Columns::of_all(dt), &Columns::of_all(gt), crowd, Columns::intersection, |mask| mask.area))
 }
 
 /// Intersection over union of boxes `[x, y, width, height]`, laid out and with `crowd` as in [`iou`]. Boxes that only
@@ -39,9 +42,21 @@ pub fn box_iou(dt: &[[f64; 4]], gt: &[[f64; 4]], crowd: Option<&[bool]>) -> Resu
             return Err(RleError::Coordinate { index, value });
         }
     }
-    let side = |a: &[f64; 4], b: &[f64; 4], i: usize| (a[i] + a[i + 2]).min(b[i] + b[i + 2]) - a[i].max(b[i]);
-    let shared = |a: &[f64; 4], b: &[f64; 4]| side(a, b, 0).max(0.0) * side(a, b, 1).max(0.0);
-    Ok(matrix(dt, gt, crowd, shared, |b| b[2] * b[3]))
+    let right = gt.iter().map(|[x, _, w, _]| x + w).collect::<Vec<_>>();
+    let bottom = gt.iter().map(|[_, y, _, h]| y + h).collect::<Vec<_>>();
+    let mut out = Vec::with_capacity(dt.len() * gt.len());
+    // NaN does not occur: these are one instruction each, unlike `f64::min` and `f64::max`.
+    let min = |a: f64, b: f64| if a < b { a } else { b };
+    let max = |a: f64, b: f64| if a > b { a } else { b };
+    for &[x, y, w, h] in dt {
+        let (area, x1, y1) = (w * h, x + w, y + h);
+        out.extend(gt.iter().zip(&right).zip(&bottom).enumerate().map(|(g, ((b, &right), &bottom))| {
+            let shared = max(min(x1, right) - max(x, b[0]), 0.0) * max(min(y1, bottom) - max(y, b[1]), 0.0);
+            let crowd = crowd.is_some_and(|crowd| crowd[g]);
+            ratio(shared, if crowd { area } else { area + b[2] * b[3] - shared })
+        }));
+    }
+    Ok(out)
 }
 
 /// Non-maximum suppression: goes through the masks from the highest score down (ties: as listed) and keeps those whose
@@ -89,15 +104,18 @@ fn matrix<T>(
     dt: &[T],
     gt: &[T],
     crowd: Option<&[bool]>,
-    shared: impl Fn(&T, &T) -> f64,
-    area: impl Fn(&T) -> f64,
+    shared: impl Fn(&T, &T) -> u64,
+    area: impl Fn(&T) -> u64,
 ) -> Vec<f64> {
+    let areas: Vec<u64> = gt.iter().map(&area).collect();
     let mut out = Vec::with_capacity(dt.len() * gt.len());
     for a in dt {
+        let area = area(a);
         for (index, b) in gt.iter().enumerate() {
             let shared = shared(a, b);
             let crowd = crowd.is_some_and(|crowd| crowd[index]);
-            out.push(ratio(shared, if crowd { area(a) } else { area(a) + area(b) - shared }));
+            let all = if crowd { area } else { area + (areas[index] - shared) };
+            out.push(ratio(shared as f64, all as f64));
         }
     }
     out
@@ -109,6 +127,8 @@ const LANES: usize = 8;
 const MANY_LAYERS: usize = 16;
 /// Groups of columns that any mask may have; others only as many more as they have runs.
 const FEW_GROUPS: usize = 1 << 12;
+/// Groups whose pixels 32 bits can count.
+const MOST_GROUPS: usize = 1 << 16;
 
 /// One segment of each of [`LANES`] columns: rows `top..bottom`, both 0 where a column has none.
 #[derive(Clone, Copy, Default)]
@@ -141,7 +161,8 @@ impl<'a> Columns<'a> {
         let bounds = [left, top, left + width, top + height];
         let first = left as usize / LANES;
         let mut columns = Self { mask, area: mask.area(), bounds, first, groups: Vec::new(), layers: Vec::new() };
-        if mask.height() <= i16::MAX as u32 && width as usize / LANES <= mask.runs().len() + FEW_GROUPS {
+        let groups = width as usize / LANES;
+        if mask.height() <= i16::MAX as u32 && groups <= MOST_GROUPS.min(mask.runs().len() + FEW_GROUPS) {
             columns.fill();
         }
         columns
@@ -181,9 +202,11 @@ impl<'a> Columns<'a> {
         if self.groups.is_empty() || other.groups.is_empty() {
             return shared_pixels(self.mask, other.mask);
         }
-        (left as usize / LANES..(right as usize).div_ceil(LANES))
-            .map(|group| overlap(self.group(group), other.group(group)))
-            .sum()
+        let mut sums = [0; LANES];
+        for group in left as usize / LANES..(right as usize).div_ceil(LANES) {
+            add_overlap(self.group(group), other.group(group), &mut sums);
+        }
+        sums.iter().map(|&pixels| u64::from(pixels)).sum()
     }
 
     #[inline]
@@ -193,34 +216,39 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Pixels that both groups of columns have.
+/// Adds the pixels that both groups of columns have, column by column.
 #[inline]
-fn overlap(a: &[Layer], b: &[Layer]) -> u64 {
+fn add_overlap(a: &[Layer], b: &[Layer], sums: &mut [u32; LANES]) {
     // Each with each is quick for few; for many, each column's segments are merged.
     if a.len() * b.len() > MANY_LAYERS * (a.len() + b.len()) {
-        return (0..LANES).map(|lane| overlap_of_column(a, b, lane)).sum();
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += overlap_of_column(a, b, lane);
+        }
+        return;
     }
     // Sixteen bits are enough: a column has no more pixels.
-    let mut sum = [0_i16; LANES];
+    let mut pixels = [0_i16; LANES];
     for a in a {
         for b in b {
-            for (lane, sum) in sum.iter_mut().enumerate() {
+            for (lane, pixels) in pixels.iter_mut().enumerate() {
                 let shared = a.bottom[lane].min(b.bottom[lane]) - a.top[lane].max(b.top[lane]);
-                *sum += shared.max(0);
+                *pixels += shared.max(0);
             }
         }
     }
-    sum.iter().map(|&pixels| pixels as u64).sum()
+    for (sum, pixels) in sums.iter_mut().zip(pixels) {
+        *sum += pixels as u32;
+    }
 }
 
 /// Pixels that the segments of one column share.
-fn overlap_of_column(a: &[Layer], b: &[Layer], lane: usize) -> u64 {
-    let segments = |layers: &[Layer], i: usize| {
+fn overlap_of_column(a: &[Layer], b: &[Layer], lane: usize) -> u32 {
+    let segment = |layers: &[Layer], i: usize| {
         layers.get(i).map(|layer| (layer.top[lane], layer.bottom[lane])).filter(|&(top, bottom)| top < bottom)
     };
     let (mut i, mut j, mut shared) = (0, 0, 0);
-    while let (Some((a_top, a_bottom)), Some((b_top, b_bottom))) = (segments(a, i), segments(b, j)) {
-        shared += (a_bottom.min(b_bottom) - a_top.max(b_top)).max(0) as u64;
+    while let (Some((a_top, a_bottom)), Some((b_top, b_bottom))) = (segment(a, i), segment(b, j)) {
+        shared += (a_bottom.min(b_bottom) - a_top.max(b_top)).max(0) as u32;
         if a_bottom <= b_bottom { i += 1 } else { j += 1 }
     }
     shared

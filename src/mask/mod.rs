@@ -32,20 +32,28 @@
 
 mod axis;
 mod bitmap;
+mod blocks;
 mod boolean;
 mod builder;
+mod components;
+mod contour;
 mod counts;
 mod error;
 mod grid;
 mod iou;
+mod morphology;
 mod polygon;
 mod rle;
 mod segmentation;
+mod simplify;
+mod tracer;
 mod transform;
 
 pub use axis::Axis;
 pub use bitmap::{Strides, decode, encode};
 pub use boolean::{Merge, merge};
+pub use components::Connectivity;
+pub use contour::{Polygon, Polygons};
 pub use error::RleError;
 pub use grid::{Grid, GridScratch};
 pub use iou::{box_iou, iou, nms};

@@ -77,12 +77,13 @@ fn check_coordinates(values: &[f64]) -> Result<(), RleError> {
     }
 }
 
-/// Positions in the column-major order at which a mask begins or ends.
+/// Where a mask begins or ends.
 struct Toggles {
     height: u32,
     width: u32,
     runs: Builder,
-    positions: Vec<u64>,
+    /// Column and row.
+    positions: Vec<(u32, u32)>,
     /// How many positions are too many.
     limit: usize,
 }
@@ -135,7 +136,7 @@ impl Toggles {
     #[inline]
     fn toggle(&mut self, column: i64, y: i64) {
         let row = (y + 2).div_euclid(FINE).clamp(0, i64::from(self.height));
-        self.positions.push(column as u64 * u64::from(self.height) + row as u64);
+        self.positions.push((column as u32, row as u32));
         if self.positions.len() >= self.limit {
             self.sort();
             self.limit = MANY_TOGGLES.max(2 * self.positions.len());
@@ -144,24 +145,39 @@ impl Toggles {
 
     /// Sorts the positions; those that occur twice cancel.
     fn sort(&mut self) {
-        self.positions.sort_unstable();
-        let mut kept = 0;
-        for i in 0..self.positions.len() {
-            if kept > 0 && self.positions[kept - 1] == self.positions[i] {
-                kept -= 1;
-            } else {
-                self.positions[kept] = self.positions[i];
-                kept += 1;
-            }
+        let columns = self.positions.iter().map(|&(column, _)| column as usize);
+        let (Some(first), Some(last)) = (columns.clone().min(), columns.clone().max()) else { return };
+        // By column with a counting sort: `ends` holds where each begins, and in the end where it ends.
+        let mut ends = vec![0_usize; last - first + 2];
+        columns.for_each(|column| ends[column - first + 1] += 1);
+        for i in 1..ends.len() {
+            ends[i] += ends[i - 1];
         }
-        self.positions.truncate(kept);
+        let mut rows = vec![0; self.positions.len()];
+        for &(column, row) in &self.positions {
+            let at = &mut ends[column as usize - first];
+            rows[*at] = row;
+            *at += 1;
+        }
+        self.positions.clear();
+        let mut start = 0;
+        for (column, &end) in (first as u32..).zip(&ends[..ends.len() - 1]) {
+            rows[start..end].sort_unstable();
+            for equal in rows[start..end].chunk_by(|a, b| a == b) {
+                if equal.len() % 2 == 1 {
+                    self.positions.push((column, equal[0]));
+                }
+            }
+            start = end;
+        }
     }
 
     fn finish(mut self) -> Rle {
         self.sort();
-        let end = u64::from(self.height) * u64::from(self.width);
-        for stretch in self.positions.chunks(2) {
-            self.runs.push(stretch[0], stretch.get(1).copied().unwrap_or(end));
+        // Each column is entered as often as it is left: the outline is closed.
+        for pair in self.positions.as_chunks::<2>().0 {
+            let [(column, top), (_, bottom)] = *pair;
+            self.runs.push_segment(column, top, bottom);
         }
         self.runs.finish()
     }

@@ -146,7 +146,7 @@ impl Rle {
 
     /// Number of pixels in the mask.
     pub fn area(&self) -> u64 {
-        self.runs.iter().skip(1).step_by(2).map(|&run| u64::from(run)).sum()
+        self.runs.as_chunks::<2>().0.iter().map(|pair| u64::from(pair[1])).sum()
     }
 
     /// The smallest box around the mask as `[x, y, width, height]` in pixels; zeros for an empty mask. Width and height
@@ -252,18 +252,16 @@ impl Position {
     /// Moves on by `pixels`, which stay within the image.
     #[inline]
     fn advance(&mut self, pixels: u32) {
-        let Self { height, .. } = *self;
-        // Most runs end in the column where they begin, or in the next.
-        let left = height - self.y;
-        if pixels < left {
-            self.y += pixels;
-        } else if pixels > 0 {
-            let (mut columns, mut rest) = (1, pixels - left);
-            if rest >= height {
-                columns += rest / height;
-                rest %= height;
-            }
-            (self.x, self.y) = (self.x + columns, rest);
+        let height = u64::from(self.height);
+        let y = u64::from(self.y) + u64::from(pixels);
+        // Most runs end in the column where they begin, or in the next: no branch tells which.
+        let next = y >= height;
+        self.x += u32::from(next);
+        let y = y - if next { height } else { 0 };
+        self.y = y as u32;
+        if y >= height && height > 0 {
+            self.x += (y / height) as u32;
+            self.y = (y % height) as u32;
         }
     }
 }

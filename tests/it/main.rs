@@ -16,6 +16,7 @@ mod gzip;
 mod loader;
 mod mask;
 mod order;
+mod regions;
 mod repack;
 mod shard;
 mod stream;

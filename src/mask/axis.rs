@@ -66,20 +66,23 @@ impl Axis {
             return Err(RleError::Axis);
         }
         let most = u64::from(place.end - place.start);
-        // Pixels between the beginning of the window, as it is seen on the grid, and boundary t.
-        let distance = |t: u32| {
+        // By the distance from the window's beginning as it is seen on the grid. A cell and its part advance without
+        // a division.
+        let mut steps = Vec::with_capacity((crop.end - crop.start) as usize + 1);
+        let (mut bound, mut centre) = (Fraction::new(num, den), Fraction::new(2 * num, den));
+        for _ in crop.start..=crop.end {
+            let (cell, part) = if bound.whole >= most { (most, 0) } else { (bound.whole, bound.part) };
+            // Cell c's centre (2c+1)/2 lies before boundary t where (2c+1) * den < 2 * t * num.
+            let before = ((centre.whole + u64::from(centre.part > 0)) / 2).min(most);
+            steps.push(((place.start + cell as u32, part as u32), place.start + before as u32));
+            bound.advance();
+            centre.advance();
+        }
+        let step = |t: u32| {
             let t = t.clamp(crop.start, crop.end);
-            u64::from(if flipped { crop.end - t } else { t - crop.start })
+            steps[(if flipped { crop.end - t } else { t - crop.start }) as usize]
         };
-        let bound = |t: u32| {
-            let position = distance(t) * num;
-            let cell = position / den;
-            if cell >= most { (place.end, 0) } else { (place.start + cell as u32, (position % den) as u32) }
-        };
-        // Cell c's centre (2c+1)/2 lies before boundary t where (2c+1) * den < 2 * t * num.
-        let before = |t: u32| place.start + ((2 * distance(t) * num).div_ceil(den) / 2).min(most) as u32;
-        let bounds = (0..=pixels).map(bound).collect();
-        let centres_before = (0..=pixels).map(before).collect();
+        let (bounds, centres_before) = (0..=pixels).map(step).unzip();
         Ok(Self { pixels, cells, den, flipped, bounds, centres_before })
     }
 
@@ -135,6 +138,31 @@ impl Axis {
         (first + 1..last).for_each(|cell| f(cell, full));
         if to > 0 {
             f(last, to);
+        }
+    }
+}
+
+/// A multiple of a fraction: `whole` and `part` / den.
+struct Fraction {
+    whole: u64,
+    part: u64,
+    den: u64,
+    /// What is added.
+    step: (u64, u64),
+}
+
+impl Fraction {
+    fn new(num: u64, den: u64) -> Self {
+        Self { whole: 0, part: 0, den, step: (num / den, num % den) }
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        self.whole += self.step.0;
+        self.part += self.step.1;
+        if self.part >= self.den {
+            self.part -= self.den;
+            self.whole += 1;
         }
     }
 }

@@ -24,10 +24,14 @@ impl Rle {
             if from == to {
                 return;
             }
+            // Most stretches begin in the column of the last one, or in the next.
             if from - start >= height {
-                let columns = (from - start) / height;
-                x += columns as u32;
-                start += columns * height;
+                (x, start) = (x + 1, start + height);
+                if from - start >= height {
+                    let columns = (from - start) / height;
+                    x += columns as u32;
+                    start += columns * height;
+                }
             }
             let y0 = (from - start) as u32;
             if to - start <= height {

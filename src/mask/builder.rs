@@ -59,6 +59,14 @@ impl Builder {
         self.push(column + u64::from(top), column + u64::from(bottom));
     }
 
+    /// Adds rows `top..bottom` of the columns `left..right`, several only if the rows are all; as [`Builder::push`].
+    #[inline]
+    pub(super) fn push_block(&mut self, left: u32, right: u32, top: u32, bottom: u32) {
+        let (first, last) = (u64::from(left), u64::from(right - 1));
+        let height = u64::from(self.height);
+        self.push(first * height + u64::from(top), last * height + u64::from(bottom));
+    }
+
     /// The mask of all that was pushed.
     pub(super) fn finish(mut self) -> Rle {
         let pixels = u64::from(self.height) * u64::from(self.width);

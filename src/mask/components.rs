@@ -49,7 +49,9 @@ impl Rle {
         let roots = roots(&blocks, Connectivity::Four);
         let open = self.open(&blocks, &roots);
         let mut outside = Builder::like(self, background.runs().len());
-        blocks.iter().zip(roots).filter(|&(_, root)| open[root]).for_each(|(block, _)| self.push(&mut outside, block));
+        for (block, _) in blocks.iter().zip(roots).filter(|&(_, root)| open[root]) {
+            outside.push_block(block.x0, block.x1, block.y0, block.y1);
+        }
         outside.finish().complement()
     }
 
@@ -78,14 +80,9 @@ impl Rle {
                 places[root] = made.len();
                 made.push(Builder::like(self, 2 * sizes[root] + 1));
             }
-            self.push(&mut made[places[root]], block);
+            made[places[root]].push_block(block.x0, block.x1, block.y0, block.y1);
         }
         made.into_iter().map(Builder::finish).collect()
-    }
-
-    fn push(&self, made: &mut Builder, block: &Block) {
-        let (height, last) = (u64::from(self.height()), u64::from(block.x1 - 1));
-        made.push(u64::from(block.x0) * height + u64::from(block.y0), last * height + u64::from(block.y1));
     }
 }
 

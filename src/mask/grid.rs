@@ -14,6 +14,8 @@
 //!
 //! Both cost O(segments) and O(cells in the mask's box).
 
+use std::ops::{AddAssign, Mul};
+
 use super::{Axis, Rle, RleError, rle::check_len};
 
 /// A target grid for the masks of one image: where its pixel columns and rows fall on the cells.
@@ -26,10 +28,18 @@ pub struct Grid {
 /// Memory that [`Grid`]'s area sums use again from mask to mask.
 #[derive(Clone, Debug, Default)]
 pub struct GridScratch {
+    /// For grids whose sums fit 32 bits, which is nearly all.
+    narrow: Sums<i32>,
+    wide: Sums<i64>,
+}
+
+/// Sums in parts of a cell.
+#[derive(Clone, Debug, Default)]
+struct Sums<N> {
     /// Differences, row by row; all zero between calls.
-    sums: Vec<i64>,
+    differences: Vec<N>,
     /// The running sum of each column.
-    row: Vec<i64>,
+    running: Vec<N>,
 }
 
 /// Cells touched so far: columns `left..right`, rows `top..bottom`.
@@ -106,7 +116,7 @@ impl Grid {
     /// As [`Grid::nearest`].
     pub fn area(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
         let scale = 255.0 / self.cell_weight();
-        self.sum_areas(mask, scratch, out, |sum| (sum as f64 * scale + 0.5) as u8)
+        self.sum_areas(mask, scratch, out, |sum| (sum * scale + 0.5) as u8)
     }
 
     /// Draws the mask as the exact share of each cell that it covers, 0 to 1. `out` is row-major.
@@ -115,7 +125,7 @@ impl Grid {
     /// As [`Grid::nearest`].
     pub fn coverage(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [f32]) -> Result<(), RleError> {
         let full = self.cell_weight();
-        self.sum_areas(mask, scratch, out, |sum| (sum as f64 / full) as f32)
+        self.sum_areas(mask, scratch, out, |sum| (sum / full) as f32)
     }
 
     fn cell_weight(&self) -> f64 {
@@ -127,15 +137,35 @@ impl Grid {
         mask: &Rle,
         scratch: &mut GridScratch,
         out: &mut [T],
-        finish: impl Fn(i64) -> T,
+        finish: impl Fn(f64) -> T,
     ) -> Result<(), RleError> {
         self.check_mask(mask)?;
         check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(T::default());
+        // Differences lie within twice a full cell's weight, either way.
+        if self.x.den() * self.y.den() < 1 << 30 {
+            self.sum_areas_in(mask, &mut scratch.narrow, out, |part| part as i32, |sum| finish(sum.into()));
+        } else {
+            self.sum_areas_in(mask, &mut scratch.wide, out, |part| part, |sum| finish(sum as f64));
+        }
+        Ok(())
+    }
+
+    /// [`Grid::sum_areas`] in numbers of type `N`, on cells that are all zero.
+    fn sum_areas_in<N, T>(
+        &self,
+        mask: &Rle,
+        sums: &mut Sums<N>,
+        out: &mut [T],
+        number: impl Fn(i64) -> N,
+        finish: impl Fn(N) -> T,
+    ) where
+        N: Copy + Default + AddAssign + Mul<Output = N>,
+    {
         let (columns, rows) = (self.columns(), self.rows());
         // Two rows more: the entries of a boundary on the grid's lower edge.
-        let GridScratch { sums, row: running } = scratch;
-        sums.resize((rows + 2) * columns, 0);
+        let Sums { differences, running } = sums;
+        differences.resize((rows + 2) * columns, N::default());
         let full = self.y.den() as i64;
         let mut touched = Touched::none();
         mask.for_each_segment(|x, y0, y1| {
@@ -143,31 +173,31 @@ impl Grid {
             if (top, from) == (bottom, to) {
                 return;
             }
+            let parts = [full - from, from, to - full, -to].map(&number);
+            let starts = [top, top + 1, bottom, bottom + 1].map(|row| row * columns);
             self.x.for_each_cell(x, |column, weight| {
                 touched.add(column, column + 1, top, (bottom + 1).min(rows));
-                let mut add = |row: usize, value: i64| sums[row * columns + column] += value * weight;
-                add(top, full - from);
-                add(top + 1, from);
-                add(bottom, to - full);
-                add(bottom + 1, -to);
+                let weight = number(weight);
+                for (start, part) in starts.into_iter().zip(parts) {
+                    differences[start + column] += part * weight;
+                }
             });
         });
         running.clear();
-        running.resize(columns, 0);
+        running.resize(columns, N::default());
         // One row below the box may hold entries that close it: they are cleared, not summed.
         for row in touched.top..(touched.bottom + 2).min(rows + 2) {
             let span = row * columns + touched.left..row * columns + touched.right;
-            let differences = &mut sums[span.clone()];
+            let differences = &mut differences[span.clone()];
             if row < touched.bottom {
                 let running = &mut running[touched.left..touched.right];
                 for ((difference, sum), cell) in differences.iter().zip(running).zip(&mut out[span]) {
-                    *sum += difference;
+                    *sum += *difference;
                     *cell = finish(*sum);
                 }
             }
-            differences.fill(0);
+            differences.fill(N::default());
         }
-        Ok(())
     }
 
     pub(super) fn check_mask(&self, mask: &Rle) -> Result<(), RleError> {

@@ -2,20 +2,13 @@
 //! equal to what the same change makes of the full bitmap. Fails on windows outside the image and on sizes beyond
 //! reason.
 
-use super::bitmap::LineToggles;
+use super::blocks::Block;
 use super::builder::Builder;
+use super::rows::LineToggles;
 use super::{Grid, Rle, RleError};
 
 /// Most pixels unlike their left neighbour that a mask to be transposed may have: 3 GB of memory.
 const MAX_TOGGLES: u64 = 1 << 28;
-
-/// Rows `top..bottom` of column `x`.
-#[derive(Clone, Copy)]
-struct Segment {
-    x: u32,
-    top: u32,
-    bottom: u32,
-}
 
 impl Rle {
     /// The part of the image that begins at column `x` and row `y` and is `width` x `height` pixels large.
@@ -52,31 +45,25 @@ impl Rle {
     }
 
     /// Left and right exchanged.
-    ///
-    /// # Errors
-    /// [`RleError::Image`] for a side beyond 2^22 pixels.
-    pub fn flip_horizontal(&self) -> Result<Self, RleError> {
-        let mut runs = Builder::with_capacity(self.height(), self.width(), self.runs().len() + 2)?;
-        for column in by_column(&self.segments()).rev() {
-            for &Segment { x, top, bottom } in column {
-                runs.push_segment(self.width() - 1 - x, top, bottom);
+    pub fn flip_horizontal(&self) -> Self {
+        let mut runs = Builder::like(self, self.runs().len() + 2);
+        for column in by_column(&self.blocks()).rev() {
+            for block in column {
+                runs.push_block(self.width() - block.x1, self.width() - block.x0, block.y0, block.y1);
             }
         }
-        Ok(runs.finish())
+        runs.finish()
     }
 
     /// Top and bottom exchanged.
-    ///
-    /// # Errors
-    /// [`RleError::Image`] for a side beyond 2^22 pixels.
-    pub fn flip_vertical(&self) -> Result<Self, RleError> {
-        let mut runs = Builder::with_capacity(self.height(), self.width(), self.runs().len() + 2)?;
-        for column in by_column(&self.segments()) {
-            for &Segment { x, top, bottom } in column.iter().rev() {
-                runs.push_segment(x, self.height() - bottom, self.height() - top);
+    pub fn flip_vertical(&self) -> Self {
+        let mut runs = Builder::like(self, self.runs().len() + 2);
+        for column in by_column(&self.blocks()) {
+            for block in column.iter().rev() {
+                runs.push_block(block.x0, block.x1, self.height() - block.y1, self.height() - block.y0);
             }
         }
-        Ok(runs.finish())
+        runs.finish()
     }
 
     /// Rows and columns exchanged. Costs memory for each pixel whose left neighbour is unlike it.
@@ -89,7 +76,7 @@ impl Rle {
         if toggles.area() > MAX_TOGGLES {
             return Err(RleError::Image { height: self.height(), width: self.width() });
         }
-        let mut lines = LineToggles::new(self.width(), self.height());
+        let mut lines = LineToggles::with_capacity(self.width(), self.height(), toggles.area() as usize);
         toggles.for_each_segment(|x, top, bottom| (top..bottom).for_each(|y| lines.push(y, x)));
         lines.into_rle()
     }
@@ -115,12 +102,6 @@ impl Rle {
         });
         Ok(runs.finish())
     }
-
-    fn segments(&self) -> Vec<Segment> {
-        let mut segments = Vec::with_capacity(self.runs().len() / 2 + 1);
-        self.for_each_segment(|x, top, bottom| segments.push(Segment { x, top, bottom }));
-        segments
-    }
 }
 
 impl Grid {
@@ -131,31 +112,29 @@ impl Grid {
     pub fn resample(&self, mask: &Rle) -> Result<Rle, RleError> {
         self.check_mask(mask)?;
         let mut runs = Builder::new(self.y.cells(), self.x.cells())?;
-        let mut draw = |column: &[Segment], rows: &mut Vec<(u32, u32)>| {
-            let (left, right) = column.first().map_or((0, 0), |segment| self.x.centres(segment.x, segment.x + 1));
+        let mut rows = Vec::new();
+        let mut draw = |column: &[Block]| {
+            let (left, right) = column.first().map_or((0, 0), |block| self.x.centres(block.x0, block.x1));
             rows.clear();
             if left < right {
-                rows.extend(
-                    column.iter().map(|s| self.y.centres(s.top, s.bottom)).filter(|(top, bottom)| top < bottom),
-                );
+                rows.extend(column.iter().map(|b| self.y.centres(b.y0, b.y1)).filter(|(top, bottom)| top < bottom));
                 rows.sort_unstable();
             }
             for x in left..right {
                 rows.iter().for_each(|&(top, bottom)| runs.push_segment(x, top, bottom));
             }
         };
-        let segments = mask.segments();
-        let mut rows = Vec::new();
-        let columns = by_column(&segments);
+        let blocks = mask.blocks();
         if self.x.is_flipped() {
-            columns.rev().for_each(|column| draw(column, &mut rows));
+            by_column(&blocks).rev().for_each(&mut draw);
         } else {
-            columns.for_each(|column| draw(column, &mut rows));
+            by_column(&blocks).for_each(&mut draw);
         }
         Ok(runs.finish())
     }
 }
 
-fn by_column(segments: &[Segment]) -> impl DoubleEndedIterator<Item = &[Segment]> {
-    segments.chunk_by(|a, b| a.x == b.x)
+/// The blocks of each column, or of several columns if it is one block as high as the image.
+fn by_column(blocks: &[Block]) -> impl DoubleEndedIterator<Item = &[Block]> {
+    blocks.chunk_by(|a, b| a.x0 == b.x0)
 }

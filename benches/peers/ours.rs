@@ -286,8 +286,8 @@ fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
             out.mask(&sure(case.mask.crop(*x, *y, *width, *height)));
         }),
         each("pad", Same, masks, |case, out| out.mask(&sure(case.mask.pad(8, 8, 8, 8)))),
-        each("flip horizontal", Same, masks, |case, out| out.mask(&sure(case.mask.flip_horizontal()))),
-        each("flip vertical", Same, masks, |case, out| out.mask(&sure(case.mask.flip_vertical()))),
+        each("flip horizontal", Same, masks, |case, out| out.mask(&case.mask.flip_horizontal())),
+        each("flip vertical", Same, masks, |case, out| out.mask(&case.mask.flip_vertical())),
         each("transpose", Same, masks, |case, out| out.mask(&sure(case.mask.transpose()))),
         resize("resize 256x256", [256, 256]),
         resize("resize 683x1024", [683, 1024]),

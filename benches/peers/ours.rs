@@ -319,13 +319,13 @@ fn regions<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
         each("fill holes", Near, masks, |case, out| out.mask(&case.mask.fill_holes())),
         outlines("outlines of string", 0.0),
         outlines("outlines within 1 pixel of string", 1.0),
-        each("erode 1", Near, masks, |case, out| out.mask(&case.mask.erode(1))),
-        each("erode 5", Near, masks, |case, out| out.mask(&case.mask.erode(5))),
+        each("erode 1", Near, masks, |case, out| out.mask(&sure(case.mask.erode(1)))),
+        each("erode 5", Near, masks, |case, out| out.mask(&sure(case.mask.erode(5)))),
         each("dilate 1", Near, masks, |case, out| out.mask(&case.mask.dilate(1))),
         each("dilate 5", Near, masks, |case, out| out.mask(&case.mask.dilate(5))),
-        each("boundary", Same, masks, |case, out| out.mask(&case.mask.boundary(THICKNESS))),
+        each("boundary", Same, masks, |case, out| out.mask(&sure(case.mask.boundary(THICKNESS)))),
         each_of_few("boundary of string", Same, few, |case, out| {
-            out.bytes(case.parse().boundary(THICKNESS).to_counts().as_bytes());
+            out.bytes(sure(case.parse().boundary(THICKNESS)).to_counts().as_bytes());
         }),
     ]
 }

@@ -1,5 +1,5 @@
 //! Masks made thinner or thicker. Comes in: a mask and a radius in pixels. Goes out: its erosion, dilation or boundary.
-//! Cannot fail.
+//! Fails on images with a side beyond 2^22 pixels where each column would cost runs of its own.
 //!
 //! # How
 //!
@@ -9,21 +9,25 @@
 //! in few steps.
 
 use super::boolean::{combine, combine_runs};
-use super::builder::{Builder, push_run};
-use super::{Merge, Rle};
+use super::builder::{Builder, check_sides, push_run};
+use super::{Merge, Rle, RleError};
 
 impl Rle {
     /// The pixels whose square of side 2 x `radius` + 1 pixels lies within the mask. What is outside the image is
     /// background. The result is in canonical form, with up to two runs for each stretch of a column.
-    pub fn erode(&self, radius: u32) -> Self {
+    ///
+    /// # Errors
+    /// [`RleError::Image`] for a side beyond 2^22 pixels.
+    pub fn erode(&self, radius: u32) -> Result<Self, RleError> {
+        check_sides(self.height(), self.width())?;
         let window = 2 * u64::from(radius) + 1;
         if u64::from(self.width()) < window || u64::from(self.height()) < window {
-            return Builder::like(self, 1).finish();
+            return Ok(Builder::like(self, 1).finish());
         }
         if radius == 0 {
-            return self.canonical();
+            return Ok(self.canonical());
         }
-        self.shortened(radius).widened(radius, Merge::Intersection)
+        Ok(self.shortened(radius).widened(radius, Merge::Intersection))
     }
 
     /// The pixels whose square of side 2 x `radius` + 1 pixels has a pixel of the mask. The result is in canonical form,
@@ -36,8 +40,11 @@ impl Rle {
 
     /// The mask without its erosion: the pixels whose square of side 2 x `radius` + 1 leaves the mask. This is what
     /// Boundary IoU compares.
-    pub fn boundary(&self, radius: u32) -> Self {
-        combine(self, &self.erode(radius), Merge::Difference)
+    ///
+    /// # Errors
+    /// As [`Rle::erode`].
+    pub fn boundary(&self, radius: u32) -> Result<Self, RleError> {
+        Ok(combine(self, &self.erode(radius)?, Merge::Difference))
     }
 
     /// Takes `rows` pixels off both ends of each stretch of a column.

@@ -53,8 +53,6 @@
 //!   error (it crashes on some of these). What it draws for the others is drawn, also outside the image.
 //! - In a bitmap every byte but 0 is mask (it begins a new run at every change of value).
 
-#![forbid(unsafe_code)]
-
 mod axis;
 mod bitmap;
 mod blocks;

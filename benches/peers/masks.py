@@ -86,7 +86,7 @@ def boxes_of(module, image):
 class Common:
     """Those that share the interface of pycocotools: masks are dicts, counts are strings."""
 
-    def outlines(self, cases):
+    def outlines_of(self, cases):
         return cases.polygons
 
     def area_of_string(self, cases):
@@ -119,7 +119,7 @@ class Common:
         return boxes, lambda boxes: self.module.iou(boxes, boxes, [False] * len(boxes))
 
     def polygon_to_string(self, cases):
-        inputs = list(zip(self.outlines(cases), cases.sizes))
+        inputs = list(zip(self.outlines_of(cases), cases.sizes))
         return inputs, lambda one: self.module.frPyObjects(one[0], *one[1])
 
     def encode_bitmap_to_string(self, cases):
@@ -172,7 +172,7 @@ class Pycocotools(WithOpenCv):
 
         self.module, self.inner = mask, _mask
 
-    def outlines(self, cases):
+    def outlines_of(self, cases):
         return arrays(cases.polygons)
 
     def parse(self, cases):
@@ -201,12 +201,14 @@ class Pycocotools(WithOpenCv):
     def components_of_string(self, cases):
         return cases.masks(), lambda mask: cv2.connectedComponents(self.module.decode(mask).T, connectivity=8)[0] - 1
 
-    def outlines_of_string(self, cases):
-        def call(mask):
-            bitmap = self.module.decode(mask).T
-            return len(cv2.findContours(bitmap, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0])
+    def outlines(self, mask):
+        return cv2.findContours(self.module.decode(mask).T, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0]
 
-        return cases.masks(), call
+    def outlines_of_string(self, cases):
+        return cases.masks(), lambda mask: len(self.outlines(mask))
+
+    def outlines_within_1_pixel_of_string(self, cases):
+        return cases.masks(), lambda mask: len([cv2.approxPolyDP(ring, 1, True) for ring in self.outlines(mask)])
 
     def nms_of_strings(self, cases):
         def call(image):
@@ -431,7 +433,8 @@ class Rlemasklib:
         return self.each(cases, lambda mask: len(mask.connected_components(8)))
 
     def fill_holes(self, cases):
-        return self.each(cases, lambda mask: mask.fill_small_holes(min_size=1 << 31, connectivity=8))
+        # By size: of our masks, hardly a hole is larger, and hardly a region outside smaller.
+        return self.each(cases, lambda mask: mask.fill_small_holes(min_size=100_000, connectivity=4))
 
     def erode_1(self, cases):
         return self.each(cases, lambda mask: mask.erode3x3(8))
@@ -446,7 +449,13 @@ class Rlemasklib:
         return self.each(cases, lambda mask: mask.dilate("square", 11))
 
     def boundary(self, cases):
-        return self.each(cases, lambda mask: mask - mask.erode("square", 2 * THICKNESS + 1))
+        def call(mask):
+            # Here the pixels beyond the image's edge are like those at it: a frame makes them background.
+            height, width = mask.shape
+            inner = mask.pad(1, 1, 1, 1).erode("square", 2 * THICKNESS + 1).crop([1, 1, width, height])
+            return mask - inner
+
+        return self.each(cases, call)
 
 
 class Digest:

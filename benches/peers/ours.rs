@@ -5,7 +5,7 @@ use std::cell::LazyCell;
 use std::slice::from_ref;
 
 use About::{Kin, Near, Same};
-use maskstream::mask::{Grid, GridScratch, Merge, Rle, RleError, box_iou, iou, merge, nms};
+use maskstream::mask::{Connectivity, Grid, GridScratch, Merge, Rle, RleError, box_iou, iou, merge, nms};
 
 use super::cases::Image;
 use super::digest::Digest;
@@ -17,6 +17,8 @@ pub(super) const GROUP: usize = 16;
 const FEW: usize = 8;
 /// Overlap beyond which nms drops a mask.
 const THRESHOLD: f64 = 0.5;
+/// Of boundaries: 2 % of the image's diagonal, as boundary IoU has it.
+const THICKNESS: u32 = 54;
 
 /// What is compared.
 pub(super) struct Operation<'a> {
@@ -129,7 +131,8 @@ impl<'a> Cases<'a> {
 
 /// All operations.
 pub(super) fn all<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
-    [strings(cases), bitmaps(cases), grids(cases), sets(cases), shapes(cases)].into_iter().flatten().collect()
+    let rooms = [strings(cases), bitmaps(cases), grids(cases), sets(cases), shapes(cases), regions(cases)];
+    rooms.into_iter().flatten().collect()
 }
 
 /// Counts strings, and what is read off a mask.
@@ -283,14 +286,47 @@ fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
             out.mask(&sure(case.mask.crop(*x, *y, *width, *height)));
         }),
         each("pad", Same, masks, |case, out| out.mask(&sure(case.mask.pad(8, 8, 8, 8)))),
-        each("flip horizontal", Same, masks, |case, out| out.mask(&sure(case.mask.flip_horizontal()))),
-        each("flip vertical", Same, masks, |case, out| out.mask(&sure(case.mask.flip_vertical()))),
+        each("flip horizontal", Same, masks, |case, out| out.mask(&case.mask.flip_horizontal())),
+        each("flip vertical", Same, masks, |case, out| out.mask(&case.mask.flip_vertical())),
         each("transpose", Same, masks, |case, out| out.mask(&sure(case.mask.transpose()))),
         resize("resize 256x256", [256, 256]),
         resize("resize 683x1024", [683, 1024]),
         resample("resample 256x256", [256, 256]),
         resample("resample 683x1024", [683, 1024]),
         each("complement", Same, masks, |case, out| out.mask(&case.mask.complement())),
+    ]
+}
+
+/// What takes a pixel's neighbours into account.
+fn regions<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
+    let masks = || cases.masks().collect();
+    let few = || cases.masks().step_by(FEW).collect();
+    let components = |name, connectivity| {
+        each(name, Same, masks, move |case, out| out.number(case.mask.components(connectivity).len() as f64))
+    };
+    let outlines = |name, tolerance| {
+        each_of_few(name, Kin, few, move |case, out| {
+            let polygons = sure(case.parse().to_polygons(tolerance)).polygons;
+            out.number(polygons.iter().map(|polygon| 1 + polygon.holes.len()).sum::<usize>() as f64);
+        })
+    };
+    vec![
+        components("components 4", Connectivity::Four),
+        components("components 8", Connectivity::Eight),
+        each_of_few("components of string", Same, few, |case, out| {
+            out.number(case.parse().components(Connectivity::Eight).len() as f64);
+        }),
+        each("fill holes", Near, masks, |case, out| out.mask(&case.mask.fill_holes())),
+        outlines("outlines of string", 0.0),
+        outlines("outlines within 1 pixel of string", 1.0),
+        each("erode 1", Near, masks, |case, out| out.mask(&sure(case.mask.erode(1)))),
+        each("erode 5", Near, masks, |case, out| out.mask(&sure(case.mask.erode(5)))),
+        each("dilate 1", Near, masks, |case, out| out.mask(&case.mask.dilate(1))),
+        each("dilate 5", Near, masks, |case, out| out.mask(&case.mask.dilate(5))),
+        each("boundary", Same, masks, |case, out| out.mask(&sure(case.mask.boundary(THICKNESS)))),
+        each_of_few("boundary of string", Same, few, |case, out| {
+            out.bytes(sure(case.parse().boundary(THICKNESS)).to_counts().as_bytes());
+        }),
     ]
 }
 

@@ -21,10 +21,13 @@ pub(super) struct Cell {
 }
 
 impl Row {
-    /// The fastest peer's time over ours.
+    /// The fastest peer's time over ours: the median of the rounds, each of which had the same load on the machine.
     fn ratio(&self) -> Option<f64> {
-        let fastest = self.cells.iter().flatten().map(|cell| median(&cell.times)).min_by(f64::total_cmp)?;
-        Some(fastest / median(&self.ours))
+        let ratio = |cell: &Cell| {
+            let ratios: Vec<_> = cell.times.iter().zip(&self.ours).map(|(peer, ours)| peer / ours).collect();
+            median(&ratios)
+        };
+        self.cells.iter().flatten().map(ratio).min_by(f64::total_cmp)
     }
 }
 
@@ -93,7 +96,7 @@ impl Report {
 }
 
 const LEGEND: &str = "\
-Medians of the rounds. Ratio: the fastest peer's time over ours.
+Medians of the rounds. Ratio: the fastest peer's time over ours, the median of each round's.
 'string': counts strings are parsed, and written where a mask comes out, as part of the time; otherwise from runs to runs.
 'bitmap': 1500 x 2250 bytes or the like, new each time; 'buffer': one that is used again, all of it written.
 Matrices, nms: one result is that of an image with its 83 masks. Peers with bitmaps leave resizing and the like to OpenCV.

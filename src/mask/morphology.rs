@@ -1,5 +1,5 @@
 //! Masks made thinner or thicker. Comes in: a mask and a radius in pixels. Goes out: its erosion, dilation or boundary.
-//! Cannot fail.
+//! Fails on images with a side beyond 2^22 pixels where each column would cost runs of its own.
 //!
 //! # How
 //!
@@ -9,8 +9,8 @@
 //! A dilation is the erosion of the background.
 
 use super::boolean::combine;
-use super::builder::Builder;
-use super::{Merge, Rle};
+use super::builder::{Builder, check_sides};
+use super::{Merge, Rle, RleError};
 
 /// From and to, in positions of the column-major order that begin at [`Window::start`]. Stretches ascend and do not
 /// touch.
@@ -25,15 +25,18 @@ struct Window {
 impl Rle {
     /// The pixels whose square of side 2 x `radius` + 1 pixels lies within the mask. What is outside the image is
     /// background. The result is in canonical form, with up to two runs for each stretch of a column.
-    pub fn erode(&self, radius: u32) -> Self {
-        let window = Window::new(self, radius);
+    ///
+    /// # Errors
+    /// [`RleError::Image`] for a side beyond 2^22 pixels.
+    pub fn erode(&self, radius: u32) -> Result<Self, RleError> {
+        check_sides(self.height(), self.width())?;
         if u64::from(self.width().min(self.height())) <= 2 * u64::from(radius) {
-            return Builder::like(self, 1).finish();
+            return Ok(Builder::like(self, 1).finish());
         }
         if radius == 0 {
-            return self.canonical();
+            return Ok(self.canonical());
         }
-        let rows = u64::from(radius);
+        let (window, rows) = (Window::new(self, radius), u64::from(radius));
         let mut stretches = Vec::with_capacity(self.runs().len());
         for block in self.blocks() {
             let (top, bottom) = (u64::from(block.y0) + rows, u64::from(block.y1).saturating_sub(rows));
@@ -42,7 +45,7 @@ impl Rle {
                 stretches.extend(columns.map(|start| [start + top, start + bottom]));
             }
         }
-        window.cut(self, window.shrink(stretches, false).into_iter())
+        Ok(window.cut(self, window.shrink(stretches, false).into_iter()))
     }
 
     /// The pixels whose square of side 2 x `radius` + 1 pixels has a pixel of the mask. The result is in canonical form,
@@ -68,8 +71,11 @@ impl Rle {
 
     /// The mask without its erosion: the pixels whose square of side 2 x `radius` + 1 leaves the mask. This is what
     /// Boundary IoU compares.
-    pub fn boundary(&self, radius: u32) -> Self {
-        combine(self, &self.erode(radius), Merge::Difference)
+    ///
+    /// # Errors
+    /// As [`Rle::erode`].
+    pub fn boundary(&self, radius: u32) -> Result<Self, RleError> {
+        Ok(combine(self, &self.erode(radius)?, Merge::Difference))
     }
 }
 

@@ -114,21 +114,16 @@ impl Rle {
 
 /// The merge of two masks of one size.
 pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
-    Rle::trusted(combine_runs(a.runs(), b.runs(), a.pixels(), how), a.height(), a.width())
-}
-
-/// The merge of two lists of runs of `pixels` pixels each.
-pub(super) fn combine_runs(a: &[u32], b: &[u32], pixels: u64, how: Merge) -> Vec<u32> {
     match how {
-        Merge::Union => select(a, b, pixels, |a, b| a | b),
-        Merge::Intersection => select(a, b, pixels, |a, b| a & b),
-        Merge::Difference => select(a, b, pixels, |a, b| a & !b),
-        Merge::Xor => select(a, b, pixels, |a, b| a ^ b),
+        Merge::Union => select(a, b, |a, b| a | b),
+        Merge::Intersection => select(a, b, |a, b| a & b),
+        Merge::Difference => select(a, b, |a, b| a & !b),
+        Merge::Xor => select(a, b, |a, b| a ^ b),
     }
 }
 
 /// The pixels that `keep` says to keep.
-fn select(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
     struct Runs {
         runs: Vec<u32>,
         last: u64,
@@ -140,12 +135,13 @@ fn select(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool) 
             self.last = at;
         }
     }
-    let mut kept = Runs { runs: Vec::with_capacity(a.len() + b.len() + 1), last: 0 };
-    walk(a, b, pixels, keep, &mut kept);
+    let pixels = a.pixels();
+    let mut kept = Runs { runs: Vec::with_capacity(a.runs().len() + b.runs().len() + 1), last: 0 };
+    walk(a.runs(), b.runs(), pixels, keep, &mut kept);
     if kept.last < pixels || pixels == 0 {
         kept.turn(pixels);
     }
-    kept.runs
+    Rle::trusted(kept.runs, a.height(), a.width())
 }
 
 /// Number of pixels that two masks of one size share.

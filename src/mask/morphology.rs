@@ -4,13 +4,23 @@
 //! # How
 //!
 //! The square of side 2r + 1 is a column of pixels times a row of pixels. Along the columns, the ends of each stretch
-//! move by r. Along the rows, the mask is merged with itself moved by whole columns, which in the column-major order
-//! moves every run by the same distance: merges with itself moved by 1, 2, 4, ... columns make a window of 2r + 1 columns
-//! in few steps.
+//! move by r. Along the rows, a mask is intersected with itself moved by whole columns, which in the column-major order
+//! moves every stretch by the same distance: moves by 1, 2, 4, ... columns make a window of 2r + 1 columns in few steps.
+//! A dilation is the erosion of the background.
 
-use super::boolean::{combine, combine_runs};
-use super::builder::{Builder, check_sides, push_run};
+use super::boolean::combine;
+use super::builder::{Builder, check_sides};
 use super::{Merge, Rle, RleError};
+
+/// From and to, in positions of the column-major order that begin at [`Window::start`]. Stretches ascend and do not
+/// touch.
+type Stretch = [u64; 2];
+
+/// Where columns begin, and how many of them are looked at.
+struct Window {
+    height: u64,
+    columns: u64,
+}
 
 impl Rle {
     /// The pixels whose square of side 2 x `radius` + 1 pixels lies within the mask. What is outside the image is
@@ -20,22 +30,43 @@ impl Rle {
     /// [`RleError::Image`] for a side beyond 2^22 pixels.
     pub fn erode(&self, radius: u32) -> Result<Self, RleError> {
         check_sides(self.height(), self.width())?;
-        let window = 2 * u64::from(radius) + 1;
-        if u64::from(self.width()) < window || u64::from(self.height()) < window {
+        if u64::from(self.width().min(self.height())) <= 2 * u64::from(radius) {
             return Ok(Builder::like(self, 1).finish());
         }
         if radius == 0 {
             return Ok(self.canonical());
         }
-        Ok(self.shortened(radius).widened(radius, Merge::Intersection))
+        let (window, rows) = (Window::new(self, radius), u64::from(radius));
+        let mut stretches = Vec::with_capacity(self.runs().len());
+        for block in self.blocks() {
+            let (top, bottom) = (u64::from(block.y0) + rows, u64::from(block.y1).saturating_sub(rows));
+            if top < bottom {
+                let columns = (block.x0..block.x1).map(|x| window.start(x));
+                stretches.extend(columns.map(|start| [start + top, start + bottom]));
+            }
+        }
+        Ok(window.cut(self, window.shrink(stretches, false).into_iter()))
     }
 
     /// The pixels whose square of side 2 x `radius` + 1 pixels has a pixel of the mask. The result is in canonical form,
     /// with up to two runs for each stretch of a column, and of columns that had none before.
     pub fn dilate(&self, radius: u32) -> Self {
         // A window that reaches from edge to edge does not grow further.
-        let (columns, rows) = (radius.min(self.width().saturating_sub(1)), radius.min(self.height()));
-        self.lengthened(rows).widened(columns, Merge::Union)
+        let window = Window::new(self, radius.min(self.width().saturating_sub(1)));
+        let rows = radius.min(self.height());
+        // What lies between the stretches, without end on both sides.
+        let mut gaps = Vec::with_capacity(self.runs().len());
+        let mut end = 0;
+        for block in self.blocks() {
+            let from = window.start(block.x0) + u64::from(block.y0.saturating_sub(rows));
+            if from > end {
+                gaps.push([end, from]);
+            }
+            end = window.start(block.x1 - 1) + (u64::from(block.y1) + u64::from(rows)).min(window.height);
+        }
+        gaps.push([end, u64::MAX]);
+        let gaps = window.shrink(gaps, true);
+        window.cut(self, gaps.windows(2).map(|pair| [pair[0][1], pair[1][0]]))
     }
 
     /// The mask without its erosion: the pixels whose square of side 2 x `radius` + 1 leaves the mask. This is what
@@ -46,79 +77,67 @@ impl Rle {
     pub fn boundary(&self, radius: u32) -> Result<Self, RleError> {
         Ok(combine(self, &self.erode(radius)?, Merge::Difference))
     }
+}
 
-    /// Takes `rows` pixels off both ends of each stretch of a column.
-    fn shortened(&self, rows: u32) -> Self {
-        let height = u64::from(self.height());
-        let mut made = Builder::like(self, self.runs().len());
-        for block in self.blocks() {
-            let (y0, y1) = (u64::from(block.y0) + u64::from(rows), u64::from(block.y1).saturating_sub(rows.into()));
-            if y0 < y1 {
-                for start in (block.x0..block.x1).map(|x| u64::from(x) * height) {
-                    made.push(start + y0, start + y1);
-                }
+impl Window {
+    /// `columns` on either side.
+    fn new(mask: &Rle, columns: u32) -> Self {
+        Self { height: mask.height().into(), columns: columns.into() }
+    }
+
+    /// Where column `x` begins. Before the first there is room for a window: what lies there moves, but stays.
+    fn start(&self, x: u32) -> u64 {
+        (u64::from(x) + self.width()) * self.height
+    }
+
+    fn width(&self) -> u64 {
+        2 * self.columns + 1
+    }
+
+    /// What all columns of the window share, at the last of them. `outside`: the first and the last stretch have no
+    /// end.
+    fn shrink(&self, mut stretches: Vec<Stretch>, outside: bool) -> Vec<Stretch> {
+        let (mut next, mut made) = (Vec::new(), 1);
+        while made < self.width() && !stretches.is_empty() {
+            let step = made.min(self.width() - made);
+            shared(&stretches, step * self.height, &mut next);
+            if outside {
+                next[0][0] = 0;
             }
-        }
-        made.finish()
-    }
-
-    /// Adds `rows` pixels to both ends of each stretch of a column.
-    fn lengthened(&self, rows: u32) -> Self {
-        let height = u64::from(self.height());
-        let mut made = Builder::like(self, self.runs().len());
-        let mut end = 0;
-        for block in self.blocks() {
-            let start = u64::from(block.x0) * height;
-            let from = start + u64::from(block.y0.saturating_sub(rows));
-            let to = u64::from(block.x1 - 1) * height + (u64::from(block.y1) + u64::from(rows)).min(height);
-            made.push(from.max(end), to);
-            end = to;
-        }
-        made.finish()
-    }
-
-    /// Merges the `columns` columns on both sides of each column into it; outside the image there is background. `how`
-    /// is a union or an intersection.
-    fn widened(&self, columns: u32, how: Merge) -> Self {
-        if columns == 0 || self.pixels() == 0 {
-            return self.canonical();
-        }
-        let height = u64::from(self.height());
-        let [margin, window] = [u64::from(columns) * height, 2 * u64::from(columns) + 1];
-        // What moves out of the image to the right is kept: each step makes it wider.
-        let (mut runs, mut pixels, mut made) = (self.runs().to_vec(), self.pixels(), 1);
-        while made < window {
-            // Each column becomes the merge of the columns that are up to `made` to its left, and of as many more.
-            let step = made.min(window - made);
-            pixels += step * height;
-            let moved = preceded(step * height, &runs);
-            followed(&mut runs, step * height);
-            runs = combine_runs(&runs, &moved, pixels, how);
+            std::mem::swap(&mut stretches, &mut next);
             made += step;
         }
-        let mut cut = Builder::like(self, runs.len());
-        let within = |at: u64| at.clamp(margin, margin + self.pixels()) - margin;
-        let mut at = 0;
-        for pair in runs.chunks_exact(2) {
-            let from = at + u64::from(pair[0]);
-            at = from + u64::from(pair[1]);
-            cut.push(within(from), within(at));
-        }
-        cut.finish()
+        stretches
+    }
+
+    /// The stretches within the image, from the last column of each window back to its middle.
+    fn cut(&self, mask: &Rle, stretches: impl ExactSizeIterator<Item = Stretch>) -> Rle {
+        let mut made = Builder::like(mask, 2 * stretches.len() + 1);
+        let first = self.start(0) + self.columns * self.height;
+        let within = |at: u64| at.saturating_sub(first).min(mask.pixels());
+        stretches.for_each(|[from, to]| made.push(within(from), within(to)));
+        made.finish()
     }
 }
 
-/// The runs with so much background before them.
-fn preceded(background: u64, runs: &[u32]) -> Vec<u32> {
-    let (first, rest) = runs.split_at(1.min(runs.len()));
-    let mut made = Vec::with_capacity(runs.len() + 1);
-    push_run(&mut made, background + first.iter().map(|&run| u64::from(run)).sum::<u64>());
-    made.extend_from_slice(rest);
-    made
-}
-
-/// Adds so much background after the runs.
-fn followed(runs: &mut Vec<u32>, background: u64) {
-    let last = if runs.len().is_multiple_of(2) { None } else { runs.pop() };
-    push_run(runs, background + last.map_or(0, u64::from));
+/// What the stretches share with themselves moved on by so many pixels.
+fn shared(stretches: &[Stretch], by: u64, out: &mut Vec<Stretch>) {
+    let next = |index: usize| stretches.get(index + 1).map_or(u64::MAX, |next| next[0]);
+    let (mut here, mut moved, mut count) = (0, 0, 0);
+    // Each step writes what two stretches share, which counts only if it is not empty, and passes those that end before
+    // the other side goes on, one or both: no branch depends on the mask.
+    while here < stretches.len() && moved < stretches.len() {
+        if count == out.len() {
+            out.push([0; 2]);
+        }
+        let ([a, a_end], [b, b_end]) = (stretches[here], stretches[moved]);
+        let b_end = b_end.saturating_add(by);
+        let (from, to) = (a.max(b + by), a_end.min(b_end));
+        out[count] = [from, to];
+        count += usize::from(from < to);
+        let (a_next, b_next) = (next(here), next(moved).saturating_add(by));
+        here += usize::from(a_end <= b_next);
+        moved += usize::from(b_end <= a_next);
+    }
+    out.truncate(count);
 }

@@ -18,8 +18,8 @@ pub(super) struct Simplifier {
 impl Simplifier {
     /// The corners that stay of a `ring` whose last point is its first again: the first, the one furthest from it, and
     /// then, as long as a corner between two of them is more than `tolerance` away from their chord, the one furthest
-    /// from it. If only two are left, which enclose nothing, then of a `solid` ring the corner furthest from their chord
-    /// stays on either way between them: four that still follow the ring. Another ring is gone: no corners.
+    /// from it. Two enclose nothing: then there are no corners. Of a `solid` ring the furthest on either way between the
+    /// first two always stays: four that follow the ring.
     pub(super) fn simplify(&mut self, ring: &[Point], tolerance: f64, solid: bool) -> Vec<Point> {
         let [corners @ .., last] = ring else { return Vec::new() };
         let Some((far, _)) = furthest(corners, |[x, y]| square([x - last[0], y - last[1]])) else { return Vec::new() };
@@ -27,7 +27,6 @@ impl Simplifier {
         self.keep.resize(corners.len(), false);
         (self.keep[0], self.keep[far]) = (true, true);
         let mut kept = 2;
-        let mut sides = Vec::new();
         self.parts.clear();
         self.parts.extend([(0, far, 0), (far, corners.len(), 0)]);
         while let Some((from, to, depth)) = self.parts.pop() {
@@ -50,20 +49,15 @@ impl Simplifier {
             };
             let Some((at, distance)) = furthest(&ring[from + 1..to], distance) else { continue };
             let at = from + 1 + at;
-            if distance > tolerance * tolerance * scale {
+            if distance > tolerance * tolerance * scale || solid && depth == 0 {
                 let at = if depth < MAX_DEPTH { at } else { usize::midpoint(from, to) };
                 self.keep[at] = true;
                 kept += 1;
                 self.parts.extend([(from, at, depth + 1), (at, to, depth + 1)]);
-            } else if kept == 2 {
-                sides.push(at);
             }
         }
-        if kept == 2 && !solid {
+        if kept < 3 {
             return Vec::new();
-        }
-        if kept == 2 {
-            sides.into_iter().for_each(|at| self.keep[at] = true);
         }
         corners.iter().zip(&self.keep).filter(|&(_, &keep)| keep).map(|(&corner, _)| corner).collect()
     }

@@ -274,7 +274,7 @@ fn simplified_rings_stay_within_the_tolerance() {
         let [full, less] = [0.0, tolerance].map(|tolerance| mask.to_polygons(tolerance).unwrap());
         assert_eq!(full.polygons.len(), less.polygons.len());
         for (full, less) in full.polygons.iter().zip(&less.polygons) {
-            assert!(less.exterior.len() >= 3 && less.exterior.len() <= full.exterior.len());
+            assert!(less.exterior.len() >= 4 && less.exterior.len() <= full.exterior.len());
             assert!(tolerance < 1000.0 || less.exterior.len() == 4 && less.holes.is_empty());
             assert!(follows(&full.exterior, &less.exterior, tolerance), "{tolerance} {mask:?}");
             let mut holes = less.holes.iter().peekable();
@@ -292,6 +292,19 @@ fn simplified_rings_stay_within_the_tolerance() {
         // Whatever crosses, it can be drawn.
         assert_eq!(less.to_rle().unwrap().bbox()[2..] == [0, 0], less.to_rle().unwrap().area() == 0);
     }
+}
+
+/// Each tooth is longer than the one before: the furthest corner is always the last but one.
+#[test]
+fn a_comb_with_growing_teeth_is_simplified_too() {
+    let (height, teeth) = (700, 600);
+    let column = |x: u32| if x.is_multiple_of(2) { x / 2 + 20 } else { 10 };
+    let runs = (0..2 * teeth).flat_map(|x| [column(x), height - column(x)]);
+    let mask = Rle::from_runs([0].into_iter().chain(runs).collect(), height, 2 * teeth).unwrap();
+    let [full, less] = [0.0, 2.0].map(|tolerance| mask.to_polygons(tolerance).unwrap().polygons);
+    assert_eq!((full.len(), full[0].exterior.len()), (1, 4 * teeth as usize + 2));
+    assert!(follows(&full[0].exterior, &less[0].exterior, 2.0));
+    assert!(less[0].exterior.len() < full[0].exterior.len());
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(super) struct Builder {
     runs: Vec<u32>,
     /// Pixels in `runs`.
     end: u64,
+    /// The last stretch, which may go on; from `end` to `end` before the first.
+    open: [u64; 2],
 }
 
 impl Builder {
@@ -24,30 +26,41 @@ impl Builder {
     /// [`Builder::new`] with room for this many runs.
     pub(super) fn with_capacity(height: u32, width: u32, runs: usize) -> Result<Self, RleError> {
         check_sides(height, width)?;
-        Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0 })
+        Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0, open: [0; 2] })
     }
 
     /// For an image of the size of `mask`, whose own runs bound what a mask of that size costs; with room for this many
     /// runs.
     pub(super) fn like(mask: &Rle, runs: usize) -> Self {
-        Self { height: mask.height(), width: mask.width(), runs: Vec::with_capacity(runs), end: 0 }
+        Self { height: mask.height(), width: mask.width(), runs: Vec::with_capacity(runs), end: 0, open: [0; 2] }
     }
 
     /// Adds the pixels `from..to` of the column-major order. Stretches come in ascending order and do not overlap;
     /// those that touch become one.
     #[inline]
     pub(super) fn push(&mut self, from: u64, to: u64) {
-        debug_assert!(from >= self.end && to >= from);
+        debug_assert!(from >= self.open[1] && to >= from);
+        if from == self.open[1] {
+            self.open[1] = to;
+        } else if from < to {
+            self.close();
+            self.open = [from, to];
+        }
+    }
+
+    /// Makes runs of the open stretch.
+    #[inline]
+    fn close(&mut self) {
+        let [from, to] = self.open;
         if from == to {
             return;
         }
-        let open = if from == self.end && self.runs.len().is_multiple_of(2) { self.runs.pop() } else { None };
-        match open {
-            Some(mask) => push_run(&mut self.runs, u64::from(mask) + (to - from)),
-            None => {
-                push_run(&mut self.runs, from - self.end);
-                push_run(&mut self.runs, to - from);
-            }
+        let (gap, mask) = (from - self.end, to - from);
+        if (gap | mask) >> 32 == 0 {
+            self.runs.extend_from_slice(&[gap as u32, mask as u32]);
+        } else {
+            push_run(&mut self.runs, gap);
+            push_run(&mut self.runs, mask);
         }
         self.end = to;
     }
@@ -69,6 +82,7 @@ impl Builder {
 
     /// The mask of all that was pushed.
     pub(super) fn finish(mut self) -> Rle {
+        self.close();
         let pixels = u64::from(self.height) * u64::from(self.width);
         debug_assert!(self.end <= pixels);
         if self.end < pixels || pixels == 0 {

@@ -5,7 +5,9 @@
 use std::process::Command;
 use std::slice;
 
-use maskstream::mask::{Merge, Rle, RleError, Segmentation, Strides, box_iou, decode, encode, iou, merge, nms};
+use maskstream::mask::{
+    Connectivity, Merge, Rle, RleError, Segmentation, Strides, box_iou, decode, encode, iou, merge, nms,
+};
 
 use crate::fixture::Dice;
 use crate::naive::{Naive, random_mask};
@@ -458,7 +460,7 @@ fn no_runs_are_made_for_images_with_sides_beyond_reason() {
 #[test]
 fn masks_of_the_longest_sides_cost_their_runs_and_not_their_pixels() {
     // A dozen bytes of counts each.
-    for (height, width) in [(1, BIG), (BIG, 1), (BIG, 3), (3, BIG)] {
+    for (height, width) in [(1, BIG), (BIG, 1), (BIG, 3), (3, BIG), (15, BIG / 15), (BIG / 15, 15)] {
         let pixels = u64::from(height) * u64::from(width);
         let pieces = (pixels / u64::from(BIG)) as u32;
         let full = Rle::from_runs((0..pieces).flat_map(|_| [0, BIG]).collect(), height, width).unwrap();
@@ -476,12 +478,17 @@ fn masks_of_the_longest_sides_cost_their_runs_and_not_their_pixels() {
             Ok(if part > 0.9 { vec![1] } else { vec![1, 0] })
         );
         // Nothing that would need a table of their columns.
-        for made in [full.transpose(), full.pad(1, 1, 1, 1)] {
+        for made in [full.transpose(), full.pad(1, 1, 1, 1), full.erode(1), ends.boundary(BIG)] {
             assert!(matches!(made, Err(RleError::Image { .. })), "{case}");
         }
         assert_eq!((full.flip_horizontal().area(), full.flip_vertical().area()), (pixels, pixels), "{case}");
         assert_eq!(ends.flip_horizontal().flip_horizontal(), ends.canonical(), "{case}");
         assert_eq!(ends.flip_vertical().flip_vertical(), ends.canonical(), "{case}");
+        assert_eq!(ends.dilate(BIG), full.canonical(), "{case}");
+        assert_eq!(full.components(Connectivity::Four), [full.canonical()], "{case}");
+        assert_eq!(full.fill_holes(), full.canonical(), "{case}");
+        assert!(ends.complement().holes(Connectivity::Eight).is_empty(), "{case}");
+        assert_eq!(full.to_polygons(0.0).unwrap().polygons.len(), 1, "{case}");
         let corner = full.difference(&ends.flip_horizontal().flip_vertical()).unwrap();
         assert_eq!(corner.area(), pixels - ends.area(), "{case}");
         assert_eq!(full.resize(3, 3), Err(RleError::Axis), "{case}");

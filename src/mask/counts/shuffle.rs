@@ -2,8 +2,8 @@
 //! runs. Goes out: runs, or the stretch. Numbers of more than two bytes are read one by one, and left to the caller when
 //! writing.
 //!
-//! The only `unsafe` of the room: two calls, each after the processor was asked for SSSE3 (2006). Between 2 and 3 times as
-//! fast as number by number.
+//! Contract: the only `unsafe` of the room is two calls of safe functions that need SSSE3, each after the processor was
+//! asked for it. Reading is 2.6 times as fast as the best plain code was, writing 3 times.
 //!
 //! Eight bytes are looked at together. Which of them end a number makes a pattern of eight bits, and a table says for
 //! each pattern where to move the bytes so that each number has 16 bits of its own. Writing is the reverse.
@@ -87,7 +87,7 @@ static PUT_FOUR: [[u8; 16]; 256] = put_together(4, 4);
 /// Shuffled from here, a byte becomes zero.
 const NONE: u8 = 0x80;
 
-/// Whether this processor has the instructions. Tests of both forms compare them.
+/// Whether this processor has the instructions.
 fn available() -> bool {
     is_x86_feature_detected!("ssse3")
 }

@@ -107,10 +107,13 @@ impl Peers {
         for _ in 0..rounds {
             ours.push(time(&mut operation) / items);
             for ((child, peer), cell) in self.all.iter().zip(&mut cells) {
-                if let Some(Cell { times, .. }) = cell {
-                    match self.children[*child].time(&peer.name, name, step) {
-                        Ok(ns) => times.push(ns / items),
-                        Err(e) => fail(&format!("{name}: {}: {e}", peer.name)),
+                let Some(Cell { times, .. }) = cell else { continue };
+                match self.children[*child].time(&peer.name, name, step) {
+                    Ok(ns) => times.push(ns / items),
+                    // Others may have crashed their process.
+                    Err(e) => {
+                        eprintln!("{name}: {}: {e}", peer.name);
+                        *cell = None;
                     }
                 }
             }

@@ -465,20 +465,16 @@ class Digest:
         self.exact, self.order, self.crc, self.sum = exact, order, 0, 0
 
     def add(self, result):
-        if isinstance(result, dict) and self.exact:
+        if isinstance(result, dict):
             counts = result["counts"]
             self.crc = zlib.crc32(counts if isinstance(counts, bytes) else counts.encode(), self.crc)
-        elif isinstance(result, dict):
-            from pycocotools import mask
-
-            self.sum += int(mask.area(result))
-        elif isinstance(result, list):
+        elif isinstance(result, (list, tuple)):
             for one in result:
                 self.add(one)
         elif type(result).__name__ == "RLEs":
-            for peer in PEERS.values():
-                if type(result).__module__ == getattr(getattr(peer, "inner", None), "__name__", None):
-                    self.add((getattr(peer.inner, "_toString", None) or peer.inner._to_leb128_dicts)(result))
+            # Parsed masks of pycocotools or rlemasklib.
+            module = sys.modules[type(result).__module__]
+            self.add((getattr(module, "_toString", None) or module._to_leb128_dicts)(result))
         elif hasattr(result, "to_dict"):
             self.add(result.to_dict() if self.exact else int(result.area()))
         elif isinstance(result, np.ndarray) and result.dtype == np.uint8 and self.exact:

@@ -302,7 +302,7 @@ fn regions<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let masks = || cases.masks().collect();
     let few = || cases.masks().step_by(FEW).collect();
     let components = |name, connectivity| {
-        each(name, Same, masks, move |case, out| out.number(case.mask.components(connectivity).len() as f64))
+        each(name, Same, masks, move |case, out| out.number(sure(case.mask.components(connectivity)).len() as f64))
     };
     let outlines = |name, tolerance| {
         each_of_few(name, Kin, few, move |case, out| {
@@ -314,7 +314,7 @@ fn regions<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
         components("components 4", Connectivity::Four),
         components("components 8", Connectivity::Eight),
         each_of_few("components of string", Same, few, |case, out| {
-            out.number(case.parse().components(Connectivity::Eight).len() as f64);
+            out.number(sure(case.parse().components(Connectivity::Eight)).len() as f64);
         }),
         each("fill holes", Near, masks, |case, out| out.mask(&case.mask.fill_holes())),
         outlines("outlines of string", 0.0),

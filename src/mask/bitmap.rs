@@ -61,9 +61,10 @@ impl Rle {
     /// Encodes a row-major bitmap of one byte a pixel; every byte but 0 belongs to the mask.
     ///
     /// # Errors
-    /// As [`Rle::from_column_major`].
+    /// As [`Rle::from_column_major`], and [`RleError::Image`] for a side beyond 2^22 pixels.
     pub fn from_row_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
         check_len(pixels(height, width), bitmap.len())?;
+        check_sides(height, width)?;
         if bitmap.is_empty() { Self::empty(height, width) } else { row_toggles(bitmap, height, width).into_rle() }
     }
 
@@ -92,6 +93,7 @@ impl Rle {
     /// stay as they are.
     ///
     /// # Errors
+    /// [`RleError::Strides`] if neither rows nor columns lie apart from each other,
     /// [`RleError::Size`] if `out` ends before the last pixel; `expected` is the least it must hold.
     pub fn write_strided(&self, out: &mut [u8], strides: Strides) -> Result<(), RleError> {
         let Strides { row, column } = strides;
@@ -99,7 +101,14 @@ impl Rle {
         if self.pixels() == 0 {
             return Ok(());
         }
-        let last = row.saturating_mul(height - 1).saturating_add(column.saturating_mul(width - 1));
+        let [down, right] = [row.saturating_mul(height - 1), column.saturating_mul(width - 1)];
+        if (height > 1 && width > 1 && row <= right && column <= down)
+            || (height > 1 && row == 0)
+            || (width > 1 && column == 0)
+        {
+            return Err(RleError::Strides { row, column });
+        }
+        let last = down.saturating_add(right);
         if last >= out.len() {
             return Err(RleError::Size { expected: last.saturating_add(1) as u64, found: out.len() as u64 });
         }

@@ -136,9 +136,12 @@ fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
         }
     }
     let pixels = a.pixels();
+    if pixels == 0 {
+        return Rle::trusted(vec![0], a.height(), a.width());
+    }
     let mut kept = Runs { runs: Vec::with_capacity(a.runs().len() + b.runs().len() + 1), last: 0 };
     walk(a.runs(), b.runs(), pixels, keep, &mut kept);
-    if kept.last < pixels || pixels == 0 {
+    if kept.last < pixels {
         kept.turn(pixels);
     }
     Rle::trusted(kept.runs, a.height(), a.width())

@@ -12,7 +12,7 @@ const LANES: usize = 8;
 /// Layers beyond which comparing each with each costs more than merging.
 const MANY_LAYERS: usize = 16;
 /// Groups of columns that any mask may have; others only as many more as they have runs.
-const FEW_GROUPS: usize = 1 << 12;
+const FEW_GROUPS: usize = 1 << 9;
 /// Groups whose pixels 32 bits can count.
 const MOST_GROUPS: usize = 1 << 16;
 

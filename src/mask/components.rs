@@ -1,5 +1,5 @@
 //! Connected regions of a mask and of its background. Comes in: a mask and which neighbours count. Goes out: a mask for
-//! each region, in the order of their first pixels. Cannot fail.
+//! each region, in the order of their first pixels. Fails on very many regions in images of 2^32 pixels or more.
 //!
 //! # How
 //!
@@ -7,9 +7,12 @@
 //! union-find forest, whose roots are the first blocks of their regions. A second pass hands each block to its region's
 //! builder, so that a region costs no more memory than its own blocks need.
 
-use super::Rle;
 use super::blocks::Block;
 use super::builder::Builder;
+use super::{Rle, RleError};
+
+/// Cuts of runs of 2^32 pixels that all regions together may need.
+const MOST_CUTS: u64 = 1 << 23;
 
 /// Which pixels are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,10 @@ impl Rle {
     ///
     /// All regions together have at most as many runs as the mask cut at every column. Only in images of 2^32 pixels or
     /// more does each region need some more, two for 2^32 pixels.
-    pub fn components(&self, connectivity: Connectivity) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// [`RleError::Image`] if these would be more than 2^24.
+    pub fn components(&self, connectivity: Connectivity) -> Result<Vec<Self>, RleError> {
         let blocks = self.blocks();
         let roots = roots(&blocks, connectivity);
         self.collect(&blocks, &roots, |_| true)
@@ -34,7 +40,10 @@ impl Rle {
     /// The connected regions of the background that do not touch the image's edge, in the column-major order of their
     /// first pixels. `connectivity` is that of the background: `Four` where the mask is thought of as connected by
     /// `Eight`, and the other way round.
-    pub fn holes(&self, connectivity: Connectivity) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// As [`Rle::components`].
+    pub fn holes(&self, connectivity: Connectivity) -> Result<Vec<Self>, RleError> {
         let blocks = self.complement().blocks();
         let roots = roots(&blocks, connectivity);
         let open = self.open(&blocks, &roots);
@@ -66,7 +75,11 @@ impl Rle {
     }
 
     /// One mask for each root to be kept.
-    fn collect(&self, blocks: &[Block], roots: &[usize], keep: impl Fn(usize) -> bool) -> Vec<Self> {
+    fn collect(&self, blocks: &[Block], roots: &[usize], keep: impl Fn(usize) -> bool) -> Result<Vec<Self>, RleError> {
+        let regions = roots.iter().enumerate().filter(|&(index, &root)| index == root && keep(root)).count();
+        if regions as u64 * (self.pixels() >> 32) > MOST_CUTS {
+            return Err(RleError::Image { height: self.height(), width: self.width() });
+        }
         let mut sizes = vec![0; blocks.len()];
         roots.iter().for_each(|&root| sizes[root] += 1);
         // A root is the first block of its region: its place is known when the others come.
@@ -82,7 +95,7 @@ impl Rle {
             }
             made[places[root]].push_block(block.x0, block.x1, block.y0, block.y1);
         }
-        made.into_iter().map(Builder::finish).collect()
+        Ok(made.into_iter().map(Builder::finish).collect())
     }
 }
 

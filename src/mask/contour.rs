@@ -36,7 +36,8 @@ impl Rle {
     /// Rings turn where the mask does: no point lies on the straight line between its neighbours. With a `tolerance`
     /// above 0, in pixels, points are left out as long as each is within that distance of the line in its place
     /// (Douglas-Peucker, from two points far apart). A hole of which less than three points are left is dropped; of an
-    /// exterior at least four stay. Rings may then cross. With 0, [`Polygons::to_rle`] gives back the mask.
+    /// exterior at least four stay. Rings may then cross. With 0, [`Polygons::to_rle`] gives back the
+    /// mask in canonical form, for sides up to 2^22.
     ///
     /// # Errors
     /// [`RleError::Tolerance`] if `tolerance` is negative or not a number.

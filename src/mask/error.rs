@@ -23,7 +23,7 @@ pub enum RleError {
         /// Its value as far as it could be read.
         value: i64,
     },
-    /// The runs do not add up to height x width. Where the sum is larger, it is the sum at the first run too many.
+    /// The runs do not add up to height x width. Of a counts string with too many, the sum at the first of these.
     Sum {
         /// Sum of the runs.
         sum: u64,
@@ -72,6 +72,13 @@ pub enum RleError {
         /// Its value.
         value: f64,
     },
+    /// Distances between pixels at which neither rows nor columns lie apart from each other.
+    Strides {
+        /// To the pixel below.
+        row: usize,
+        /// To the pixel on the right.
+        column: usize,
+    },
     /// A score that is not a number.
     Score {
         /// Its place in the list.
@@ -99,7 +106,10 @@ impl fmt::Display for RleError {
             }
             Self::Size { expected, found } => write!(f, "size is {found}, but {expected} was needed"),
             Self::Image { height, width } => {
-                write!(f, "an image of {height} x {width} pixels is too large for this: a side may have 2^22")
+                write!(
+                    f,
+                    "an image of {height} x {width} pixels is too large, or too detailed, for this: a side may have 2^22"
+                )
             }
             Self::Sizes { expected: [h, w], found: [height, width], index } => {
                 write!(f, "mask {index}: size is [{height}, {width}], but [{h}, {w}] was needed")
@@ -113,8 +123,13 @@ impl fmt::Display for RleError {
             Self::Coordinate { index, value } => {
                 write!(f, "coordinates: number {index} is {value}, not a position in or near an image")
             }
+            Self::Strides { row, column } => {
+                write!(f, "strides {row} and {column}: neither rows nor columns lie apart")
+            }
             Self::Score { index } => write!(f, "score {index} is not a number"),
-            Self::Tolerance { value } => write!(f, "tolerance is {value}, not a distance in pixels"),
+            Self::Tolerance { value } => {
+                write!(f, "tolerance or threshold is {value}, which nothing can be compared with")
+            }
             Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
         }
     }

@@ -116,7 +116,8 @@ impl Grid {
     /// As [`Grid::nearest`].
     pub fn area(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
         let scale = 255.0 / self.cell_weight();
-        self.sum_areas(mask, scratch, out, |sum| (sum * scale + 0.5) as u8)
+        // Halves go up: sums are whole, so that a value is a half or further from one than the bias.
+        self.sum_areas(mask, scratch, out, |sum| (sum * scale + (0.5 + 1e-10)) as u8)
     }
 
     /// Draws the mask as the exact share of each cell that it covers, 0 to 1. `out` is row-major.

@@ -73,10 +73,13 @@ fn overlap(from: f64, to: f64, other_from: f64, other_to: f64) -> f64 {
 ///
 /// # Errors
 /// [`RleError::Sizes`] if the masks are not all of one size, [`RleError::Size`] if there is not one score for each,
-/// [`RleError::Score`] for a score that is not a number.
+/// [`RleError::Score`] for a score that is not a number, [`RleError::Tolerance`] for such a threshold.
 pub fn nms(masks: &[Rle], scores: &[f32], threshold: f64) -> Result<Vec<usize>, RleError> {
     check_len(masks.len() as u64, scores.len())?;
     check_sizes(masks.iter())?;
+    if threshold.is_nan() {
+        return Err(RleError::Tolerance { value: threshold });
+    }
     if let Some(index) = scores.iter().position(|score| score.is_nan()) {
         return Err(RleError::Score { index });
     }

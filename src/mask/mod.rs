@@ -2,8 +2,9 @@
 //!
 //! Comes in: counts strings, runs, bitmaps, polygons or boxes. Goes out: all of these again, numbers about masks, masks
 //! made of masks, or a mask drawn on a [`Grid`] of any size, by nearest pixel centre or by exact area, without the
-//! full-size bitmap in between. Fails with an [`RleError`] that names the value at fault; hostile input neither panics
-//! nor allocates more than it is long, except where a size that the caller gives has to be filled.
+//! full-size bitmap in between. Fails with an [`RleError`] that names the value at fault. Hostile input does not panic, nor
+//! take more memory than a few times its own size and that of the result; results that could be very much larger than
+//! what they are made of are refused.
 //!
 //! # The format
 //!

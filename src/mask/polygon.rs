@@ -8,8 +8,9 @@
 //! steps only, with the reference's own floating-point formula: a point each five lattice columns, whatever the length
 //! of the edge.
 
+use super::boolean::combine;
 use super::builder::{Builder, MAX_SIDE};
-use super::{Merge, Rle, RleError, merge};
+use super::{Merge, Rle, RleError};
 
 /// Points of the fine lattice per pixel.
 const FINE: i64 = 5;
@@ -47,11 +48,17 @@ impl Rle {
     /// # Errors
     /// As [`Rle::from_polygon`], and for the first polygon at fault.
     pub fn from_polygons<P: AsRef<[f64]>>(polygons: &[P], height: u32, width: u32) -> Result<Self, RleError> {
-        if polygons.is_empty() {
-            return Self::empty(height, width);
+        // Drawn masks and merges of them, each of more polygons than the next: no more of them than the count has bits.
+        let mut parts: Vec<(usize, Self)> = Vec::new();
+        for polygon in polygons {
+            let mut part = (1, Self::from_polygon(polygon.as_ref(), height, width)?);
+            while let Some((count, mask)) = parts.pop_if(|(count, _)| *count <= part.0) {
+                part = (part.0 + count, combine(&mask, &part.1, Merge::Union));
+            }
+            parts.push(part);
         }
-        let draw = |polygon: &P| Self::from_polygon(polygon.as_ref(), height, width);
-        merge(&polygons.iter().map(draw).collect::<Result<Vec<_>, _>>()?, Merge::Union)
+        let all = parts.into_iter().map(|(_, mask)| mask).rev().reduce(|a, b| combine(&a, &b, Merge::Union));
+        all.map_or_else(|| Self::empty(height, width), Ok)
     }
 
     /// Draws a box `[x, y, width, height]` in pixels, as the reference's `frPyObjects` does.

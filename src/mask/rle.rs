@@ -6,7 +6,7 @@ use super::{RleError, counts};
 
 /// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
 /// width.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rle {
     height: u32,
     width: u32,
@@ -173,14 +173,15 @@ impl Rle {
     /// The mean x and y of the mask's pixels, whole numbers being pixel centres; `None` for an empty mask.
     pub fn centroid(&self) -> Option<[f64; 2]> {
         let (mut area, mut sum_x, mut sum_y) = (0_u64, 0_u128, 0_u128);
-        self.for_each_segment(|x, top, bottom| {
-            let count = u64::from(bottom - top);
+        for block in self.blocks() {
+            let [x0, x1, y0, y1] = [block.x0, block.x1, block.y0, block.y1].map(u64::from);
+            let count = (x1 - x0) * (y1 - y0);
             area += count;
-            sum_x += u128::from(u64::from(x) * count);
-            // Twice the sum of the rows.
-            sum_y += u128::from((u64::from(top) + u64::from(bottom) - 1) * count);
-        });
-        (area > 0).then(|| [sum_x as f64 / area as f64, sum_y as f64 / (2 * area) as f64])
+            // Twice the sums.
+            sum_x += u128::from(x0 + x1 - 1) * u128::from(count);
+            sum_y += u128::from(y0 + y1 - 1) * u128::from(count);
+        }
+        (area > 0).then(|| [sum_x, sum_y].map(|sum| sum as f64 / (2.0 * area as f64)))
     }
 
     /// Sizes of this mask in its forms.

@@ -164,6 +164,7 @@ impl LineToggles {
             rows[next[x as usize]] = y;
             next[x as usize] += 1;
         }
+        drop(self.toggles);
         let mut runs = Builder::with_capacity(self.height, self.width, rows.len() + 1)?;
         // Each column's place has moved to its end.
         let mut start = 0;

@@ -47,8 +47,8 @@ impl Segmentation<'_> {
         Ok(mask)
     }
 
-    /// [`Segmentation::to_rle`] into an existing mask, whose memory is used again. After an error the mask is not to be
-    /// used.
+    /// [`Segmentation::to_rle`] into an existing mask, whose memory is used again for a counts string. After an error the
+    /// mask is of no use.
     ///
     /// # Errors
     /// As [`Segmentation::to_rle`].
@@ -119,6 +119,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Counts<'a> {
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+impl Segmentation<'_> {
+    /// The same, independent of the JSON it was read from.
+    pub fn into_owned(self) -> Segmentation<'static> {
+        match self {
+            Self::Polygons(polygons) => Segmentation::Polygons(polygons),
+            Self::Rle { size, counts } => {
+                let counts = match counts {
+                    Counts::Runs(runs) => Counts::Runs(runs),
+                    Counts::String(counts) => Counts::String(Cow::Owned(counts.into_owned())),
+                };
+                Segmentation::Rle { size, counts }
+            }
+        }
     }
 }
 

@@ -3,23 +3,24 @@
 //! reason.
 
 use super::blocks::Block;
-use super::builder::Builder;
+use super::builder::{Builder, check_sides};
 use super::rows::LineToggles;
 use super::{Grid, Rle, RleError};
 
-/// Most pixels unlike their left neighbour that a mask to be transposed may have: 3 GB of memory.
+/// Most pixels unlike their left neighbour that a mask to be transposed may have: 4 GB of memory.
 const MAX_TOGGLES: u64 = 1 << 28;
 
 impl Rle {
     /// The part of the image that begins at column `x` and row `y` and is `width` x `height` pixels large.
     ///
     /// # Errors
-    /// [`RleError::Window`] if it does not lie within the image.
+    /// [`RleError::Window`] if it does not lie within the image, [`RleError::Image`] for a side beyond 2^22 pixels.
     pub fn crop(&self, x: u32, y: u32, width: u32, height: u32) -> Result<Self, RleError> {
         let inside = |from: u32, size: u32, whole: u32| from.checked_add(size).is_some_and(|end| end <= whole);
         if !inside(x, width, self.width()) || !inside(y, height, self.height()) {
             return Err(RleError::Window { window: [x, y, width, height], size: [self.height(), self.width()] });
         }
+        check_sides(self.height(), self.width())?;
         let mut runs = Builder::new(height, width)?;
         let (right, lowest) = (x + width, y + height);
         self.for_each_segment(|column, top, bottom| {
@@ -38,7 +39,7 @@ impl Rle {
     pub fn pad(&self, left: u32, top: u32, right: u32, bottom: u32) -> Result<Self, RleError> {
         let grown = |size: u32, a: u32, b: u32| size.saturating_add(a).saturating_add(b);
         let (height, width) = (grown(self.height(), top, bottom), grown(self.width(), left, right));
-        // A saturated side is refused here.
+        // A saturated side is refused here, and with it a larger image.
         let mut runs = Builder::new(height, width)?;
         self.for_each_segment(|x, from, to| runs.push_segment(x + left, from + top, to + top));
         Ok(runs.finish())
@@ -85,7 +86,8 @@ impl Rle {
     /// lies.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if a side of either image is 0 or too large.
+    /// [`RleError::Axis`] if a side of the mask's image is 0 or beyond 2^22 pixels or a side of the new one 0,
+    /// [`RleError::Image`] if one of those is beyond 2^22.
     pub fn resize(&self, height: u32, width: u32) -> Result<Self, RleError> {
         Grid::stretch(self.height(), self.width(), height, width)?.resample(self)
     }
@@ -108,7 +110,7 @@ impl Grid {
     /// Draws the mask as [`Grid::nearest`] does, as runs: a mask of rows x columns pixels.
     ///
     /// # Errors
-    /// [`RleError::Size`] if the mask is not of the grid's image size.
+    /// [`RleError::Size`] if the mask is not of the grid's image size, [`RleError::Image`] for more than 2^22 rows or columns.
     pub fn resample(&self, mask: &Rle) -> Result<Rle, RleError> {
         self.check_mask(mask)?;
         let mut runs = Builder::new(self.y.cells(), self.x.cells())?;

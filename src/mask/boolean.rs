@@ -1,8 +1,6 @@
 //! Masks by logic. Comes in: masks of one size. Goes out: their union, intersection, difference or symmetric
 //! difference, in canonical form. Fails on masks of different sizes.
 
-use std::borrow::Cow;
-
 use super::{Rle, RleError, builder::push_run};
 
 /// What [`merge`] makes of several masks.
@@ -98,7 +96,7 @@ impl Rle {
 
     /// All pixels but those of this mask, in canonical form.
     pub fn complement(&self) -> Self {
-        let canonical = if self.is_canonical() { Cow::Borrowed(self) } else { Cow::Owned(self.canonical()) };
+        let canonical = self.as_canonical();
         let mut runs = Vec::with_capacity(canonical.runs().len() + 1);
         match canonical.runs() {
             [0, rest @ ..] if self.pixels() > 0 => runs.extend_from_slice(rest),
@@ -122,93 +120,139 @@ pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
     }
 }
 
-/// The pixels that `keep` says to keep.
+/// The pixels that `keep`, of whether the masks have them, says to keep. It is false where neither has.
 fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
-    struct Runs {
-        runs: Vec<u32>,
-        last: u64,
-    }
-    impl Turns for Runs {
-        #[inline(always)]
-        fn turn(&mut self, at: u64) {
-            push_run(&mut self.runs, at - self.last);
-            self.last = at;
-        }
-    }
-    let pixels = a.pixels();
-    if pixels == 0 {
-        return Rle::trusted(vec![0], a.height(), a.width());
-    }
-    let mut kept = Runs { runs: Vec::with_capacity(a.runs().len() + b.runs().len() + 1), last: 0 };
-    walk(a.runs(), b.runs(), pixels, keep, &mut kept);
-    if kept.last < pixels {
-        kept.turn(pixels);
-    }
-    Rle::trusted(kept.runs, a.height(), a.width())
+    let runs = match u32::try_from(a.pixels()) {
+        Ok(0) => vec![0],
+        Ok(pixels) => select_canonical(a.as_canonical().runs(), b.as_canonical().runs(), pixels, keep),
+        Err(_) => select_wide(a, b, keep),
+    };
+    Rle::trusted(runs, a.height(), a.width())
 }
 
 /// Number of pixels that two masks of one size share.
 pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
-    #[derive(Default)]
-    struct Shared {
-        /// The ends of the shared stretches minus their starts: end - (start - all before).
-        sum: u64,
-        inside: bool,
-    }
-    impl Turns for Shared {
-        #[inline(always)]
-        fn turn(&mut self, at: u64) {
-            self.sum = at.wrapping_sub(self.sum);
-            self.inside = !self.inside;
-        }
-    }
-    let mut shared = Shared::default();
-    walk(a.runs(), b.runs(), a.pixels(), |a, b| a & b, &mut shared);
-    if shared.inside {
-        shared.turn(a.pixels());
-    }
-    shared.sum
+    combine(a, b, Merge::Intersection).area()
 }
 
-/// What is told of the positions at which a mask begins and ends.
-trait Turns {
-    fn turn(&mut self, at: u64);
-}
+/// Runs that are passed together.
+const BLOCK: usize = 16;
+/// Ends that are passed before blocks are tried again.
+const STEPS: usize = 8;
 
-/// One pass over two lists of runs: tells `turns` each position in the column-major order at which `keep`, of
-/// whether the masks have the pixel there, changes. `keep` is false where neither has.
-#[inline]
-fn walk(a: &[u32], b: &[u32], pixels: u64, keep: impl Fn(bool, bool) -> bool, turns: &mut impl Turns) {
-    let mut inside = false;
-    let mut set = |keep: bool, at: u64| {
-        if keep != inside {
-            inside = keep;
-            turns.turn(at);
-        }
-    };
-    let (mut a, mut b) = (Ends::new(a), Ends::new(b));
-    loop {
-        // As long as only one of the masks changes.
-        while a.at < b.at {
-            let at = a.pass();
-            set(keep(a.inside, b.inside), at);
-        }
-        while b.at < a.at {
-            let at = b.pass();
-            set(keep(a.inside, b.inside), at);
-        }
-        if a.at == b.at {
-            if a.at >= pixels {
-                return;
+/// [`select`] of canonical runs of `pixels` pixels. As long as one mask stays in a run, blocks of the other's runs are
+/// copied or skipped; where the masks alternate, which of them ends next is no branch.
+fn select_canonical(a: &[u32], b: &[u32], pixels: u32, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+    let mut runs = vec![0; a.len() + b.len() + 1];
+    let (mut a, mut b) = (Walker::new(a), Walker::new(b));
+    let mut inside = keep(a.inside, b.inside);
+    let (mut len, mut last) = (usize::from(inside), 0);
+    'all: loop {
+        while let Some((at, block)) = a.pass_block(b.at) {
+            if keep(true, b.inside) != keep(false, b.inside) {
+                last = copy(at, block, last, &mut runs[len..]);
+                len += BLOCK;
             }
-            let at = a.pass();
-            b.pass();
-            set(keep(a.inside, b.inside), at);
         }
+        while let Some((at, block)) = b.pass_block(a.at) {
+            if keep(a.inside, true) != keep(a.inside, false) {
+                last = copy(at, block, last, &mut runs[len..]);
+                len += BLOCK;
+            }
+        }
+        for _ in 0..STEPS {
+            let at = a.at.min(b.at);
+            if at >= pixels {
+                break 'all;
+            }
+            a.pass(at);
+            b.pass(at);
+            let keep = keep(a.inside, b.inside);
+            runs[len] = at - last;
+            len += usize::from(keep != inside);
+            last = if keep != inside { at } else { last };
+            inside = keep;
+        }
+    }
+    runs[len] = pixels - last;
+    runs.truncate(len + 1);
+    runs
+}
+
+/// Writes the run from `last` to `at`, and all runs of the block but its last. Returns where they end.
+#[inline]
+fn copy(at: u32, block: &[u32; BLOCK], last: u32, out: &mut [u32]) -> u32 {
+    let [others @ .., _] = block;
+    if let Some([first, rest @ ..]) = out.first_chunk_mut::<BLOCK>() {
+        *first = at - last;
+        rest.copy_from_slice(others);
+    }
+    at + others.iter().sum::<u32>()
+}
+
+/// Where the runs of a canonical mask end, one after the other.
+struct Walker<'a> {
+    runs: &'a [u32],
+    /// Number of the run that ends at `at`.
+    index: usize,
+    at: u32,
+    /// Whether that is a run of the mask.
+    inside: bool,
+}
+
+impl<'a> Walker<'a> {
+    fn new(runs: &'a [u32]) -> Self {
+        let index = usize::from(runs[0] == 0 && runs.len() > 1);
+        Self { runs, index, at: runs[index], inside: index > 0 }
+    }
+
+    /// Goes past the end at `at`, if it stands here and is not the last.
+    #[inline]
+    fn pass(&mut self, at: u32) {
+        let here = self.at == at;
+        self.index += usize::from(here);
+        self.at += if here { self.runs[self.index] } else { 0 };
+        self.inside ^= here;
+    }
+
+    /// Goes past as many ends as a block has runs, if they and the one after them lie before `limit`. Returns the
+    /// first, and the runs behind them.
+    #[inline]
+    fn pass_block(&mut self, limit: u32) -> Option<(u32, &'a [u32; BLOCK])> {
+        let block = self.runs.get(self.index + 1..)?.first_chunk::<BLOCK>()?;
+        let sum: u32 = block.iter().sum();
+        if self.at >= limit || limit - self.at <= sum {
+            return None;
+        }
+        let at = self.at;
+        (self.at, self.index) = (at + sum, self.index + BLOCK);
+        Some((at, block))
     }
 }
 
-/// Where the runs of a mask end, one after the other.
+/// [`select`] in an image of 2^32 pixels or more, end by end.
+fn select_wide(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+    let pixels = a.pixels();
+    let mut runs = Vec::with_capacity(a.runs().len() + b.runs().len() + 1);
+    let (mut a, mut b) = (Ends::new(a.runs()), Ends::new(b.runs()));
+    let (mut last, mut inside) = (0, false);
+    loop {
+        let at = a.at.min(b.at);
+        if at >= pixels {
+            break;
+        }
+        a.pass(at);
+        b.pass(at);
+        if keep(a.inside, b.inside) != inside {
+            push_run(&mut runs, at - last);
+            (last, inside) = (at, !inside);
+        }
+    }
+    push_run(&mut runs, pixels - last);
+    runs
+}
+
+/// Where the runs of a mask end, one after the other, of any length.
 struct Ends<'a> {
     runs: std::slice::Iter<'a, u32>,
     /// The end of the run that stands here; beyond the image after the last.
@@ -224,14 +268,12 @@ impl<'a> Ends<'a> {
         Self { runs, at, inside: false }
     }
 
-    /// Goes past the end that stands here, and all others at the same place: empty runs make several.
+    /// Goes past all ends at `at`: empty runs make several.
     #[inline]
-    fn pass(&mut self) -> u64 {
-        let at = self.at;
+    fn pass(&mut self, at: u64) {
         while self.at == at {
             self.at = self.runs.next().map_or(u64::MAX, |&run| at + u64::from(run));
             self.inside = !self.inside;
         }
-        at
     }
 }

@@ -1,6 +1,8 @@
 //! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose
 //! runs are known to add up, and what can be read off them. Fails where they do not.
 
+use std::borrow::Cow;
+
 use super::builder::{Builder, push_run};
 use super::{RleError, counts};
 
@@ -115,7 +117,8 @@ impl Rle {
 
     /// Whether no run is empty but the first: the form in which equal masks have equal runs.
     pub fn is_canonical(&self) -> bool {
-        !self.runs.is_empty() && self.runs[1..].iter().all(|&run| run > 0)
+        // Not `all`, which stops early and so takes one run at a time.
+        !self.runs.is_empty() && self.runs[1..].iter().fold(true, |all, &run| all & (run > 0))
     }
 
     /// The same mask in canonical form. Only in an image of 2^32 pixels or more may runs stay empty, which then cut a
@@ -138,6 +141,11 @@ impl Rle {
         Self::trusted(runs, self.height, self.width)
     }
 
+    /// [`Rle::canonical`] without a copy where the mask is in that form.
+    pub(super) fn as_canonical(&self) -> Cow<'_, Self> {
+        if self.is_canonical() { Cow::Borrowed(self) } else { Cow::Owned(self.canonical()) }
+    }
+
     /// That another mask, number `index` of its list, is of this one's size.
     pub(super) fn check_same_size(&self, other: &Self, index: usize) -> Result<(), RleError> {
         let (expected, found) = ([self.height, self.width], [other.height, other.width]);
@@ -152,22 +160,40 @@ impl Rle {
     /// The smallest box around the mask as `[x, y, width, height]` in pixels; zeros for an empty mask. Width and height
     /// count pixels, as pycocotools' `toBbox` does; SA-1B's own `bbox` is one less.
     pub fn bbox(&self) -> [u32; 4] {
-        let [mut left, mut top, mut right, mut bottom] = [u32::MAX, u32::MAX, 0, 0];
-        let mut at = Position::new(self.height);
-        for pair in self.runs.chunks_exact(2) {
-            at.advance(pair[0]);
-            let (x, y) = (at.x, at.y);
-            at.advance(pair[1]);
-            if pair[1] == 0 {
-                continue;
-            }
-            // The column after the last, and the row after the last if that is the same column.
-            let (end_x, end_y) = if at.y == 0 { (at.x, self.height) } else { (at.x + 1, at.y) };
-            left = left.min(x);
-            right = right.max(end_x);
-            (top, bottom) = if end_x - x == 1 { (top.min(y), bottom.max(end_y)) } else { (0, self.height) };
+        let height = u64::from(self.height);
+        let pairs = self.runs.as_chunks::<2>().0;
+        // Runs before the first that has pixels, and behind the last that has.
+        let before = pairs.iter().take_while(|pair| pair[1] == 0).count();
+        let behind = pairs.iter().rev().take_while(|pair| pair[1] == 0).count();
+        if before == pairs.len() {
+            return [0; 4];
         }
-        if right == 0 { [0; 4] } else { [left, top, right - left, bottom - top] }
+        // Rows without a division, exact below 2^32 (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
+        let inverse = (u64::MAX / height).wrapping_add(1);
+        let short = self.pixels() <= u64::from(u32::MAX);
+        let row = |at: u64| match short {
+            true => ((u128::from(inverse.wrapping_mul(at)) * u128::from(height)) >> 64) as u64,
+            false => at % height,
+        };
+        let (mut at, mut top, mut bottom) = (0, u64::MAX, 0);
+        let (mut first, mut last) = (0, 0);
+        for (index, pair) in pairs[..pairs.len() - behind].iter().enumerate() {
+            let start = at + u64::from(pair[0]);
+            at = start + u64::from(pair[1]);
+            first = if index <= before { start } else { first };
+            last = at;
+            let y = row(start);
+            // An empty run among them has no rows.
+            let none = if pair[1] == 0 { u64::MAX } else { 0 };
+            top = top.min(y | none);
+            bottom = bottom.max((y & !none) + u64::from(pair[1]));
+        }
+        if bottom > height {
+            // A run goes on in the next column.
+            (top, bottom) = (0, height);
+        }
+        let (left, right) = (first / height, (last - 1) / height + 1);
+        [left, top, right - left, bottom - top].map(|value| value as u32)
     }
 
     /// The mean x and y of the mask's pixels, whole numbers being pixel centres; `None` for an empty mask.

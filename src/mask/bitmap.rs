@@ -5,7 +5,7 @@
 //! Row by row is `rows.rs`.
 
 use super::builder::{check_sides, push_run};
-use super::rle::{check_len, pixels};
+use super::rle::{check_len, check_same_sizes, pixels};
 use super::rows::{WORD, bits_of, row_toggles};
 use super::{Rle, RleError};
 
@@ -37,9 +37,7 @@ pub fn encode(bitmaps: &[u8], count: usize, height: u32, width: u32) -> Result<V
 /// [`RleError::Sizes`] if the masks differ in size, [`RleError::Size`] if `out` does not hold them all exactly.
 pub fn decode(masks: &[Rle], out: &mut [u8]) -> Result<(), RleError> {
     let pixels = masks.first().map_or(0, Rle::pixels);
-    for (index, mask) in masks.iter().enumerate() {
-        masks[0].check_same_size(mask, index)?;
-    }
+    check_same_sizes(masks)?;
     check_len(pixels.saturating_mul(masks.len() as u64), out.len())?;
     if pixels > 0 {
         masks.iter().zip(out.chunks_exact_mut(pixels as usize)).for_each(|(mask, out)| fill_runs(mask.runs(), out));
@@ -150,8 +148,8 @@ impl Rle {
     /// The column-major bitmap in fresh memory, of which only the mask's pages are touched.
     ///
     /// # Errors
-    /// [`RleError::Image`] for a side beyond 2^22 pixels. Memory for the whole bitmap is asked for: check sizes that come from
-    /// outside first.
+    /// [`RleError::Image`] for a side beyond 2^22 pixels. Memory for the whole bitmap is asked for: check sizes that come
+    /// from outside first.
     pub fn to_column_major(&self) -> Result<Vec<u8>, RleError> {
         check_sides(self.height(), self.width())?;
         let mut out = vec![0; self.pixels() as usize];

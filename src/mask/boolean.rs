@@ -1,7 +1,7 @@
 //! Masks by logic. Comes in: masks of one size. Goes out: their union, intersection, difference or symmetric
 //! difference, in canonical form. Fails on masks of different sizes.
 
-use super::{Rle, RleError, builder::push_run};
+use super::{Rle, RleError, builder::push_run, rle::check_same_sizes};
 
 /// What [`merge`] makes of several masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,7 @@ pub enum Merge {
 /// [`RleError::Sizes`] if the masks are not all of one size.
 pub fn merge(masks: &[Rle], how: Merge) -> Result<Rle, RleError> {
     let Some((first, others)) = masks.split_first() else { return Ok(Rle::default()) };
-    for (index, mask) in masks.iter().enumerate() {
-        first.check_same_size(mask, index)?;
-    }
+    check_same_sizes(masks)?;
     if others.is_empty() {
         return Ok(first.clone());
     }

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Rle, RleError, boolean::shared_pixels, columns::Columns, rle::check_len};
+use super::{Rle, RleError, boolean::shared_pixels, columns::Columns, rle::check_len, rle::check_same_sizes};
 
 /// Intersection over union of each mask of `dt` with each of `gt`: `dt.len()` x `gt.len()` values, row-major. Where
 /// `crowd` is set for a mask of `gt`, the union is the area of the `dt` mask alone (COCO's `iscrowd`). Two empty masks
@@ -15,7 +15,7 @@ use super::{Rle, RleError, boolean::shared_pixels, columns::Columns, rle::check_
 /// `crowd` is not as long as `gt`.
 pub fn iou(dt: &[Rle], gt: &[Rle], crowd: Option<&[bool]>) -> Result<Vec<f64>, RleError> {
     check_crowd(gt.len(), crowd)?;
-    check_sizes(dt.iter().chain(gt))?;
+    check_same_sizes(dt.iter().chain(gt))?;
     if dt.len() == 1 || gt.len() == 1 {
         // Each mask is looked at once: nothing to prepare.
         return Ok(matrix(dt, gt, crowd, shared_pixels, Rle::area));
@@ -76,7 +76,7 @@ fn overlap(from: f64, to: f64, other_from: f64, other_to: f64) -> f64 {
 /// [`RleError::Score`] for a score that is not a number, [`RleError::Tolerance`] for such a threshold.
 pub fn nms(masks: &[Rle], scores: &[f32], threshold: f64) -> Result<Vec<usize>, RleError> {
     check_len(masks.len() as u64, scores.len())?;
-    check_sizes(masks.iter())?;
+    check_same_sizes(masks)?;
     if threshold.is_nan() {
         return Err(RleError::Tolerance { value: threshold });
     }
@@ -97,11 +97,6 @@ pub fn nms(masks: &[Rle], scores: &[f32], threshold: f64) -> Result<Vec<usize>, 
         }
     }
     Ok(kept)
-}
-
-fn check_sizes<'a>(mut masks: impl Iterator<Item = &'a Rle>) -> Result<(), RleError> {
-    let Some(first) = masks.next() else { return Ok(()) };
-    masks.enumerate().try_for_each(|(index, mask)| first.check_same_size(mask, index + 1))
 }
 
 fn check_crowd(expected: usize, crowd: Option<&[bool]>) -> Result<(), RleError> {

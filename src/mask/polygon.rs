@@ -10,6 +10,7 @@
 
 use super::boolean::combine;
 use super::builder::{Builder, MAX_SIDE};
+use super::rows::rows_by_column;
 use super::{Merge, Rle, RleError};
 
 /// Points of the fine lattice per pixel.
@@ -152,23 +153,12 @@ impl Toggles {
 
     /// Sorts the positions; those that occur twice cancel.
     fn sort(&mut self) {
-        let columns = self.positions.iter().map(|&(column, _)| column as usize);
-        let (Some(first), Some(last)) = (columns.clone().min(), columns.clone().max()) else { return };
-        // By column with a counting sort: `ends` holds where each begins, and in the end where it ends.
-        let mut ends = vec![0_usize; last - first + 2];
-        columns.for_each(|column| ends[column - first + 1] += 1);
-        for i in 1..ends.len() {
-            ends[i] += ends[i - 1];
-        }
-        let mut rows = vec![0; self.positions.len()];
-        for &(column, row) in &self.positions {
-            let at = &mut ends[column as usize - first];
-            rows[*at] = row;
-            *at += 1;
-        }
+        let columns = self.positions.iter().map(|&(column, _)| column);
+        let (Some(first), Some(last)) = (columns.clone().min(), columns.max()) else { return };
+        let (mut rows, ends) = rows_by_column(&self.positions, first..last + 1);
         self.positions.clear();
         let mut start = 0;
-        for (column, &end) in (first as u32..).zip(&ends[..ends.len() - 1]) {
+        for (column, &end) in (first..).zip(&ends) {
             rows[start..end].sort_unstable();
             for equal in rows[start..end].chunk_by(|a, b| a == b) {
                 if equal.len() % 2 == 1 {

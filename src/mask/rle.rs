@@ -297,6 +297,13 @@ pub(super) fn pixels(height: u32, width: u32) -> u64 {
     u64::from(height) * u64::from(width)
 }
 
+/// That all masks are of one size.
+pub(super) fn check_same_sizes<'a>(masks: impl IntoIterator<Item = &'a Rle>) -> Result<(), RleError> {
+    let mut masks = masks.into_iter();
+    let Some(first) = masks.next() else { return Ok(()) };
+    masks.enumerate().try_for_each(|(index, mask)| first.check_same_size(mask, index + 1))
+}
+
 pub(super) fn check_len(expected: u64, found: usize) -> Result<(), RleError> {
     let found = found as u64;
     if expected == found { Ok(()) } else { Err(RleError::Size { expected, found }) }

@@ -5,6 +5,8 @@
 //! down the rows turns toggles into pixels. Encoding compares each row with the one above and looks closer only where
 //! they differ.
 
+use std::ops::Range;
+
 use super::builder::Builder;
 use super::{Rle, RleError};
 
@@ -41,7 +43,7 @@ impl Rle {
         // Toggles of the block's rows; the last takes those below the image.
         let mut toggles = vec![0_u64; height + 1];
         let (mut block, mut rows) = (0, height..0);
-        let mut flush = |block: usize, rows: std::ops::Range<usize>, toggles: &mut [u64]| {
+        let mut flush = |block: usize, rows: Range<usize>, toggles: &mut [u64]| {
             let mut pixels = 0;
             for y in rows {
                 pixels ^= std::mem::take(&mut toggles[y]);
@@ -153,22 +155,11 @@ impl LineToggles {
 
     /// The mask; a column that does not end reaches the bottom.
     pub(super) fn into_rle(self) -> Result<Rle, RleError> {
-        // A counting sort by column.
-        let mut next = vec![0_usize; self.width as usize + 1];
-        self.toggles.iter().for_each(|&(x, _)| next[x as usize + 1] += 1);
-        for x in 1..next.len() {
-            next[x] += next[x - 1];
-        }
-        let mut rows = vec![0; self.toggles.len()];
-        for &(x, y) in &self.toggles {
-            rows[next[x as usize]] = y;
-            next[x as usize] += 1;
-        }
+        let (rows, ends) = rows_by_column(&self.toggles, 0..self.width);
         drop(self.toggles);
         let mut runs = Builder::with_capacity(self.height, self.width, rows.len() + 1)?;
-        // Each column's place has moved to its end.
         let mut start = 0;
-        for (x, &end) in (0..self.width).zip(&next) {
+        for (x, &end) in (0..self.width).zip(&ends) {
             for pair in rows[start..end].chunks(2) {
                 runs.push_segment(x, pair[0], pair.get(1).copied().unwrap_or(self.height));
             }
@@ -176,4 +167,24 @@ impl LineToggles {
         }
         Ok(runs.finish())
     }
+}
+
+/// A counting sort of places, (column, row), within `columns`: the rows of each column, which stay in their order, one
+/// column after the other, and where those of each column end.
+pub(super) fn rows_by_column(places: &[(u32, u32)], columns: Range<u32>) -> (Vec<u32>, Vec<usize>) {
+    let index = |column: u32| (column - columns.start) as usize;
+    // Where each column's rows begin; as they come, that place moves to their end.
+    let mut ends = vec![0_usize; columns.len() + 1];
+    places.iter().for_each(|&(column, _)| ends[index(column) + 1] += 1);
+    for i in 1..ends.len() {
+        ends[i] += ends[i - 1];
+    }
+    let mut rows = vec![0; places.len()];
+    for &(column, row) in places {
+        let at = &mut ends[index(column)];
+        rows[*at] = row;
+        *at += 1;
+    }
+    ends.pop();
+    (rows, ends)
 }

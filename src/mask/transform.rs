@@ -110,7 +110,8 @@ impl Grid {
     /// Draws the mask as [`Grid::nearest`] does, as runs: a mask of rows x columns pixels.
     ///
     /// # Errors
-    /// [`RleError::Size`] if the mask is not of the grid's image size, [`RleError::Image`] for more than 2^22 rows or columns.
+    /// [`RleError::Size`] if the mask is not of the grid's image size, [`RleError::Image`] for more than 2^22 rows or
+    /// columns.
     pub fn resample(&self, mask: &Rle) -> Result<Rle, RleError> {
         self.check_mask(mask)?;
         let mut runs = Builder::new(self.y.cells(), self.x.cells())?;

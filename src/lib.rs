@@ -82,4 +82,5 @@ pub mod synth;
 pub use batch::Batch;
 pub use error::{Error, ErrorKind, Location, Result};
 pub use loader::{Loader, StreamLoader};
+pub use order::Cursor;
 pub use shard::ShardSet;

@@ -7,7 +7,8 @@ use bytemuck::cast_slice;
 use candle_core::{Device, Tensor};
 
 use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, FieldType, Issue};
-use crate::loader::{Epoch, LoaderStats};
+use crate::loader::{Epoch, EpochReport, LoaderStats};
+use crate::order::Cursor;
 use crate::shard::SampleId;
 use crate::{Error, Result};
 
@@ -50,6 +51,8 @@ pub struct CandleBatch {
     pub epoch: u64,
     /// Its number in the epoch.
     pub step: u64,
+    /// Where training stands once this batch has been used, as [`Batch::cursor`].
+    pub cursor: Option<Cursor>,
     /// The sample planned for each row.
     pub samples: Vec<Option<SampleId>>,
     /// Rows that could not be decoded.
@@ -103,6 +106,7 @@ impl Batch {
             patch_valid: make("patch_valid")?,
             epoch: self.epoch(),
             step: self.step(),
+            cursor: self.cursor().copied(),
             samples: self.samples().to_vec(),
             issues: self.take_issues(),
         })
@@ -160,6 +164,11 @@ impl CandleEpoch {
     /// Figures so far.
     pub fn stats(&self) -> LoaderStats {
         self.epoch.stats()
+    }
+
+    /// What has become of its samples so far, as [`Epoch::report`].
+    pub fn report(&self) -> EpochReport {
+        self.epoch.report()
     }
 
     /// The epoch's number.

@@ -9,6 +9,8 @@ use crate::{Error, Result};
 /// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
+    /// The annotation's id.
+    pub id: i64,
     /// As annotated; the confidence.
     pub predicted_iou: f32,
     /// As annotated.
@@ -23,7 +25,7 @@ pub struct Score {
 
 /// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images
 /// with at least one such mask. All bounds are inclusive.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[must_use]
 pub struct MaskFilter {
     min_predicted_iou: f32,
@@ -109,8 +111,12 @@ impl MaskFilter {
 
     /// Whether an image with these annotations enters the order.
     pub fn keeps_image(&self, scores: &[Score], width: u32, height: u32) -> bool {
-        let kept = scores.iter().filter(|score| self.keeps(score, width, height));
-        kept.take(self.min_masks).count() == self.min_masks
+        self.is_enough(scores.iter().filter(|score| self.keeps(score, width, height)).count())
+    }
+
+    /// Whether an image enters the order of which so many annotations survive.
+    pub(crate) fn is_enough(&self, annotations: usize) -> bool {
+        annotations >= self.min_masks
     }
 
     /// Refuses bounds that nothing can meet.

@@ -5,8 +5,11 @@
 mod filter;
 mod rank;
 mod schema;
+mod selection;
 
 pub use filter::{MaskFilter, Score};
 pub use rank::RankBy;
 pub(crate) use schema::MAX_SIDE;
 pub use schema::{Annotation, AnnotationFile, ImageInfo};
+pub use selection::Selection;
+pub(crate) use selection::Wanted;

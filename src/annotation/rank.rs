@@ -3,11 +3,13 @@
 
 use std::cmp::Ordering;
 
-use super::{AnnotationFile, MaskFilter};
+use serde::Serialize;
+
+use super::{AnnotationFile, MaskFilter, Wanted};
 use crate::mix::mix64;
 
 /// The number by which annotations are ranked. Ties go to the higher `predicted_iou`, then to the lower `id`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum RankBy {
     /// Most stable first.
@@ -29,9 +31,13 @@ pub enum RankBy {
 impl RankBy {
     /// Indices of the first `k` annotations of `file` that pass `filter`, best first.
     pub fn top_k(&self, file: &AnnotationFile<'_>, filter: &MaskFilter, k: usize) -> Vec<usize> {
+        self.top_k_wanted(file, &Wanted { filter: filter.clone(), selection: None }, k)
+    }
+
+    /// The same of the annotations that are wanted.
+    pub(crate) fn top_k_wanted(&self, file: &AnnotationFile<'_>, wanted: &Wanted, k: usize) -> Vec<usize> {
         let annotations = &file.annotations;
-        let keeps = |&i: &usize| filter.keeps(&annotations[i].score(), file.image.width, file.image.height);
-        let mut kept: Vec<usize> = (0..annotations.len()).filter(keeps).collect();
+        let mut kept = wanted.kept(file);
         let better = |&a: &usize, &b: &usize| {
             let (a, b) = (&annotations[a], &annotations[b]);
             let first = match *self {

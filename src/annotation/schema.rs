@@ -93,6 +93,7 @@ impl Annotation<'_> {
     /// What a filter decides on.
     pub fn score(&self) -> Score {
         Score {
+            id: self.id,
             predicted_iou: self.predicted_iou,
             stability_score: self.stability_score,
             area: self.area,

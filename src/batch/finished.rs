@@ -8,6 +8,7 @@ use super::layout::Place;
 use super::memory::Buffer;
 use super::{BatchBuffers, BatchLayout, FieldSpec, FieldValue, PinState, Pool};
 use crate::Error;
+use crate::order::Cursor;
 use crate::shard::SampleId;
 
 /// Rows of one batch, field by field. B, K, S, h, w and G are those of its [`BatchLayout`]; rows that are not real are
@@ -19,6 +20,7 @@ pub struct Batch {
     pool: Arc<Pool>,
     epoch: u64,
     step: u64,
+    cursor: Option<Cursor>,
     samples: Vec<Option<SampleId>>,
     issues: Vec<Issue>,
 }
@@ -55,14 +57,14 @@ impl Batch {
     pub(crate) fn new(
         buffers: BatchBuffers,
         pool: Arc<Pool>,
-        epoch: u64,
-        step: u64,
+        [epoch, step]: [u64; 2],
+        cursor: Option<Cursor>,
         samples: Vec<Option<SampleId>>,
         mut issues: Vec<Issue>,
     ) -> Self {
         issues.sort_by_key(|issue| issue.row);
         pool.deliver();
-        Self { buffers: Some(buffers), pool, epoch, step, samples, issues }
+        Self { buffers: Some(buffers), pool, epoch, step, cursor, samples, issues }
     }
 
     /// Sizes, and the list of fields.
@@ -78,6 +80,12 @@ impl Batch {
     /// Its number in the epoch, from 0.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Where training stands once this batch has been used: save it to resume behind the batch. `None` in an epoch over
+    /// shards that are still being indexed.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
     }
 
     /// The sample planned for each row; `None` where the epoch's last batch is padded.

@@ -178,7 +178,7 @@ impl LoaderArgs {
             .top_k(self.top_k)
             .prefetch_batches(self.prefetch)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
-            .on_error(if self.skip > 0 { OnError::Skip { budget: self.skip } } else { OnError::Stop });
+            .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
         let options = if self.shuffle { options.shuffle(self.seed) } else { options };
         match self.workers {
             Some(workers) => options.num_workers(workers),

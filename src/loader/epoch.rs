@@ -2,37 +2,49 @@
 //! the statistics. Fails as the room's head says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::failures::Failures;
 use super::feed::Feed;
 use super::options::Inner;
 use super::stats::Counters;
 use super::steps::Steps;
-use super::worker::{self, Finished, Outcome};
-use super::{LoaderStats, OnError};
+use super::watch::{Stuck, Watch};
+use super::worker::{self, Finished, Outcome, Worker, locate};
+use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
+use crate::order::{Cursor, Fingerprint, Plan};
 use crate::shard::{GrowingSet, Samples};
 use crate::{Error, Result};
 
-/// How often a waiting consumer looks whether the budget has been used up elsewhere.
-const STARVED_CHECK: Duration = Duration::from_millis(100);
+/// How often a waiting consumer looks whether the budget has been used up elsewhere, or a thread is stuck.
+const CHECK: Duration = Duration::from_millis(100);
+/// How long threads get to end when another one is known to be stuck.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The batches of one epoch, in planned order: an iterator that ends after the last one, of which there are
 /// [`Epoch::steps`], or with the first error.
 ///
-/// Dropping it ends and joins all its threads. Batches may outlive it.
+/// Dropping it ends and joins all its threads, but for one that does not come back within `stall_timeout`, which is left
+/// behind. Batches may outlive it.
 #[derive(Debug)]
 pub struct Epoch {
     loader: Arc<Inner>,
+    samples: Arc<dyn Samples>,
     number: u64,
-    /// `None` until it is known.
-    steps: Option<u64>,
+    first: u64,
+    /// The step behind the last one; `None` until it is known.
+    end: Option<u64>,
+    /// `None` while shards are indexed.
+    plan: Option<(Plan, Fingerprint)>,
     next_step: u64,
+    /// Whether what is received is written down: for cursors and the quarantine list.
+    records: bool,
     /// Set by an error that was returned: nothing follows it.
     ended: bool,
     pool: Arc<Pool>,
@@ -43,8 +55,11 @@ pub struct Epoch {
     /// `None` once the epoch is being dropped.
     outcomes: Option<Receiver<Outcome>>,
     threads: Vec<JoinHandle<()>>,
-    /// Rows skipped so far, in planned order.
-    skipped: u64,
+    /// Nothing comes, but it closes when the last thread has ended.
+    alive: (Option<Sender<()>>, Receiver<()>),
+    watch: Arc<Watch>,
+    is_stuck: bool,
+    failures: Failures,
     /// The shards that are indexed meanwhile.
     growing: Option<Arc<GrowingSet>>,
 }
@@ -55,25 +70,36 @@ impl std::fmt::Debug for Finished {
     }
 }
 
+/// What an epoch goes through.
+pub(super) struct Course {
+    pub(super) number: u64,
+    /// The first step, and the one behind the last, if that is known.
+    pub(super) first: u64,
+    pub(super) end: Option<u64>,
+    pub(super) plan: Option<(Plan, Fingerprint)>,
+    pub(super) steps: Steps,
+    pub(super) on_error: OnError,
+}
+
 impl Epoch {
-    /// Starts the threads of an epoch of `steps`, of which there are `count` if that is known.
-    pub(super) fn start(
-        loader: &Arc<Inner>,
-        number: u64,
-        samples: Arc<dyn Samples>,
-        steps: Steps,
-        count: Option<u64>,
-    ) -> Result<Self> {
+    /// Starts the threads of an epoch.
+    pub(super) fn start(loader: &Arc<Inner>, samples: Arc<dyn Samples>, course: Course) -> Result<Self> {
+        let Course { number, first, end, plan, steps, on_error } = course;
         let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
         let (work_in, work_out) = bounded(loader.num_workers);
         // Room for every batch under way, an error and the end: sending never waits.
         let (outcomes_in, outcomes) = bounded(loader.prefetch_batches + 2);
+        let (alive_in, alive) = bounded(0);
         let mut epoch = Self {
             loader: Arc::clone(loader),
+            samples: Arc::clone(&samples),
             number,
-            steps: count,
-            next_step: 0,
+            first,
+            end,
+            plan,
+            next_step: first,
+            records: true,
             ended: false,
             pool: Arc::clone(&pool),
             counters: Arc::new(Counters::within(&loader.counters)),
@@ -81,7 +107,10 @@ impl Epoch {
             early: BTreeMap::new(),
             outcomes: Some(outcomes),
             threads: Vec::new(),
-            skipped: 0,
+            alive: (Some(alive_in), alive),
+            watch: Arc::new(Watch::new(loader.num_workers)),
+            is_stuck: false,
+            failures: Failures::new(on_error),
             growing: None,
         };
         let feed = Feed {
@@ -90,15 +119,23 @@ impl Epoch {
             steps,
             pool,
             counters: Arc::clone(&epoch.counters),
+            watch: Arc::clone(&epoch.watch),
+            first,
             stop: Arc::clone(&epoch.stop),
             work: work_in,
             outcomes: outcomes_in,
         };
         for index in 0..loader.num_workers {
-            let (loader, samples) = (Arc::clone(loader), Arc::clone(&samples));
-            let (counters, stop, work) = (Arc::clone(&epoch.counters), Arc::clone(&epoch.stop), work_out.clone());
-            let life = move || worker::run(&loader, &*samples, &counters, &stop, &work);
-            epoch.spawn(format!("maskstream-{index}"), life)?;
+            let worker = Worker {
+                loader: Arc::clone(loader),
+                samples: Arc::clone(&samples),
+                counters: Arc::clone(&epoch.counters),
+                watch: Arc::clone(&epoch.watch),
+                place: index + 1,
+                stop: Arc::clone(&epoch.stop),
+                work: work_out.clone(),
+            };
+            epoch.spawn(format!("maskstream-{index}"), move || worker::run(&worker))?;
         }
         epoch.spawn("maskstream-feed".to_owned(), move || feed.run())?;
         Ok(epoch)
@@ -113,7 +150,8 @@ impl Epoch {
     ) -> Result<Self> {
         growing.start(passes)?;
         let steps = Steps::growing(Arc::clone(growing), loader.order);
-        let epoch = Self::start(loader, number, Arc::clone(growing) as Arc<dyn Samples>, steps, None);
+        let course = Course { number, first: 0, end: None, plan: None, steps, on_error: loader.on_error };
+        let epoch = Self::start(loader, Arc::clone(growing) as Arc<dyn Samples>, course);
         let mut epoch = epoch.inspect_err(|_| growing.rest(false))?;
         epoch.growing = Some(Arc::clone(growing));
         for index in 0..passes {
@@ -124,7 +162,11 @@ impl Epoch {
     }
 
     fn spawn(&mut self, name: String, life: impl FnOnce() + Send + 'static) -> Result<()> {
-        let thread = thread::Builder::new().name(name).spawn(life);
+        let alive = self.alive.0.clone();
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            life();
+            drop(alive);
+        });
         self.threads.push(thread.map_err(|e| Error::io("cannot start a thread", e))?);
         Ok(())
     }
@@ -137,7 +179,41 @@ impl Epoch {
     /// Number of batches, the same on every rank. `None` while shards are still being indexed: see
     /// [`StreamLoader`](super::StreamLoader).
     pub fn steps(&self) -> Option<u64> {
-        self.steps
+        self.end
+    }
+
+    /// What has become of its samples so far.
+    pub fn report(&self) -> EpochReport {
+        let left = match (&self.plan, self.end) {
+            (Some((plan, _)), _) => plan.samples_from(self.next_step),
+            // What a pass has not found yet cannot be counted.
+            (None, _) => 0,
+        };
+        let report = self.failures.report(left);
+        EpochReport {
+            epoch: self.number,
+            first_step: self.first,
+            planned: match &self.plan {
+                Some((plan, _)) => Some(plan.samples_from(self.first)),
+                None => self.end.map(|_| report.delivered + report.skipped),
+            },
+            dropped: self.plan.as_ref().map_or(0, |(plan, _)| plan.dropped()),
+            ..report
+        }
+    }
+
+    /// Where it stands: behind the batch that was received last. `None` while shards are being indexed.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor_at(self.next_step)
+    }
+
+    fn cursor_at(&self, step: u64) -> Option<Cursor> {
+        self.plan.as_ref().map(|(_, plan)| Cursor::new(self.number, step * plan.global_batch, *plan))
+    }
+
+    /// Leaves no trace of what is received.
+    pub(super) fn replays(&mut self) {
+        self.records = false;
     }
 
     /// Figures so far.
@@ -148,19 +224,19 @@ impl Epoch {
     /// Waits for the batch whose turn it is; `None` when there is none.
     fn receive(&mut self) -> Result<Option<Batch>> {
         let finished = loop {
-            if self.steps == Some(self.next_step) {
+            if self.end == Some(self.next_step) {
                 return Ok(None);
             }
             if let Some(outcome) = self.early.remove(&self.next_step) {
                 break outcome?;
             }
-            match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(STARVED_CHECK)) {
+            match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(CHECK)) {
                 Some(Ok(Outcome::Batch(finished))) => drop(self.early.insert(finished.step, Ok(finished))),
                 Some(Ok(Outcome::Failed { step, error })) => drop(self.early.insert(step, Err(error))),
-                Some(Ok(Outcome::End { steps })) => self.steps = Some(steps),
+                Some(Ok(Outcome::End { steps })) => self.end = Some(steps),
                 // Nothing comes when receivers, of other epochs perhaps, hold the whole budget.
                 Some(Err(RecvTimeoutError::Timeout)) => {
-                    if let Some(error) = self.pool.starved() {
+                    if let Some(error) = self.pool.starved().or_else(|| self.stalled()) {
                         return Err(error);
                     }
                 }
@@ -169,32 +245,42 @@ impl Epoch {
             }
         };
         let Finished { step, buffers, samples, issues } = finished;
-        let batch = Batch::new(buffers, Arc::clone(&self.pool), self.number, step, samples, issues);
-        self.judge(batch).map(Some)
+        let cursor = self.cursor_at(step + 1);
+        let batch = Batch::new(buffers, Arc::clone(&self.pool), [self.number, step], cursor, samples, issues);
+        self.record(&batch)?;
+        let batch = self.failures.judge(batch)?;
+        self.counters.add_batch(batch.valid_rows() as u64, batch.issues().len() as u64);
+        Ok(Some(batch))
     }
 
-    /// Applies the user's policy to a batch with issues.
-    fn judge(&mut self, mut batch: Batch) -> Result<Batch> {
-        let skipped = self.skipped + batch.issues().len() as u64;
-        let broken = match self.loader.on_error {
-            OnError::Stop => !batch.issues().is_empty(),
-            OnError::Skip { budget } => skipped > budget,
-        };
-        if broken && let Some(issue) = batch.take_issues().into_iter().next() {
-            return Err(match self.loader.on_error {
-                OnError::Stop => issue.error,
-                OnError::Skip { budget } => {
-                    let text = format!(
-                        "{skipped} samples could not be decoded, more than the budget of {budget}; among the last: {}",
-                        issue.error
-                    );
-                    Error::limit(text).caused_by(issue.error)
-                }
-            });
+    /// Writes down which samples of a batch are bad.
+    fn record(&self, batch: &Batch) -> Result<()> {
+        let Some(quarantine) = self.loader.quarantine.as_ref().filter(|_| self.records) else { return Ok(()) };
+        for issue in batch.issues() {
+            if let (Some(entry), Some(shard)) =
+                (self.samples.entry(issue.sample), self.samples.path(issue.sample.shard))
+            {
+                quarantine.add(&shard, &entry, [batch.epoch(), batch.step()], &issue.error)?;
+            }
         }
-        self.counters.add_batch(batch.valid_rows() as u64, batch.issues().len() as u64);
-        self.skipped = skipped;
-        Ok(batch)
+        Ok(())
+    }
+
+    /// Why the next batch will not come, if a thread has been busy with one sample for too long.
+    fn stalled(&mut self) -> Option<Error> {
+        let limit = self.loader.stall_timeout?;
+        let Stuck { sample, place, time } = self.watch.stuck(limit)?;
+        self.is_stuck = true;
+        let who = match place {
+            0 => "the feed thread has been reading".to_owned(),
+            worker => format!("worker {} has been decoding", worker - 1),
+        };
+        let text = format!(
+            "{who} one sample for {:.1} s, longer than stall_timeout ({:.1} s); the thread is left behind",
+            time.as_secs_f64(),
+            limit.as_secs_f64()
+        );
+        Some(locate(&*self.samples, sample, Error::limit(text)))
     }
 
     /// Ends all threads; returns the first panic among them.
@@ -205,12 +291,20 @@ impl Epoch {
             growing.stop();
         }
         self.outcomes = None;
-        let panics = self.threads.drain(..).filter_map(|thread| thread.join().err());
+        self.alive.0 = None;
+        let patience = if self.is_stuck { Some(GRACE) } else { self.loader.stall_timeout };
+        let everyone_ended = match patience {
+            Some(patience) => self.alive.1.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected),
+            None => self.alive.1.recv().is_err(),
+        };
+        // One that is stuck in foreign code cannot be waited for: it owns what it works with.
+        let ended = self.threads.drain(..).filter(|thread| everyone_ended || thread.is_finished());
+        let panics = ended.filter_map(|thread| thread.join().err());
         let first = panics.map(|payload| Error::panic(&*payload)).reduce(|first, _| first);
         self.early.clear();
         self.pool.write_off();
         if let Some(growing) = self.growing.take() {
-            growing.rest(self.steps == Some(self.next_step));
+            growing.rest(self.end == Some(self.next_step));
         }
         first
     }
@@ -230,10 +324,18 @@ impl Iterator for Epoch {
         let start = Instant::now();
         let batch = self.receive();
         self.counters.add_wait(start.elapsed());
-        match batch {
-            Ok(Some(_)) => self.next_step += 1,
+        match &batch {
+            Ok(Some(batch)) => {
+                self.next_step += 1;
+                if let (Some(cursor), true) = (batch.cursor(), self.records) {
+                    *self.loader.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(*cursor);
+                }
+            }
             Ok(None) | Err(_) => {
                 self.ended = true;
+                if let Err(error) = &batch {
+                    self.failures.end(error);
+                }
                 // The next epoch over these shards need not wait until this one is dropped.
                 if self.growing.is_some() {
                     let _ = self.join();
@@ -244,7 +346,7 @@ impl Iterator for Epoch {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.steps.map(|steps| if self.ended { 0 } else { (steps - self.next_step) as usize });
+        let left = self.end.map(|end| if self.ended { 0 } else { (end - self.next_step) as usize });
         // An error may end it early.
         (left.unwrap_or(0).min(1), left)
     }

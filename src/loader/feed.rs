@@ -12,6 +12,7 @@ use crossbeam_channel::Sender;
 use super::options::Inner;
 use super::stats::Counters;
 use super::steps::Steps;
+use super::watch::Watch;
 use super::worker::{Assembly, LabelBytes, Outcome, SampleBytes, Work, locate};
 use crate::batch::{BatchBuffers, Pool, slots};
 use crate::sample::Clock;
@@ -25,6 +26,9 @@ pub(super) struct Feed {
     pub(super) steps: Steps,
     pub(super) pool: Arc<Pool>,
     pub(super) counters: Arc<Counters>,
+    pub(super) watch: Arc<Watch>,
+    /// The first step.
+    pub(super) first: u64,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) work: Sender<Work>,
     pub(super) outcomes: Sender<Outcome>,
@@ -44,9 +48,9 @@ impl Feed {
     /// Returns the number of steps at the end of the plan, `None` when the epoch was dropped, or the step at which
     /// there is no batch and why.
     fn walk(&mut self) -> Result<Option<u64>, (u64, Error)> {
-        let mut next = self.steps.batch(0).map_err(|error| (0, error))?;
+        let mut next = self.steps.batch(self.first).map_err(|error| (self.first, error))?;
         self.announce(next.as_deref());
-        for step in 0.. {
+        for step in self.first.. {
             let Some(samples) = next else { return Ok(Some(step)) };
             let Some(buffers) = self.pool.acquire().map_err(|error| (step, error))? else { return Ok(None) };
             // One step ahead where that needs no waiting.
@@ -84,7 +88,11 @@ impl Feed {
                 work.pad();
                 continue;
             };
-            match self.fetch(sample) {
+            let fetched = {
+                let _shift = self.watch.begin(0, sample);
+                self.fetch(sample)
+            };
+            match fetched {
                 Ok(bytes) => work.bytes = Some(bytes),
                 Err(error) => {
                     work.fail(locate(&*self.samples, sample, error));
@@ -100,15 +108,16 @@ impl Feed {
 
     /// Tells the sources what a batch will need, so that the device works while another one is decoded. Whatever is
     /// wrong, a panic of a source included, shows again when the bytes are read.
-    fn announce(&self, samples: Option<&[Option<SampleId>]>) {
+    fn announce(&mut self, samples: Option<&[Option<SampleId>]>) {
+        let announced = self.steps.announceable(samples.unwrap_or_default());
         let announce = |sample: SampleId| {
             if let (Some(entry), Ok(source)) = (self.samples.entry(sample), self.samples.source(sample.shard)) {
                 source.will_need(entry.image.range());
                 source.will_need(entry.annotations.range());
             }
         };
-        for sample in samples.into_iter().flatten().flatten() {
-            let _ = catch_unwind(AssertUnwindSafe(|| announce(*sample)));
+        for sample in announced {
+            let _ = catch_unwind(AssertUnwindSafe(|| announce(sample)));
         }
     }
 
@@ -131,7 +140,8 @@ impl Feed {
                     )
                 }
             };
-            Ok(SampleBytes { entry, image, labels })
+            let wanted = self.samples.wanted(sample.shard).ok_or_else(|| Error::config("there is no such shard"))?;
+            Ok(SampleBytes { entry, wanted, image, labels })
         };
         let bytes = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
         self.counters.add_read(clock.lap(), wall.elapsed());

@@ -29,14 +29,21 @@
 
 mod cache;
 mod epoch;
+mod failures;
 mod feed;
+mod memory;
 mod options;
+mod planned;
 mod stats;
 mod steps;
 mod stream;
+mod watch;
 mod worker;
 
 pub use epoch::Epoch;
-pub use options::{Loader, LoaderOptions, OnError};
+pub use failures::{Budget, EpochReport, OnError};
+pub use memory::MemoryPlan;
+pub use options::LoaderOptions;
+pub use planned::Loader;
 pub use stats::{LoaderStats, StageStats};
 pub use stream::StreamLoader;

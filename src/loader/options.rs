@@ -2,38 +2,26 @@
 //! settings checked. Fails on settings that do not fit together.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::cache::LabelCache;
+use super::memory::{MemoryPlan, Needs};
 use super::stats::Counters;
-use super::steps::Steps;
-use super::{Epoch, LoaderStats, StreamLoader};
-use crate::annotation::{MaskFilter, RankBy};
+use super::{Loader, OnError, StreamLoader};
+use crate::annotation::RankBy;
 use crate::batch::{BatchLayout, Memory, Stock};
 use crate::image::{ImageType, JpegCodec, Normalization};
-use crate::order::Order;
+use crate::order::{Cursor, Distributed, Order, Shuffle};
 use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
-use crate::shard::{Samples, ShardSet, ShardSetOptions};
+use crate::shard::{Largest, QuarantineLog, ShardSet, ShardSetOptions};
 use crate::{Error, Result};
 
-/// Batches may take this much unless the user says otherwise.
-const DEFAULT_MEMORY_BYTES: u64 = 8 << 30;
-
-/// What happens when a sample cannot be decoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnError {
-    /// The epoch ends with its error.
-    #[default]
-    Stop,
-    /// Its row stays zero and invalid, its error stands in [`Batch::issues`](crate::batch::Batch::issues), and the
-    /// epoch goes on, until more than `budget` samples were skipped.
-    Skip {
-        /// Samples that may be skipped in one epoch.
-        budget: u64,
-    },
-}
+/// What is assumed of the largest sample while shards are not indexed: a common image, four times as large as most.
+const ASSUMED: Largest = Largest { sample_bytes: 4 << 20, pixels: 1500 * 2250 };
+/// How long a thread may be busy with one sample.
+const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Settings of a [`Loader`]; start with [`Loader::options`].
 #[derive(Clone, Debug)]
@@ -41,29 +29,32 @@ pub enum OnError {
 pub struct LoaderOptions {
     sample: SampleOptions,
     order: Order,
+    chunk_bytes: u64,
     num_workers: usize,
     prefetch_batches: usize,
     on_error: OnError,
+    quarantine: Option<PathBuf>,
+    stall_timeout: Option<Duration>,
     memory: Memory,
     max_memory_bytes: Option<u64>,
     mask_cache_bytes: u64,
-}
-
-/// Makes epochs of batches from a shard set. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Loader {
-    inner: Arc<Inner>,
-    set: Arc<ShardSet>,
 }
 
 /// How batches are made, whatever of.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) sample: Arc<SampleOptions>,
+    /// But for the length of chunks, which depends on the samples.
     pub(super) order: Order,
+    pub(super) chunk_bytes: u64,
     pub(super) num_workers: usize,
     pub(super) prefetch_batches: usize,
     pub(super) on_error: OnError,
+    pub(super) quarantine: Option<QuarantineLog>,
+    pub(super) stall_timeout: Option<Duration>,
+    pub(super) memory_plan: MemoryPlan,
+    /// The batch received last.
+    pub(super) latest: Mutex<Option<Cursor>>,
     pub(super) stock: Arc<Stock>,
     pub(super) cache: Option<LabelCache>,
     pub(super) counters: Arc<Counters>,
@@ -84,14 +75,16 @@ impl Default for LoaderOptions {
                 coverage: None,
                 top_k: 10,
                 rank_by: RankBy::default(),
-                filter: Default::default(),
                 box_format: BoxFormat::default(),
                 box_frame: BoxFrame::default(),
             },
             order: Order::default(),
+            chunk_bytes: 0,
             num_workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             prefetch_batches: 2,
             on_error: OnError::default(),
+            quarantine: None,
+            stall_timeout: Some(STALL_TIMEOUT),
             memory: Memory::default(),
             max_memory_bytes: None,
             mask_cache_bytes: 0,
@@ -187,8 +180,22 @@ impl LoaderOptions {
 
     /// Shuffles each epoch anew with this seed. Without it, samples come in the order of the shards.
     pub fn shuffle(mut self, seed: u64) -> Self {
-        (self.order.shuffle, self.order.seed) = (true, seed);
+        self.order.shuffle = Some(Shuffle::of_samples(seed));
         self
+    }
+
+    /// Shuffles runs of about so many bytes, and the samples of about a thousand runs that are in use at a time, in
+    /// place of all samples: see [`Shuffle`]. For shards on spinning disks or networks, 8 to 16 MiB; what is in use
+    /// should fit the page caches of all machines together. Default: 0, which is one sample: the best shuffle, and what
+    /// local flash takes.
+    pub fn chunk_bytes(mut self, bytes: u64) -> Self {
+        self.chunk_bytes = bytes;
+        self
+    }
+
+    /// This process's share, as its launcher says.
+    pub fn distributed(self, distributed: &Distributed) -> Self {
+        self.rank(distributed.rank, distributed.world_size)
     }
 
     /// This process's share: every `world_size`-th sample of the order, starting at `rank`. Default: 0 of 1.
@@ -222,14 +229,31 @@ impl LoaderOptions {
         self
     }
 
+    /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples, unless
+    /// the operating system is to blame. A later run that loads it leaves them out of the order: see
+    /// [`ShardSetOptions::quarantine`]. Default: no list.
+    pub fn quarantine(mut self, path: impl Into<PathBuf>) -> Self {
+        self.quarantine = Some(path.into());
+        self
+    }
+
+    /// While a batch is waited for, no thread may be busy with one sample for longer: then the epoch ends with an error
+    /// that names the sample and what the thread is at. A thread that does not come back is left behind. `None` waits
+    /// for ever. Default: 10 minutes.
+    pub fn stall_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.stall_timeout = limit;
+        self
+    }
+
     /// Where batches live. Default: [`Memory::Heap`].
     pub fn memory(mut self, memory: Memory) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Bytes that all batches together may take: those under way and those their receiver holds. Tensors that took over
-    /// a batch's memory do not count. Default: 8 GiB, or what `prefetch_batches` need.
+    /// Bytes that the loader may take: batches under way and those their receiver holds, samples read ahead, what
+    /// workers decode in, the mask cache and the index; see [`Loader::memory_plan`]. Tensors that took over a batch's
+    /// memory do not count. Default: 8 GiB, or what is needed if that is more.
     pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
         self.max_memory_bytes = Some(bytes);
         self
@@ -245,11 +269,11 @@ impl LoaderOptions {
     /// Checks the settings and makes the loader. Starts no thread.
     ///
     /// # Errors
-    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold the batches
-    /// under way, or `drop_last` leaves no batch.
+    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold what is
+    /// needed, `drop_last` leaves no batch, or the quarantine list cannot be written.
     pub fn build(self, set: impl Into<Arc<ShardSet>>) -> Result<Loader> {
         let set = set.into();
-        let inner = Arc::new(self.check(set.filter())?);
+        let inner = Arc::new(self.check(set.len(), set.largest())?);
         Loader::new(inner, set)
     }
 
@@ -261,7 +285,7 @@ impl LoaderOptions {
     /// indexes tell.
     pub fn stream<P: AsRef<Path>>(self, shards: ShardSetOptions, patterns: &[P]) -> Result<StreamLoader> {
         let order = self.order;
-        let inner = Arc::new(self.check(shards.mask_filter())?);
+        let inner = Arc::new(self.check(0, ASSUMED)?);
         let growing = shards.open_growing(patterns)?;
         let unindexed = growing.unindexed();
         if unindexed > 0 && order.world_size > 1 {
@@ -274,9 +298,8 @@ impl LoaderOptions {
         StreamLoader::new(inner, growing)
     }
 
-    fn check(self, filter: &MaskFilter) -> Result<Inner> {
-        let Self { mut sample, order, num_workers, prefetch_batches, on_error, memory, .. } = self;
-        sample.filter = filter.clone();
+    fn check(self, samples: u64, largest: Largest) -> Result<Inner> {
+        let Self { sample, order, chunk_bytes, num_workers, prefetch_batches, on_error, stall_timeout, .. } = self;
         for (name, value) in
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
         {
@@ -294,61 +317,35 @@ impl LoaderOptions {
             sample.mask_size.map(|size| size.map(|n| n as usize)),
             sample.coverage.map(|g| g as usize),
         )?;
-        let max_batches = max_batches(layout.bytes() as u64, prefetch_batches as u64, self.max_memory_bytes)?;
+        if let OnError::Skip { budget } = on_error {
+            budget.check()?;
+        }
+        let memory_plan = MemoryPlan::new(&Needs {
+            max_bytes: self.max_memory_bytes,
+            batch_bytes: layout.bytes() as u64,
+            prefetch_batches: prefetch_batches as u64,
+            workers: num_workers as u64,
+            side: u64::from(sample.side),
+            cache_bytes: self.mask_cache_bytes,
+            samples,
+            largest,
+        })?;
+        let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
         Ok(Inner {
             sample: Arc::new(sample),
             order,
+            chunk_bytes,
             num_workers,
             prefetch_batches,
             on_error,
-            stock: Arc::new(Stock::new(Arc::new(layout), memory, max_batches)),
+            quarantine: self.quarantine.as_deref().map(QuarantineLog::open).transpose()?,
+            stall_timeout,
+            memory_plan,
+            latest: Mutex::default(),
+            stock: Arc::new(Stock::new(Arc::new(layout), self.memory, max_batches)),
             cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
             counters: Arc::default(),
         })
-    }
-}
-
-impl Loader {
-    /// Settings to make a loader with.
-    pub fn options() -> LoaderOptions {
-        LoaderOptions::default()
-    }
-
-    pub(super) fn new(inner: Arc<Inner>, set: Arc<ShardSet>) -> Result<Self> {
-        inner.order.plan(set.len(), 0)?;
-        Ok(Self { inner, set })
-    }
-
-    /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing
-    /// else.
-    ///
-    /// # Errors
-    /// If threads cannot be started.
-    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        let plan = self.inner.order.plan(self.set.len(), epoch)?;
-        let steps = Steps::Planned { plan, set: Arc::clone(&self.set) };
-        Epoch::start(&self.inner, epoch, Arc::clone(&self.set) as Arc<dyn Samples>, steps, Some(plan.steps()))
-    }
-
-    /// Number of batches of each epoch, the same on every rank.
-    pub fn steps(&self) -> u64 {
-        // The settings were checked when the loader was made.
-        self.inner.order.plan(self.set.len(), 0).map_or(0, |plan| plan.steps())
-    }
-
-    /// Figures of all its epochs together, also while one runs.
-    pub fn stats(&self) -> LoaderStats {
-        self.inner.counters.stats()
-    }
-
-    /// The samples it draws from.
-    pub fn shards(&self) -> &ShardSet {
-        &self.set
-    }
-
-    /// What its batches hold.
-    pub fn layout(&self) -> &BatchLayout {
-        self.inner.stock.layout()
     }
 }
 
@@ -363,16 +360,4 @@ fn check_sizes(sample: &SampleOptions) -> Result<()> {
         return Err(Error::config(format!("cannot normalize by {:?}", sample.normalization)));
     }
     Ok(())
-}
-
-/// How many batches the budget holds: those under way and at least one in the consumer's hands.
-fn max_batches(batch_bytes: u64, prefetch_batches: u64, budget: Option<u64>) -> Result<usize> {
-    let least = batch_bytes * (prefetch_batches + 1);
-    let budget = budget.unwrap_or(DEFAULT_MEMORY_BYTES.max(least));
-    if budget < least {
-        return Err(Error::config(format!(
-            "{prefetch_batches} batches under way and one in use need {least} bytes ({batch_bytes} each), but max_memory_bytes is {budget}"
-        )));
-    }
-    Ok((budget / batch_bytes.max(1)) as usize)
 }

@@ -1,19 +1,33 @@
 //! Step -> samples. Comes in: a plan, or shards that are still being indexed. Goes out: the samples of each batch.
 //! Planned steps cannot fail; others fail as the indexing does, after the samples before the failure.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::Result;
+use lru::LruCache;
+
 use crate::order::{Order, Plan};
 use crate::shard::{GrowingSet, Position, SampleId, ShardSet};
-use crate::{Error, shard};
+use crate::{Error, Result};
+
+/// Chunks that are not announced again: more than are in use at a time.
+const ANNOUNCED_CHUNKS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// Where the samples of a step come from.
 pub(super) enum Steps {
     /// By arithmetic alone.
-    Planned { plan: Plan, set: Arc<ShardSet> },
+    Planned(PlannedSteps),
     /// In the order of the shards, as they become known.
     Growing(GrowingSteps),
+}
+
+pub(super) struct PlannedSteps {
+    plan: Plan,
+    set: Arc<ShardSet>,
+    /// The step to stop before.
+    end: u64,
+    /// First samples of the chunks that were announced.
+    announced: LruCache<u64, ()>,
 }
 
 pub(super) struct GrowingSteps {
@@ -27,20 +41,41 @@ pub(super) struct GrowingSteps {
 
 impl Steps {
     pub(super) fn growing(set: Arc<GrowingSet>, order: Order) -> Self {
-        Self::Growing(GrowingSteps { set, order, position: shard::Position::default(), failure: None, ended: false })
+        Self::Growing(GrowingSteps { set, order, position: Position::default(), failure: None, ended: false })
+    }
+
+    /// Those of a plan before step `end`.
+    pub(super) fn planned(plan: Plan, set: Arc<ShardSet>, end: u64) -> Self {
+        Self::Planned(PlannedSteps { plan, set, end, announced: LruCache::new(ANNOUNCED_CHUNKS) })
     }
 
     /// Whether a step can be known before its turn.
     pub(super) fn is_planned(&self) -> bool {
-        matches!(self, Self::Planned { .. })
+        matches!(self, Self::Planned(_))
+    }
+
+    /// What is best read from the device for the sake of these samples: they, or the chunks they lie in, each once.
+    pub(super) fn announceable(&mut self, samples: &[Option<SampleId>]) -> Vec<SampleId> {
+        let samples = samples.iter().flatten().copied();
+        let Self::Planned(PlannedSteps { plan, set, announced, .. }) = self else { return samples.collect() };
+        let mut all = Vec::new();
+        for sample in samples {
+            let chunk = plan.chunk_of(set.number_of(sample));
+            if chunk.end - chunk.start == 1 {
+                all.push(sample);
+            } else if announced.put(chunk.start, ()).is_none() {
+                all.extend(chunk.map(|number| set.sample_at(number)));
+            }
+        }
+        all
     }
 
     /// The samples of batch `step`; to be asked in order. `None` at the end.
     pub(super) fn batch(&mut self, step: u64) -> Result<Option<Vec<Option<SampleId>>>> {
         match self {
-            Self::Planned { plan, .. } if step >= plan.steps() => Ok(None),
-            Self::Planned { plan, set } => {
-                Ok(Some(plan.batch(step).map(|sample| sample.map(|position| set.sample_at(position))).collect()))
+            Self::Planned(PlannedSteps { end, .. }) if step >= *end => Ok(None),
+            Self::Planned(PlannedSteps { plan, set, .. }) => {
+                Ok(Some(plan.batch(step).map(|sample| sample.map(|number| set.sample_at(number))).collect()))
             }
             Self::Growing(steps) => steps.batch(step),
         }

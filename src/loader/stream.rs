@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::options::Inner;
 use super::{Epoch, Loader, LoaderStats};
 use crate::batch::BatchLayout;
+use crate::order::Cursor;
 use crate::shard::{GrowingSet, ShardReport, ShardSet};
 use crate::{Error, Result};
 
@@ -83,6 +84,27 @@ impl StreamLoader {
         self.loader().ok().flatten().map(Loader::steps)
     }
 
+    /// Where training stands, as [`Loader::cursor`]; `None` as long as [`StreamLoader::loader`] is: there is no order yet
+    /// to stand in.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.loader().ok().flatten().map(Loader::cursor)
+    }
+
+    /// The rest of the epoch that a cursor stands in, as [`Loader::resume_from`].
+    ///
+    /// # Errors
+    /// As there, and if a shard has no index.
+    pub fn resume_from(&self, cursor: &Cursor) -> Result<Epoch> {
+        match self.loader()? {
+            Some(loader) => loader.resume_from(cursor),
+            None => Err(Error::config(format!(
+                "{} of {} shards have no index, so there is no order to go on with: make indexes first, with `maskstream index`",
+                self.growing.unindexed(),
+                self.growing.len()
+            ))),
+        }
+    }
+
     /// What is known of each shard that has an index by now: also whether it could be saved, and what is wrong.
     pub fn reports(&self) -> Vec<ShardReport> {
         match self.ready.get() {
@@ -98,7 +120,7 @@ impl StreamLoader {
             None => self.growing.unindexed(),
         };
         (unindexed > 0).then(|| {
-            let order = if self.inner.order.shuffle { ", not shuffled," } else { "" };
+            let order = if self.inner.order.shuffle.is_some() { ", not shuffled," } else { "" };
             format!(
                 "{unindexed} of {} shards have no index yet: this epoch comes in the order of the shards{order} while they are indexed; `maskstream index` makes indexes beforehand",
                 self.growing.len()

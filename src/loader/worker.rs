@@ -9,6 +9,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::options::Inner;
 use super::stats::Counters;
+use super::watch::Watch;
+use crate::annotation::Wanted;
 use crate::batch::{BatchBuffers, Issue, Slot};
 use crate::sample::{Clock, LabelSource, SampleDecoder, StageTimes};
 use crate::shard::{Entry, SampleId, Samples};
@@ -57,6 +59,7 @@ pub(super) struct Work {
 /// A sample's index row, and its bytes as they were fetched.
 pub(super) struct SampleBytes {
     pub(super) entry: Entry,
+    pub(super) wanted: Arc<Wanted>,
     pub(super) image: Fetched,
     pub(super) labels: LabelBytes,
 }
@@ -126,19 +129,27 @@ impl Tools {
     }
 }
 
+/// What a worker thread works for.
+pub(super) struct Worker {
+    pub(super) loader: Arc<Inner>,
+    pub(super) samples: Arc<dyn Samples>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) watch: Arc<Watch>,
+    /// Its place there.
+    pub(super) place: usize,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) work: Receiver<Work>,
+}
+
 /// A worker's life: decodes until the work channel closes. Once `stop` is set, work is dropped undone.
-pub(super) fn run(
-    loader: &Inner,
-    samples: &dyn Samples,
-    counters: &Counters,
-    stop: &AtomicBool,
-    work: &Receiver<Work>,
-) {
+pub(super) fn run(worker: &Worker) {
+    let Worker { loader, samples, counters, .. } = worker;
     let mut tools = Tools::new(loader);
-    for mut work in work {
-        if stop.load(Relaxed) {
+    for mut work in &worker.work {
+        if worker.stop.load(Relaxed) {
             continue;
         }
+        let _shift = work.sample.map(|sample| worker.watch.begin(worker.place, sample));
         // After a panic the tools are replaced, so nothing half-changed is seen again.
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(loader, &mut tools, &mut work)));
         let error = match decoded {
@@ -154,7 +165,7 @@ pub(super) fn run(
             }
         };
         if let Some(sample) = work.sample {
-            work.fail(locate(samples, sample, error));
+            work.fail(locate(&**samples, sample, error));
         }
     }
 }
@@ -163,7 +174,8 @@ fn decode(loader: &Inner, tools: &mut Tools, work: &mut Work) -> Result<StageTim
     let mut times = StageTimes::default();
     // Taken out, so that they are dropped here, on success and on failure.
     let bytes = work.bytes.take();
-    let (Some(SampleBytes { entry, image, labels }), Some(slot), Some(sample)) = (&bytes, &mut work.slot, work.sample)
+    let (Some(SampleBytes { entry, wanted, image, labels }), Some(slot), Some(sample)) =
+        (&bytes, &mut work.slot, work.sample)
     else {
         return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
     };
@@ -171,12 +183,13 @@ fn decode(loader: &Inner, tools: &mut Tools, work: &mut Work) -> Result<StageTim
     let image = image.unpack(&mut tools.image).map_err(|e| e.in_member(&entry.image_name()))?;
     let labels = match labels {
         LabelBytes::Json(json) => {
-            LabelSource::Json(json.unpack(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?)
+            let json = json.unpack(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
+            LabelSource::Json(json, wanted)
         }
         LabelBytes::Saved(row) => LabelSource::Saved(row),
     };
     times.inflate += clock.lap();
-    let is_new = matches!(labels, LabelSource::Json(_));
+    let is_new = matches!(labels, LabelSource::Json(..));
     tools.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
     if let (Some(cache), true) = (&loader.cache, is_new) {
         cache.put(sample, entry.annotations, slot.row_mut().labels.save());

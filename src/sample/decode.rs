@@ -9,7 +9,7 @@ use lru::LruCache;
 use rustix::time::ClockId;
 
 use super::{BoxFormat, BoxFrame, Fit, Geometry, LabelsMut, RowMut};
-use crate::annotation::{AnnotationFile, MaskFilter, RankBy};
+use crate::annotation::{AnnotationFile, RankBy, Wanted};
 use crate::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
@@ -42,7 +42,6 @@ pub(crate) struct SampleOptions {
     pub(crate) coverage: Option<u32>,
     pub(crate) top_k: usize,
     pub(crate) rank_by: RankBy,
-    pub(crate) filter: MaskFilter,
     pub(crate) box_format: BoxFormat,
     pub(crate) box_frame: BoxFrame,
 }
@@ -61,8 +60,8 @@ pub(crate) struct StageTimes {
 
 /// Where everything but the image comes from.
 pub(crate) enum LabelSource<'a> {
-    /// The bytes of the json member.
-    Json(&'a [u8]),
+    /// The bytes of the json member, and which annotations count.
+    Json(&'a [u8], &'a Wanted),
     /// A row of the same sample, saved before.
     Saved(&'a [u8]),
 }
@@ -105,9 +104,10 @@ impl SampleDecoder {
         let geometry = Geometry::new(entry.width, entry.height, self.options.side, self.options.fit)?;
         match labels {
             LabelSource::Saved(saved) => target.restore(saved),
-            LabelSource::Json(json) => self
-                .decode_labels(entry, &geometry, json, &mut target, times)
-                .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
+            LabelSource::Json(json, wanted) => {
+                self.decode_labels(entry, &geometry, json, wanted, &mut target, times)
+                    .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?
+            }
         }
         self.decode_image(entry, &geometry, image, images, times)
             .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))
@@ -139,6 +139,7 @@ impl SampleDecoder {
         entry: &Entry,
         geometry: &Geometry,
         json: &[u8],
+        wanted: &Wanted,
         out: &mut LabelsMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
@@ -146,7 +147,7 @@ impl SampleDecoder {
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
-        let chosen = self.options.rank_by.top_k(&file, &self.options.filter, self.options.top_k);
+        let chosen = self.options.rank_by.top_k_wanted(&file, wanted, self.options.top_k);
         times.json += clock.lap();
 
         // Rows that no annotation fills, and everything the previous batch left here, are zero.

@@ -16,7 +16,7 @@ use super::index::Follow;
 use super::indexed::{self, IndexedShard, Unindexed};
 use super::set::Shard;
 use super::{Entry, SampleId, ShardReport, ShardSet, ShardSetOptions};
-use crate::annotation::Score;
+use crate::annotation::{Score, Wanted};
 use crate::source::{GzipSource, Restarts, Source};
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
     fn source(&self, shard: u32) -> Result<Arc<dyn Source>>;
     /// Where a shard is.
     fn path(&self, shard: u32) -> Option<PathBuf>;
+    /// Which annotations of a shard's samples count.
+    fn wanted(&self, shard: u32) -> Option<Arc<Wanted>>;
 }
 
 impl Samples for ShardSet {
@@ -41,6 +43,10 @@ impl Samples for ShardSet {
 
     fn path(&self, shard: u32) -> Option<PathBuf> {
         self.shard_path(SampleId { shard, entry: 0 }).map(Into::into)
+    }
+
+    fn wanted(&self, shard: u32) -> Option<Arc<Wanted>> {
+        ShardSet::wanted(self, shard)
     }
 }
 
@@ -308,15 +314,17 @@ impl Samples for GrowingSet {
         let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
         match (&shard.source, &shard.is) {
             (Some(source), _) => Ok(Arc::clone(source)),
-            (None, Is::Indexed(indexed)) => {
-                open.try_get_or_insert(index, || indexed.open(&*self.options.opener)).cloned()
-            }
+            (None, Is::Indexed(indexed)) => open.try_get_or_insert(index, || indexed.open()).cloned(),
             (None, _) => Err(given_up()),
         }
     }
 
     fn path(&self, shard: u32) -> Option<PathBuf> {
         self.paths.get(shard as usize).cloned()
+    }
+
+    fn wanted(&self, _: u32) -> Option<Arc<Wanted>> {
+        Some(Arc::clone(&self.options.wanted))
     }
 }
 
@@ -335,7 +343,9 @@ struct Follower<'a> {
 
 impl Follow for Follower<'_> {
     fn found(&mut self, entry: &Entry, scores: &[Score], restarts: Option<&Arc<Restarts>>) -> Result<()> {
-        if self.set.options.keeps(entry, scores) {
+        let options = &self.set.options;
+        let count = options.wanted.count(entry.image_id, scores, entry.width, entry.height);
+        if options.keeps(entry, count) && !options.quarantine.holds(entry) {
             let mut state = self.set.lock();
             let shard = &mut state.shards[self.index];
             shard.entries.push(entry.clone());

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, GrowingSet, ShardReport, ShardSet, Sidecar};
-use crate::annotation::{MaskFilter, Score};
+use super::{Entry, GrowingSet, Quarantine, ShardReport, ShardSet, Sidecar};
+use crate::annotation::{MaskFilter, Selection, Wanted};
 use crate::source::{self, Source};
 use crate::{Error, Result};
 
@@ -59,8 +59,9 @@ pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 #[derive(Clone)]
 #[must_use]
 pub struct ShardSetOptions {
-    pub(super) filter: MaskFilter,
+    pub(super) wanted: Arc<Wanted>,
     pub(super) select: Arc<Select>,
+    pub(super) quarantine: Arc<Quarantine>,
     pub(super) sidecar: Sidecar,
     pub(super) on_damage: OnDamage,
     pub(super) open_shards: NonZeroUsize,
@@ -71,8 +72,9 @@ pub struct ShardSetOptions {
 impl Default for ShardSetOptions {
     fn default() -> Self {
         Self {
-            filter: MaskFilter::default(),
+            wanted: Arc::default(),
             select: Arc::new(|_| true),
+            quarantine: Arc::default(),
             sidecar: Sidecar::default(),
             on_damage: OnDamage::default(),
             open_shards: NonZeroUsize::MIN.saturating_add(127),
@@ -85,12 +87,24 @@ impl Default for ShardSetOptions {
 impl ShardSetOptions {
     /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
     pub fn filter(mut self, filter: MaskFilter) -> Self {
-        self.filter = filter;
+        Arc::make_mut(&mut self.wanted).filter = filter;
         self
     }
 
-    /// Which samples may enter the order, beside what the filter says: a part to hold out, a list of ids. Default: all.
-    /// It may be asked more than once about a sample, and has to give the same answer.
+    /// Only the images, or the annotations, of a list made elsewhere. Default: all.
+    pub fn select_ids(mut self, selection: Selection) -> Self {
+        Arc::make_mut(&mut self.wanted).selection = Some(selection);
+        self
+    }
+
+    /// Leaves out samples that are known to be bad. A training run that is resumed needs the list it began with: each
+    /// sample that leaves the order changes it. Default: none.
+    pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
+        self.quarantine = Arc::new(quarantine);
+        self
+    }
+
+    /// Which samples may enter the order, beside what the filter says: a part to hold out, for one. Default: all. It may be asked more than once about a sample, and has to give the same answer.
     ///
     /// ```
     /// # use maskstream::ShardSet;
@@ -133,9 +147,9 @@ impl ShardSetOptions {
         self
     }
 
-    /// Whether a sample enters the order.
-    pub(super) fn keeps(&self, entry: &Entry, scores: &[Score]) -> bool {
-        (self.select)(entry) && self.filter.keeps_image(scores, entry.width, entry.height)
+    /// Whether a sample enters the order of which so many annotations count, if it is sound.
+    pub(super) fn keeps(&self, entry: &Entry, annotations: usize) -> bool {
+        self.wanted.keeps_image(entry.image_id, annotations) && (self.select)(entry)
     }
 
     /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in
@@ -145,20 +159,16 @@ impl ShardSetOptions {
     /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnDamage`]), or no sample at all passes
     /// the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
-        self.filter.check()?;
+        self.wanted.filter.check()?;
         let paths = super::expand(patterns)?;
         ShardSet::open(self, paths)
     }
 
     /// The same without building indexes that are missing.
     pub(crate) fn open_growing<P: AsRef<Path>>(self, patterns: &[P]) -> Result<GrowingSet> {
-        self.filter.check()?;
+        self.wanted.filter.check()?;
         let paths = super::expand(patterns)?;
         GrowingSet::open(self, paths)
-    }
-
-    pub(crate) fn mask_filter(&self) -> &MaskFilter {
-        &self.filter
     }
 
     /// Takes shards that are open already, with a name for each. No sidecar is read or written.
@@ -166,7 +176,7 @@ impl ShardSetOptions {
     /// # Errors
     /// As [`ShardSetOptions::open`], and if two have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
-        self.filter.check()?;
+        self.wanted.filter.check()?;
         if sources.is_empty() {
             return Err(Error::config("no shards are given"));
         }

@@ -1,9 +1,10 @@
-//! Many shards as one list of samples. Comes in: paths or sources, and options. Goes out: a [`ShardSet`]. Fails as
-//! opening and indexing do, and when nothing is left to train on.
+//! Many shards as one list of samples. Comes in: paths or sources, and options; or sets to be mixed. Goes out: a
+//! [`ShardSet`]. Fails as opening and indexing do, and when nothing is left to train on.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 use rayon::prelude::*;
@@ -11,7 +12,8 @@ use rayon::prelude::*;
 use super::indexed::{self, Built, Form, IndexedShard};
 use super::options::Opener;
 use super::{Entry, Origin, Problem, SampleId, ShardSetOptions};
-use crate::annotation::MaskFilter;
+use crate::annotation::{Selection, Wanted};
+use crate::order::Population;
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -20,15 +22,55 @@ pub struct ShardSet {
     shards: Vec<Shard>,
     /// Number of samples before each shard, and at the end their total.
     starts: Vec<u64>,
-    filter: MaskFilter,
+    /// Of each set that is mixed, its weight and number of shards; one where nothing is mixed.
+    parts: Vec<(f64, usize)>,
+    population: Population,
+    unmatched: Vec<i64>,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
-    opener: Arc<Opener>,
 }
 
+/// A shard's samples that enter the order.
 pub(super) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
     form: Form,
+    digests: Digests,
+    /// Places in the selection of all its images.
+    selected: Vec<u32>,
+    wanted: Arc<Wanted>,
+    opener: Arc<Opener>,
+}
+
+/// What a shard was, in short.
+#[derive(Clone, Copy)]
+struct Digests {
+    /// Of its file's name and length.
+    file: u32,
+    /// Of all samples.
+    index: u32,
+    /// Of those that enter the order.
+    kept: u32,
+}
+
+/// What a set is, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) shards: u32,
+    pub(crate) files: u32,
+    pub(crate) index: u32,
+    pub(crate) filter: u32,
+    pub(crate) samples: u64,
+    pub(crate) selection: u32,
+    pub(crate) weights: u32,
+}
+
+/// What the largest of a set's samples needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Largest {
+    /// Bytes of image and annotations.
+    pub(crate) sample_bytes: u64,
+    /// Pixels of the image.
+    pub(crate) pixels: u64,
 }
 
 /// What is known of one shard after opening.
@@ -47,8 +89,10 @@ pub struct ShardReport {
     pub samples: usize,
     /// Annotations found.
     pub annotations: usize,
-    /// Samples that pass the filter and were selected.
+    /// Samples that pass the filter, were selected, and are not quarantined.
     pub kept_samples: usize,
+    /// Samples that would have been kept but for the quarantine list.
+    pub quarantined_samples: usize,
     /// Annotations that pass the filter, in kept samples and others.
     pub kept_annotations: usize,
     /// Samples lost to damage, as far as that can be told.
@@ -69,6 +113,7 @@ impl ShardReport {
             samples: index.entries().len(),
             annotations: index.annotations(),
             kept_samples: index.entries().len(),
+            quarantined_samples: 0,
             kept_annotations: index.annotations(),
             missing_samples: index.missing(),
             problems: index.problems().to_vec(),
@@ -91,6 +136,15 @@ impl ShardSet {
     }
 
     pub(super) fn from_sources(options: ShardSetOptions, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
+        let mut by_name = HashMap::new();
+        for (name, source) in &sources {
+            if by_name.insert(PathBuf::from(name), Arc::clone(source)).is_some() {
+                return Err(Error::config(format!("two sources are named {name}")));
+            }
+        }
+        let options = options.opener(move |path: &Path| {
+            by_name.get(path).cloned().ok_or_else(|| Error::config(format!("no source named {}", path.display())))
+        });
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
             let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.progress)?;
@@ -99,40 +153,72 @@ impl ShardSet {
             Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index, form }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
-        let mut by_name = HashMap::new();
-        for (name, source) in sources {
-            if by_name.insert(PathBuf::from(&name), source).is_some() {
-                return Err(Error::config(format!("two sources are named {name}")));
-            }
-        }
-        let opener = move |path: &Path| {
-            by_name.get(path).cloned().ok_or_else(|| Error::config(format!("no source named {}", path.display())))
-        };
-        Self::assemble(options.opener(opener), shards)
+        Self::assemble(options, shards)
     }
 
     pub(super) fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
         options.on_damage.judge(shards.iter().map(|shard| &shard.report))?;
-        let mut starts = vec![0];
-        for shard in &shards {
-            starts.push(starts.last().copied().unwrap_or(0) + shard.entries.len() as u64);
-        }
         let set = Self {
-            starts,
-            filter: options.filter,
+            starts: starts(&shards),
+            parts: vec![(1.0, shards.len())],
+            population: Population::of_shards(&lengths(&shards)),
+            unmatched: unmatched(options.wanted.selection.as_ref(), &shards),
             open: Mutex::new(LruCache::new(options.open_shards)),
-            opener: options.opener,
             shards,
         };
         if set.is_empty() {
-            let samples: usize = set.reports().map(|report| report.samples).sum();
+            let sum = |of: fn(&ShardReport) -> usize| set.reports().map(of).sum::<usize>();
+            let quarantined = match sum(|report| report.quarantined_samples) {
+                0 => String::new(),
+                some => format!("; {some} that do are quarantined"),
+            };
             return Err(Error::config(format!(
-                "none of the {samples} samples in {} shards is selected and passes the filter {:?}",
+                "none of the {} samples in {} shards is selected and passes the filter {:?}{quarantined}",
+                sum(|report| report.samples),
                 set.shards.len(),
-                set.filter
+                options.wanted.filter
             )));
         }
         Ok(set)
+    }
+
+    /// Several sets as one, each with a weight: its share of every epoch is its weight over the sum of all, whatever
+    /// its size. An epoch has as many samples as all sets together, so a set with a share above its size comes round
+    /// more than once, each time as a whole and shuffled anew; of one below it, an epoch has a part, and the next epoch
+    /// goes on with the rest. Each set keeps its own filter.
+    ///
+    /// ```no_run
+    /// # use maskstream::{Loader, ShardSet};
+    /// let (photos, drawings) = (ShardSet::options().open(&["sa1b/*.tar"])?, ShardSet::options().open(&["own/*.tar"])?);
+    /// let loader = Loader::options().shuffle(7).build(ShardSet::mix(vec![(0.8, photos), (0.2, drawings)])?)?;
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If no set is given, a weight is not positive, or its share is below 1/8192.
+    pub fn mix(sets: Vec<(f64, Self)>) -> Result<Self> {
+        let (mut shards, mut parts, mut unmatched) = (Vec::new(), Vec::new(), Vec::new());
+        let mut open_shards = NonZeroUsize::MIN;
+        for (weight, set) in sets {
+            if set.parts.len() > 1 {
+                return Err(Error::config("a set to be mixed is a mixture itself: give all sets and weights at once"));
+            }
+            open_shards = open_shards.max(set.lock().cap());
+            parts.push((weight, set.shards.len()));
+            unmatched.extend(set.unmatched);
+            shards.extend(set.shards);
+        }
+        let (lengths, mut done) = (lengths(&shards), 0);
+        let weighted: Vec<(f64, &[u64])> = parts
+            .iter()
+            .map(|&(weight, count)| {
+                done += count;
+                (weight, &lengths[done - count..done])
+            })
+            .collect();
+        let population = Population::mixed(&weighted)?;
+        let open = Mutex::new(LruCache::new(open_shards));
+        Ok(Self { starts: starts(&shards), parts, population, unmatched, open, shards })
     }
 
     /// Number of samples that pass the filter.
@@ -145,9 +231,63 @@ impl ShardSet {
         self.len() == 0
     }
 
-    /// The filter that the samples passed.
-    pub fn filter(&self) -> &MaskFilter {
-        &self.filter
+    /// What an order ranges over.
+    pub fn population(&self) -> &Population {
+        &self.population
+    }
+
+    /// Images of the selection that no shard has.
+    pub fn unmatched(&self) -> &[i64] {
+        &self.unmatched
+    }
+
+    /// Which annotations of a shard's samples count.
+    pub(crate) fn wanted(&self, shard: u32) -> Option<Arc<Wanted>> {
+        self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.wanted))
+    }
+
+    /// What a plan depends on.
+    pub(crate) fn identity(&self) -> Identity {
+        let fold = |of: fn(&Shard) -> u32| self.shards.iter().fold(0, |digest, shard| append(digest, of(shard)));
+        let (mut filter, mut weights, mut done) = (0, 0, 0);
+        for (weight, count) in &self.parts {
+            // Numbers only: encoding cannot fail.
+            let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.wanted.filter).ok());
+            filter = crc32c::crc32c_append(filter, &bounds.unwrap_or_default());
+            weights = crc32c::crc32c_append(weights, &weight.to_le_bytes());
+            weights = append(weights, *count as u32);
+            done += count;
+        }
+        Identity {
+            shards: self.shards.len() as u32,
+            files: self.files_digest(self.shards.len()),
+            index: fold(|shard| shard.digests.index),
+            filter,
+            samples: self.len(),
+            selection: fold(|shard| shard.digests.kept),
+            weights,
+        }
+    }
+
+    /// A digest of the names and lengths of the first `count` shards.
+    pub(crate) fn files_digest(&self, count: usize) -> u32 {
+        self.shards.iter().take(count).fold(0, |digest, shard| append(digest, shard.digests.file))
+    }
+
+    /// What the largest sample needs.
+    pub(crate) fn largest(&self) -> Largest {
+        let entries = self.shards.iter().flat_map(|shard| &shard.entries);
+        entries.fold(Largest::default(), |largest, entry| Largest {
+            sample_bytes: largest.sample_bytes.max(u64::from(entry.image.len) + u64::from(entry.annotations.len)),
+            pixels: largest.pixels.max(u64::from(entry.width) * u64::from(entry.height)),
+        })
+    }
+
+    /// Bytes of an average sample's members.
+    pub(crate) fn mean_sample_bytes(&self) -> u64 {
+        let entries = self.shards.iter().flat_map(|shard| &shard.entries);
+        let bytes: u64 = entries.map(|entry| u64::from(entry.image.len) + u64::from(entry.annotations.len)).sum();
+        bytes / self.len().max(1)
     }
 
     /// What is known of each shard.
@@ -155,10 +295,15 @@ impl ShardSet {
         self.shards.iter().map(|shard| &shard.report)
     }
 
-    /// The sample at `position`, which must be below [`ShardSet::len`].
-    pub(crate) fn sample_at(&self, position: u64) -> SampleId {
-        let shard = self.starts.partition_point(|&start| start <= position) - 1;
-        SampleId { shard: shard as u32, entry: (position - self.starts[shard]) as u32 }
+    /// The sample of a number, which must be below [`ShardSet::len`].
+    pub(crate) fn sample_at(&self, number: u64) -> SampleId {
+        let shard = self.starts.partition_point(|&start| start <= number) - 1;
+        SampleId { shard: shard as u32, entry: (number - self.starts[shard]) as u32 }
+    }
+
+    /// The number of one of its samples.
+    pub(crate) fn number_of(&self, sample: SampleId) -> u64 {
+        self.starts[sample.shard as usize] + u64::from(sample.entry)
     }
 
     /// The index row of a sample; `None` if there is no such sample.
@@ -177,14 +322,45 @@ impl ShardSet {
     /// # Errors
     /// If the shard cannot be opened, or there is none of this index.
     pub fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
-        // A panic elsewhere cannot leave the cache half-changed.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.try_get_or_insert(shard, || {
+        let open = |shard: u32| {
             let none = || Error::config(format!("there is no shard {shard}"));
-            self.shards.get(shard as usize).ok_or_else(none)?.open(&*self.opener)
-        })
-        .cloned()
+            self.shards.get(shard as usize).ok_or_else(none)?.open()
+        };
+        self.lock().try_get_or_insert(shard, || open(shard)).cloned()
     }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<u32, Arc<dyn Source>>> {
+        // A panic elsewhere cannot leave the cache half-changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Number of samples of each shard.
+fn lengths(shards: &[Shard]) -> Vec<u64> {
+    shards.iter().map(|shard| shard.entries.len() as u64).collect()
+}
+
+/// Number of samples before each shard, and their total.
+fn starts(shards: &[Shard]) -> Vec<u64> {
+    let mut sum = 0;
+    let ends = shards.iter().map(|shard| {
+        sum += shard.entries.len() as u64;
+        sum
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// Images of the selection that are in no shard.
+fn unmatched(selection: Option<&Selection>, shards: &[Shard]) -> Vec<i64> {
+    let Some(selection) = selection else { return Vec::new() };
+    let mut found = vec![false; selection.len()];
+    shards.iter().flat_map(|shard| &shard.selected).for_each(|&place| found[place as usize] = true);
+    let missing = selection.image_ids().iter().zip(found).filter(|(_, found)| !found);
+    missing.map(|(id, _)| *id).collect()
+}
+
+fn append(digest: u32, next: u32) -> u32 {
+    crc32c::crc32c_append(digest, &next.to_le_bytes())
 }
 
 impl std::fmt::Debug for ShardSet {
@@ -208,20 +384,29 @@ impl Shard {
     pub(super) fn sound(indexed: IndexedShard, options: &ShardSetOptions) -> Self {
         let mut report = ShardReport::of(&indexed);
         let IndexedShard { mut index, form, .. } = indexed;
+        let wanted = &options.wanted;
         report.kept_annotations = 0;
         let mut keep = Vec::with_capacity(report.samples);
+        let mut selected = Vec::new();
+        let mut digests = Digests::of(&report, wanted.selection.as_ref());
         for (i, entry) in index.entries().iter().enumerate() {
-            let scores = index.scores(i);
-            report.kept_annotations +=
-                scores.iter().filter(|s| options.filter.keeps(s, entry.width, entry.height)).count();
-            keep.push(options.keeps(entry, scores));
+            let count = wanted.count(entry.image_id, index.scores(i), entry.width, entry.height);
+            report.kept_annotations += count;
+            let place = wanted.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
+            selected.extend(place.map(|place| place as u32));
+            let is_in = options.keeps(entry, count);
+            let is_bad = is_in && options.quarantine.holds(entry);
+            report.quarantined_samples += usize::from(is_bad);
+            keep.push(is_in && !is_bad);
+            digests.add(entry, is_in && !is_bad);
         }
         let mut entries = std::mem::take(&mut index.entries);
         let mut keep = keep.into_iter();
         entries.retain(|_| keep.next().unwrap_or(false));
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
-        Self { entries, report, form }
+        let (wanted, opener) = (Arc::clone(wanted), Arc::clone(&options.opener));
+        Self { entries, report, form, digests, selected, wanted, opener }
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -233,14 +418,34 @@ impl Shard {
     }
 
     /// Opens the bytes that the index speaks of.
-    pub(super) fn open(&self, opener: &Opener) -> Result<Arc<dyn Source>> {
+    pub(super) fn open(&self) -> Result<Arc<dyn Source>> {
         let path = &self.report.path;
-        let file = opener(path).map_err(|e| e.in_shard(path))?;
+        let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
         let (then, now) = (self.report.shard_bytes, file.len());
         if now != then {
             let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
             return Err(Error::corrupt(text).in_shard(path));
         }
         self.form.source(file).map_err(|e| e.in_shard(path))
+    }
+}
+
+impl Digests {
+    fn of(report: &ShardReport, selection: Option<&Selection>) -> Self {
+        // The name alone: where the shards lie may change.
+        let name = report.path.file_name().unwrap_or(report.path.as_os_str());
+        let file = crc32c::crc32c(name.as_encoded_bytes());
+        let file = crc32c::crc32c_append(file, &report.shard_bytes.to_le_bytes());
+        Self { file, index: 0, kept: selection.map_or(0, Selection::digest) }
+    }
+
+    /// Adds a sample.
+    fn add(&mut self, entry: &Entry, is_kept: bool) {
+        self.index = crc32c::crc32c_append(self.index, &entry.image_id.to_le_bytes());
+        for extent in [&entry.image, &entry.annotations] {
+            self.index = crc32c::crc32c_append(self.index, &extent.offset.to_le_bytes());
+            self.index = append(append(self.index, extent.len), extent.crc32c);
+        }
+        self.kept = crc32c::crc32c_append(self.kept, &[u8::from(is_kept)]);
     }
 }

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's form or meaning does.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 24;
 
 /// Where sidecar files live.

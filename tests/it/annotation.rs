@@ -44,7 +44,8 @@ fn the_plain_form_is_read_field_by_field() {
     let one = &file.annotations[0];
     assert_eq!((one.id, one.area, one.bbox, one.crop_box), (70, 4, [2.0, 1.0, 1.0, 1.0], [0.0, 0.0, 6.0, 4.0]));
     assert_eq!((one.predicted_iou, one.stability_score, &one.point_coords[..]), (0.95, 0.97, &[[2.5, 1.5]][..]));
-    let expected = Score { predicted_iou: 0.95, stability_score: 0.97, area: 4, box_width: 1.0, box_height: 1.0 };
+    let expected =
+        Score { id: 70, predicted_iou: 0.95, stability_score: 0.97, area: 4, box_width: 1.0, box_height: 1.0 };
     assert_eq!(one.score(), expected);
     assert_eq!(mask_of(&file, 0).unwrap().runs(), [9, 2, 2, 2, 9]);
 }
@@ -207,7 +208,7 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
 
 #[test]
 fn filter_bounds_are_inclusive() {
-    let score = Score { predicted_iou: 0.88, stability_score: 0.95, area: 24, box_width: 3.0, box_height: 8.0 };
+    let score = Score { id: 1, predicted_iou: 0.88, stability_score: 0.95, area: 24, box_width: 3.0, box_height: 8.0 };
     let all = MaskFilter::keep_all;
     let next = |v: f32| f32::from_bits(v.to_bits() + 1);
     let keeps = |filter: MaskFilter| filter.keeps(&score, 12, 4);

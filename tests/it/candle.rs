@@ -9,7 +9,7 @@ use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::{LoaderOptions, OnError};
 use maskstream::{Batch, Loader};
 
-use crate::fixture::{content, made_many, set_of, shard, within};
+use crate::fixture::{budget, content, made_many, set_of, shard, within};
 
 const TYPES: [(ImageType, DType); 4] = [
     (ImageType::U8, DType::U8),
@@ -134,9 +134,8 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
     within(|| {
         // Tensors own their memory: they do not count against the budget of batches.
         let set = std::sync::Arc::new(set_of(vec![shard(&made_many(12))]));
-        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::Skip { budget: 0 });
-        let bytes = options().build(std::sync::Arc::clone(&set)).unwrap().layout().bytes() as u64;
-        let loader = options().max_memory_bytes(bytes * 2).build(set).unwrap();
+        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
+        let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let epoch = loader.epoch(0).unwrap().candle(&Device::Cpu);
         assert_eq!((epoch.steps(), epoch.size_hint()), (Some(12), (1, Some(12))));
         let kept: Vec<CandleBatch> = epoch.map(Result::unwrap).collect();

@@ -13,7 +13,7 @@ use maskstream::source::{self, MemorySource};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet};
 
 use crate::fixture::{
-    BadAdvice, Faulty, Made, content, lenient, made_many, members, pack, read_error, read_with_tar, set_of,
+    BadAdvice, Faulty, Made, budget, content, lenient, made_many, members, pack, read_error, read_with_tar, set_of,
     set_of_sources, shard, within,
 };
 
@@ -159,7 +159,7 @@ fn skip_leaves_a_zeroed_row_records_it_and_touches_no_other() {
             for member in ["sa_7.jpg", "sa_7.json"] {
                 for memory in [Memory::Heap, Memory::Pinned] {
                     let (_, _, set) = struck(kind, &[member.to_owned()]);
-                    let options = options().memory(memory).on_error(OnError::Skip { budget: 3 });
+                    let options = options().memory(memory).on_error(OnError::skip(3));
                     let loader = options.build(set).unwrap();
                     // More than one epoch, so that buffers were used before. Fewer faults than the budget in each.
                     for epoch in 0..3 {
@@ -199,7 +199,7 @@ fn the_budget_of_skipped_samples_is_enforced() {
         let bad: Vec<String> = [2, 5, 6, 11].map(|id| format!("sa_{id}.jpg")).to_vec();
         for (budget, delivered) in [(0, 0), (1, 2), (2, 2), (3, 5), (4, 6), (u64::MAX, 6)] {
             let (_, _, set) = struck(Kind::Flip, &bad);
-            let (batches, error) = run(&options().on_error(OnError::Skip { budget }).build(set).unwrap(), 0);
+            let (batches, error) = run(&options().on_error(OnError::skip(budget)).build(set).unwrap(), 0);
             assert_eq!(batches.len(), delivered, "budget {budget}");
             match error {
                 None => assert_eq!(delivered, 6),
@@ -346,7 +346,7 @@ fn a_shard_that_vanished_is_an_error_at_its_turn() {
         let error = error.unwrap();
         assert_eq!((batches.len(), error.kind()), (2, ErrorKind::Io), "{error}");
         assert_eq!(error.location().shard.as_deref(), Some(paths[1].as_path()));
-        let loader = options().on_error(OnError::Skip { budget: 4 }).build(set).unwrap();
+        let loader = options().on_error(OnError::skip(4)).build(set).unwrap();
         let (batches, error) = run(&loader, 0);
         assert!(error.is_none());
         assert_eq!(batches.iter().map(Batch::valid_rows).collect::<Vec<_>>(), [2, 2, 0, 0]);
@@ -384,7 +384,7 @@ fn a_panic_of_the_opener_is_the_error_of_its_own_samples() {
 fn a_panic_in_mere_advice_costs_no_sample() {
     within(|| {
         let set = set_of_sources(vec![Arc::new(BadAdvice(MemorySource::new(shard(&made_many(8)))))]);
-        let (batches, error) = run(&options().on_error(OnError::Skip { budget: 8 }).build(set).unwrap(), 0);
+        let (batches, error) = run(&options().on_error(OnError::skip(8)).build(set).unwrap(), 0);
         assert!(error.is_none(), "after {} batches: {}", batches.len(), error.unwrap());
         assert_eq!(batches.iter().map(Batch::valid_rows).sum::<usize>(), 8);
     });
@@ -482,8 +482,8 @@ fn a_consumer_that_keeps_batches_gets_an_error_not_a_hang() {
         for memory in [Memory::Heap, Memory::Pinned] {
             for held in 2..=5_u64 {
                 let options = || options().memory(memory).prefetch_batches(1);
-                let bytes = options().build(Arc::clone(&set)).unwrap().layout().bytes() as u64;
-                let loader = options().max_memory_bytes(bytes * held).build(Arc::clone(&set)).unwrap();
+                let bytes = budget(options(), &set, held);
+                let loader = options().max_memory_bytes(bytes).build(Arc::clone(&set)).unwrap();
                 let (batches, error) = run(&loader, 0);
                 let error = error.unwrap();
                 assert_eq!((batches.len() as u64, error.kind()), (held, ErrorKind::Limit), "{error}");
@@ -504,9 +504,9 @@ fn a_consumer_that_keeps_batches_gets_an_error_not_a_hang() {
 #[test]
 fn batches_kept_from_earlier_epochs_count_against_the_budget() {
     within(|| {
-        let set = set_of(vec![shard(&made_many(12))]);
-        let bytes = options().build(set_of(vec![shard(&made_many(12))])).unwrap().layout().bytes() as u64;
-        let loader = options().prefetch_batches(1).max_memory_bytes(bytes * 4).build(set).unwrap();
+        let set = Arc::new(set_of(vec![shard(&made_many(12))]));
+        let options = || options().prefetch_batches(1);
+        let loader = options().max_memory_bytes(budget(options(), &set, 4)).build(set).unwrap();
         let mut kept = Vec::new();
         let mut error = None;
         for number in 0..4 {
@@ -525,9 +525,9 @@ fn batches_kept_from_earlier_epochs_count_against_the_budget() {
 #[test]
 fn two_epochs_under_the_tightest_budget_never_wait_for_each_other() {
     within(|| {
-        let set = set_of(vec![shard(&made_many(12))]);
-        let bytes = options().build(set_of(vec![shard(&made_many(12))])).unwrap().layout().bytes() as u64;
-        let loader = options().prefetch_batches(2).max_memory_bytes(bytes * 3).build(set).unwrap();
+        let set = Arc::new(set_of(vec![shard(&made_many(12))]));
+        let options = || options().prefetch_batches(2);
+        let loader = options().max_memory_bytes(budget(options(), &set, 3)).build(set).unwrap();
         for _ in 0..20 {
             let pairs = loader.epoch(0).unwrap().zip(loader.epoch(1).unwrap());
             assert_eq!(pairs.map(|(a, b)| (a.unwrap().step(), b.unwrap().step())).filter(|(a, b)| a == b).count(), 6);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use maskstream::annotation::MaskFilter;
+use maskstream::loader::LoaderOptions;
 use maskstream::mask::Rle;
 use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
 use maskstream::source::{MemorySource, Source};
@@ -221,6 +222,12 @@ impl Source for Faulty {
         let bytes = self.inner.read(range.clone())?;
         if self.armed.load(SeqCst) { (self.fault)(range, bytes) } else { Ok(bytes) }
     }
+}
+
+/// A memory budget that holds so many batches.
+pub(crate) fn budget(options: LoaderOptions, set: &Arc<ShardSet>, batches: u64) -> u64 {
+    let plan = *options.build(Arc::clone(set)).unwrap().memory_plan();
+    plan.rest_bytes() + batches * plan.batch_bytes
 }
 
 /// A source whose advice panics.

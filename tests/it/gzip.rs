@@ -492,7 +492,7 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
             }
             disk.overwrite(&file);
             assert_eq!(disk.origin(), Origin::Loaded, "nothing tells from outside");
-            let loader = options().num_workers(2).on_error(OnError::Skip { budget: 12 }).build(disk.open()).unwrap();
+            let loader = options().num_workers(2).on_error(OnError::skip(12)).build(disk.open()).unwrap();
             let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
             let mut issues = 0;
             for (batch, expected) in batches.iter().zip(&reference) {
@@ -721,7 +721,7 @@ fn a_fault_of_the_file_is_the_error_of_the_samples_read_from_it() {
             });
             let set = lenient().from_sources(vec![("s".into(), source.clone())]).unwrap();
             source.arm();
-            let loader = options().on_error(OnError::Skip { budget: 1 }).build(set).unwrap();
+            let loader = options().on_error(OnError::skip(1)).build(set).unwrap();
             let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
             let issues: Vec<_> = batches.iter().flat_map(Batch::issues).collect();
             assert_eq!(issues.len(), 1);

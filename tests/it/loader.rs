@@ -16,7 +16,8 @@ use maskstream::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind};
 use maskstream::{Batch, ErrorKind, Loader, ShardSet};
 
 use crate::fixture::{
-    Faulty, Made, content, lenient, made, made_many, memory, read_with_tar, set_of, set_of_sources, shard, within,
+    Faulty, Made, budget, content, lenient, made, made_many, memory, read_with_tar, set_of, set_of_sources, shard,
+    within,
 };
 
 const SIDE: u32 = 32;
@@ -504,16 +505,16 @@ fn settings_that_do_not_fit_are_refused_before_a_thread_starts() {
         assert!(error.to_string().contains(named), "{error} does not name {named}");
     }
     // Exactly what two batches under way and one in use need.
-    let bytes = options().build(Arc::clone(&set)).unwrap().layout().bytes() as u64;
-    assert!(options().max_memory_bytes(bytes * 3 - 1).build(Arc::clone(&set)).is_err());
-    assert!(options().max_memory_bytes(bytes * 3).build(set).is_ok());
+    let bytes = budget(options(), &set, 3);
+    let error = options().max_memory_bytes(bytes - 1).build(Arc::clone(&set)).unwrap_err().to_string();
+    assert!(error.contains(&(bytes - 1).to_string()) && error.contains("3 batches x"), "{error}");
+    assert!(options().max_memory_bytes(bytes).build(set).is_ok());
 }
 
 #[test]
 fn images_of_too_many_pixels_are_refused_by_name() {
     let samples = made_many(3);
-    let loader =
-        options().max_image_pixels(33 * 33).on_error(OnError::Skip { budget: 9 }).build(two_shards(&samples)).unwrap();
+    let loader = options().max_image_pixels(33 * 33).on_error(OnError::skip(9)).build(two_shards(&samples)).unwrap();
     let batch = batches(&loader, 0).remove(0);
     // 28 x 40, 33 x 33, 56 x 24: the second alone is small enough.
     assert_eq!(batch.image_valid(), [0, 1, 0, 0]);

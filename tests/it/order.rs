@@ -3,10 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 
 use maskstream::ErrorKind;
-use maskstream::order::{Order, Permutation};
+use maskstream::order::{Order, Permutation, Population, Shuffle};
+
+/// One shard of so many samples.
+fn samples(count: u64) -> Population {
+    Population::of_shards(&[count])
+}
 
 fn order(batch_size: usize, world_size: usize, rank: usize) -> Order {
-    Order { batch_size, shuffle: true, seed: 5, rank, world_size, drop_last: false }
+    Order { batch_size, shuffle: Some(Shuffle::of_samples(5)), rank, world_size, drop_last: false }
 }
 
 #[test]
@@ -53,7 +58,8 @@ fn permutation_looks_shuffled() {
 #[test]
 fn epochs_and_seeds_give_different_orders_and_the_same_ones_again() {
     let list = |seed, epoch| -> Vec<Option<u64>> {
-        let plan = Order { seed, ..order(64, 1, 0) }.plan(64, epoch).unwrap();
+        let plan =
+            Order { shuffle: Some(Shuffle::of_samples(seed)), ..order(64, 1, 0) }.plan(&samples(64), epoch).unwrap();
         plan.batch(0).collect()
     };
     let all: HashSet<Vec<Option<u64>>> = (0..8).flat_map(|seed| (0..8).map(move |epoch| list(seed, epoch))).collect();
@@ -63,7 +69,7 @@ fn epochs_and_seeds_give_different_orders_and_the_same_ones_again() {
 
 #[test]
 fn without_shuffle_samples_come_in_their_own_order() {
-    let plan = Order { shuffle: false, ..order(4, 1, 0) }.plan(10, 3).unwrap();
+    let plan = Order { shuffle: None, ..order(4, 1, 0) }.plan(&samples(10), 3).unwrap();
     let all: Vec<Option<u64>> = (0..plan.steps()).flat_map(|step| plan.batch(step)).collect();
     let expected: Vec<Option<u64>> = (0..10).map(Some).chain([None, None]).collect();
     assert_eq!(all, expected);
@@ -73,11 +79,11 @@ fn without_shuffle_samples_come_in_their_own_order() {
 fn every_sample_is_planned_exactly_once_over_all_ranks() {
     for world_size in 1..=16 {
         for batch_size in [1, 2, 3, 7, 16] {
-            for samples in [1, 2, 15, 16, 17, 100] {
+            for count in [1, 2, 15, 16, 17, 100] {
                 let mut seen = Vec::new();
                 let mut steps = HashSet::new();
                 for rank in 0..world_size {
-                    let plan = order(batch_size, world_size, rank).plan(samples, 2).unwrap();
+                    let plan = order(batch_size, world_size, rank).plan(&samples(count), 2).unwrap();
                     steps.insert(plan.steps());
                     for step in 0..plan.steps() {
                         assert_eq!(plan.batch(step).len(), batch_size);
@@ -85,10 +91,10 @@ fn every_sample_is_planned_exactly_once_over_all_ranks() {
                     }
                 }
                 seen.sort_unstable();
-                let case = format!("world {world_size}, batch {batch_size}, samples {samples}");
-                assert!(seen.iter().copied().eq(0..samples), "{case}: {seen:?}");
+                let case = format!("world {world_size}, batch {batch_size}, samples {count}");
+                assert!(seen.iter().copied().eq(0..count), "{case}: {seen:?}");
                 assert_eq!(steps.len(), 1, "{case}: ranks differ in steps");
-                assert_eq!(*steps.iter().next().unwrap(), samples.div_ceil((world_size * batch_size) as u64), "{case}");
+                assert_eq!(*steps.iter().next().unwrap(), count.div_ceil((world_size * batch_size) as u64), "{case}");
             }
         }
     }
@@ -98,20 +104,20 @@ fn every_sample_is_planned_exactly_once_over_all_ranks() {
 fn drop_last_leaves_out_only_the_tail_and_pads_nothing() {
     for world_size in 1..=16 {
         for batch_size in [1, 2, 3] {
-            let samples = 100;
+            let count = 100;
             let global = (world_size * batch_size) as u64;
             let mut seen = HashSet::new();
             for rank in 0..world_size {
                 let dropping =
-                    Order { drop_last: true, ..order(batch_size, world_size, rank) }.plan(samples, 0).unwrap();
-                let padding = order(batch_size, world_size, rank).plan(samples, 0).unwrap();
-                assert_eq!(dropping.steps(), samples / global);
+                    Order { drop_last: true, ..order(batch_size, world_size, rank) }.plan(&samples(count), 0).unwrap();
+                let padding = order(batch_size, world_size, rank).plan(&samples(count), 0).unwrap();
+                assert_eq!(dropping.steps(), count / global);
                 for step in 0..dropping.steps() {
                     assert!(dropping.batch(step).eq(padding.batch(step)));
                     dropping.batch(step).for_each(|sample| assert!(seen.insert(sample.expect("no padding"))));
                 }
             }
-            assert_eq!(seen.len() as u64, samples / global * global);
+            assert_eq!(seen.len() as u64, count / global * global);
         }
     }
 }
@@ -122,7 +128,7 @@ fn a_step_is_the_same_samples_on_any_world_size() {
     let union = |world_size: usize, step: u64| -> BTreeSet<Option<u64>> {
         (0..world_size)
             .flat_map(|rank| {
-                let plan = order(16 / world_size, world_size, rank).plan(100, 7).unwrap();
+                let plan = order(16 / world_size, world_size, rank).plan(&samples(100), 7).unwrap();
                 plan.batch(step).collect::<Vec<_>>()
             })
             .collect()
@@ -147,7 +153,7 @@ fn impossible_settings_are_refused() {
         Order { drop_last: true, batch_size: 6, ..good },
     ];
     for order in bad {
-        assert_eq!(order.plan(10, 0).unwrap_err().kind(), ErrorKind::Config, "{order:?}");
+        assert_eq!(order.plan(&samples(10), 0).unwrap_err().kind(), ErrorKind::Config, "{order:?}");
     }
-    assert!(good.plan(10, 0).is_ok());
+    assert!(good.plan(&samples(10), 0).is_ok());
 }

@@ -403,7 +403,7 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
         let half = samples[2].image.len() / 2;
         samples[2].image.truncate(half);
         fs::write(dir.path().join("a.tar"), gzip(&tar(&samples, 1))).unwrap();
-        let loader = options().on_error(OnError::Skip { budget: 1 }).stream(shards(), &[dir.path()]).unwrap();
+        let loader = options().on_error(OnError::skip(1)).stream(shards(), &[dir.path()]).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none());
         let issues: Vec<_> = batches.iter().flat_map(Batch::issues).collect();

@@ -1,0 +1,136 @@
+//! Samples known to be bad. Comes in: samples that could not be decoded. Goes out: a list, one JSON object a line, and
+//! from it the samples to leave out. Fails as files do, and on lines that do not parse.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Extent};
+use crate::{Error, Result};
+
+/// A list of bad samples: image, and checksums of both members. A sample that is mended, or comes anew from where it
+/// was downloaded, has others, and is in the order again; one that is only packed in another way is still left out.
+#[derive(Clone, Debug, Default)]
+pub struct Quarantine {
+    known: HashSet<Key>,
+}
+
+/// What a sample is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    image_id: i64,
+    image: (u32, u32),
+    annotations: (u32, u32),
+}
+
+/// One line.
+#[derive(Debug, Deserialize, Serialize)]
+struct Line {
+    shard: String,
+    image_id: i64,
+    image: String,
+    image_offset: u64,
+    image_bytes: u32,
+    image_crc32c: u32,
+    annotations_bytes: u32,
+    annotations_crc32c: u32,
+    epoch: u64,
+    step: u64,
+    kind: String,
+    error: String,
+}
+
+/// A list that is being written.
+#[derive(Debug)]
+pub(crate) struct QuarantineLog {
+    path: PathBuf,
+    state: Mutex<(File, HashSet<Key>)>,
+}
+
+impl Quarantine {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a line is not what a loader writes.
+    pub fn load(path: &Path) -> Result<Self> {
+        let cannot = |e| Error::io(format!("cannot read the quarantine list {}", path.display()), e);
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let mut known = HashSet::new();
+        for (number, line) in text.lines().enumerate() {
+            let line: Line = serde_json::from_str(line).map_err(|e| {
+                let place = format!("line {} of the quarantine list {}", number + 1, path.display());
+                Error::corrupt(format!("{place} cannot be read: {e}")).caused_by(e)
+            })?;
+            known.insert(Key {
+                image_id: line.image_id,
+                image: (line.image_bytes, line.image_crc32c),
+                annotations: (line.annotations_bytes, line.annotations_crc32c),
+            });
+        }
+        Ok(Self { known })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether a sample is on the list.
+    pub fn holds(&self, entry: &Entry) -> bool {
+        // Most lists are empty.
+        !self.known.is_empty() && self.known.contains(&Key::of(entry))
+    }
+}
+
+impl Key {
+    fn of(entry: &Entry) -> Self {
+        let of = |extent: &Extent| (extent.len, extent.crc32c);
+        Self { image_id: entry.image_id, image: of(&entry.image), annotations: of(&entry.annotations) }
+    }
+}
+
+impl QuarantineLog {
+    /// Opens a list to add to; it need not exist.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
+        let known = if path.exists() { Quarantine::load(path)?.known } else { HashSet::new() };
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(cannot)?;
+        Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
+    }
+
+    /// Adds a sample, unless it is there already, or the operating system is to blame: then the sample may be sound.
+    pub(crate) fn add(&self, shard: &Path, entry: &Entry, [epoch, step]: [u64; 2], error: &Error) -> Result<()> {
+        let (file, known) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.is_io() || !known.insert(Key::of(entry)) {
+            return Ok(());
+        }
+        let line = Line {
+            shard: shard.display().to_string(),
+            image_id: entry.image_id,
+            image: entry.image_name(),
+            image_offset: entry.image.offset,
+            image_bytes: entry.image.len,
+            image_crc32c: entry.image.crc32c,
+            annotations_bytes: entry.annotations.len,
+            annotations_crc32c: entry.annotations.crc32c,
+            epoch,
+            step,
+            kind: format!("{:?}", error.kind()),
+            error: error.to_string(),
+        };
+        let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::io("cannot encode a line", e.into()))?;
+        bytes.push(b'\n');
+        // One write at the end of the file: lines of several processes do not mix.
+        let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
+        file.write_all(&bytes).map_err(cannot)
+    }
+}

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::Population;
 use super::deck::Deck;
-use super::{Permutation, Population};
+use super::population::{Draw, Part};
 use crate::mix::mix64;
 use crate::{Error, Result};
 
@@ -161,19 +162,18 @@ impl Plan {
     /// # Panics
     /// If it is not.
     pub fn sample_at(&self, position: u64) -> u64 {
-        let (len, period) = (self.population.len(), self.population.period());
+        let (len, draws) = (self.population.len(), &self.population.draws);
         assert!(position < len, "position {position} of an order of {len} samples");
-        if period == 1 {
+        if draws.len() == 1 {
             return self.sample_of(0, self.epoch, position);
         }
         // Draws are counted over all epochs, so that each set is gone through before it begins anew.
-        let draw = u128::from(self.epoch) * u128::from(len) + u128::from(position);
-        let (round, slot) = (draw / u128::from(period), (draw % u128::from(period)) as u64);
-        let slot = Permutation::new(period, mix64(mix64(!self.seed()) ^ round as u64)).get(slot);
-        let part = self.population.parts.partition_point(|part| part.slots.end <= slot);
-        let (slots, samples) = (&self.population.parts[part].slots, u128::from(self.population.parts[part].len()));
-        let draw_of_part = round * u128::from(slots.end - slots.start) + u128::from(slot - slots.start);
-        self.sample_of(part, (draw_of_part / samples) as u64, (draw_of_part % samples) as u64)
+        let (drawn, period) = (u128::from(self.epoch) * u128::from(len) + u128::from(position), draws.len() as u128);
+        let Draw { part, before } = draws[(drawn % period) as usize];
+        let Part { share, .. } = &self.population.parts[part];
+        let drawn_of_part = drawn / period * u128::from(*share) + u128::from(before);
+        let samples = u128::from(self.population.parts[part].len());
+        self.sample_of(part, (drawn_of_part / samples) as u64, (drawn_of_part % samples) as u64)
     }
 
     /// The sample at a place of a pass over a set.

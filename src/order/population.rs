@@ -1,18 +1,29 @@
 //! What is ordered. Comes in: the number of samples of each shard, of one set or of several with weights. Goes out: a
 //! [`Population`]. Fails on weights that cannot be kept.
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use super::Permutation;
 use crate::{Error, Result};
 
-/// Draws after which every set has had its share exactly.
-const PERIOD: u64 = 4096;
+/// Draws after which every set has had its share exactly. A prime: no rank and no row of a batch meets the same draws in
+/// every period.
+const PERIOD: u64 = 4093;
 
 /// The samples that an order ranges over, numbered from 0: shard by shard, set by set.
 #[derive(Clone, Debug)]
 pub struct Population {
     pub(super) parts: Arc<[Part]>,
+    /// The draws of a period; one if nothing is mixed.
+    pub(super) draws: Arc<[Draw]>,
+}
+
+/// Which set a draw goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draw {
+    pub(super) part: usize,
+    /// Draws of the period before it that go to the same set.
+    pub(super) before: u64,
 }
 
 /// The samples of one set.
@@ -22,43 +33,53 @@ pub(super) struct Part {
     pub(super) first: u64,
     /// Number of samples before each shard, and at the end their total.
     pub(super) starts: Vec<u64>,
-    /// The draws of a period that go to this set.
-    pub(super) slots: Range<u64>,
+    /// How many draws of a period go to this set.
+    pub(super) share: u64,
 }
 
 impl Population {
     /// One set, whose shards hold so many samples each. An epoch is all of them, once.
     pub fn of_shards(samples: &[u64]) -> Self {
-        Self { parts: Arc::new([Part::new(0, samples, 0..1)]) }
+        Self { parts: Arc::new([Part::new(0, samples, 1)]), draws: Arc::new([Draw { part: 0, before: 0 }]) }
     }
 
     /// Several sets, each with its weight and the number of samples in its shards. An epoch has as many samples as all
-    /// together; a set's share of them is its weight over the sum of weights, to within 1/8192. Each set is gone
+    /// together; a set's share of them is its weight over the sum of weights, to within 1/8000. Each set is gone
     /// through as a whole before any of its samples comes again, over the end of an epoch as well.
     ///
     /// # Errors
     /// If there is no set, one is empty, or a weight is not positive or so small that its share is none.
     pub fn mixed(sets: &[(f64, &[u64])]) -> Result<Self> {
         let total: f64 = sets.iter().map(|(weight, _)| weight).sum();
-        let (mut parts, mut first, mut slot, mut until) = (Vec::new(), 0, 0, 0.0);
+        let (mut parts, mut ends) = (Vec::<Part>::new(), Vec::new());
+        let (mut first, mut done, mut until) = (0, 0, 0.0);
         for (weight, samples) in sets {
             // Rounding the ends, not the shares: they add up to a period.
             until += weight;
             let end = (until / total * PERIOD as f64).round() as u64;
-            let part = Part::new(first, samples, slot..end);
-            if !weight.is_finite() || *weight <= 0.0 || !total.is_finite() || end <= slot {
+            let part = Part::new(first, samples, end.saturating_sub(done));
+            if !weight.is_finite() || *weight <= 0.0 || !total.is_finite() || part.share == 0 {
                 return Err(Error::config(format!("the weight {weight} of a set is no share of their sum {total}")));
             }
             if part.len() == 0 {
                 return Err(Error::config("a set to be mixed is empty"));
             }
-            (first, slot) = (first + part.len(), end);
+            (first, done) = (first + part.len(), end);
+            ends.push(end);
             parts.push(part);
         }
         if parts.is_empty() {
             return Err(Error::config("no sets are given to be mixed"));
         }
-        Ok(Self { parts: parts.into() })
+        let mut taken = vec![0; parts.len()];
+        let mut draw = |place| {
+            let part = ends.partition_point(|&end| end <= place);
+            taken[part] += 1;
+            Draw { part, before: taken[part] - 1 }
+        };
+        let scattered = Permutation::new(PERIOD, 0);
+        let draws = (0..PERIOD).map(|place| draw(scattered.get(place))).collect();
+        Ok(Self { parts: parts.into(), draws })
     }
 
     /// Number of samples, which is also that of an epoch.
@@ -70,22 +91,17 @@ impl Population {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// Draws in a period: 1 where nothing is mixed.
-    pub(super) fn period(&self) -> u64 {
-        self.parts.last().map_or(1, |part| part.slots.end)
-    }
 }
 
 impl Part {
-    fn new(first: u64, samples: &[u64], slots: Range<u64>) -> Self {
+    fn new(first: u64, samples: &[u64], share: u64) -> Self {
         let mut starts = vec![0];
         let mut sum = 0;
         starts.extend(samples.iter().map(|count| {
             sum += count;
             sum
         }));
-        Self { first, starts, slots }
+        Self { first, starts, share }
     }
 
     pub(super) fn len(&self) -> u64 {

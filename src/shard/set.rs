@@ -195,7 +195,7 @@ impl ShardSet {
     /// ```
     ///
     /// # Errors
-    /// If no set is given, a weight is not positive, or its share is below 1/8192.
+    /// If no set is given, a weight is not positive, or its share is below 1/8000.
     pub fn mix(sets: Vec<(f64, Self)>) -> Result<Self> {
         let (mut shards, mut parts, mut unmatched) = (Vec::new(), Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;

@@ -1,9 +1,10 @@
-//! The order: a shuffle is a bijection, and a plan hands out every sample exactly once, whatever the world size.
+//! The order: a shuffle is a bijection, and what the room promises of its plans (G1 to G5) holds for every world size,
+//! batch size, tail rule, chunk and mixture; and launchers are told apart.
 
 use std::collections::{BTreeSet, HashSet};
 
 use maskstream::ErrorKind;
-use maskstream::order::{Order, Permutation, Population, Shuffle};
+use maskstream::order::{Distributed, Launcher, Order, Permutation, Population, Shuffle};
 
 /// One shard of so many samples.
 fn samples(count: u64) -> Population {
@@ -75,69 +76,202 @@ fn without_shuffle_samples_come_in_their_own_order() {
     assert_eq!(all, expected);
 }
 
+/// One to sixteen ranks, and the large worlds whose divisors are common.
+fn worlds() -> impl Iterator<Item = usize> {
+    (1..=16).chain([60, 240])
+}
+
+/// Sequential, every sample for itself, and chunks shorter and longer than shards.
+fn shuffles() -> [Option<Shuffle>; 6] {
+    let chunks = |chunk_samples| Some(Shuffle { seed: 5, chunk_samples });
+    [None, chunks(1), chunks(2), chunks(7), chunks(16), chunks(1 << 40)]
+}
+
+/// Shards of equal, of uneven and of no size; one sample; and several sets mixed.
+fn populations() -> Vec<Population> {
+    vec![
+        Population::of_shards(&[1]),
+        Population::of_shards(&[37, 0, 1, 250, 16, 16, 17]),
+        Population::of_shards(&[0, 0, 96]),
+        Population::of_shards(&[1300; 3]),
+        Population::mixed(&[(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])]).unwrap(),
+    ]
+}
+
+/// The rows of a step on all ranks, rank by rank.
+fn rows(order: Order, population: &Population, epoch: u64, step: u64) -> Vec<Option<u64>> {
+    let on = |rank| Order { rank, ..order }.plan(population, epoch).unwrap().batch(step).collect::<Vec<_>>();
+    (0..order.world_size).flat_map(on).collect()
+}
+
 #[test]
-fn every_sample_is_planned_exactly_once_over_all_ranks() {
-    for world_size in 1..=16 {
-        for batch_size in [1, 2, 3, 7, 16] {
-            for count in [1, 2, 15, 16, 17, 100] {
-                let mut seen = Vec::new();
-                let mut steps = HashSet::new();
-                for rank in 0..world_size {
-                    let plan = order(batch_size, world_size, rank).plan(&samples(count), 2).unwrap();
-                    steps.insert(plan.steps());
-                    for step in 0..plan.steps() {
-                        assert_eq!(plan.batch(step).len(), batch_size);
-                        seen.extend(plan.batch(step).flatten());
-                    }
-                }
-                seen.sort_unstable();
-                let case = format!("world {world_size}, batch {batch_size}, samples {count}");
-                assert!(seen.iter().copied().eq(0..count), "{case}: {seen:?}");
-                assert_eq!(steps.len(), 1, "{case}: ranks differ in steps");
-                assert_eq!(*steps.iter().next().unwrap(), count.div_ceil((world_size * batch_size) as u64), "{case}");
+fn g1_every_rank_has_the_same_number_of_steps() {
+    for population in populations() {
+        for world_size in worlds() {
+            for (batch_size, drop_last) in [(1, false), (2, true), (3, false), (16, false), (16, true)] {
+                let steps = |rank| {
+                    let order = Order { drop_last, ..order(batch_size, world_size, rank) };
+                    order.plan(&population, 2).map(|plan| plan.steps()).ok()
+                };
+                let (len, global) = (population.len(), (batch_size * world_size) as u64);
+                let expected = if drop_last { len / global } else { len.div_ceil(global) };
+                let expected = (expected > 0).then_some(expected);
+                assert!((0..world_size).all(|rank| steps(rank) == expected), "{len} samples, world {world_size}");
             }
         }
     }
 }
 
 #[test]
-fn drop_last_leaves_out_only_the_tail_and_pads_nothing() {
-    for world_size in 1..=16 {
-        for batch_size in [1, 2, 3] {
-            let count = 100;
-            let global = (world_size * batch_size) as u64;
-            let mut seen = HashSet::new();
-            for rank in 0..world_size {
-                let dropping =
-                    Order { drop_last: true, ..order(batch_size, world_size, rank) }.plan(&samples(count), 0).unwrap();
-                let padding = order(batch_size, world_size, rank).plan(&samples(count), 0).unwrap();
-                assert_eq!(dropping.steps(), count / global);
-                for step in 0..dropping.steps() {
-                    assert!(dropping.batch(step).eq(padding.batch(step)));
-                    dropping.batch(step).for_each(|sample| assert!(seen.insert(sample.expect("no padding"))));
+fn g2_a_step_of_all_ranks_is_one_stretch_of_one_order_for_every_world_size() {
+    for population in populations() {
+        for shuffle in shuffles() {
+            let alone = Order { shuffle, ..order(240, 1, 0) };
+            let global: Vec<u64> = {
+                let plan = alone.plan(&population, 7).unwrap();
+                (0..population.len()).map(|position| plan.sample_at(position)).collect()
+            };
+            for world_size in worlds().filter(|world| 240 % world == 0) {
+                let order = Order { shuffle, ..order(240 / world_size, world_size, 0) };
+                for step in 0..order.plan(&population, 7).unwrap().steps() {
+                    let start = 240 * step as usize;
+                    let mut expected = global[start..global.len().min(start + 240)].to_vec();
+                    let mut found: Vec<u64> = rows(order, &population, 7, step).into_iter().flatten().collect();
+                    expected.sort_unstable();
+                    found.sort_unstable();
+                    assert_eq!(found, expected, "step {step}, world {world_size}, {shuffle:?}");
                 }
             }
-            assert_eq!(seen.len() as u64, count / global * global);
         }
     }
 }
 
 #[test]
-fn a_step_is_the_same_samples_on_any_world_size() {
-    // 16 samples a step in all, split over 1, 2, 4, 8 or 16 ranks.
-    let union = |world_size: usize, step: u64| -> BTreeSet<Option<u64>> {
-        (0..world_size)
-            .flat_map(|rank| {
-                let plan = order(16 / world_size, world_size, rank).plan(&samples(100), 7).unwrap();
-                plan.batch(step).collect::<Vec<_>>()
-            })
-            .collect()
+fn g3_no_sample_comes_twice_and_none_is_missed_but_a_dropped_tail() {
+    for population in populations().into_iter().take(4) {
+        for shuffle in shuffles() {
+            for world_size in worlds() {
+                for (batch_size, drop_last) in [(1, false), (3, true), (7, false)] {
+                    let order = Order { shuffle, drop_last, ..order(batch_size, world_size, 0) };
+                    let Ok(plan) = order.plan(&population, 3) else {
+                        assert!(drop_last && population.len() < order.global_batch());
+                        continue;
+                    };
+                    let steps = (0..plan.steps()).map(|step| rows(order, &population, 3, step));
+                    let mut seen: Vec<u64> = steps.flatten().flatten().collect();
+                    let (planned, all) = (seen.len() as u64, population.len());
+                    seen.sort_unstable();
+                    seen.dedup();
+                    let case = format!("world {world_size}, batch {batch_size}, {shuffle:?}");
+                    assert_eq!(seen.len() as u64, planned, "{case}: a sample comes twice");
+                    assert!(seen.last().is_none_or(|&last| last < all), "{case}");
+                    assert_eq!(plan.dropped(), all - planned, "{case}");
+                    assert!(plan.dropped() < if drop_last { order.global_batch() } else { 1 }, "{case}");
+                    let shares = (0..world_size).map(|rank| {
+                        let plan = Order { rank, ..order }.plan(&population, 3).unwrap();
+                        let mut later = 0;
+                        assert_eq!(plan.samples_from(plan.steps()), later, "{case}, rank {rank}");
+                        for step in (0..plan.steps()).rev() {
+                            later += plan.batch(step).flatten().count() as u64;
+                            assert_eq!(plan.samples_from(step), later, "{case}, rank {rank}, step {step}");
+                        }
+                        plan.samples_from(0)
+                    });
+                    assert_eq!(shares.sum::<u64>(), planned, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn g3_of_mixed_sets_each_is_gone_through_as_a_whole_before_it_begins_anew() {
+    let sets: [(f64, &[u64]); 3] = [(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])];
+    let population = Population::mixed(&sets).unwrap();
+    let (len, starts) = (population.len(), [0, 141, 148, 748]);
+    for shuffle in shuffles() {
+        let order = Order { shuffle, ..order(8, 1, 0) };
+        let mut draws = [const { Vec::new() }; 3];
+        for epoch in 0..40 {
+            let plan = order.plan(&population, epoch).unwrap();
+            for position in 0..len {
+                let sample = plan.sample_at(position);
+                let set = starts.iter().rposition(|&start| start <= sample).unwrap();
+                draws[set].push(sample - starts[set]);
+            }
+        }
+        for (set, draws) in draws.iter().enumerate() {
+            let size = starts[set + 1] - starts[set];
+            for (pass, samples) in draws.chunks(size as usize).enumerate() {
+                let seen: BTreeSet<u64> = samples.iter().copied().collect();
+                assert_eq!(seen.len(), samples.len(), "set {set}, pass {pass}, {shuffle:?}");
+                assert!(seen.iter().all(|&sample| sample < size));
+            }
+            let share = draws.len() as f64 / (40 * len) as f64;
+            let wanted = sets[set].0 / 4.5;
+            assert!((share - wanted).abs() < 0.002, "set {set} has a share of {share}, not {wanted}");
+        }
+    }
+}
+
+#[test]
+fn g4_a_position_is_reached_without_those_before_it() {
+    // An order far too large to be listed, at its very end.
+    for shuffle in shuffles() {
+        let shards: Vec<u64> = (0..1000).map(|shard| (1 << 40) + shard).collect();
+        let population = Population::of_shards(&shards);
+        let order = Order { shuffle, ..order(64, 240, 11) };
+        let plan = order.plan(&population, 9).unwrap();
+        let last: Vec<u64> = plan.batch(plan.steps() - 1).flatten().collect();
+        assert!(!last.is_empty() && last.iter().all(|&sample| sample < population.len()));
+        assert_eq!(plan.samples_from(plan.steps() - 1), last.len() as u64);
+    }
+}
+
+#[test]
+fn g5_ranks_agree_without_talking_and_differ_in_epochs_and_seeds() {
+    let population = Population::of_shards(&[500, 500]);
+    let list = |seed, epoch, chunk_samples| -> Vec<u64> {
+        let order = Order { shuffle: Some(Shuffle { seed, chunk_samples }), ..order(8, 2, 0) };
+        let plan = order.plan(&population, epoch).unwrap();
+        (0..population.len()).map(|position| plan.sample_at(position)).collect()
     };
-    for step in 0..7 {
-        let alone = union(1, step);
-        for world_size in [2, 4, 8, 16] {
-            assert_eq!(union(world_size, step), alone, "step {step}, world {world_size}");
+    let mut orders = HashSet::new();
+    for seed in 0..4 {
+        for epoch in 0..4 {
+            for chunk in [1, 2, 8] {
+                let order = list(seed, epoch, chunk);
+                assert_eq!(order, list(seed, epoch, chunk));
+                assert!(orders.insert(order), "seed {seed}, epoch {epoch}, chunk {chunk} repeats another order");
+            }
         }
+    }
+}
+
+#[test]
+fn a_chunk_is_a_run_of_one_shard_and_is_in_use_for_a_short_while() {
+    let shards = [4000, 33, 7, 4096, 2500];
+    let population = Population::of_shards(&shards);
+    let starts: Vec<u64> = (0..=shards.len()).map(|shard| shards[..shard].iter().sum()).collect();
+    for chunk_samples in [1, 2, 8, 16] {
+        let order = Order { shuffle: Some(Shuffle { seed: 3, chunk_samples }), ..order(8, 1, 0) };
+        let plan = order.plan(&population, 1).unwrap();
+        let mut span = std::collections::HashMap::new();
+        for position in 0..population.len() {
+            let sample = plan.sample_at(position);
+            let chunk = plan.chunk_of(sample);
+            assert!(chunk.contains(&sample) && [1, chunk_samples].contains(&(chunk.end - chunk.start)));
+            let shard = starts.partition_point(|&start| start <= chunk.start) - 1;
+            assert!(chunk.end <= starts[shard + 1], "{chunk:?} crosses the end of its shard");
+            span.entry(chunk).or_insert((position, position)).1 = position;
+        }
+        let whole = span.keys().filter(|chunk| chunk.end - chunk.start == chunk_samples).count() as u64;
+        let expected: u64 = shards.iter().map(|shard| shard / chunk_samples).sum();
+        assert!(whole == expected || chunk_samples == 1, "{whole} whole chunks, not {expected}");
+        // 240 lanes with blocks of four chunks; a chunk may lie in two blocks, or in two lanes.
+        let limit = 240 * 2 * 4 * chunk_samples;
+        let long = span.values().filter(|(first, last)| last - first > limit).count();
+        assert!(long <= 241, "{long} chunks are in use for long");
     }
 }
 
@@ -151,9 +285,90 @@ fn impossible_settings_are_refused() {
         Order { world_size: 1 << 21, ..good },
         Order { rank: 2, ..good },
         Order { drop_last: true, batch_size: 6, ..good },
+        Order { shuffle: Some(Shuffle { seed: 1, chunk_samples: 0 }), ..good },
     ];
     for order in bad {
         assert_eq!(order.plan(&samples(10), 0).unwrap_err().kind(), ErrorKind::Config, "{order:?}");
     }
     assert!(good.plan(&samples(10), 0).is_ok());
+}
+
+#[test]
+fn weights_that_are_no_shares_are_refused() {
+    let bad: [&[(f64, &[u64])]; 6] = [
+        &[],
+        &[(0.0, &[5]), (1.0, &[5])],
+        &[(-1.0, &[5]), (2.0, &[5])],
+        &[(f64::NAN, &[5]), (1.0, &[5])],
+        &[(1e-9, &[5]), (1.0, &[5])],
+        &[(1.0, &[5]), (1.0, &[0, 0])],
+    ];
+    for sets in bad {
+        assert_eq!(Population::mixed(sets).unwrap_err().kind(), ErrorKind::Config, "{sets:?}");
+    }
+    assert_eq!(Population::mixed(&[(1e30, &[5]), (1e30, &[6])]).unwrap().len(), 11);
+    assert!(Population::mixed(&[(f64::MAX, &[5]), (f64::MAX, &[6])]).is_err(), "their sum is not finite");
+}
+
+fn launched(variables: &[(&str, &str)]) -> maskstream::Result<Distributed> {
+    Distributed::from_variables(|name| {
+        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    })
+}
+
+#[test]
+fn launchers_are_told_apart_and_their_traps_avoided() {
+    let expect = |variables: &[(&str, &str)], rank, world_size, local_rank, launcher| {
+        let found = launched(variables).unwrap();
+        let expected = (rank, world_size, local_rank, launcher);
+        assert_eq!((found.rank, found.world_size, found.local_rank, found.launcher), expected, "{variables:?}");
+    };
+    let torch = [("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "4")];
+    expect(&torch, 5, 8, Some(1), Launcher::Torchrun);
+    assert_eq!(launched(&torch).unwrap().local_world_size, Some(4));
+    let srun = [
+        ("SLURM_STEP_ID", "0"),
+        ("SLURM_PROCID", "3"),
+        ("SLURM_STEP_NUM_TASKS", "4"),
+        ("SLURM_LOCALID", "1"),
+        ("SLURM_NTASKS", "9"),
+    ];
+    expect(&srun, 3, 4, Some(1), Launcher::Slurm);
+    // torchrun in each of srun's tasks: Slurm's are the machines.
+    expect(&[&torch[..], &srun].concat(), 5, 8, Some(1), Launcher::Torchrun);
+    // A batch script without srun, and a task of a job array.
+    expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_ID", "7")], 0, 1, None, Launcher::Alone);
+    expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", ""), ("SLURM_ARRAY_TASK_ID", "4")], 0, 1, None, Launcher::Alone);
+    let mpirun = [
+        ("OMPI_COMM_WORLD_RANK", "2"),
+        ("OMPI_COMM_WORLD_SIZE", "3"),
+        ("OMPI_COMM_WORLD_LOCAL_RANK", "0"),
+        ("PMIX_RANK", "2"),
+    ];
+    expect(&mpirun, 2, 3, Some(0), Launcher::OpenMpi);
+    expect(&[("PMIX_RANK", "2")], 0, 1, None, Launcher::Alone);
+    expect(&[("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "1")], 1, 2, Some(1), Launcher::Mpich);
+    expect(&[("JOB_COMPLETION_INDEX", "3")], 0, 1, None, Launcher::Alone);
+    expect(&[("RANK", " "), ("WORLD_SIZE", "")], 0, 1, None, Launcher::Alone);
+    expect(&[], 0, 1, None, Launcher::Alone);
+}
+
+#[test]
+fn half_a_pair_or_an_impossible_rank_is_an_error_that_names_the_variable() {
+    let bad: [(&[(&str, &str)], &str); 9] = [
+        (&[("RANK", "1")], "WORLD_SIZE"),
+        (&[("WORLD_SIZE", "2")], "RANK"),
+        (&[("RANK", "2"), ("WORLD_SIZE", "2")], "not below"),
+        (&[("RANK", "-1"), ("WORLD_SIZE", "2")], "\"-1\""),
+        (&[("RANK", "0"), ("WORLD_SIZE", "two")], "\"two\""),
+        (&[("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1")], "SLURM_STEP_NUM_TASKS"),
+        (&[("OMPI_COMM_WORLD_SIZE", "3")], "OMPI_COMM_WORLD_RANK"),
+        (&[("PMI_RANK", "0")], "PMI_SIZE"),
+        (&[("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "x")], "LOCAL_RANK"),
+    ];
+    for (variables, named) in bad {
+        let error = launched(variables).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(named), "{variables:?}: {error}");
+    }
 }

@@ -180,7 +180,7 @@ impl Loader {
                 self.set.reports().skip(then).take(3).map(|report| report.path.display().to_string()).collect();
             let more = if here - then > names.len() { ", ..." } else { "" };
             return Err(Error::config(format!(
-                "the cursor does not fit: {} shards were added since it was saved ({}{more}); finish the epoch with the first {then}, then begin the next one with all",
+                "the cursor does not fit: there are {} more shards than when it was saved ({}{more}); finish the epoch with the first {then}, then begin the next one with all",
                 here - then,
                 names.join(", ")
             )));

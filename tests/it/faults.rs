@@ -13,8 +13,8 @@ use maskstream::source::{self, MemorySource};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet};
 
 use crate::fixture::{
-    BadAdvice, Faulty, Made, budget, content, lenient, made_many, members, pack, read_error, read_with_tar, set_of,
-    set_of_sources, shard, within,
+    BadAdvice, Bomb, Faulty, Made, budget, content, lenient, made_many, members, pack, read_error, read_with_tar,
+    set_of, set_of_sources, shard, within,
 };
 
 fn options() -> LoaderOptions {
@@ -44,23 +44,6 @@ fn is_zero_row(batch: &Batch, row: usize) -> bool {
         let bytes = field.bytes.len() / field.spec.shape[0];
         field.bytes[row * bytes..(row + 1) * bytes].iter().all(|&byte| byte == 0)
     })
-}
-
-/// Panics when its bytes are let go: in a worker, once a sample is decoded.
-struct Bomb(Bytes);
-
-impl AsRef<[u8]> for Bomb {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            panic!("the bomb went off");
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

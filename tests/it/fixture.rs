@@ -224,6 +224,23 @@ impl Source for Faulty {
     }
 }
 
+/// Panics when its bytes are let go: in a worker, once a sample is decoded.
+pub(crate) struct Bomb(pub(crate) Bytes);
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the bomb went off");
+        }
+    }
+}
+
 /// A memory budget that holds so many batches.
 pub(crate) fn budget(options: LoaderOptions, set: &Arc<ShardSet>, batches: u64) -> u64 {
     let plan = *options.build(Arc::clone(set)).unwrap().memory_plan();

@@ -9,6 +9,7 @@ mod architecture;
 mod candle;
 #[cfg(feature = "cli")]
 mod cli;
+mod fault_table;
 mod faults;
 mod fixture;
 mod golden;
@@ -21,5 +22,7 @@ mod naive;
 mod order;
 mod regions;
 mod repack;
+mod resume;
+mod selection;
 mod shard;
 mod stream;

@@ -1,0 +1,166 @@
+//! What enters the order: lists of ids, and samples that are known to be bad.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use maskstream::annotation::{AnnotationFile, MaskFilter, Selection};
+use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::shard::{Quarantine, ShardSetOptions};
+use maskstream::{Batch, ErrorKind, Loader, ShardSet};
+
+use crate::fixture::{
+    Faulty, Made, lenient, made_many, memory, read_error, read_with_tar, set_of_sources, shard, within,
+};
+
+fn options() -> LoaderOptions {
+    Loader::options().batch_size(4).image_size(24).mask_size(None).top_k(8).num_workers(2)
+}
+
+fn open(options: ShardSetOptions, samples: &[Made]) -> maskstream::Result<ShardSet> {
+    let half = samples.len() / 2;
+    let sources = [("a", &samples[..half]), ("b", &samples[half..])];
+    options.from_sources(sources.map(|(name, samples)| (name.to_owned(), memory(shard(samples)))).to_vec())
+}
+
+/// Images and annotations of an epoch.
+fn delivered(set: ShardSet) -> BTreeSet<(i64, Vec<i64>)> {
+    let batches: Vec<Batch> = options().build(set).unwrap().epoch(0).unwrap().map(Result::unwrap).collect();
+    let mut all = BTreeSet::new();
+    for batch in &batches {
+        for row in (0..4).filter(|&row| batch.image_valid()[row] == 1) {
+            let ids = batch.annotation_ids()[8 * row..][..8].iter().zip(&batch.valid()[8 * row..][..8]);
+            let mut ids: Vec<i64> = ids.filter(|(_, valid)| **valid == 1).map(|(id, _)| *id).collect();
+            ids.sort_unstable();
+            assert!(all.insert((batch.image_ids()[row], ids)));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_list_of_images_lets_them_alone_in_and_names_those_that_are_nowhere() {
+    within(|| {
+        let samples = made_many(12);
+        let set = open(lenient().select_ids(Selection::images([3, 11, 99, 3, -4])), &samples).unwrap();
+        assert_eq!((set.len(), set.unmatched()), (2, &[-4, 99][..]));
+        let ids: Vec<i64> = delivered(set).into_iter().map(|(image, _)| image).collect();
+        assert_eq!(ids, [3, 11]);
+    });
+}
+
+#[test]
+fn a_list_of_annotations_decides_on_the_index_and_in_the_batch() {
+    within(|| {
+        let samples = made_many(12);
+        let filter = MaskFilter::keep_all().min_predicted_iou(0.9);
+        // Every second annotation of every image, found by parsing the json; those that pass the filter count.
+        let (mut chosen, mut expected) = (Vec::new(), BTreeSet::new());
+        for made in &samples {
+            let file = AnnotationFile::parse(&made.json).unwrap();
+            let own: Vec<_> = file.annotations.iter().step_by(2).collect();
+            chosen.extend(own.iter().map(|annotation| (made.id, annotation.id)));
+            let mut kept: Vec<i64> = own.iter().filter(|one| one.predicted_iou >= 0.9).map(|one| one.id).collect();
+            kept.sort_unstable();
+            if kept.len() >= 2 {
+                expected.insert((made.id, kept));
+            }
+        }
+        assert!(expected.len() > 2 && expected.len() < 12, "{}", expected.len());
+        let shards = lenient().filter(filter.min_masks(2)).select_ids(Selection::annotations(chosen));
+        let set = open(shards, &samples).unwrap();
+        assert_eq!(set.len(), expected.len() as u64, "the length is known from the index");
+        assert_eq!(delivered(set), expected);
+    });
+}
+
+#[test]
+fn a_list_is_read_from_text_and_its_faults_are_named_by_line() {
+    let images: Selection = "# some\n4\n\n 7 \n-1\r\n".parse().unwrap();
+    assert_eq!(images, Selection::images([7, 4, -1]));
+    let annotations: Selection = "4,40\n4\t41\n7 70\n".parse().unwrap();
+    assert_eq!(annotations, Selection::annotations([(4, 40), (4, 41), (7, 70)]));
+    assert!(annotations.keeps(4, 41) && !annotations.keeps(7, 41) && !annotations.is_empty());
+    for (text, line) in [("1\nx\n", 2), ("1\n1,2\n", 2), ("1,2\n3\n", 2), ("1,2,3", 1), ("1\n9223372036854775808", 2)] {
+        let error = text.parse::<Selection>().unwrap_err();
+        assert!(error.to_string().contains(&format!("line {line} ")), "{text:?}: {error}");
+    }
+}
+
+/// Twelve samples; once armed, these images cannot be decoded.
+fn struck(samples: &[Made], bad: &'static [i64], is_io: bool) -> (Arc<Faulty>, ShardSet) {
+    let bytes = shard(samples);
+    let found = read_with_tar(&bytes);
+    let offsets: Vec<u64> = bad.iter().map(|id| found[&format!("sa_{id}.jpg")].0).collect();
+    let source = Faulty::new(bytes, move |range, bytes| match offsets.contains(&range.start) {
+        true if is_io => Err(std::io::Error::other("the disk is gone").into()),
+        true => Err(read_error(range.start)),
+        false => Ok(bytes),
+    });
+    let set = set_of_sources(vec![source.clone()]);
+    source.arm();
+    (source, set)
+}
+
+#[test]
+fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
+    within(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("bad.jsonl");
+        let samples = made_many(12);
+        for _ in 0..2 {
+            let (_source, set) = struck(&samples, &[2, 7], false);
+            let loader = options().on_error(OnError::skip(5)).quarantine(&list).build(set).unwrap();
+            for epoch in 0..3 {
+                assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().issues().len()).sum::<usize>(), 2);
+            }
+            loader.replay(&loader.cursor(), 0).unwrap();
+        }
+        let text = std::fs::read_to_string(&list).unwrap();
+        assert_eq!(text.lines().count(), 2, "once each: {text}");
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!((&line["image_id"], &line["image"], &line["shard"]), (&2.into(), &"./sa_2.jpg".into(), &"a".into()));
+        assert!(line["error"].as_str().unwrap().contains("sa_2.jpg") && line["kind"] == "Corrupt");
+
+        let bad = Quarantine::load(&list).unwrap();
+        assert_eq!(bad.len(), 2);
+        let set = open(lenient().quarantine(bad.clone()), &samples).unwrap();
+        assert_eq!(set.reports().map(|report| report.quarantined_samples).collect::<Vec<_>>(), [1, 1]);
+        let ids: Vec<i64> = delivered(set).into_iter().map(|(image, _)| image).collect();
+        assert_eq!(ids, [1, 3, 4, 5, 6, 8, 9, 10, 11, 12]);
+        // Mended, a sample has other bytes and is in the order again.
+        let mut mended = samples.clone();
+        mended[1].image = crate::fixture::jpeg(mended[1].width, mended[1].height, 77);
+        assert_eq!(open(lenient().quarantine(bad.clone()), &mended).unwrap().len(), 11);
+        let all_bad = open(lenient().quarantine(bad).select_ids(Selection::images([2, 7])), &samples).unwrap_err();
+        assert!(all_bad.to_string().contains("2 that do are quarantined"), "{all_bad}");
+    });
+}
+
+#[test]
+fn the_sample_that_ends_an_epoch_is_listed_and_a_failing_disk_is_not_its_fault() {
+    within(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let samples = made_many(12);
+        for (is_io, expected) in [(false, 1), (true, 0)] {
+            let list = dir.path().join(format!("{is_io}.jsonl"));
+            let (_source, set) = struck(&samples, &[5], is_io);
+            let loader = options().quarantine(&list).build(set).unwrap();
+            let error = loader.epoch(0).unwrap().find_map(Result::err).unwrap();
+            assert_eq!(error.is_io(), is_io, "{error}");
+            assert_eq!(Quarantine::load(&list).unwrap().len(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_list_that_cannot_be_read_or_written_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("bad.jsonl");
+    assert_eq!(Quarantine::load(&list).unwrap_err().kind(), ErrorKind::Io);
+    std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
+    let error = Quarantine::load(&list).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("line 1 "), "{error}");
+    let set = || open(lenient(), &made_many(4)).unwrap();
+    assert!(options().quarantine(&list).build(set()).is_err());
+    assert!(options().quarantine(dir.path()).build(set()).is_err());
+}

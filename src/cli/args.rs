@@ -1,15 +1,15 @@
-//! Arguments that `bench` and `export` share: which shards, and what batches. Comes in: the command line. Goes out: a
+//! Arguments that `bench`, `export` and `replay` share: which shards, and what batches. Comes in: the command line. Goes out: a
 //! loader. Fails as opening shards and building the loader do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use maskstream::annotation::MaskFilter;
+use maskstream::annotation::{MaskFilter, Selection};
 use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::OnError;
 use maskstream::sample::{BoxFormat, Fit, MaskKind};
-use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar, expand};
+use maskstream::shard::{OnDamage, Quarantine, ShardSetOptions, Sidecar, expand};
 use maskstream::{Loader, ShardSet, StreamLoader};
 
 use super::progress;
@@ -70,8 +70,8 @@ pub(super) struct LoaderArgs {
     #[arg(long, default_value_t = 0.88, value_name = "IOU")]
     min_iou: f32,
     /// Only masks with at least this stability_score
-    #[arg(long, default_value_t = 0.0, value_name = "SCORE")]
-    min_stability: f32,
+    #[arg(long, value_name = "SCORE")]
+    min_stability: Option<f32>,
     /// Only images with at least this many such masks
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_masks: usize,
@@ -87,6 +87,31 @@ pub(super) struct LoaderArgs {
     /// Seed of the shuffle
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Shuffle runs of about so many bytes in place of single samples, for disks and networks that want long reads: 8 to
+    /// 16 MiB there
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    chunk_bytes: u64,
+    /// This process's share of each epoch, if it is one of several
+    #[arg(long, default_value_t = 0, value_name = "R", requires = "world_size")]
+    rank: usize,
+    /// Number of processes that share each epoch
+    #[arg(long, default_value_t = 1, value_name = "W")]
+    world_size: usize,
+    /// Leave out the samples that do not fill a batch on every rank, in place of padding the last one
+    #[arg(long)]
+    drop_last: bool,
+    /// Only the images, or annotations, that this file lists: a line for each, IMAGE_ID or IMAGE_ID,ANNOTATION_ID
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+    /// Leave out the bad samples that this file lists, as --list-bad writes it
+    #[arg(long, value_name = "FILE")]
+    quarantine: Option<PathBuf>,
+    /// Add each sample that cannot be decoded to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    list_bad: Option<PathBuf>,
+    /// Bytes of memory that the loader may take; by default 8 GiB, or what it needs
+    #[arg(long, value_name = "BYTES")]
+    max_memory: Option<u64>,
     /// Page-locked batches, as for uploads to a device, in place of heap memory
     #[arg(long)]
     pinned: bool,
@@ -125,27 +150,42 @@ enum BoxesArg {
 
 impl LoaderArgs {
     /// Opens the shards, indexing those that have no sidecar yet, and builds the loader.
-    pub(super) fn loader(&self) -> maskstream::Result<Loader> {
+    pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
         let paths = expand(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
-        let set = self.shards().progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        let set = self.shards()?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
         bar.finish_and_clear();
-        self.options().build(set)
+        let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
+        if quarantined > 0 {
+            eprintln!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
+        }
+        if !set.unmatched().is_empty() {
+            eprintln!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
+        }
+        Ok(self.options().build(set)?)
     }
 
     /// The same without waiting for indexes.
-    pub(super) fn stream(&self) -> maskstream::Result<StreamLoader> {
-        self.options().stream(self.shards(), &self.shards.shards)
+    pub(super) fn stream(&self) -> Result<StreamLoader, Box<dyn std::error::Error>> {
+        Ok(self.options().stream(self.shards()?, &self.shards.shards)?)
     }
 
-    fn shards(&self) -> ShardSetOptions {
-        let filter = MaskFilter::default()
-            .min_predicted_iou(self.min_iou)
-            .min_stability_score(self.min_stability)
-            .min_masks(self.min_masks);
+    fn shards(&self) -> Result<ShardSetOptions, Box<dyn std::error::Error>> {
+        // What is not asked for stays as the library has it: a cursor depends on it.
+        let mut filter = MaskFilter::default().min_predicted_iou(self.min_iou).min_masks(self.min_masks);
+        if let Some(least) = self.min_stability {
+            filter = filter.min_stability_score(least);
+        }
         let on_damage = if self.skip > 0 { OnDamage::Skip { budget: self.skip } } else { OnDamage::Stop };
-        ShardSet::options().filter(filter).sidecar(self.shards.sidecar()).on_damage(on_damage)
+        let mut options = ShardSet::options().filter(filter).sidecar(self.shards.sidecar()).on_damage(on_damage);
+        if let Some(list) = &self.ids {
+            options = options.select_ids(read_ids(list)?);
+        }
+        if let Some(list) = &self.quarantine {
+            options = options.quarantine(Quarantine::load(list)?);
+        }
+        Ok(options)
     }
 
     fn options(&self) -> maskstream::loader::LoaderOptions {
@@ -179,10 +219,25 @@ impl LoaderArgs {
             .prefetch_batches(self.prefetch)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
-        let options = if self.shuffle { options.shuffle(self.seed) } else { options };
-        match self.workers {
-            Some(workers) => options.num_workers(workers),
-            None => options,
+        let mut options =
+            options.chunk_bytes(self.chunk_bytes).rank(self.rank, self.world_size).drop_last(self.drop_last);
+        if self.shuffle {
+            options = options.shuffle(self.seed);
         }
+        if let Some(workers) = self.workers {
+            options = options.num_workers(workers);
+        }
+        if let Some(bytes) = self.max_memory {
+            options = options.max_memory_bytes(bytes);
+        }
+        if let Some(list) = &self.list_bad {
+            options = options.quarantine(list);
+        }
+        options
     }
+}
+
+fn read_ids(path: &Path) -> Result<Selection, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read the list {}: {e}", path.display()))?;
+    text.parse().map_err(|e| format!("{}: {e}", path.display()))
 }

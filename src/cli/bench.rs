@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use maskstream::batch::PinState;
-use maskstream::loader::{Epoch, LoaderStats};
+use maskstream::loader::{Epoch, EpochReport, LoaderStats};
 use maskstream::{Loader, StreamLoader};
 use serde::Serialize;
 
@@ -39,8 +39,12 @@ pub(super) struct Args {
 struct Figures {
     epoch: u64,
     batches: u64,
+    /// Samples of the whole epoch, delivered, skipped, not asked for, and left out by `--drop-last`.
+    planned: Option<u64>,
     samples: u64,
     skipped: u64,
+    outstanding: u64,
+    dropped: u64,
     seconds: f64,
     /// Until the first batch was received.
     first_batch_seconds: f64,
@@ -87,7 +91,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     match &loader {
         Loading::Planned(loader) if !args.json => {
-            let (set, layout) = (loader.shards(), loader.layout());
+            let (set, layout, plan) = (loader.shards(), loader.layout(), loader.memory_plan());
             say!(
                 "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
                 set.len(),
@@ -96,6 +100,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 layout.batch_size,
                 layout.bytes() as f64 / 1e6
             );
+            say!("memory: {} ({:.0} MB allowed)", plan, plan.max_bytes as f64 / 1e6);
         }
         Loading::Stream(loader) => loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}")),
         Loading::Planned(_) => {}
@@ -116,21 +121,22 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.finish_and_clear();
         let stats = epoch.stats();
         let seconds = wall.elapsed().as_secs_f64();
+        let report = epoch.report();
         // Samples in flight when a shortened epoch ends are decoded as well, so the CPU time is theirs too.
         drop(epoch);
-        let mut figures = figures(number, &stats, seconds, process_cpu() - cpu, pin_state, loader.batch_bytes());
+        let mut figures = figures(&report, &stats, seconds, process_cpu() - cpu, pin_state, loader.batch_bytes());
         figures.first_batch_seconds = first_batch.as_secs_f64();
         if args.json {
             say!("{}", serde_json::to_string(&figures)?);
         } else {
-            print(&figures)?;
+            print(&figures, &report)?;
         }
     }
     Ok(())
 }
 
 fn figures(
-    epoch: u64,
+    report: &EpochReport,
     stats: &LoaderStats,
     seconds: f64,
     cpu: Duration,
@@ -141,10 +147,13 @@ fn figures(
     let jpeg_and_resize = per_sample(stats.stages.jpeg + stats.stages.resize);
     let process_cpu_ms = per_sample(cpu);
     Figures {
-        epoch,
+        epoch: report.epoch,
         batches: stats.batches,
-        samples: stats.delivered,
-        skipped: stats.skipped,
+        planned: report.planned,
+        samples: report.delivered,
+        skipped: report.skipped,
+        outstanding: report.outstanding,
+        dropped: report.dropped,
         seconds,
         first_batch_seconds: 0.0,
         samples_per_second: stats.delivered as f64 / seconds,
@@ -164,13 +173,11 @@ fn figures(
     }
 }
 
-fn print(figures: &Figures) -> Outcome {
+fn print(figures: &Figures, report: &EpochReport) -> Outcome {
     let Figures { epoch, batches, samples, seconds, samples_per_second, .. } = figures;
     say!("epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s");
     say!("  first batch after {:.2} s", figures.first_batch_seconds);
-    if figures.skipped > 0 {
-        say!("  {} samples could not be decoded and were skipped", figures.skipped);
-    }
+    say!("  {report}");
     let total: f64 = figures.stages_ms.iter().map(|(_, ms)| ms).sum();
     say!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
     for (name, ms) in &figures.stages_ms {

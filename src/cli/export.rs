@@ -1,13 +1,10 @@
 //! `maskstream export`. Comes in: shards and batch settings. Goes out: the first batches as one safetensors file, every
 //! field under its own name. Fails as the loader does, or if the file cannot be written.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-use maskstream::batch::{BatchLayout, FieldType};
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use std::path::PathBuf;
 
 use super::args::LoaderArgs;
+use super::tensors::{stacked, write};
 use super::{Outcome, progress};
 
 /// Write the first batches to a safetensors file, to look at them from Python or anywhere else
@@ -50,33 +47,4 @@ pub(super) fn run(args: &Args) -> Outcome {
         say!("  {:16} {:?} {:?}", field.name, field.dtype, stacked(&field.shape, batches as usize));
     }
     Ok(())
-}
-
-fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: &[Vec<u8>]) -> Outcome {
-    let mut tensors = Vec::new();
-    for (field, column) in layout.fields().iter().zip(columns) {
-        let dtype = match field.dtype {
-            FieldType::U8 => Dtype::U8,
-            FieldType::U32 => Dtype::U32,
-            FieldType::I64 => Dtype::I64,
-            FieldType::F16 => Dtype::F16,
-            FieldType::Bf16 => Dtype::BF16,
-            FieldType::F32 => Dtype::F32,
-            other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name).into()),
-        };
-        tensors.push((field.name, TensorView::new(dtype, stacked(&field.shape, batches), column)?));
-    }
-    let about = HashMap::from([("producer".to_owned(), concat!("maskstream ", env!("CARGO_PKG_VERSION")).to_owned())]);
-    serialize_to_file(tensors, Some(about), path)?;
-    // It writes a temporary file, private to its owner, and renames it; an export is for everybody.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
-    }
-    Ok(())
-}
-
-fn stacked(shape: &[usize], batches: usize) -> Vec<usize> {
-    shape.iter().enumerate().map(|(i, &n)| if i == 0 { n * batches } else { n }).collect()
 }

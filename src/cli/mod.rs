@@ -17,8 +17,10 @@ mod inspect;
 mod parallel;
 mod progress;
 mod repack;
+mod replay;
 mod synth;
 mod task;
+mod tensors;
 
 use clap::Parser;
 
@@ -26,7 +28,7 @@ use clap::Parser;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Reads SA-1B tar shards in place: index them, look into them, lay their samples side by side, measure the loader on
-/// them, export batches, or make shards to try it all on.
+/// them, export or replay batches, or make shards to try it all on.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 120)]
 enum Command {
@@ -36,6 +38,7 @@ enum Command {
     Synth(synth::Args),
     Bench(bench::Args),
     Export(export::Args),
+    Replay(replay::Args),
 }
 
 /// Runs the command that the arguments name.
@@ -47,6 +50,7 @@ pub(crate) fn run() -> Outcome {
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Replay(args) => replay::run(&args),
     };
     // `maskstream inspect ... | head` is no failure.
     let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use maskstream::shard::SampleId;
+use maskstream::{Batch, Loader, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -165,4 +167,77 @@ fn shards_can_be_repacked_and_what_fails_keeps_no_other_from_it() {
     assert!(used.contains("samples are missing") && used.contains("1 shards written, 1 up to date"), "{used}");
     assert!(fails(dir, "repack data -o data").contains("overwrite itself"));
     assert!(fails(dir, "repack data flat -o both").contains("same file name"));
+}
+
+#[test]
+fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 2 --samples 5 --preset small --seed 3");
+    let set = ShardSet::options().open(&[dir.join("data")]).unwrap();
+    let options = Loader::options().batch_size(2).rank(1, 2).image_size(48).top_k(3).shuffle(5);
+    let loader = options.build(set).unwrap();
+    let batches: Vec<Batch> = loader.epoch(6).unwrap().map(Result::unwrap).collect();
+    let cursor = serde_json::to_string(batches[1].cursor().unwrap()).unwrap();
+    std::fs::write(dir.join("cursor.json"), &cursor).unwrap();
+
+    let replay = "replay data --cursor cursor.json --shuffle --rank 1 --world-size 2 --batch-size 2 --top-k 3";
+    for (more, step) in [("", 1), (" --batch 0 --image-size 64", 0), (" --batch 2 --mask-size 0", 2)] {
+        let shown: Value = serde_json::from_str(&succeeds(dir, &format!("{replay} --seed 5 --json{more}"))).unwrap();
+        assert_eq!((&shown["epoch"], &shown["batch"]), (&6.into(), &step.into()));
+        let ids: Vec<_> =
+            shown["rows"].as_array().unwrap().iter().map(|row| row["image_id"].as_i64().unwrap()).collect();
+        assert_eq!(ids, batches[step].image_ids()[..ids.len()], "batch {step}");
+        assert_eq!(ids.len(), batches[step].valid_rows());
+        let offset = shown["rows"][0]["image_offset"].as_u64().unwrap();
+        let entry = loader.shards().entry(batches[step].samples()[0].unwrap()).unwrap();
+        assert_eq!(offset, entry.image.offset);
+        let boxes = &shown["fields"].as_array().unwrap().iter().find(|field| field["name"] == "boxes").unwrap();
+        assert!(boxes["greatest"].as_f64().unwrap() <= 1.0 && boxes["not_finite"] == 0);
+    }
+    let table = succeeds(dir, &format!("{replay} --seed 5 --image-size 48 -o batch.safetensors"));
+    assert!(table.contains("epoch 6, batch 1: 2 samples") && table.contains(".jpg at "), "{table}");
+    let file = std::fs::read(dir.join("batch.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    assert_eq!(tensors.tensor("images").unwrap().data(), batches[1].images().bytes);
+
+    assert!(fails(dir, &format!("{replay} --seed 4")).contains("seed 5 when it was saved and is seed 4 now"));
+    assert!(fails(dir, &format!("{replay} --seed 5 --min-masks 3")).contains("the filter"));
+    assert!(fails(dir, &format!("{replay} --seed 5 --batch 3")).contains("there is no batch 3"));
+    assert!(fails(dir, "replay data --cursor nowhere.json").contains("cannot read the cursor in nowhere.json"));
+    assert!(fails(dir, "replay data --cursor {}").contains("the cursor cannot be read"));
+}
+
+#[test]
+fn bad_samples_are_listed_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 1 --samples 6 --preset small --seed 3");
+    succeeds(dir, "index data --index-dir .");
+    // A bit in the middle of a JPEG, with the time of the file as it was.
+    let path = dir.join("data/sa_000000.tar");
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let set = ShardSet::options().open(&[&path]).unwrap();
+    let third = set.entry(SampleId { shard: 0, entry: 2 }).unwrap().clone();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(third.image.offset + u64::from(third.image.len) / 2) as usize] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+
+    let bench = "bench data --json --index-dir . --batch-size 2 --image-size 64";
+    assert!(fails(dir, bench).contains(&third.image_name()));
+    let figures = |args: &str| -> Value {
+        let output = maskstream(dir, args);
+        assert!(output.status.success(), "{args}: {}", text(&output.stderr));
+        serde_json::from_str(&text(&output.stdout)).unwrap()
+    };
+    let skipped = figures(&format!("{bench} --skip 1 --list-bad bad.jsonl"));
+    assert_eq!((&skipped["planned"], &skipped["samples"], &skipped["skipped"]), (&6.into(), &5.into(), &1.into()));
+    let without = figures(&format!("{bench} --quarantine bad.jsonl --drop-last"));
+    assert_eq!((&without["planned"], &without["samples"], &without["dropped"]), (&4.into(), &4.into(), &1.into()));
+    std::fs::write(dir.join("ids"), format!("# one\n{}\n12345\n", third.image_id + 1)).unwrap();
+    let output = maskstream(dir, &format!("{bench} --ids ids"));
+    assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
+    let error = fails(dir, &format!("{bench} --max-memory 1000000"));
+    assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::options::Inner;
-use super::{Epoch, Loader, LoaderStats};
+use super::{Epoch, Loader, LoaderStats, MemoryPlan};
 use crate::batch::BatchLayout;
 use crate::order::Cursor;
 use crate::shard::{GrowingSet, ShardReport, ShardSet};
@@ -131,6 +131,11 @@ impl StreamLoader {
     /// Figures of all its epochs together, also while one runs.
     pub fn stats(&self) -> LoaderStats {
         self.inner.counters.stats()
+    }
+
+    /// What its memory goes to, if the largest sample is no larger than most: nobody knows before the shards are indexed.
+    pub fn memory_plan(&self) -> &MemoryPlan {
+        &self.inner.memory_plan
     }
 
     /// What its batches hold.

@@ -1,12 +1,12 @@
-//! One pass over one set. Comes in: a set's shards, how to shuffle, and a key. Goes out: the sample at each place of the
-//! pass. Cannot fail.
+//! One round over one set. Comes in: a set's shards, how to shuffle, and a key. Goes out: the sample at each place of the
+//! round. Cannot fail.
 //!
 //! # Shuffling by chunks
 //!
 //! A chunk is a run of consecutive samples of one shard, all chunks equally long; what a shard has beyond whole chunks
 //! are chunks of one sample. Chunks are permuted, whole ones first, then the single ones: a *stream* of samples, begun
-//! at a drawn place of it. The stream is cut into [`LANES`] equal parts, and place p of the pass lies in lane p mod
-//! `LANES`: whoever draws from the pass draws from all lanes in turn. Within a lane, samples are permuted within
+//! at a drawn place of it. The stream is cut into [`LANES`] equal parts, and place p of the round lies in lane p mod
+//! `LANES`: whoever draws from the round draws from all lanes in turn. Within a lane, samples are permuted within
 //! *blocks* of [`BLOCK_CHUNKS`] chunks' length, which begin at another place in each lane. So at any time about
 //! `LANES` x `BLOCK_CHUNKS` chunks are in use, each until it is used up, and a batch is drawn from all of them.
 
@@ -22,14 +22,14 @@ const LANES: u64 = 240;
 /// With 960 chunks in use, the mean of a batch of 256 varies 1.2 times as much as that of a random one.
 const BLOCK_CHUNKS: u64 = 4;
 
-/// What each key of a pass is for.
+/// What each key of a round is for.
 const CHUNKS: u64 = 1;
 const SINGLES: u64 = 2;
 const ROTATION: u64 = 3;
 const PHASE: u64 = 4;
 const BLOCK: u64 = 5;
 
-/// How to find samples by their place in a pass.
+/// How to find samples by their place in a round.
 #[derive(Clone, Debug)]
 pub(super) enum Deck {
     /// As they come.
@@ -62,7 +62,7 @@ impl Deck {
         }
     }
 
-    /// The sample at `place` of the pass with this key, counted within the set.
+    /// The sample at `place` of the round with this key, counted within the set.
     pub(super) fn get(&self, place: u64, key: u64) -> u64 {
         match self {
             Self::Sequential => place,

@@ -15,7 +15,7 @@
 //! * **G6** A sample that cannot be decoded never changes the order: its row stays in its place.
 //!
 //! Of sets that are mixed, an epoch is as many samples as they have in all, drawn by weight; G3 then holds for each
-//! pass over a set: none comes twice before all have come once.
+//! round over a set: none comes twice before all have come once.
 //!
 //! # How a position becomes a sample
 //!

@@ -176,9 +176,9 @@ impl Plan {
         self.sample_of(part, (drawn_of_part / samples) as u64, (drawn_of_part % samples) as u64)
     }
 
-    /// The sample at a place of a pass over a set.
-    fn sample_of(&self, part: usize, pass: u64, place: u64) -> u64 {
-        let key = mix64(mix64(mix64(self.seed()) ^ pass) ^ part as u64);
+    /// The sample at a place of one round over a set.
+    fn sample_of(&self, part: usize, round: u64, place: u64) -> u64 {
+        let key = mix64(mix64(mix64(self.seed()) ^ round) ^ part as u64);
         self.population.parts[part].first + self.decks[part].get(place, key)
     }
 

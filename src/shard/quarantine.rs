@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -59,19 +60,7 @@ impl Quarantine {
     pub fn load(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot read the quarantine list {}", path.display()), e);
         let text = std::fs::read_to_string(path).map_err(cannot)?;
-        let mut known = HashSet::new();
-        for (number, line) in text.lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|e| {
-                let place = format!("line {} of the quarantine list {}", number + 1, path.display());
-                Error::corrupt(format!("{place} cannot be read: {e}")).caused_by(e)
-            })?;
-            known.insert(Key {
-                image_id: line.image_id,
-                image: (line.image_bytes, line.image_crc32c),
-                annotations: (line.annotations_bytes, line.annotations_crc32c),
-            });
-        }
-        Ok(Self { known })
+        text.parse().map_err(|e: Error| Error::corrupt(format!("quarantine list {}: {}", path.display(), e.message())))
     }
 
     /// Number of samples.
@@ -88,6 +77,26 @@ impl Quarantine {
     pub fn holds(&self, entry: &Entry) -> bool {
         // Most lists are empty.
         !self.known.is_empty() && self.known.contains(&Key::of(entry))
+    }
+}
+
+impl FromStr for Quarantine {
+    type Err = Error;
+
+    /// Reads a list, one JSON object a line.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut known = HashSet::new();
+        for (number, line) in text.lines().enumerate() {
+            let line: Line = serde_json::from_str(line).map_err(|e| {
+                Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e)
+            })?;
+            known.insert(Key {
+                image_id: line.image_id,
+                image: (line.image_bytes, line.image_crc32c),
+                annotations: (line.annotations_bytes, line.annotations_crc32c),
+            });
+        }
+        Ok(Self { known })
     }
 }
 

@@ -202,9 +202,9 @@ fn g3_of_mixed_sets_each_is_gone_through_as_a_whole_before_it_begins_anew() {
         }
         for (set, draws) in draws.iter().enumerate() {
             let size = starts[set + 1] - starts[set];
-            for (pass, samples) in draws.chunks(size as usize).enumerate() {
+            for (round, samples) in draws.chunks(size as usize).enumerate() {
                 let seen: BTreeSet<u64> = samples.iter().copied().collect();
-                assert_eq!(seen.len(), samples.len(), "set {set}, pass {pass}, {shuffle:?}");
+                assert_eq!(seen.len(), samples.len(), "set {set}, round {round}, {shuffle:?}");
                 assert!(seen.iter().all(|&sample| sample < size));
             }
             let share = draws.len() as f64 / (40 * len) as f64;

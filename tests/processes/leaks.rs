@@ -46,7 +46,7 @@ impl Held {
         let list = |dir: &str| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
         let is_ours =
             |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("maskstream-"));
-        let patience = Instant::now() + Duration::from_secs(10);
+        let patience = Instant::now() + PATIENCE;
         while list("/proc/self/task").iter().any(is_ours) && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -83,12 +83,15 @@ struct Lives {
     gzip: PathBuf,
     /// A shard whose image of this offset cannot be read.
     faulty: (Vec<u8>, u64),
-    /// Lives as long as all others together, on a budget that it would use up if it lost count of its batches.
+    /// Lives as long as all others together, on a budget that just holds what it makes and what is held.
     lasting: Loader,
     dice: Dice,
     seen: Seen,
 }
 
+const PREFETCH: usize = 4;
+/// How long threads may take to do or end what they are bound to.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// At most so many batches outlive an epoch.
 const MOST_HELD: usize = 5;
 /// At most so many are taken of one.
@@ -100,7 +103,7 @@ fn open(dir: &Path) -> Arc<ShardSet> {
 
 fn options(memory: Memory) -> LoaderOptions {
     let options = Loader::options().batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
-    options.num_workers(3).prefetch_batches(4).shuffle(9).memory(memory)
+    options.num_workers(3).prefetch_batches(PREFETCH).shuffle(9).memory(memory)
 }
 
 impl Lives {
@@ -113,7 +116,7 @@ impl Lives {
         let samples = fixture::made_many(SAMPLES);
         let shard = fixture::shard(&samples);
         let offset = fixture::read_with_tar(&shard)[&samples[13].image_name()].0;
-        let (set, batches) = (open(&plain), 4 + 1 + MOST_HELD as u64 + MOST_TAKEN);
+        let (set, batches) = (open(&plain), PREFETCH as u64 + 1 + MOST_HELD as u64 + MOST_TAKEN);
         let budget = fixture::budget(options(Memory::Heap), &set, batches);
         let lasting = options(Memory::Heap).max_memory_bytes(budget).build(set).unwrap();
         Self { plain, gzip, faulty: (shard, offset), lasting, dice: Dice(1000), seen: Seen::default() }
@@ -202,6 +205,16 @@ fn median(mut numbers: Vec<u64>) -> u64 {
     numbers[numbers.len() / 2]
 }
 
+/// It works as far ahead as at first, without anybody taking a batch: no epoch has kept its share of the budget.
+fn check_budget(lasting: &Loader) {
+    let epoch = lasting.epoch(0).unwrap();
+    let (samples, patience) = (4 * PREFETCH as u64, Instant::now() + PATIENCE);
+    while epoch.stats().decoded < samples && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(epoch.stats().decoded, samples);
+}
+
 /// The thousand epochs.
 pub(crate) fn run() {
     within_deadline("a thousand epochs", || {
@@ -220,6 +233,7 @@ pub(crate) fn run() {
                 GROWTH_KB.map(|(name, _)| status(name))
             })
             .collect();
+        check_budget(&lives.lasting);
         let seen = &lives.seen;
         let numbers = [seen.finished, seen.broken_off, seen.failed, seen.skipped, seen.held];
         assert_eq!(seen.epochs, ROUNDS * EPOCHS_PER_ROUND);

@@ -1,0 +1,256 @@
+//! What a thousand epochs leave behind. Comes in: nothing. Goes out: nothing, if threads, files, mappings, locked pages
+//! and memory are after them what they were before.
+//!
+//! It takes a process of its own, in which nobody else starts a thread, and whose allocator has one arena and keeps no
+//! stacks, so that what it holds can be counted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use maskstream::annotation::MaskFilter;
+use maskstream::batch::Memory;
+use maskstream::loader::{Epoch, LoaderOptions, OnError};
+use maskstream::shard::Sidecar;
+use maskstream::{Batch, ErrorKind, Loader, ShardSet};
+
+use crate::fixture::{self, Dice, Faulty};
+use crate::job::write_shards;
+use crate::runner::within_deadline;
+
+/// Tells the child from a filter of tests.
+pub(crate) const MARK: &str = "in a process of its own";
+const ROUNDS: usize = 40;
+const EPOCHS_PER_ROUND: usize = 25;
+/// Of images, in two shards of each form.
+const SAMPLES: i64 = 22;
+/// What may grow by how many KB in eight tenths of the epochs. Data is the allocator's one arena, which fragments move by
+/// 400 KB: an epoch that left 2600 bytes behind, a twentieth of a batch, would exceed the bound. What of the process is
+/// resident moves by 1 MB, and by two more where the kernel puts a huge page under a part of the arena.
+const GROWTH_KB: [(&str, u64); 2] = [("VmData:", 2 << 10), ("VmRSS:", 4 << 10)];
+
+/// What a process holds of the system.
+#[derive(Debug, PartialEq)]
+struct Held {
+    threads: usize,
+    files: usize,
+    mappings: usize,
+    locked_kb: u64,
+}
+
+impl Held {
+    /// As soon as threads that were joined have left the table of processes, which is a moment later.
+    fn now() -> Self {
+        let list = |dir: &str| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let is_ours =
+            |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("maskstream-"));
+        let patience = Instant::now() + PATIENCE;
+        while list("/proc/self/task").iter().any(is_ours) && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self {
+            threads: list("/proc/self/task").len(),
+            files: list("/proc/self/fd").len(),
+            mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
+            locked_kb: status("VmLck:"),
+        }
+    }
+}
+
+/// A number of `/proc/self/status`.
+fn status(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What happened, so that none of it can silently stop happening.
+#[derive(Debug, Default)]
+struct Seen {
+    epochs: usize,
+    finished: usize,
+    broken_off: usize,
+    failed: usize,
+    skipped: usize,
+    held: usize,
+}
+
+/// The shards, and what is made of them.
+struct Lives {
+    plain: PathBuf,
+    gzip: PathBuf,
+    /// A shard whose image of this offset cannot be read.
+    faulty: (Vec<u8>, u64),
+    /// Lives as long as all others together, on a budget that just holds what it makes and what is held.
+    lasting: Loader,
+    dice: Dice,
+    seen: Seen,
+}
+
+const PREFETCH: usize = 4;
+/// How long threads may take to do or end what they are bound to.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// At most so many batches outlive an epoch.
+const MOST_HELD: usize = 5;
+/// At most so many are taken of one.
+const MOST_TAKEN: u64 = 7;
+
+fn open(dir: &Path) -> Arc<ShardSet> {
+    Arc::new(ShardSet::options().filter(MaskFilter::keep_all()).open(&[dir]).unwrap())
+}
+
+fn options(memory: Memory) -> LoaderOptions {
+    let options = Loader::options().batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
+    options.num_workers(3).prefetch_batches(PREFETCH).shuffle(9).memory(memory)
+}
+
+impl Lives {
+    fn new(dir: &Path) -> Self {
+        let [plain, gzip] = ["plain", "gzip"].map(|name| dir.join(name));
+        for (dir, gzip) in [(&plain, false), (&gzip, true)] {
+            fs::create_dir(dir).unwrap();
+            write_shards(dir, SAMPLES, 2, gzip);
+        }
+        let samples = fixture::made_many(SAMPLES);
+        let shard = fixture::shard(&samples);
+        let offset = fixture::read_with_tar(&shard)[&samples[13].image_name()].0;
+        let (set, batches) = (open(&plain), PREFETCH as u64 + 1 + MOST_HELD as u64 + MOST_TAKEN);
+        let budget = fixture::budget(options(Memory::Heap), &set, batches);
+        let lasting = options(Memory::Heap).max_memory_bytes(budget).build(set).unwrap();
+        Self { plain, gzip, faulty: (shard, offset), lasting, dice: Dice(1000), seen: Seen::default() }
+    }
+
+    fn faulty_set(&self) -> Arc<ShardSet> {
+        let (shard, offset) = self.faulty.clone();
+        let fault = move |range: std::ops::Range<u64>, bytes| {
+            if range.start == offset { Err(fixture::read_error(offset)) } else { Ok(bytes) }
+        };
+        let source = Faulty::new(shard, fault);
+        let set = fixture::set_of_sources(vec![source.clone()]);
+        source.arm();
+        Arc::new(set)
+    }
+
+    /// Opens everything, begins epochs, and drops it all.
+    fn round(&mut self) {
+        let sets = [open(&self.plain), open(&self.gzip), self.faulty_set(), self.faulty_set()];
+        let mut loaders = vec![self.lasting.clone(); 2];
+        for memory in [Memory::Heap, Memory::Pinned] {
+            for (number, set) in sets.iter().enumerate() {
+                let on_error = if number == 3 { OnError::skip(1) } else { OnError::Stop };
+                loaders.push(options(memory).on_error(on_error).build(Arc::clone(set)).unwrap());
+            }
+        }
+        // Outlives epochs, and in the end the loaders.
+        let mut held = Vec::new();
+        for _ in 0..EPOCHS_PER_ROUND {
+            let loader = &loaders[self.dice.below(10) as usize];
+            let epoch = match self.dice.below(8) {
+                0 => {
+                    let step = self.dice.below(loader.steps());
+                    held.truncate(MOST_HELD - 1);
+                    held.push(loader.replay(&loader.cursor(), step).unwrap());
+                    self.seen.epochs += 1;
+                    continue;
+                }
+                1 => self.stream(),
+                2 | 3 => loader.resume_from(&loader.cursor()).unwrap(),
+                _ => loader.epoch(self.dice.below(5)).unwrap(),
+            };
+            self.live(epoch, &mut held);
+            held.truncate(self.dice.below(MOST_HELD as u64 + 1) as usize);
+        }
+        drop((loaders, sets));
+        assert!(held.iter().all(|batch| batch.image_ids().len() == 4));
+    }
+
+    /// An epoch over shards that are indexed meanwhile.
+    fn stream(&mut self) -> Epoch {
+        let dir = if self.dice.below(2) == 0 { &self.plain } else { &self.gzip };
+        let shards = ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off);
+        options(Memory::Heap).stream(shards, &[dir]).unwrap().epoch(0).unwrap()
+    }
+
+    /// Takes some batches of an epoch, keeps some of them, and drops it.
+    fn live(&mut self, mut epoch: Epoch, held: &mut Vec<Batch>) {
+        self.seen.epochs += 1;
+        for _ in 0..self.dice.below(MOST_TAKEN + 1) {
+            match epoch.next() {
+                Some(Ok(batch)) => {
+                    self.seen.skipped += batch.issues().len();
+                    if self.dice.below(4) == 0 {
+                        self.seen.held += 1;
+                        held.push(batch);
+                    }
+                }
+                Some(Err(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    self.seen.failed += 1;
+                    return;
+                }
+                None => {
+                    self.seen.finished += 1;
+                    return;
+                }
+            }
+        }
+        self.seen.broken_off += 1;
+    }
+}
+
+fn median(mut numbers: Vec<u64>) -> u64 {
+    numbers.sort_unstable();
+    numbers[numbers.len() / 2]
+}
+
+/// It works as far ahead as at first, without anybody taking a batch: no epoch has kept its share of the budget.
+fn check_budget(lasting: &Loader) {
+    let epoch = lasting.epoch(0).unwrap();
+    let (samples, patience) = (4 * PREFETCH as u64, Instant::now() + PATIENCE);
+    while epoch.stats().decoded < samples && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(epoch.stats().decoded, samples);
+}
+
+/// The thousand epochs.
+pub(crate) fn run() {
+    within_deadline("a thousand epochs", || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lives = Lives::new(dir.path());
+        // Starts the threads that index shards, and makes everything else that is made once.
+        for _ in 0..4 {
+            lives.round();
+        }
+        lives.seen = Seen::default();
+        let before = Held::now();
+        let memory: Vec<_> = (0..ROUNDS)
+            .map(|round| {
+                lives.round();
+                assert_eq!(Held::now(), before, "after {} epochs", (round + 1) * EPOCHS_PER_ROUND);
+                GROWTH_KB.map(|(name, _)| status(name))
+            })
+            .collect();
+        check_budget(&lives.lasting);
+        let seen = &lives.seen;
+        let numbers = [seen.finished, seen.broken_off, seen.failed, seen.skipped, seen.held];
+        assert_eq!(seen.epochs, ROUNDS * EPOCHS_PER_ROUND);
+        assert!(numbers.iter().all(|&number| number > 30), "{seen:?}");
+        for (which, (name, most)) in GROWTH_KB.into_iter().enumerate() {
+            let kb: Vec<_> = memory.iter().map(|sizes| sizes[which]).collect();
+            // Medians of the second tenth and of the last one.
+            let tenth = ROUNDS / 10;
+            let [early, late] = [tenth, ROUNDS - tenth].map(|first| median(kb[first..first + tenth].to_vec()));
+            assert!(late <= early + most, "{name} grew from {early} KB to {late} KB: {kb:?}");
+        }
+    });
+}
+
+pub(crate) fn in_a_process_of_its_own() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("MALLOC_ARENA_MAX", "1").env("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0");
+    let status = command.args(["leaks", MARK]).status().unwrap();
+    assert!(status.success(), "{status}");
+}

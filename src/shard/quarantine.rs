@@ -87,9 +87,8 @@ impl FromStr for Quarantine {
     fn from_str(text: &str) -> Result<Self> {
         let mut known = HashSet::new();
         for (number, line) in text.lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|e| {
-                Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e)
-            })?;
+            let line: Line = serde_json::from_str(line)
+                .map_err(|e| Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e))?;
             known.insert(Key {
                 image_id: line.image_id,
                 image: (line.image_bytes, line.image_crc32c),

@@ -8,8 +8,6 @@
 //! Comes in: nothing else. Goes out: a row for each scheme, whose columns are defined in `measures`, and what one
 //! look-up costs. Fails on options it does not know, and if a scheme loses a sample or yields one twice.
 
-#![allow(clippy::panic)]
-
 mod measures;
 mod schemes;
 
@@ -52,7 +50,7 @@ fn main() {
 }
 
 const HEAD: &str =
-    "scheme                                      deff  x 16   place  pairs  again  a read         held  ns";
+    "scheme                                     deff  x 16   place  pairs  again   a read      held   ns";
 const LEGEND: &str = "\
 deff:   variance of a batch's mean of what differs by shard, over that of a random order; x 16: of 16 batches in a row
 place:  the same, of the place within the shard
@@ -134,10 +132,10 @@ impl Scheme {
             Self::Ours(1) => "ours, samples".to_owned(),
             Self::Ours(chunk) => format!("ours, chunks of {chunk}"),
             Self::WebDataset(WebDataset { workers, buffer, run }) => {
-                let from = if *run == batch { "1".to_owned() } else { format!("{workers}") };
-                format!("WebDataset, buffers of {buffer}, batch of {from}")
+                let from = if *run == batch { "one worker".to_owned() } else { format!("{workers} workers") };
+                format!("WebDataset {buffer}, batch from {from}")
             }
-            Self::Mosaic(Mosaic { nodes, block }) => format!("Mosaic py1e, block {block}, nodes {nodes}"),
+            Self::Mosaic(Mosaic { nodes, block }) => format!("Mosaic py1e {block}, {nodes} nodes"),
         }
     }
 }
@@ -184,7 +182,7 @@ impl Row {
         let [shard, shard_16, place, pairs, again] = [shard, shard_16, place, pairs, again].map(ratio);
         let ns = self.ns.map(|ns| format!("{ns:.0}")).unwrap_or_default();
         format!(
-            "{:42} {shard:>5} {shard_16:>5} {place:>7} {pairs:>6} {again:>6} {:>7} {:>12} {ns:>3}",
+            "{:41} {shard:>5} {shard_16:>5} {place:>7} {pairs:>6} {again:>6} {:>8} {:>9} {ns:>4}",
             self.name,
             bytes(self.read),
             bytes(held),

@@ -15,11 +15,11 @@ impl Shards {
     /// As equal as can be.
     pub(super) fn new(samples: usize, shards: usize) -> Self {
         let starts: Vec<_> = (0..shards).map(|shard| samples * shard / shards).collect();
-        let mut all = Self { starts, of: vec![0; samples] };
-        for (shard, range) in all.ranges().enumerate() {
-            all.of[range.start as usize..range.end as usize].fill(shard as u32);
+        let mut of = vec![0; samples];
+        for (shard, range) in (0..).zip(ranges(&starts, samples)) {
+            of[range].fill(shard);
         }
-        all
+        Self { starts, of }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -35,11 +35,8 @@ impl Shards {
         &self.starts
     }
 
-    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u32>> + use<> {
-        ranges(&self.starts, self.len())
-            .map(|range| range.start as u32..range.end as u32)
-            .collect::<Vec<_>>()
-            .into_iter()
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u32>> {
+        ranges(&self.starts, self.len()).map(|range| range.start as u32..range.end as u32)
     }
 
     pub(super) fn sizes(&self) -> Vec<u64> {

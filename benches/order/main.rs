@@ -50,13 +50,13 @@ fn main() {
 }
 
 const HEAD: &str =
-    "scheme                                     deff  x 16   place  pairs  again   a read      held   ns";
+    "scheme                                      deff  x 16   place  pairs  again   a read      held   ns";
 const LEGEND: &str = "\
 deff:   variance of a batch's mean of what differs by shard, over that of a random order; x 16: of 16 batches in a row
 place:  the same, of the place within the shard
 pairs:  pairs of one shard in a batch, over those of a random order
 again:  pairs of a batch that are in one batch in the next epoch as well, over those of random orders
-a read: what is read at a stretch, at 1 MB a sample
+a read: what is read at a stretch, on average, at 1 MB a sample
 held:   memory, page cache or disk for all ranks together, if what is read is kept from its first to its last use
 ns:     CPU time of one look-up";
 
@@ -85,19 +85,14 @@ fn schemes(batch: usize) -> Vec<Scheme> {
 impl Scheme {
     fn measure(&self, shards: &Shards, batch: usize) -> Row {
         let orders = [0, 1].map(|epoch| self.order(shards, epoch));
-        let mut figures = Figures::new(shards, batch, &orders, &self.reads(shards));
-        let mut row = Row { name: self.name(batch), figures, read: 1.0, ns: None };
-        match self {
-            Self::FisherYates => {}
-            Self::Ours(chunk) => (row.read, row.ns) = (*chunk as f64, Some(look_up(&ours(shards, *chunk, 0)))),
-            Self::WebDataset(web) => {
-                // A shard streams by: what is held is what lies in buffers.
-                figures.held = (web.workers * web.buffer).min(shards.len()) as f64;
-                (row.read, row.figures) = (shards.mean(), figures);
-            }
-            Self::Mosaic(_) => row.read = shards.mean(),
+        let reads = self.reads(shards);
+        let mut figures = Figures::new(shards, batch, &orders, &reads);
+        if let Self::WebDataset(web) = self {
+            // A shard streams by: what is held is what lies in buffers.
+            figures.held = (web.workers * web.buffer).min(shards.len()) as f64;
         }
-        row
+        let ns = if let Self::Ours(chunk) = self { Some(look_up(&ours(shards, *chunk, 0))) } else { None };
+        Row { name: self.name(batch), figures, read: shards.len() as f64 / reads.len() as f64, ns }
     }
 
     fn order(&self, shards: &Shards, epoch: u64) -> Vec<u32> {
@@ -135,7 +130,7 @@ impl Scheme {
                 let from = if *run == batch { "one worker".to_owned() } else { format!("{workers} workers") };
                 format!("WebDataset {buffer}, batch from {from}")
             }
-            Self::Mosaic(Mosaic { nodes, block }) => format!("Mosaic py1e {block}, {nodes} nodes"),
+            Self::Mosaic(Mosaic { nodes, block }) => format!("Mosaic py1e {block}, canonical nodes: {nodes}"),
         }
     }
 }
@@ -166,7 +161,7 @@ fn look_up(plan: &Plan) -> f64 {
 struct Row {
     name: String,
     figures: Figures,
-    /// Samples in a read.
+    /// Samples in a read, on average.
     read: f64,
     ns: Option<f64>,
 }
@@ -182,7 +177,7 @@ impl Row {
         let [shard, shard_16, place, pairs, again] = [shard, shard_16, place, pairs, again].map(ratio);
         let ns = self.ns.map(|ns| format!("{ns:.0}")).unwrap_or_default();
         format!(
-            "{:41} {shard:>5} {shard_16:>5} {place:>7} {pairs:>6} {again:>6} {:>8} {:>9} {ns:>4}",
+            "{:42} {shard:>5} {shard_16:>5} {place:>7} {pairs:>6} {again:>6} {:>8} {:>9} {ns:>4}",
             self.name,
             bytes(self.read),
             bytes(held),

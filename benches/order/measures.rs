@@ -26,11 +26,6 @@ impl Shards {
         self.of.len()
     }
 
-    /// Samples in a shard.
-    pub(super) fn mean(&self) -> f64 {
-        self.len() as f64 / self.starts.len() as f64
-    }
-
     pub(super) fn starts(&self) -> &[usize] {
         &self.starts
     }

@@ -4,11 +4,11 @@
 //! # Shuffling by chunks
 //!
 //! A chunk is a run of consecutive samples of one shard, all chunks equally long; what a shard has beyond whole chunks
-//! are chunks of one sample. Chunks are permuted, whole ones first, then the single ones: a *stream* of samples, begun
-//! at a drawn place of it. The stream is cut into [`LANES`] equal parts, and place p of the round lies in lane p mod
-//! `LANES`: whoever draws from the round draws from all lanes in turn. Within a lane, samples are permuted within
-//! *blocks* of [`BLOCK_CHUNKS`] chunks' length, which begin at another place in each lane. So at any time about
-//! `LANES` x `BLOCK_CHUNKS` chunks are in use, each until it is used up, and a batch is drawn from all of them.
+//! are single samples. Chunks are permuted, and their samples cut into [`LANES`] equal parts; so are the singles. Place p
+//! of the round lies in lane p mod `LANES`: whoever draws from the round draws from all lanes in turn. A lane goes
+//! through its chunks one by one, the samples of each permuted, beginning at a drawn place and with its singles spread
+//! evenly between them. So at any time `LANES` chunks are in use, each until it is used up, and a batch is drawn from
+//! all of them.
 
 use std::ops::Range;
 
@@ -16,18 +16,17 @@ use super::Permutation;
 use super::population::Part;
 use crate::mix::mix64;
 
-/// Divisible by most world sizes in use, so that a rank reads its own lanes only: 1 to 6, 8, 10, 12, 15, 16, 20, 24,
-/// 30, 40, 48, 60, 80, 120 and 240. Others get the same samples, but share chunks.
-const LANES: u64 = 240;
-/// With 960 chunks in use, the mean of a batch of 256 varies 1.2 times as much as that of a random one.
-const BLOCK_CHUNKS: u64 = 4;
+/// As many chunks are in use at a time: enough for batches of a thousand to vary little more than random ones. Divisible
+/// by most world sizes in use, so that a rank reads its own lanes only: 1 to 6, 8, 10, 12, 15, 16, 20, 24, 30, 32, 40,
+/// 48, 60, 64, 80, 96, 120, 160, 192, 240, 320, 480 and 960. Others get the same samples, but share chunks.
+const LANES: u64 = 960;
 
 /// What each key of a round is for.
 const CHUNKS: u64 = 1;
 const SINGLES: u64 = 2;
-const ROTATION: u64 = 3;
-const PHASE: u64 = 4;
-const BLOCK: u64 = 5;
+const TURN: u64 = 3;
+const SPREAD: u64 = 4;
+const WITHIN: u64 = 5;
 
 /// How to find samples by their place in a round.
 #[derive(Clone, Debug)]
@@ -95,9 +94,40 @@ impl Chunks {
     }
 
     fn get(&self, place: u64, key: u64) -> u64 {
-        let start = mix64(mix64(key) ^ ROTATION) % self.len;
-        let at = u128::from(self.stream_place(place, key)) + u128::from(start);
-        self.sample((at % u128::from(self.len)) as u64, key)
+        let derived = |what: u64, of: u64| mix64(mix64(mix64(key) ^ what) ^ of);
+        let (lane, at) = (place % LANES, place / LANES);
+        // Where a lane's part of so many begins.
+        let cut = |len: u64, lane: u64| lane * (len / LANES) + lane.min(len % LANES);
+        let in_chunks = last(&self.whole_before) * self.chunk;
+        let (start, end) = (cut(in_chunks, lane), cut(in_chunks, lane + 1));
+        let (lane_start, lane_len) = (cut(self.len, lane), cut(self.len, lane + 1) - cut(self.len, lane));
+        let (own, own_singles) = (end - start, lane_len - (end - start));
+
+        let shift = u128::from(derived(SPREAD, lane) % lane_len);
+        let singles_before = |at: u64| {
+            let spread = u128::from(at) * u128::from(own_singles) + shift;
+            (spread / u128::from(lane_len)) as u64
+        };
+        let before = singles_before(at);
+        if singles_before(at + 1) > before {
+            let single = Permutation::new(last(&self.singles_before), derived(SINGLES, 0));
+            return self.single(single.get(lane_start - start + before));
+        }
+        let at = start + (at - before + derived(TURN, lane) % own) % own;
+        let chunk = at / self.chunk;
+        // As far as it lies in this lane.
+        let (first, end) = ((chunk * self.chunk).max(start), ((chunk + 1) * self.chunk).min(end));
+        let at = first + Permutation::new(end - first, derived(WITHIN, first)).get(at - first);
+        let chunk = Permutation::new(last(&self.whole_before), derived(CHUNKS, 0)).get(chunk);
+        let (shard, within) = find(&self.whole_before, chunk);
+        self.starts[shard] + within * self.chunk + at % self.chunk
+    }
+
+    /// The sample of a single.
+    fn single(&self, number: u64) -> u64 {
+        let (shard, within) = find(&self.singles_before, number);
+        let chunks = self.whole_before[shard + 1] - self.whole_before[shard];
+        self.starts[shard] + chunks * self.chunk + within
     }
 
     fn chunk_of(&self, sample: u64) -> Range<u64> {
@@ -109,40 +139,10 @@ impl Chunks {
         let start = self.starts[shard] + chunk * self.chunk;
         start..start + self.chunk
     }
+}
 
-    /// Lane and block: the place in the stream.
-    fn stream_place(&self, place: u64, key: u64) -> u64 {
-        let (lane, at) = (place % LANES, place / LANES);
-        let (share, rest) = (self.len / LANES, self.len % LANES);
-        let (lane_start, lane_len) = (lane * share + lane.min(rest), share + u64::from(lane < rest));
-        let block_len = self.chunk.saturating_mul(BLOCK_CHUNKS);
-        let lane_key = mix64(mix64(key) ^ PHASE) ^ lane;
-        // The first block of a lane is a part of one.
-        let phase = 1 + mix64(lane_key) % block_len;
-        let (block, start) = match at.checked_sub(phase) {
-            None => (0, 0),
-            Some(beyond) => (1 + beyond / block_len, phase + beyond / block_len * block_len),
-        };
-        let end = if block == 0 { phase } else { start.saturating_add(block_len) }.min(lane_len);
-        let block_key = mix64(mix64(lane_key ^ BLOCK << 32) ^ block);
-        lane_start + start + Permutation::new(end - start, block_key).get(at - start)
-    }
-
-    /// The sample at a place of the stream of permuted chunks.
-    fn sample(&self, at: u64, key: u64) -> u64 {
-        let total = |sums: &[u64]| sums.last().copied().unwrap_or(0);
-        let whole = total(&self.whole_before);
-        if at < whole * self.chunk {
-            let chunk = Permutation::new(whole, mix64(mix64(key) ^ CHUNKS)).get(at / self.chunk);
-            let (shard, within) = find(&self.whole_before, chunk);
-            return self.starts[shard] + within * self.chunk + at % self.chunk;
-        }
-        let singles = total(&self.singles_before);
-        let single = Permutation::new(singles, mix64(mix64(key) ^ SINGLES)).get(at - whole * self.chunk);
-        let (shard, within) = find(&self.singles_before, single);
-        let chunks = self.whole_before[shard + 1] - self.whole_before[shard];
-        self.starts[shard] + chunks * self.chunk + within
-    }
+fn last(sums: &[u64]) -> u64 {
+    sums.last().copied().unwrap_or(0)
 }
 
 /// The shard that thing `number` lies in, and its number there.

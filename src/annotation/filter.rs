@@ -1,13 +1,13 @@
 //! Which annotations count. Comes in: the few numbers of an annotation that the index also holds. Goes out: yes or no.
 //! Building a filter fails on bounds that nothing can meet.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{Error, Result};
 
 /// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an
 /// epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
     /// The annotation's id.
     pub id: i64,
@@ -21,6 +21,21 @@ pub struct Score {
     pub box_width: f32,
     /// Height of the annotated box in pixels.
     pub box_height: f32,
+}
+
+/// Which of a score's numbers somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScoreColumns {
+    pub(crate) id: bool,
+    pub(crate) predicted_iou: bool,
+    pub(crate) stability_score: bool,
+    pub(crate) area: bool,
+    pub(crate) box_sides: bool,
+}
+
+impl ScoreColumns {
+    pub(crate) const ALL: Self =
+        Self { id: true, predicted_iou: true, stability_score: true, area: true, box_sides: true };
 }
 
 /// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images
@@ -117,6 +132,20 @@ impl MaskFilter {
     /// Whether an image enters the order of which so many annotations survive.
     pub(crate) fn is_enough(&self, annotations: usize) -> bool {
         annotations >= self.min_masks
+    }
+
+    /// The numbers it asks for: whatever the others are, its answer is the same.
+    pub(crate) fn columns(&self) -> ScoreColumns {
+        let all = Self::keep_all();
+        let area =
+            |filter: &Self| (filter.min_area, filter.max_area, filter.min_area_fraction, filter.max_area_fraction);
+        ScoreColumns {
+            id: false,
+            predicted_iou: self.min_predicted_iou != all.min_predicted_iou,
+            stability_score: self.min_stability_score != all.min_stability_score,
+            area: area(self) != area(&all),
+            box_sides: (self.min_box_side, self.max_box_side) != (all.min_box_side, all.max_box_side),
+        }
     }
 
     /// Refuses bounds that nothing can meet.

@@ -7,6 +7,7 @@ mod rank;
 mod schema;
 mod selection;
 
+pub(crate) use filter::ScoreColumns;
 pub use filter::{MaskFilter, Score};
 pub use rank::RankBy;
 pub(crate) use schema::MAX_SIDE;

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::{AnnotationFile, MaskFilter, Score};
+use super::{AnnotationFile, MaskFilter, Score, ScoreColumns};
 use crate::{Error, Result};
 
 /// A list of images, or of annotations, by their ids. What it does not name is left out; what it names still has to
@@ -126,6 +126,11 @@ impl Wanted {
     pub(crate) fn keeps_image(&self, image_id: i64, annotations: usize) -> bool {
         let is_chosen = self.selection.as_ref().is_none_or(|selection| selection.place_of(image_id).is_some());
         is_chosen && self.filter.is_enough(annotations)
+    }
+
+    /// What it has to know of an annotation.
+    pub(crate) fn columns(&self) -> ScoreColumns {
+        ScoreColumns { id: self.selection.is_some(), ..self.filter.columns() }
     }
 
     /// The annotations of a file that count.

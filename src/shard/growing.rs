@@ -104,7 +104,7 @@ impl GrowingSet {
     /// Looks for the indexes that are there.
     pub(crate) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
         let load = |path: &PathBuf| {
-            let is = match options.load(path)? {
+            let is = match options.load(path, options.wanted.columns())? {
                 Ok(indexed) => {
                     (options.progress)(indexed.shard_bytes);
                     Is::Indexed(Shard::select(indexed, &options)?)
@@ -171,7 +171,7 @@ impl GrowingSet {
         for shard in &mut state.shards {
             if let Is::Failed(unindexed, _) = &shard.is {
                 // It may be another file by now.
-                let is = match self.options.load(&unindexed.path) {
+                let is = match self.options.load(&unindexed.path, self.options.wanted.columns()) {
                     Ok(Ok(indexed)) => Is::Indexed(Shard::sound(indexed, &self.options)),
                     Ok(Err(unindexed)) => Is::Unindexed(unindexed),
                     Err(_) => Is::Unindexed(unindexed.clone()),

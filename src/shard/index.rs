@@ -27,7 +27,9 @@ pub struct ShardIndex {
     pub(super) entries: Vec<Entry>,
     /// Where each entry's scores end in `scores`.
     score_ends: Vec<u32>,
-    scores: Vec<Score>,
+    /// Saved in columns, beside the rest.
+    #[serde(skip)]
+    pub(super) scores: Vec<Score>,
     pub(super) problems: Vec<Problem>,
     /// Samples lost to damage, as far as that can be told.
     pub(super) missing: u64,

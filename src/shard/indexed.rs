@@ -9,6 +9,7 @@ use super::index::Follow;
 use super::options::Progress;
 use super::sidecar::{self, Saved, SavedRestarts, Stamp, Unfit};
 use super::{Origin, ShardIndex, ShardSetOptions};
+use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
@@ -83,7 +84,12 @@ impl ShardSetOptions {
     /// # Errors
     /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: &Path) -> Result<IndexedShard> {
-        match self.load(path)? {
+        self.index_columns(path, ScoreColumns::ALL)
+    }
+
+    /// The same; of an index that is there already, only these numbers of each score are read.
+    pub(super) fn index_columns(&self, path: &Path, columns: ScoreColumns) -> Result<IndexedShard> {
+        match self.load(path, columns)? {
             Ok(shard) => {
                 (self.progress)(shard.shard_bytes);
                 Ok(shard)
@@ -97,10 +103,10 @@ impl ShardSetOptions {
     }
 
     /// The index that a shard has already, or that it has none.
-    pub(super) fn load(&self, path: &Path) -> Result<Result<IndexedShard, Unindexed>> {
+    pub(super) fn load(&self, path: &Path, columns: ScoreColumns) -> Result<Result<IndexedShard, Unindexed>> {
         let stamp = Stamp::of(path)?;
         let sidecar = self.sidecar.path(path);
-        let Unfit { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp)) {
+        let Unfit { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp, columns)) {
             Some(Ok(saved)) => {
                 return Ok(Ok(IndexedShard {
                     path: path.to_owned(),
@@ -126,7 +132,8 @@ impl Unindexed {
     /// tried.
     pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built) -> Result<IndexedShard> {
         let Self { path, stamp, sidecar, reason, has_earlier } = self;
-        let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken()).map(sidecar::read);
+        let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken());
+        let earlier = earlier.map(|file| sidecar::read(file, ScoreColumns::ALL));
         let Built { index, restarts } = match earlier {
             Some(Ok((_, earlier))) => caught(&path, || built.salvage(&earlier, file))?,
             // There is none, or none any more.

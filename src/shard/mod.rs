@@ -6,6 +6,7 @@
 //! finds the pairs and writes what it found to a sidecar file, so that it is made once. Samples can be had while that
 //! pass goes on.
 
+mod columns;
 mod entry;
 mod growing;
 mod index;

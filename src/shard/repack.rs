@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::indexed::{self, IndexedShard, caught};
 use super::options::Progress;
 use super::{Entry, Origin, ShardIndex, ShardReport, ShardSetOptions, Sidecar};
+use crate::annotation::ScoreColumns;
 use crate::atomic::{Draft, dir_of};
 use crate::container::Members;
 use crate::source::{MmapSource, Source, Unpacker};
@@ -60,7 +61,7 @@ impl ShardSetOptions {
     pub fn repack(&self, shard: &Path, dir: &Path, existing: Existing) -> Result<Repacked> {
         caught(shard, || {
             let path = self.target(shard, dir)?;
-            let (source, stages) = match self.load(shard)? {
+            let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
                 Ok(source) => (source, 2),
                 Err(unindexed) => {
                     let progress = stage(self, unindexed.shard_bytes() / 3, unindexed.shard_bytes());
@@ -114,7 +115,7 @@ impl ShardSetOptions {
         compare(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
         draft.publish(path).map_err(failed)?;
         // A reader that is faster has built the same index.
-        let origin = match beside().load(path)? {
+        let origin = match beside().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.origin,
             Err(unindexed) => unindexed.finish(&written, built)?.origin,
         };
@@ -161,7 +162,7 @@ fn why_write(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(Some("not there yet".to_owned()));
     }
-    Ok(match beside().load(path)? {
+    Ok(match beside().load(path, ScoreColumns::ALL)? {
         Err(unindexed) => Some(unindexed.reason),
         Ok(found) if found.is_gzip() => Some("what is there is a gzip stream".to_owned()),
         Ok(found) => compare(source, &found.index).err().map(|e| format!("what is there is another: {e}")),

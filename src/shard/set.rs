@@ -130,7 +130,11 @@ impl ShardSet {
     pub(super) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
         let shards = paths
             .into_par_iter()
-            .map(|path| options.index(&path).and_then(|indexed| Shard::select(indexed, &options)))
+            .map(|path| {
+                options
+                    .index_columns(&path, options.wanted.columns())
+                    .and_then(|indexed| Shard::select(indexed, &options))
+            })
             .collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }

@@ -5,12 +5,13 @@
 //! # Layout, all little-endian
 //!
 //! `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), then the payload in postcard
-//! form: the shard's length and modification time, the index, and of a gzip shard what is known of its restart points.
-//! They follow: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is, and windows only
+//! form: the shard's length and modification time, the index, what is known of the columns of scores, and of a gzip shard
+//! of its restart points. Columns follow, and are read as a filter asks for them (see `columns.rs`). Restart points follow
+//! them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is, and windows only
 //! one at a time; that what they lead to is right is known by each member's own checksum.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -18,6 +19,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::ShardIndex;
+use super::columns::Columns;
+use crate::annotation::ScoreColumns;
 use crate::atomic::{dir_of, write_file};
 use crate::source::{Frontier, MmapSource, Parts, RECORD_BYTES, Restarts, Source};
 use crate::{Error, Result};
@@ -125,8 +128,8 @@ impl From<String> for Unfit {
 }
 
 /// Reads the sidecar at `path`, or says why it cannot serve the shard of this stamp.
-pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, Unfit> {
-    let (found, saved) = read(path)?;
+pub(super) fn load(path: &Path, stamp: Stamp, columns: ScoreColumns) -> Result<Saved, Unfit> {
+    let (found, saved) = read(path, columns)?;
     if found == stamp {
         return Ok(saved);
     }
@@ -135,7 +138,7 @@ pub(super) fn load(path: &Path, stamp: Stamp) -> Result<Saved, Unfit> {
 }
 
 /// Reads the sidecar at `path`, whatever became of its shard.
-pub(super) fn read(path: &Path) -> Result<(Stamp, Saved), String> {
+pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(Stamp, Saved), String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let mut file = match File::open(path) {
@@ -161,8 +164,12 @@ pub(super) fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     if word(12) != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not fit"));
     }
-    let (found, index, section): (Stamp, ShardIndex, Option<Section>) =
+    let (found, mut index, columns, section): (Stamp, ShardIndex, Columns, Option<Section>) =
         postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
+    let columns_start = start;
+    let start = columns.bytes().and_then(|bytes| columns_start.checked_add(bytes)).filter(|&end| end <= file_bytes);
+    let start = start.ok_or_else(|| damaged("its length is not what it says"))?;
+    index.scores = columns.read(&mut file, columns_start, wanted).map_err(|what| damaged(&what))?;
     let inflated = section.as_ref().map_or(found.shard_bytes, |section| section.frontier.inflated);
     if !index.is_consistent(inflated) {
         return Err(damaged("its parts do not fit each other"));
@@ -174,6 +181,7 @@ pub(super) fn read(path: &Path) -> Result<(Stamp, Saved), String> {
     // Few and small, so that damage is found now; of the many windows each member's checksum tells.
     if let Some(restarts) = &restarts {
         let mut records = Vec::new();
+        file.seek(SeekFrom::Start(start)).map_err(cannot)?;
         file.take(restarts.records_bytes().unwrap_or(0)).read_to_end(&mut records).map_err(cannot)?;
         if crc32c::crc32c(&records) != restarts.section.records_crc32c {
             return Err(damaged("the checksum of its restart points does not fit"));
@@ -197,7 +205,8 @@ pub(super) fn save(
         window_bytes: parts.windows_range().end - parts.windows_range().start,
         frontier: parts.frontier,
     });
-    let payload = postcard::to_stdvec(&(stamp, index, &section))
+    let (columns, column_bytes) = Columns::encode(&index.scores);
+    let payload = postcard::to_stdvec(&(stamp, index, columns, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
     let windows = parts.as_ref().map(|parts| parts.windows.read(parts.windows_range())).transpose()?;
     let write = || {
@@ -208,12 +217,13 @@ pub(super) fn save(
             file.write_all(&crc32c::crc32c(&payload).to_le_bytes())?;
             file.write_all(&(payload.len() as u64).to_le_bytes())?;
             file.write_all(&payload)?;
+            file.write_all(&column_bytes)?;
             parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
             windows.iter().try_for_each(|windows| file.write_all(windows))
         })
     };
     write().map_err(cannot)?;
-    let start = (HEADER_BYTES + payload.len()) as u64;
+    let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
     Ok(section.map(|section| SavedRestarts { path: path.to_owned(), start, section }))
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
+use maskstream::annotation::{MaskFilter, Selection};
 use maskstream::shard::{Entry, OnDamage, Origin, Problem, ProblemKind, SampleId, ShardIndex, Sidecar, expand};
 use maskstream::source::{self, MemorySource, MmapSource, Source};
 use maskstream::{ErrorKind, ShardSet};
@@ -455,7 +456,7 @@ fn findings_and_scores_survive_in_the_sidecar() {
     all.retain(|(name, _)| name != "sa_2.json");
     fs::write(&disk.path, pack(&all)).unwrap();
     let report = || {
-        let filter = maskstream::annotation::MaskFilter::default();
+        let filter = MaskFilter::default();
         let set = lenient().filter(filter).sidecar(Sidecar::Beside).open(&[&disk.path]).unwrap();
         set.reports().next().unwrap().clone()
     };
@@ -495,8 +496,8 @@ fn a_damaged_sidecar_is_built_anew() {
     let disk = OnDisk::new(3);
     let (_, expected) = disk.open(Sidecar::Beside);
     let sound = fs::read(disk.sidecar()).unwrap();
-    let len = sound.len();
-    for at in [0, 7, 8, 11, 12, 15, 17, 23, 24, 25, len / 2, len - 1] {
+    let (len, payload_end) = (sound.len(), payload_end(&sound));
+    for at in [0, 7, 8, 11, 12, 15, 17, 23, 24, 25, payload_end / 2, payload_end - 1] {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), bytes).unwrap();
@@ -518,6 +519,73 @@ fn a_damaged_sidecar_is_built_anew() {
     assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"]);
 }
 
+/// Where the columns of scores begin.
+fn payload_end(sidecar: &[u8]) -> usize {
+    24 + u64::from_le_bytes(sidecar[16..24].try_into().unwrap()) as usize
+}
+
+#[test]
+fn a_damaged_column_is_noticed_by_those_who_read_it_and_by_no_other() {
+    let disk = OnDisk::new(5);
+    let (_, expected) = disk.open(Sidecar::Beside);
+    let sound = fs::read(disk.sidecar()).unwrap();
+    let index = || ShardSet::options().sidecar(Sidecar::Beside).index(&disk.path).unwrap();
+    let whole = index();
+    assert_eq!(whole.origin, Origin::Loaded);
+    for at in payload_end(&sound)..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        fs::write(disk.sidecar(), &bytes).unwrap();
+        // A filter that asks for no number.
+        assert_eq!(disk.open(Sidecar::Beside), (Origin::Loaded, expected.clone()));
+        let rebuilt = index();
+        assert!(matches!(&rebuilt.origin, Origin::Built(why) if why.contains("column")), "{:?}", rebuilt.origin);
+        assert_eq!(rebuilt.index, whole.index);
+    }
+    assert_eq!(fs::read(disk.sidecar()).unwrap(), sound);
+}
+
+#[test]
+fn reading_only_the_numbers_that_a_filter_asks_for_changes_nothing() {
+    let disk = OnDisk::new(12);
+    disk.open(Sidecar::Beside);
+    let all = || MaskFilter::keep_all().min_masks(2);
+    let ids = || Selection::annotations((1..=12).flat_map(|image| [(image, image * 100), (image, image * 100 + 2)]));
+    let filters = [
+        all(),
+        all().min_predicted_iou(0.93),
+        all().min_stability_score(0.95),
+        all().area(50, 400),
+        all().area_fraction(0.05, 0.4),
+        all().box_side(4.0, 20.0),
+        all().min_predicted_iou(0.89).min_stability_score(0.92).area(10, 700).box_side(2.0, 40.0),
+        MaskFilter::default(),
+    ];
+    for (number, filter) in filters.iter().enumerate() {
+        for selection in [None, Some(ids())] {
+            let set = |sidecar| {
+                let options = lenient().filter(filter.clone()).sidecar(sidecar);
+                let options = match &selection {
+                    Some(selection) => options.select_ids(selection.clone()),
+                    None => options,
+                };
+                options.open(&[&disk.path]).ok()
+            };
+            // Without a sidecar, all numbers come from the shard itself.
+            let [saved, fresh] = [Sidecar::Beside, Sidecar::Off].map(set);
+            let said = |set: &Option<ShardSet>| {
+                set.as_ref().map(|set| {
+                    let report = set.reports().next().unwrap();
+                    let entry = |entry| set.entry(SampleId { shard: 0, entry }).unwrap().image_id;
+                    ((0..set.len() as u32).map(entry).collect::<Vec<_>>(), report.kept_annotations)
+                })
+            };
+            assert_eq!(said(&saved), said(&fresh), "filter {number}, {selection:?}");
+            assert!(saved.is_none_or(|set| set.reports().all(|report| report.origin == Origin::Loaded)));
+        }
+    }
+}
+
 #[test]
 fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
     let disk = OnDisk::new(2);
@@ -525,14 +593,17 @@ fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
     let sound = fs::read(disk.sidecar()).unwrap();
     let shard_bytes = fs::metadata(&disk.path).unwrap().len();
     let mut loaded = 0;
-    for at in 24..sound.len() {
+    let end = payload_end(&sound);
+    for at in 24..end {
         for value in [0x00, 0x7f, 0xff] {
             let mut bytes = sound.clone();
             bytes[at] = value;
-            let checksum = crc32c::crc32c(&bytes[24..]);
+            let checksum = crc32c::crc32c(&bytes[24..end]);
             bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
             fs::write(disk.sidecar(), &bytes).unwrap();
-            // Read-only, so that this does not write a thousand files.
+            // With an opener that fails, so that this does not write a thousand files.
+            let index = ShardSet::options().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
+            loaded += usize::from(index.index(&disk.path).is_ok());
             let Ok(set) =
                 lenient().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0))).open(&[&disk.path])
             else {

@@ -2,8 +2,8 @@
 //! the statistics. Fails as the room's head says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::failures::Failures;
 use super::feed::Feed;
-use super::options::Inner;
+use super::options::{Inner, Latest};
 use super::stats::Counters;
 use super::steps::Steps;
 use super::watch::{Stuck, Watch};
@@ -328,7 +328,7 @@ impl Iterator for Epoch {
             Ok(Some(batch)) => {
                 self.next_step += 1;
                 if let (Some(cursor), true) = (batch.cursor(), self.records) {
-                    *self.loader.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(*cursor);
+                    *self.loader.latest() = Latest { epoch: self.number, position: Some(cursor.position()) };
                 }
             }
             Ok(None) | Err(_) => {
@@ -338,6 +338,9 @@ impl Iterator for Epoch {
                 }
                 // The next epoch over these shards need not wait until this one is dropped.
                 if self.growing.is_some() {
+                    if batch.is_ok() {
+                        *self.loader.latest() = Latest { epoch: self.number, position: None };
+                    }
                     let _ = self.join();
                 }
             }

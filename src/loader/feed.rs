@@ -111,6 +111,8 @@ impl Feed {
     fn announce(&mut self, samples: Option<&[Option<SampleId>]>) {
         let announced = self.steps.announceable(samples.unwrap_or_default());
         let announce = |sample: SampleId| {
+            // This may be the first to open a shard.
+            let _shift = self.watch.begin(0, sample);
             if let (Some(entry), Ok(source)) = (self.samples.entry(sample), self.samples.source(sample.shard)) {
                 source.will_need(entry.image.range());
                 source.will_need(entry.annotations.range());

@@ -66,7 +66,7 @@ impl MemoryPlan {
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,
         };
-        let least = plan.rest_bytes() + plan.least_batches * batch_bytes;
+        let least = plan.usual_bytes();
         plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES.max(least));
         if plan.max_bytes < least {
             plan.batches = plan.least_batches;
@@ -78,12 +78,15 @@ impl MemoryPlan {
 
     /// All but the batches.
     pub fn rest_bytes(&self) -> u64 {
-        self.samples_ahead * self.sample_bytes + self.workers * self.worker_bytes + self.cache_bytes + self.index_bytes
+        let samples = self.samples_ahead * self.sample_bytes;
+        let sum = samples + self.workers * self.worker_bytes + self.index_bytes;
+        // The one number that is whatever the user says.
+        sum.saturating_add(self.cache_bytes)
     }
 
     /// What is used as long as no batch is kept beyond the one in use.
     pub fn usual_bytes(&self) -> u64 {
-        self.rest_bytes() + self.least_batches * self.batch_bytes
+        self.rest_bytes().saturating_add(self.least_batches * self.batch_bytes)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cache::LabelCache;
@@ -13,7 +13,7 @@ use super::{Loader, OnError, StreamLoader};
 use crate::annotation::RankBy;
 use crate::batch::{BatchLayout, Memory, Stock};
 use crate::image::{ImageType, JpegCodec, Normalization};
-use crate::order::{Cursor, Distributed, Order, Shuffle};
+use crate::order::{Distributed, Order, Shuffle};
 use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
 use crate::shard::{Largest, QuarantineLog, ShardSet, ShardSetOptions};
 use crate::{Error, Result};
@@ -53,11 +53,31 @@ pub(super) struct Inner {
     pub(super) quarantine: Option<QuarantineLog>,
     pub(super) stall_timeout: Option<Duration>,
     pub(super) memory_plan: MemoryPlan,
-    /// The batch received last.
-    pub(super) latest: Mutex<Option<Cursor>>,
+    /// Where training stands, as far as anybody has begun.
+    pub(super) latest: Mutex<Latest>,
     pub(super) stock: Arc<Stock>,
     pub(super) cache: Option<LabelCache>,
     pub(super) counters: Arc<Counters>,
+}
+
+/// Where training stands: an epoch, and how many of its samples all ranks have received; `None` is all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latest {
+    pub(super) epoch: u64,
+    pub(super) position: Option<u64>,
+}
+
+impl Default for Latest {
+    fn default() -> Self {
+        Self { epoch: 0, position: Some(0) }
+    }
+}
+
+impl Inner {
+    pub(super) fn latest(&self) -> MutexGuard<'_, Latest> {
+        // It is only ever assigned as a whole.
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for LoaderOptions {

@@ -1,10 +1,10 @@
 //! Epochs over indexed shards. Comes in: settings and a [`ShardSet`]. Goes out: epochs, from their start or from where a
 //! cursor says. Fails on a cursor that does not fit.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::epoch::Course;
-use super::options::Inner;
+use super::options::{Inner, Latest};
 use super::steps::Steps;
 use super::{Budget, Epoch, LoaderOptions, LoaderStats, MemoryPlan, OnError};
 use crate::batch::{Batch, BatchLayout};
@@ -60,16 +60,18 @@ impl Loader {
     /// # Errors
     /// If threads cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        self.start(epoch, 0..self.steps, self.inner.on_error)
+        let started = self.start(epoch, 0..self.steps, self.inner.on_error)?;
+        *self.inner.latest() = Latest { epoch, position: Some(0) };
+        Ok(started)
     }
 
-    /// Where training stands: behind the batch that was received last, of whatever epoch of this loader or its clones;
-    /// before any, at the start of epoch 0. To be saved together with the model.
+    /// Where training stands: behind the batch that was received last, of whatever epoch of this loader or its clones, or
+    /// where the epoch begins that was begun last. To be saved together with the model.
     ///
     /// Who runs several epochs at a time takes [`Batch::cursor`].
     pub fn cursor(&self) -> Cursor {
-        let latest = *self.inner.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.unwrap_or_else(|| Cursor::new(0, 0, self.fingerprint))
+        let Latest { epoch, position } = *self.inner.latest();
+        Cursor::new(epoch, position.unwrap_or(self.steps * self.order.global_batch()), self.fingerprint)
     }
 
     /// The rest of the epoch that a cursor stands in: from the next batch on, exactly those that the epoch would have
@@ -103,7 +105,9 @@ impl Loader {
     pub fn resume_from(&self, cursor: &Cursor) -> Result<Epoch> {
         self.check(cursor)?;
         let first = cursor.step().min(self.steps);
-        self.start(cursor.epoch(), first..self.steps, self.inner.on_error)
+        let started = self.start(cursor.epoch(), first..self.steps, self.inner.on_error)?;
+        *self.inner.latest() = Latest { epoch: cursor.epoch(), position: Some(cursor.position()) };
+        Ok(started)
     }
 
     /// One batch of the epoch that a cursor stands in, decoded once more, alone: to look at what a training run has

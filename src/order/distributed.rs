@@ -40,15 +40,16 @@ pub enum Launcher {
 /// The variables of one launcher: rank, world size, rank and world size on the machine.
 struct Names(Launcher, [&'static str; 4]);
 
-/// In order of precedence: torchrun inside of `srun` has the processes, `srun` the machines.
+/// The innermost first: torchrun and `mpirun` start one process on each machine through `srun`, whose variables all their
+/// ranks inherit.
 const LAUNCHERS: [Names; 4] = [
     Names(Launcher::Torchrun, ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"]),
-    Names(Launcher::Slurm, ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""]),
     Names(
         Launcher::OpenMpi,
         ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"],
     ),
     Names(Launcher::Mpich, ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
+    Names(Launcher::Slurm, ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""]),
 ];
 
 impl Distributed {

@@ -6,12 +6,14 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use maskstream::loader::{Budget, EpochReport, LoaderOptions, OnError};
 use maskstream::shard::OnDamage;
+use maskstream::source;
 use maskstream::{ErrorKind, Loader, ShardSet};
 
 use crate::fixture::{
@@ -268,6 +270,29 @@ fn a_thread_that_is_stuck_is_named_and_left_behind() {
         assert!(error.to_string().contains("has been decoding one sample for"), "{error}");
         assert_eq!(error.location().member.as_deref(), Some("./sa_7.jpg"), "{error}");
         check("a worker never returns", "source", &loader, &epoch.report(), &Outcome::lost(ErrorKind::Limit, 6));
+        drop(epoch);
+        drop(gate_in);
+
+        // Opening a shard, which the feed does when it first speaks of it.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.tar");
+        fs::write(&path, shard(&made_many(12))).unwrap();
+        let (gate_in, gate) = mpsc::channel::<()>();
+        let (gate, is_armed) = (Mutex::new(gate), Arc::new(AtomicBool::new(false)));
+        let armed = Arc::clone(&is_armed);
+        let shards = lenient().opener(move |path| {
+            if armed.load(SeqCst) {
+                let _ = gate.lock().unwrap().recv();
+            }
+            source::open(path)
+        });
+        let set = shards.open(&[&path]).unwrap();
+        is_armed.store(true, SeqCst);
+        let loader = options().stall_timeout(Some(Duration::from_millis(150))).build(set).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        let error = epoch.find_map(Result::err).unwrap();
+        assert_eq!(error.location().member.as_deref(), Some("./sa_1.jpg"), "{error}");
+        check("a shard never opens", "file", &loader, &epoch.report(), &Outcome::lost(ErrorKind::Limit, 12));
         drop(epoch);
         drop(gate_in);
     });

@@ -346,6 +346,9 @@ fn launchers_are_told_apart_and_their_traps_avoided() {
         ("PMIX_RANK", "2"),
     ];
     expect(&mpirun, 2, 3, Some(0), Launcher::OpenMpi);
+    // mpirun in an allocation of Slurm starts its daemons with srun, one on each machine; ranks inherit their variables.
+    expect(&[&srun[..], &mpirun].concat(), 2, 3, Some(0), Launcher::OpenMpi);
+    expect(&[&srun[..], &[("PMI_RANK", "1"), ("PMI_SIZE", "2")]].concat(), 1, 2, None, Launcher::Mpich);
     expect(&[("PMIX_RANK", "2")], 0, 1, None, Launcher::Alone);
     expect(&[("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "1")], 1, 2, Some(1), Launcher::Mpich);
     expect(&[("JOB_COMPLETION_INDEX", "3")], 0, 1, None, Launcher::Alone);

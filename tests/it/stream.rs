@@ -139,8 +139,12 @@ fn later_epochs_are_shuffled_like_those_of_an_indexed_loader() {
         let loader = shards_dir.stream(options().shuffle(3));
         let notice = loader.notice().unwrap();
         assert!(notice.contains("3 of 3 shards have no index") && notice.contains("not shuffled"), "{notice}");
+        assert!(loader.cursor().is_none());
         let mut first = ids(&run(loader.epoch(0).unwrap()).0);
         assert!(loader.notice().is_none());
+        let cursor = loader.cursor().unwrap();
+        assert_eq!((cursor.epoch(), cursor.step()), (0, loader.steps().unwrap()), "epoch 0 is done");
+        assert!(loader.resume_from(&cursor).unwrap().next().is_none());
 
         let indexed = options().shuffle(3).build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
         assert_eq!(contents(loader.epoch(1).unwrap()), contents(indexed.epoch(1).unwrap()));

@@ -171,6 +171,11 @@ impl CandleEpoch {
         self.epoch.report()
     }
 
+    /// Where it stands, as [`Epoch::cursor`].
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.epoch.cursor()
+    }
+
     /// The epoch's number.
     pub fn number(&self) -> u64 {
         self.epoch.number()
@@ -189,7 +194,10 @@ impl Iterator for CandleEpoch {
         if self.ended {
             return None;
         }
-        let batch = self.epoch.next()?.and_then(|batch| batch.to_candle(&self.device));
+        let batch = match self.epoch.next()? {
+            Ok(batch) => batch.to_candle(&self.device).inspect_err(|error| self.epoch.refuse(error)),
+            Err(error) => Err(error),
+        };
         self.ended = batch.is_err();
         Some(batch)
     }

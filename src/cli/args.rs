@@ -92,11 +92,11 @@ pub(super) struct LoaderArgs {
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     chunk_bytes: u64,
     /// This process's share of each epoch, if it is one of several
-    #[arg(long, default_value_t = 0, value_name = "R", requires = "world_size")]
-    rank: usize,
+    #[arg(long, value_name = "R", requires = "world_size")]
+    rank: Option<usize>,
     /// Number of processes that share each epoch
-    #[arg(long, default_value_t = 1, value_name = "W")]
-    world_size: usize,
+    #[arg(long, value_name = "W", requires = "rank")]
+    world_size: Option<usize>,
     /// Leave out the samples that do not fill a batch on every rank, in place of padding the last one
     #[arg(long)]
     drop_last: bool,
@@ -219,8 +219,10 @@ impl LoaderArgs {
             .prefetch_batches(self.prefetch)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
-        let mut options =
-            options.chunk_bytes(self.chunk_bytes).rank(self.rank, self.world_size).drop_last(self.drop_last);
+        let mut options = options
+            .chunk_bytes(self.chunk_bytes)
+            .rank(self.rank.unwrap_or(0), self.world_size.unwrap_or(1))
+            .drop_last(self.drop_last);
         if self.shuffle {
             options = options.shuffle(self.seed);
         }
@@ -231,7 +233,7 @@ impl LoaderArgs {
             options = options.max_memory_bytes(bytes);
         }
         if let Some(list) = &self.list_bad {
-            options = options.quarantine(list);
+            options = options.list_bad(list);
         }
         options
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::options::{Inner, Latest};
 use super::stats::Counters;
 use super::steps::Steps;
-use super::watch::{Stuck, Watch};
+use super::watch::{Patience, Stuck, Task, Watch};
 use super::worker::{self, Finished, Outcome, Worker, locate};
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
@@ -27,8 +27,8 @@ const CHECK: Duration = Duration::from_millis(100);
 /// How long threads get to end when another one is known to be stuck.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// The batches of one epoch, in planned order: an iterator that ends after the last one, of which there are
-/// [`Epoch::steps`], or with the first error.
+/// The batches of one epoch, in planned order: an iterator that ends after the last one, or with the first error. There
+/// are [`Epoch::steps`], less those before the place from which the epoch was resumed.
 ///
 /// Dropping it ends and joins all its threads, but for one that does not come back within `stall_timeout`, which is left
 /// behind. Batches may outlive it.
@@ -58,8 +58,11 @@ pub struct Epoch {
     /// Nothing comes, but it closes when the last thread has ended.
     alive: (Option<Sender<()>>, Receiver<()>),
     watch: Arc<Watch>,
+    patience: Patience,
     is_stuck: bool,
     failures: Failures,
+    /// Samples that have been taken of growing shards.
+    handed: Arc<AtomicU64>,
     /// The shards that are indexed meanwhile.
     growing: Option<Arc<GrowingSet>>,
 }
@@ -79,12 +82,15 @@ pub(super) struct Course {
     pub(super) plan: Option<(Plan, Fingerprint)>,
     pub(super) steps: Steps,
     pub(super) on_error: OnError,
+    /// Threads that index shards meanwhile.
+    pub(super) passes: usize,
 }
 
 impl Epoch {
     /// Starts the threads of an epoch.
     pub(super) fn start(loader: &Arc<Inner>, samples: Arc<dyn Samples>, course: Course) -> Result<Self> {
-        let Course { number, first, end, plan, steps, on_error } = course;
+        let Course { number, first, end, plan, steps, on_error, passes } = course;
+        let handed = steps.handed();
         let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
         let (work_in, work_out) = bounded(loader.num_workers);
@@ -108,9 +114,11 @@ impl Epoch {
             outcomes: Some(outcomes),
             threads: Vec::new(),
             alive: (Some(alive_in), alive),
-            watch: Arc::new(Watch::new(loader.num_workers)),
+            watch: Arc::new(Watch::new(1 + loader.num_workers + passes)),
+            patience: Patience::default(),
             is_stuck: false,
             failures: Failures::new(on_error),
+            handed,
             growing: None,
         };
         let feed = Feed {
@@ -148,15 +156,18 @@ impl Epoch {
         growing: &Arc<GrowingSet>,
         passes: usize,
     ) -> Result<Self> {
-        growing.start(passes)?;
+        let run = growing.start(passes)?;
         let steps = Steps::growing(Arc::clone(growing), loader.order);
-        let course = Course { number, first: 0, end: None, plan: None, steps, on_error: loader.on_error };
+        let on_error = loader.on_error;
+        let course = Course { number, first: 0, end: None, plan: None, steps, on_error, passes };
         let epoch = Self::start(loader, Arc::clone(growing) as Arc<dyn Samples>, course);
         let mut epoch = epoch.inspect_err(|_| growing.rest(false))?;
         epoch.growing = Some(Arc::clone(growing));
         for index in 0..passes {
-            let growing = Arc::clone(growing);
-            epoch.spawn(format!("maskstream-pass-{index}"), move || growing.run_passes())?;
+            let (growing, watch) = (Arc::clone(growing), Arc::clone(&epoch.watch));
+            let place = 1 + loader.num_workers + index;
+            let alive = move |shard: Option<u32>| watch.set(place, shard.map(Task::Pass));
+            epoch.spawn(format!("maskstream-pass-{index}"), move || growing.run_passes(run, &alive))?;
         }
         Ok(epoch)
     }
@@ -187,7 +198,7 @@ impl Epoch {
         let left = match (&self.plan, self.end) {
             (Some((plan, _)), _) => plan.samples_from(self.next_step),
             // What a pass has not found yet cannot be counted.
-            (None, _) => 0,
+            (None, _) => self.handed.load(Relaxed).saturating_sub(self.failures.received()),
         };
         let report = self.failures.report(left);
         EpochReport {
@@ -195,7 +206,7 @@ impl Epoch {
             first_step: self.first,
             planned: match &self.plan {
                 Some((plan, _)) => Some(plan.samples_from(self.first)),
-                None => self.end.map(|_| report.delivered + report.skipped),
+                None => self.end.map(|_| self.handed.load(Relaxed)),
             },
             dropped: self.plan.as_ref().map_or(0, |(plan, _)| plan.dropped()),
             ..report
@@ -209,6 +220,18 @@ impl Epoch {
 
     fn cursor_at(&self, step: u64) -> Option<Cursor> {
         self.plan.as_ref().map(|(_, plan)| Cursor::new(self.number, step * plan.global_batch, *plan))
+    }
+
+    /// The batch that was received last is of no use: it counts as lost, and nothing follows it.
+    #[cfg(feature = "candle")]
+    pub(crate) fn refuse(&mut self, error: &Error) {
+        self.next_step -= 1;
+        self.failures.take_back();
+        self.failures.end(error);
+        self.ended = true;
+        if let Some(cursor) = self.cursor() {
+            *self.loader.latest() = Latest { epoch: self.number, position: Some(cursor.position()) };
+        }
     }
 
     /// Leaves no trace of what is received.
@@ -269,18 +292,22 @@ impl Epoch {
     /// Why the next batch will not come, if a thread has been busy with one sample for too long.
     fn stalled(&mut self) -> Option<Error> {
         let limit = self.loader.stall_timeout?;
-        let Stuck { sample, place, time } = self.watch.stuck(limit)?;
+        let Stuck { task, place, time } = self.patience.look(&self.watch, CHECK, limit)?;
         self.is_stuck = true;
-        let who = match place {
-            0 => "the feed thread has been reading".to_owned(),
-            worker => format!("worker {} has been decoding", worker - 1),
+        let who = match (task, place) {
+            (Task::Pass(_), _) => "a pass has been at one member of the shard".to_owned(),
+            (_, 0) => "the feed thread has been reading one sample".to_owned(),
+            (_, worker) => format!("worker {} has been decoding one sample", worker - 1),
         };
-        let text = format!(
-            "{who} one sample for {:.1} s, longer than stall_timeout ({:.1} s); the thread is left behind",
+        let error = Error::limit(format!(
+            "{who} for {:.1} s, stall_timeout is {:.1} s; the thread is left behind",
             time.as_secs_f64(),
             limit.as_secs_f64()
-        );
-        Some(locate(&*self.samples, sample, Error::limit(text)))
+        ));
+        Some(match task {
+            Task::Sample(sample) => locate(&*self.samples, sample, error),
+            Task::Pass(shard) => error.in_shard(&self.samples.path(shard).unwrap_or_default()),
+        })
     }
 
     /// Ends all threads; returns the first panic among them.

@@ -93,7 +93,8 @@ pub struct EpochReport {
     pub epoch: u64,
     /// The step it began at: 0, or where it was resumed.
     pub first_step: u64,
-    /// Samples planned from there on; `None` while shards are still being indexed.
+    /// Samples planned from there on; `None` while shards are still being indexed: what is lost or outstanding then is
+    /// what was found by now.
     pub planned: Option<u64>,
     /// Samples in batches that were received.
     pub delivered: u64,
@@ -118,7 +119,8 @@ impl fmt::Display for EpochReport {
         for (i, (kind, count)) in self.skipped_by.iter().enumerate() {
             write!(f, "{}{count} {kind:?}", if i == 0 { " (" } else { ", " })?;
         }
-        write!(f, "{}, {lost} lost", if self.skipped_by.is_empty() { "" } else { ")" })?;
+        let at_least = if self.planned.is_none() && self.lost_by.is_some() { "at least " } else { "" };
+        write!(f, "{}, {at_least}{lost} lost", if self.skipped_by.is_empty() { "" } else { ")" })?;
         if let Some((kind, _)) = &self.lost_by {
             write!(f, " ({kind:?})")?;
         }
@@ -140,17 +142,25 @@ impl fmt::Display for EpochReport {
 #[derive(Debug)]
 pub(super) struct Failures {
     on_error: OnError,
+    so_far: Tally,
+    /// Before the last batch.
+    #[cfg_attr(not(feature = "candle"), allow(dead_code))]
+    before: Tally,
+    lost_by: Option<(ErrorKind, String)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Tally {
     delivered: u64,
-    skipped_by: Vec<(ErrorKind, u64)>,
     skipped: u64,
+    skipped_by: Vec<(ErrorKind, u64)>,
     /// Skipped one after the other up to now.
     run: u64,
-    lost_by: Option<(ErrorKind, String)>,
 }
 
 impl Failures {
     pub(super) fn new(on_error: OnError) -> Self {
-        Self { on_error, delivered: 0, skipped_by: Vec::new(), skipped: 0, run: 0, lost_by: None }
+        Self { on_error, so_far: Tally::default(), before: Tally::default(), lost_by: None }
     }
 
     /// Judges the next batch. Nothing of a batch that is refused counts as delivered or skipped.
@@ -160,35 +170,34 @@ impl Failures {
             let found = (batch.valid_rows(), batch.issues().len());
             return Err(Error::panic(&format!("{planned} rows were planned, {found:?} are valid and issues")));
         }
-        let mut so_far = (self.delivered, self.skipped, self.run);
-        let mut broken = None;
+        let mut tally = self.so_far.clone();
         for (row, _) in batch.samples().iter().enumerate().filter(|(_, sample)| sample.is_some()) {
             let Some(issue) = batch.issues().iter().position(|issue| issue.row == row) else {
-                (so_far.0, so_far.2) = (so_far.0 + 1, 0);
+                (tally.delivered, tally.run) = (tally.delivered + 1, 0);
                 continue;
             };
-            (so_far.1, so_far.2) = (so_far.1 + 1, so_far.2 + 1);
-            broken = self.on_error.verdict(so_far).map(|why| (issue, why));
-            if broken.is_some() {
-                break;
+            tally.skip(batch.issues()[issue].error.kind());
+            if let Some(verdict) = self.on_error.verdict(&tally) {
+                let error = batch.take_issues().swap_remove(issue).error;
+                return Err(match verdict {
+                    Verdict::Stop => error,
+                    Verdict::Over(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),
+                });
             }
         }
-        if let Some((issue, why)) = broken {
-            let error = batch.take_issues().swap_remove(issue).error;
-            return Err(match why {
-                None => error,
-                Some(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),
-            });
-        }
-        for issue in batch.issues() {
-            let kind = issue.error.kind();
-            match self.skipped_by.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, count)) => *count += 1,
-                None => self.skipped_by.push((kind, 1)),
-            }
-        }
-        (self.delivered, self.skipped, self.run) = so_far;
+        self.before = std::mem::replace(&mut self.so_far, tally);
         Ok(batch)
+    }
+
+    /// The batch that was judged last is not received after all.
+    #[cfg(feature = "candle")]
+    pub(super) fn take_back(&mut self) {
+        self.so_far = self.before.clone();
+    }
+
+    /// Samples that were delivered or skipped.
+    pub(super) fn received(&self) -> u64 {
+        self.so_far.delivered + self.so_far.skipped
     }
 
     /// The epoch has ended with this error.
@@ -200,9 +209,9 @@ impl Failures {
     pub(super) fn report(&self, left: u64) -> EpochReport {
         let is_over = self.lost_by.is_some();
         EpochReport {
-            delivered: self.delivered,
-            skipped: self.skipped,
-            skipped_by: self.skipped_by.clone(),
+            delivered: self.so_far.delivered,
+            skipped: self.so_far.skipped,
+            skipped_by: self.so_far.skipped_by.clone(),
             lost: if is_over { left } else { 0 },
             lost_by: self.lost_by.clone(),
             outstanding: if is_over { 0 } else { left },
@@ -211,24 +220,39 @@ impl Failures {
     }
 }
 
+impl Tally {
+    fn skip(&mut self, kind: ErrorKind) {
+        (self.skipped, self.run) = (self.skipped + 1, self.run + 1);
+        match self.skipped_by.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.skipped_by.push((kind, 1)),
+        }
+    }
+}
+
+/// Why the sample that was skipped last ends the epoch.
+enum Verdict {
+    /// None may be skipped.
+    Stop,
+    /// It is beyond this bound.
+    Over(String),
+}
+
 impl OnError {
-    /// Whether a skipped sample is one too many, and if so, by which bound.
-    fn verdict(self, (delivered, skipped, run): (u64, u64, u64)) -> Option<Option<String>> {
-        let Self::Skip { budget: Budget { count, rate, consecutive } } = self else { return Some(None) };
-        let rows = (delivered + skipped).max(RATE_ROWS);
-        if skipped > count {
-            return Some(Some(format!("{skipped} samples could not be decoded, more than the budget of {count}")));
-        }
-        if run > consecutive {
-            return Some(Some(format!(
-                "{run} samples one after the other could not be decoded, more than the budget of {consecutive}"
-            )));
-        }
-        (skipped as f64 > rate * rows as f64).then(|| {
-            let so_far = delivered + skipped;
-            Some(format!(
-                "{skipped} of {so_far} samples could not be decoded, more than the budget of a share of {rate}"
-            ))
-        })
+    /// Whether the sample that was skipped last is one too many.
+    fn verdict(self, tally: &Tally) -> Option<Verdict> {
+        let Self::Skip { budget: Budget { count, rate, consecutive } } = self else { return Some(Verdict::Stop) };
+        let Tally { delivered, skipped, run, .. } = tally;
+        let rows = delivered + skipped;
+        let over = if *skipped > count {
+            format!("{skipped} samples could not be decoded, more than the budget of {count}")
+        } else if *run > consecutive {
+            format!("{run} samples one after the other could not be decoded, more than the budget of {consecutive}")
+        } else if *skipped as f64 > rate * rows.max(RATE_ROWS) as f64 {
+            format!("{skipped} of {rows} samples could not be decoded, more than the budget of a share of {rate}")
+        } else {
+            return None;
+        };
+        Some(Verdict::Over(over))
     }
 }

@@ -21,6 +21,8 @@
 //!   After an error the iterator is at its end.
 //! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
 //!   holds.
+//! * Patience: while a batch is waited for, a thread that stays at one sample, or a pass at one member, for longer than
+//!   `stall_timeout` ends the epoch with an error that names it, and is left behind: it owns what it works with.
 //! * Shutdown: dropping the epoch closes the pool and has passes give up, which wakes the feed; the feed's end closes the
 //!   work channel, which ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A
 //!   thread in the middle of a sample or a read finishes it first; so does a pass that tries what lies behind a break.

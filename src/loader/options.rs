@@ -251,8 +251,9 @@ impl LoaderOptions {
 
     /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples, unless
     /// the operating system is to blame. A later run that loads it leaves them out of the order: see
-    /// [`ShardSetOptions::quarantine`]. Default: no list.
-    pub fn quarantine(mut self, path: impl Into<PathBuf>) -> Self {
+    /// [`ShardSetOptions::quarantine`]. Several processes may share a list on a local file system; elsewhere each has its
+    /// own. Default: no list.
+    pub fn list_bad(mut self, path: impl Into<PathBuf>) -> Self {
         self.quarantine = Some(path.into());
         self
     }
@@ -348,7 +349,8 @@ impl LoaderOptions {
             side: u64::from(sample.side),
             cache_bytes: self.mask_cache_bytes,
             samples,
-            largest,
+            // Larger ones are refused, not decoded.
+            largest: Largest { pixels: largest.pixels.min(sample.max_pixels), ..largest },
         })?;
         let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
         Ok(Inner {

@@ -172,6 +172,7 @@ impl Loader {
             plan: Some((plan.clone(), self.fingerprint)),
             steps: Steps::planned(plan, Arc::clone(&self.set), steps.end),
             on_error,
+            passes: 0,
         };
         Epoch::start(&self.inner, Arc::clone(&self.set) as Arc<dyn Samples>, course)
     }

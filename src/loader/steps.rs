@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lru::LruCache;
 
@@ -37,16 +38,27 @@ pub(super) struct GrowingSteps {
     /// What stands after the last sound sample.
     failure: Option<Error>,
     ended: bool,
+    /// Samples taken so far.
+    handed: Arc<AtomicU64>,
 }
 
 impl Steps {
     pub(super) fn growing(set: Arc<GrowingSet>, order: Order) -> Self {
-        Self::Growing(GrowingSteps { set, order, position: Position::default(), failure: None, ended: false })
+        let (position, handed) = Default::default();
+        Self::Growing(GrowingSteps { set, order, position, failure: None, ended: false, handed })
     }
 
     /// Those of a plan before step `end`.
     pub(super) fn planned(plan: Plan, set: Arc<ShardSet>, end: u64) -> Self {
         Self::Planned(PlannedSteps { plan, set, end, announced: LruCache::new(ANNOUNCED_CHUNKS) })
+    }
+
+    /// Counts the samples that are taken of growing shards.
+    pub(super) fn handed(&self) -> Arc<AtomicU64> {
+        match self {
+            Self::Planned(_) => Arc::default(),
+            Self::Growing(steps) => Arc::clone(&steps.handed),
+        }
     }
 
     /// Whether a step can be known before its turn.
@@ -105,6 +117,7 @@ impl GrowingSteps {
                 None => Ok(None),
             };
         }
+        self.handed.fetch_add(samples.len() as u64, Relaxed);
         samples.resize(size, None);
         Ok(Some(samples))
     }

@@ -61,7 +61,11 @@ impl StreamLoader {
         }
         // A pass yields samples several times as fast as a worker decodes them.
         let passes = self.inner.num_workers.div_ceil(4).min(self.growing.unindexed());
-        Epoch::start_growing(&self.inner, epoch, &self.growing, passes)
+        match (Epoch::start_growing(&self.inner, epoch, &self.growing, passes), self.loader()?) {
+            // Another clone has come to the end of the shards meanwhile.
+            (Err(_), Some(loader)) => loader.epoch(epoch),
+            (started, _) => started,
+        }
     }
 
     /// The loader of the indexed shards; `None` until an epoch has run to its end, if a shard had no index at first.

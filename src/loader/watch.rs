@@ -1,61 +1,89 @@
-//! Who is busy with what. Comes in: threads that begin and end with a sample. Goes out: the one that has been at it for
-//! too long. Cannot fail.
+//! Who is busy with what. Comes in: threads that begin and end with a sample, or give a sign of life from a shard. Goes
+//! out: the one that has been at the same thing for too long. Cannot fail.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::shard::SampleId;
 
-/// What each thread of an epoch is busy with: the feed at place 0, the workers behind it.
+/// What each thread of an epoch is busy with: the feed at place 0, the workers behind it, then the passes.
 #[derive(Debug)]
-pub(super) struct Watch(Vec<Mutex<Option<Busy>>>);
+pub(super) struct Watch {
+    places: Vec<Mutex<Option<Busy>>>,
+    /// Numbers what threads begin with.
+    begun: AtomicU64,
+}
+
+/// What a thread can be busy with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task {
+    Sample(SampleId),
+    /// A pass over the shard of this index.
+    Pass(u32),
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Busy {
-    sample: SampleId,
-    since: Instant,
+    task: Task,
+    number: u64,
 }
 
-/// A sample that a thread is stuck on.
+/// The watcher's memory: for how long it has seen each place at the same task.
+///
+/// It counts its own looks and reads no clock: of a process that was stopped for an hour and goes on, nobody is stuck.
+#[derive(Debug, Default)]
+pub(super) struct Patience(Vec<(u64, Duration)>);
+
+/// A thread that does not get on.
 pub(super) struct Stuck {
-    pub(super) sample: SampleId,
+    pub(super) task: Task,
     pub(super) place: usize,
     pub(super) time: Duration,
 }
 
 /// Ends a thread's time with a sample.
-pub(super) struct Shift<'a>(&'a Mutex<Option<Busy>>);
+pub(super) struct Shift<'a>(&'a Watch, usize);
 
 impl Watch {
-    pub(super) fn new(workers: usize) -> Self {
-        Self((0..=workers).map(|_| Mutex::default()).collect())
+    pub(super) fn new(threads: usize) -> Self {
+        Self { places: (0..threads).map(|_| Mutex::default()).collect(), begun: AtomicU64::new(1) }
     }
 
     /// The thread at `place` begins with a sample; it ends when the result is dropped.
     pub(super) fn begin(&self, place: usize, sample: SampleId) -> Shift<'_> {
-        let busy = &self.0[place];
-        set(busy, Some(Busy { sample, since: Instant::now() }));
-        Shift(busy)
+        self.set(place, Some(Task::Sample(sample)));
+        Shift(self, place)
     }
 
-    /// Who has been busy with one sample for at least `limit`, longest first.
-    pub(super) fn stuck(&self, limit: Duration) -> Option<Stuck> {
-        let now = Instant::now();
-        let busy = |(place, busy): (usize, &Mutex<Option<Busy>>)| {
-            let Busy { sample, since } = (*busy.lock().unwrap_or_else(PoisonError::into_inner))?;
-            Some(Stuck { sample, place, time: now.saturating_duration_since(since) })
-        };
-        let longest = self.0.iter().enumerate().filter_map(busy).max_by_key(|stuck| stuck.time);
-        longest.filter(|stuck| stuck.time >= limit)
+    /// The thread at `place` gets on with a task, or has none.
+    pub(super) fn set(&self, place: usize, task: Option<Task>) {
+        let busy = task.map(|task| Busy { task, number: self.begun.fetch_add(1, Relaxed) });
+        if let Some(place) = self.places.get(place) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = busy;
+        }
+    }
+}
+
+impl Patience {
+    /// Looks once more, `after` the last time; who has been seen at one task for `limit`, longest first?
+    pub(super) fn look(&mut self, watch: &Watch, after: Duration, limit: Duration) -> Option<Stuck> {
+        self.0.resize(watch.places.len(), (0, Duration::ZERO));
+        let mut longest: Option<Stuck> = None;
+        for (place, (busy, seen)) in watch.places.iter().zip(&mut self.0).enumerate() {
+            let busy = *busy.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(Busy { task, number }) = busy else { continue };
+            *seen = (number, if seen.0 == number { seen.1 + after } else { Duration::ZERO });
+            if seen.1 >= limit && longest.as_ref().is_none_or(|longest| longest.time < seen.1) {
+                longest = Some(Stuck { task, place, time: seen.1 });
+            }
+        }
+        longest
     }
 }
 
 impl Drop for Shift<'_> {
     fn drop(&mut self) {
-        set(self.0, None);
+        self.0.set(self.1, None);
     }
-}
-
-fn set(place: &Mutex<Option<Busy>>, busy: Option<Busy>) {
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = busy;
 }

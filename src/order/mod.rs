@@ -9,7 +9,7 @@
 //!   is `batch_size * world_size`: the same samples for every world size.
 //! * **G3** No sample comes twice in an epoch, and none is missed but the tail that `drop_last` leaves out, which is
 //!   less than B.
-//! * **G4** A [`Cursor`] of about a hundred bytes names a place in the order; to go there is arithmetic. What does not
+//! * **G4** A [`Cursor`] of a few dozen bytes names a place in the order; to go there is arithmetic. What does not
 //!   fit it is refused, and named.
 //! * **G5** Ranks need not talk to each other. Equal [`Cursor::digest`]s mean equal plans.
 //! * **G6** A sample that cannot be decoded never changes the order: its row stays in its place.

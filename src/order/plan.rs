@@ -131,12 +131,17 @@ impl Plan {
 
     /// Samples that `drop_last` leaves out, of all ranks together.
     pub fn dropped(&self) -> u64 {
-        self.population.len().saturating_sub(self.steps() * self.order.global_batch())
+        self.population.len() - self.end()
+    }
+
+    /// The position behind the last one that is in a batch.
+    fn end(&self) -> u64 {
+        self.population.len().min(self.steps() * self.order.global_batch())
     }
 
     /// Samples that this rank gets in the steps from `step` on.
     pub fn samples_from(&self, step: u64) -> u64 {
-        let end = self.population.len().min(self.steps() * self.order.global_batch());
+        let end = self.end();
         let start = end.min(step.saturating_mul(self.order.global_batch()));
         // Positions below `to` that are this rank's.
         let own = |to: u64| {
@@ -146,14 +151,16 @@ impl Plan {
         own(end) - own(start)
     }
 
-    /// The samples of batch `step` on this rank, by number in the population; `None` is an empty row.
+    /// The samples of batch `step` on this rank, by number in the population; `None` is an empty row. Beyond the last step
+    /// all rows are empty.
     pub fn batch(&self, step: u64) -> impl ExactSizeIterator<Item = Option<u64>> + '_ {
         let Order { batch_size, rank, world_size, .. } = self.order;
-        let start = step * self.order.global_batch();
+        let start = step.saturating_mul(self.order.global_batch());
+        let end = self.end();
         // Neighbours of the global order go to different ranks: each reads its share of every shard in sequence.
         (0..batch_size).map(move |row| {
-            let position = start + row as u64 * world_size as u64 + rank as u64;
-            (position < self.population.len()).then(|| self.sample_at(position))
+            let position = start.saturating_add(row as u64 * world_size as u64 + rank as u64);
+            (position < end).then(|| self.sample_at(position))
         })
     }
 
@@ -183,6 +190,9 @@ impl Plan {
     }
 
     /// The samples of the chunk that `sample` lies in: those that are best read together with it.
+    ///
+    /// # Panics
+    /// If there is no such sample.
     pub fn chunk_of(&self, sample: u64) -> Range<u64> {
         let part = self.population.parts.partition_point(|part| part.first <= sample) - 1;
         let first = self.population.parts[part].first;

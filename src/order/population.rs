@@ -44,27 +44,25 @@ impl Population {
     }
 
     /// Several sets, each with its weight and the number of samples in its shards. An epoch has as many samples as all
-    /// together; a set's share of them is its weight over the sum of weights, to within 1/8000. Each set is gone
+    /// together; a set's share of them is its weight over the sum of weights, to within 1/4000. Each set is gone
     /// through as a whole before any of its samples comes again, over the end of an epoch as well.
     ///
     /// # Errors
     /// If there is no set, one is empty, or a weight is not positive or so small that its share is none.
     pub fn mixed(sets: &[(f64, &[u64])]) -> Result<Self> {
         let total: f64 = sets.iter().map(|(weight, _)| weight).sum();
+        let shares = shares(&sets.iter().map(|(weight, _)| weight / total).collect::<Vec<_>>());
         let (mut parts, mut ends) = (Vec::<Part>::new(), Vec::new());
-        let (mut first, mut done, mut until) = (0, 0, 0.0);
-        for (weight, samples) in sets {
-            // Rounding the ends, not the shares: they add up to a period.
-            until += weight;
-            let end = (until / total * PERIOD as f64).round() as u64;
-            let part = Part::new(first, samples, end.saturating_sub(done));
-            if !weight.is_finite() || *weight <= 0.0 || !total.is_finite() || part.share == 0 {
+        let (mut first, mut end) = (0, 0);
+        for ((weight, samples), share) in sets.iter().zip(shares) {
+            let part = Part::new(first, samples, share);
+            if !weight.is_finite() || *weight <= 0.0 || !total.is_finite() || share == 0 {
                 return Err(Error::config(format!("the weight {weight} of a set is no share of their sum {total}")));
             }
             if part.len() == 0 {
                 return Err(Error::config("a set to be mixed is empty"));
             }
-            (first, done) = (first + part.len(), end);
+            (first, end) = (first + part.len(), end + share);
             ends.push(end);
             parts.push(part);
         }
@@ -87,10 +85,26 @@ impl Population {
         self.parts.last().map_or(0, |part| part.first + part.len())
     }
 
+    /// How many draws of a period go to each set.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = u64> + '_ {
+        self.parts.iter().map(|part| part.share)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// How many draws of a period each set gets: by largest remainder, and none that has not earned one draw of its own.
+fn shares(weights: &[f64]) -> Vec<u64> {
+    let exact: Vec<f64> = weights.iter().map(|weight| weight * PERIOD as f64).collect();
+    let mut shares: Vec<u64> = exact.iter().map(|exact| exact.floor() as u64).collect();
+    let mut order: Vec<usize> = (0..shares.len()).filter(|&set| shares[set] > 0).collect();
+    order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
+    let left = PERIOD.saturating_sub(shares.iter().sum());
+    order.iter().cycle().take(left as usize).for_each(|&set| shares[set] += 1);
+    shares
 }
 
 impl Part {
@@ -98,7 +112,7 @@ impl Part {
         let mut starts = vec![0];
         let mut sum = 0;
         starts.extend(samples.iter().map(|count| {
-            sum += count;
+            sum = count.saturating_add(sum);
             sum
         }));
         Self { first, starts, share }

@@ -64,6 +64,8 @@ struct State {
     current: usize,
     lookahead: usize,
     stage: Stage,
+    /// Counts the epochs: a pass of an earlier one, which nobody waits for any more, changes nothing.
+    run: u64,
     /// Whether all shards had an index from the start, or an epoch has come to the end of all.
     is_known: bool,
     /// Shards that are not being passed over, least recently used first out.
@@ -88,7 +90,7 @@ struct Growing {
 
 enum Is {
     Unindexed(Unindexed),
-    UnderWay,
+    UnderWay(Unindexed),
     Failed(Unindexed, Error),
     Indexed(Shard),
 }
@@ -116,7 +118,7 @@ impl GrowingSet {
         let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
         let is_known = shards.iter().all(|shard| matches!(shard.is, Is::Indexed(_)));
         let open = LruCache::new(options.open_shards);
-        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, is_known, open };
+        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_known, open };
         Ok(Self { options, paths, state: Mutex::new(state), changed: Condvar::new() })
     }
 
@@ -158,16 +160,20 @@ impl GrowingSet {
         ShardSet::assemble(self.options.clone(), shards)
     }
 
-    /// Begins to take samples from the first one on.
+    /// Begins to take samples from the first one on; returns the number of this run.
     ///
     /// # Errors
-    /// If that is going on already.
-    pub(crate) fn start(&self, lookahead: usize) -> Result<()> {
+    /// If that is going on already, or all is known.
+    pub(crate) fn start(&self, lookahead: usize) -> Result<u64> {
         let mut state = self.lock();
+        if state.is_known {
+            return Err(Error::config("all shards are indexed"));
+        }
         if state.stage != Stage::Idle {
             return Err(Error::config("an epoch is under way while the shards are indexed: finish or drop it first"));
         }
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
+        state.run += 1;
         for shard in &mut state.shards {
             if let Is::Failed(unindexed, _) = &shard.is {
                 // It may be another file by now.
@@ -177,9 +183,13 @@ impl GrowingSet {
                     Err(_) => Is::Unindexed(unindexed.clone()),
                 };
                 *shard = Growing { entries: Vec::new(), source: None, is };
+            } else if let Is::UnderWay(unindexed) = &shard.is {
+                // By a thread that was left behind.
+                let is = Is::Unindexed(unindexed.clone());
+                *shard = Growing { entries: Vec::new(), source: None, is };
             }
         }
-        Ok(())
+        Ok(state.run)
     }
 
     /// Has all passes give up, and whoever waits for a sample.
@@ -232,11 +242,16 @@ impl GrowingSet {
         }
     }
 
-    /// A pass thread's life: one shard after the other, until none is left or all is to stop.
-    pub(crate) fn run_passes(&self) {
-        while let Some((index, unindexed)) = self.take_unindexed() {
-            let passed = self.pass(index, &unindexed);
+    /// A pass thread's life: one shard after the other, until none is left or all is to stop. `alive` is told the shard
+    /// at each of its members, and none when there is nothing to wait for.
+    pub(crate) fn run_passes(&self, run: u64, alive: &dyn Fn(Option<u32>)) {
+        while let Some((index, unindexed)) = self.take_unindexed(run) {
+            let passed = self.pass(run, index, &unindexed, alive);
+            alive(None);
             let mut state = self.lock();
+            if state.run != run {
+                return;
+            }
             let stopping = state.stage != Stage::Running;
             let shard = &mut state.shards[index];
             match passed {
@@ -252,14 +267,16 @@ impl GrowingSet {
         }
     }
 
-    fn take_unindexed(&self) -> Option<(usize, Unindexed)> {
+    fn take_unindexed(&self, run: u64) -> Option<(usize, Unindexed)> {
         let mut state = self.lock();
-        while state.stage == Stage::Running {
+        while state.stage == Stage::Running && state.run == run {
             let index = state.shards.iter().position(|shard| matches!(shard.is, Is::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
                 shard.entries.clear();
-                if let Is::Unindexed(unindexed) = std::mem::replace(&mut shard.is, Is::UnderWay) {
+                if let Is::Unindexed(unindexed) = &shard.is {
+                    let unindexed = unindexed.clone();
+                    shard.is = Is::UnderWay(unindexed.clone());
                     return Some((index, unindexed));
                 }
             }
@@ -269,11 +286,14 @@ impl GrowingSet {
     }
 
     /// A panic of foreign code, be it the opener, the source or the choice of samples, is this shard's error.
-    fn pass(&self, index: usize, unindexed: &Unindexed) -> Result<Shard> {
+    fn pass(&self, run: u64, index: usize, unindexed: &Unindexed, alive: &dyn Fn(Option<u32>)) -> Result<Shard> {
         indexed::caught(&unindexed.path, || {
+            alive(Some(index as u32));
             let file = (self.options.opener)(&unindexed.path)?;
-            let mut follower = Follower { set: self, index, file: Arc::clone(&file) };
+            let mut follower = Follower { set: self, run, index, file: Arc::clone(&file), alive };
             let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.options.progress, &mut follower)?;
+            // What an earlier index knows behind a break is tried: that may take a while.
+            alive(None);
             let indexed: IndexedShard = unindexed.clone().finish(&file, built)?;
             Ok(Shard::sound(indexed, &self.options))
         })
@@ -309,14 +329,20 @@ impl Samples for GrowingSet {
     }
 
     fn source(&self, index: u32) -> Result<Arc<dyn Source>> {
-        let State { shards, open, .. } = &mut *self.lock();
-        let shard = shards.get(index as usize);
-        let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
-        match (&shard.source, &shard.is) {
-            (Some(source), _) => Ok(Arc::clone(source)),
-            (None, Is::Indexed(indexed)) => open.try_get_or_insert(index, || indexed.open()).cloned(),
-            (None, _) => Err(given_up()),
-        }
+        let opening = {
+            let State { shards, open, .. } = &mut *self.lock();
+            let shard = shards.get(index as usize);
+            let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
+            match (&shard.source, open.get(&index), &shard.is) {
+                (Some(source), ..) | (None, Some(source), _) => return Ok(Arc::clone(source)),
+                (None, None, Is::Indexed(indexed)) => indexed.opening(),
+                (None, None, _) => return Err(given_up()),
+            }
+        };
+        // Opening may take long, or for ever: nobody else waits for it.
+        let source = opening()?;
+        self.lock().open.put(index, Arc::clone(&source));
+        Ok(source)
     }
 
     fn path(&self, shard: u32) -> Option<PathBuf> {
@@ -337,8 +363,10 @@ impl std::fmt::Debug for GrowingSet {
 /// Takes down what a pass finds.
 struct Follower<'a> {
     set: &'a GrowingSet,
+    run: u64,
     index: usize,
     file: Arc<dyn Source>,
+    alive: &'a dyn Fn(Option<u32>),
 }
 
 impl Follow for Follower<'_> {
@@ -347,6 +375,9 @@ impl Follow for Follower<'_> {
         let count = options.wanted.count(entry.image_id, scores, entry.width, entry.height);
         if options.keeps(entry, count) && !options.quarantine.holds(entry) {
             let mut state = self.set.lock();
+            if state.run != self.run {
+                return Err(given_up());
+            }
             let shard = &mut state.shards[self.index];
             shard.entries.push(entry.clone());
             shard.source.get_or_insert_with(|| match restarts {
@@ -359,7 +390,9 @@ impl Follow for Follower<'_> {
     }
 
     fn goes_on(&self) -> Result<()> {
-        if self.set.lock().stage == Stage::Running { Ok(()) } else { Err(given_up()) }
+        (self.alive)(Some(self.index as u32));
+        let state = self.set.lock();
+        if state.stage == Stage::Running && state.run == self.run { Ok(()) } else { Err(given_up()) }
     }
 }
 

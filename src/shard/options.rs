@@ -97,8 +97,9 @@ impl ShardSetOptions {
         self
     }
 
-    /// Leaves out samples that are known to be bad. A training run that is resumed needs the list it began with: each
-    /// sample that leaves the order changes it. Default: none.
+    /// Leaves out samples that are known to be bad, as [`LoaderOptions::list_bad`](crate::loader::LoaderOptions::list_bad)
+    /// lists them. An epoch that is resumed needs the list it began with: each sample that leaves the order changes it.
+    /// Default: none.
     pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
         self.quarantine = Arc::new(quarantine);
         self

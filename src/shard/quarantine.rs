@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -86,7 +86,9 @@ impl FromStr for Quarantine {
     /// Reads a list, one JSON object a line.
     fn from_str(text: &str) -> Result<Self> {
         let mut known = HashSet::new();
-        for (number, line) in text.lines().enumerate() {
+        // What follows the last newline was cut off when its writer was killed.
+        let whole = text.rfind('\n').map_or("", |last| &text[..last]);
+        for (number, line) in whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line: Line = serde_json::from_str(line)
                 .map_err(|e| Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e))?;
             known.insert(Key {
@@ -111,7 +113,14 @@ impl QuarantineLog {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
         let known = if path.exists() { Quarantine::load(path)?.known } else { HashSet::new() };
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(cannot)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(cannot)?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        if whole < text.len() {
+            // A line that was cut off when its writer was killed.
+            file.set_len(whole as u64).map_err(cannot)?;
+        }
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
@@ -137,7 +146,7 @@ impl QuarantineLog {
         };
         let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::io("cannot encode a line", e.into()))?;
         bytes.push(b'\n');
-        // One write at the end of the file: lines of several processes do not mix.
+        // One write at the end of the file: on local file systems, lines of several processes do not mix.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
         file.write_all(&bytes).map_err(cannot)
     }

@@ -199,7 +199,7 @@ impl ShardSet {
     /// ```
     ///
     /// # Errors
-    /// If no set is given, a weight is not positive, or its share is below 1/8000.
+    /// If no set is given, a weight is not positive, or its share is below 1/4093.
     pub fn mix(sets: Vec<(f64, Self)>) -> Result<Self> {
         let (mut shards, mut parts, mut unmatched) = (Vec::new(), Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;
@@ -254,11 +254,11 @@ impl ShardSet {
     pub(crate) fn identity(&self) -> Identity {
         let fold = |of: fn(&Shard) -> u32| self.shards.iter().fold(0, |digest, shard| append(digest, of(shard)));
         let (mut filter, mut weights, mut done) = (0, 0, 0);
-        for (weight, count) in &self.parts {
+        for ((_, count), share) in self.parts.iter().zip(self.population.shares()) {
             // Numbers only: encoding cannot fail.
             let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.wanted.filter).ok());
             filter = crc32c::crc32c_append(filter, &bounds.unwrap_or_default());
-            weights = crc32c::crc32c_append(weights, &weight.to_le_bytes());
+            weights = crc32c::crc32c_append(weights, &share.to_le_bytes());
             weights = append(weights, *count as u32);
             done += count;
         }
@@ -326,11 +326,14 @@ impl ShardSet {
     /// # Errors
     /// If the shard cannot be opened, or there is none of this index.
     pub fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
-        let open = |shard: u32| {
-            let none = || Error::config(format!("there is no shard {shard}"));
-            self.shards.get(shard as usize).ok_or_else(none)?.open()
-        };
-        self.lock().try_get_or_insert(shard, || open(shard)).cloned()
+        if let Some(source) = self.lock().get(&shard) {
+            return Ok(Arc::clone(source));
+        }
+        let none = || Error::config(format!("there is no shard {shard}"));
+        // Opening may take long, or for ever: nobody else waits for it.
+        let source = self.shards.get(shard as usize).ok_or_else(none)?.opening()()?;
+        self.lock().put(shard, Arc::clone(&source));
+        Ok(source)
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<u32, Arc<dyn Source>>> {
@@ -421,16 +424,19 @@ impl Shard {
         &self.report
     }
 
-    /// Opens the bytes that the index speaks of.
-    pub(super) fn open(&self) -> Result<Arc<dyn Source>> {
-        let path = &self.report.path;
-        let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
-        let (then, now) = (self.report.shard_bytes, file.len());
-        if now != then {
-            let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
-            return Err(Error::corrupt(text).in_shard(path));
+    /// What opens the bytes that the index speaks of.
+    pub(super) fn opening(&self) -> impl FnOnce() -> Result<Arc<dyn Source>> + use<> {
+        let (opener, path, form) = (Arc::clone(&self.opener), self.report.path.clone(), self.form.clone());
+        let then = self.report.shard_bytes;
+        move || {
+            let file = opener(&path).map_err(|e| e.in_shard(&path))?;
+            let now = file.len();
+            if now != then {
+                let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
+                return Err(Error::corrupt(text).in_shard(&path));
+            }
+            form.source(file).map_err(|e| e.in_shard(&path))
         }
-        self.form.source(file).map_err(|e| e.in_shard(path))
     }
 }
 

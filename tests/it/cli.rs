@@ -201,7 +201,7 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
     let tensors = SafeTensors::deserialize(&file).unwrap();
     assert_eq!(tensors.tensor("images").unwrap().data(), batches[1].images().bytes);
 
-    assert!(fails(dir, &format!("{replay} --seed 4")).contains("seed 5 when it was saved and is seed 4 now"));
+    assert!(fails(dir, &format!("{replay} --seed 4")).contains("seed 5 when it was saved and is now seed 4"));
     assert!(fails(dir, &format!("{replay} --seed 5 --min-masks 3")).contains("the filter"));
     assert!(fails(dir, &format!("{replay} --seed 5 --batch 3")).contains("there is no batch 3"));
     assert!(fails(dir, "replay data --cursor nowhere.json").contains("cannot read the cursor in nowhere.json"));

@@ -294,6 +294,41 @@ fn impossible_settings_are_refused() {
 }
 
 #[test]
+fn shares_are_within_one_draw_of_their_weights_whatever_stands_before_them() {
+    for weights in [vec![1.0; 7], vec![0.5, 0.2, 0.2, 0.1], vec![0.000_5, 0.999, 0.000_5], vec![1.0, 3.0, 1.0 / 512.0]]
+    {
+        let total: f64 = weights.iter().sum();
+        let sets: Vec<(f64, &[u64])> = weights.iter().map(|&weight| (weight, &[10_u64][..])).collect();
+        let population = Population::mixed(&sets).unwrap();
+        let plan = order(1, 1, 0).plan(&population, 0).unwrap();
+        let reversed: Vec<_> = sets.iter().rev().copied().collect();
+        assert!(Population::mixed(&reversed).is_ok());
+        // Over 4093 epochs every set has had whole periods.
+        let len = population.len();
+        let mut drawn = vec![0_u64; weights.len()];
+        for epoch in 0..4093 {
+            let plan = order(1, 1, 0).plan(&population, epoch).unwrap();
+            (0..len).for_each(|position| drawn[(plan.sample_at(position) / 10) as usize] += 1);
+        }
+        for (weight, drawn) in weights.iter().zip(drawn) {
+            let share = drawn as f64 / (4093 * len) as f64;
+            assert!((share - weight / total).abs() < 1.0 / 4093.0, "{weights:?}: {share} for {weight}");
+        }
+        assert_eq!(plan.steps(), len);
+    }
+    assert!(Population::mixed(&[(0.9, &[5]), (4093.0, &[5])]).is_err(), "less than one draw");
+}
+
+#[test]
+fn beyond_the_last_step_there_is_nothing() {
+    let dropping = Order { drop_last: true, ..order(4, 1, 0) };
+    for step in [2, 3, 1 << 62, u64::MAX] {
+        let plan = dropping.plan(&samples(10), 0).unwrap();
+        assert_eq!((plan.batch(step).collect::<Vec<_>>(), plan.samples_from(step)), (vec![None; 4], 0));
+    }
+}
+
+#[test]
 fn weights_that_are_no_shares_are_refused() {
     let bad: [&[(f64, &[u64])]; 6] = [
         &[],

@@ -139,9 +139,9 @@ fn what_does_not_fit_a_cursor_is_refused_and_named() {
             assert!(error.to_string().contains(named), "{error} does not name {named}");
             assert!(loader.replay(&cursor, 0).is_err());
         };
-        refused(&loader(options().shuffle(10)), "seed 9 when it was saved and is seed 10 now");
+        refused(&loader(options().shuffle(10)), "seed 9 when it was saved and is now seed 10");
         refused(&loader(options().chunk_bytes(60_000)), "chunks of");
-        refused(&loader(options().batch_size(3)), "batch_size x world_size was 2 when it was saved and is 3");
+        refused(&loader(options().batch_size(3)), "batch_size x world_size was 2 when it was saved and is now 3");
         refused(&loader(options().rank(0, 2)), "batch_size x world_size");
         refused(&loader(options().top_k(4)), "top_k was 3");
         refused(&loader(options().drop_last(true)), "drop_last");

@@ -109,7 +109,7 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         let samples = made_many(12);
         for _ in 0..2 {
             let (_source, set) = struck(&samples, &[2, 7], false);
-            let loader = options().on_error(OnError::skip(5)).quarantine(&list).build(set).unwrap();
+            let loader = options().on_error(OnError::skip(5)).list_bad(&list).build(set).unwrap();
             for epoch in 0..3 {
                 assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().issues().len()).sum::<usize>(), 2);
             }
@@ -144,7 +144,7 @@ fn the_sample_that_ends_an_epoch_is_listed_and_a_failing_disk_is_not_its_fault()
         for (is_io, expected) in [(false, 1), (true, 0)] {
             let list = dir.path().join(format!("{is_io}.jsonl"));
             let (_source, set) = struck(&samples, &[5], is_io);
-            let loader = options().quarantine(&list).build(set).unwrap();
+            let loader = options().list_bad(&list).build(set).unwrap();
             let error = loader.epoch(0).unwrap().find_map(Result::err).unwrap();
             assert_eq!(error.is_io(), is_io, "{error}");
             assert_eq!(Quarantine::load(&list).unwrap().len(), expected);
@@ -160,7 +160,14 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
     let error = Quarantine::load(&list).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("line 1 "), "{error}");
+    // Cut off in a write: what is whole counts, and writing goes on behind it.
+    std::fs::write(&list, "\n{\"image_id\": 1, \"im").unwrap();
+    assert!(Quarantine::load(&list).unwrap().is_empty());
+    let (_source, set) = struck(&made_many(4), &[2], false);
+    options().on_error(OnError::skip(1)).list_bad(&list).build(set).unwrap().epoch(0).unwrap().for_each(drop);
+    assert_eq!(Quarantine::load(&list).unwrap().len(), 1);
+    std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
     let set = || open(lenient(), &made_many(4)).unwrap();
-    assert!(options().quarantine(&list).build(set()).is_err());
-    assert!(options().quarantine(dir.path()).build(set()).is_err());
+    assert!(options().list_bad(&list).build(set()).is_err());
+    assert!(options().list_bad(dir.path()).build(set()).is_err());
 }

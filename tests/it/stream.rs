@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use maskstream::annotation::MaskFilter;
 use maskstream::image::JpegCodec;
 use maskstream::loader::{Epoch, LoaderOptions, OnError};
-use maskstream::shard::{OnDamage, ShardSetOptions};
+use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
 use maskstream::source::{self, Source};
-use maskstream::{Batch, Error, Loader, Result, ShardSet, StreamLoader};
+use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet, StreamLoader};
 
 use crate::fixture::{Dice, Faulty, Made, content, made_many, members, pack, within};
 
@@ -414,5 +415,105 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
         assert_eq!(issues.len(), 1);
         assert_eq!(issues[0].error.location().member.as_deref(), Some("./sa_3.jpg"), "{}", issues[0].error);
         assert_eq!(batches.iter().map(Batch::valid_rows).sum::<usize>(), 5);
+    });
+}
+
+/// Twenty samples, image beside json, in one plain shard.
+fn twenty() -> (tempfile::TempDir, PathBuf, u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.tar");
+    let pair = |made: &Made| [(made.image_name(), made.image.clone()), (made.json_name(), made.json.clone())];
+    let bytes = pack(&made_many(20).iter().flat_map(pair).collect::<Vec<_>>());
+    fs::write(&path, &bytes).unwrap();
+    (dir, path, bytes.len() as u64)
+}
+
+#[test]
+fn a_pass_that_is_stuck_is_named_and_left_behind_and_changes_nothing_when_it_comes_back() {
+    within(|| {
+        let (_dir, path, len) = twenty();
+        let (gate_in, gate) = mpsc::channel::<()>();
+        let (gate, is_stuck) = (Arc::new(Mutex::new(gate)), Arc::new(AtomicBool::new(false)));
+        // The first pass does not get beyond the middle.
+        let opener = move |path: &Path| {
+            let (gate, is_stuck) = (Arc::clone(&gate), Arc::clone(&is_stuck));
+            let source = Faulty::new(fs::read(path)?, move |range, bytes| {
+                if range.start >= len / 2 && !is_stuck.swap(true, SeqCst) {
+                    let _ = gate.lock().unwrap().recv();
+                }
+                Ok(bytes)
+            });
+            source.arm();
+            Ok(source as Arc<dyn Source>)
+        };
+        let options = options().batch_size(2).num_workers(1).stall_timeout(Some(Duration::from_millis(200)));
+        let loader = options.stream(shards().sidecar(Sidecar::Off).opener(opener), &[&path]).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        let error = epoch.find_map(Result::err).unwrap();
+        assert_eq!((error.kind(), error.location().shard.as_deref()), (ErrorKind::Limit, Some(&*path)), "{error}");
+        assert!(error.to_string().contains("a pass has been at one member"), "{error}");
+        let report = epoch.report();
+        assert_eq!((report.planned, report.lost_by.unwrap().0), (None, ErrorKind::Limit));
+        assert!(report.delivered < 20);
+        drop(epoch);
+
+        let mut epoch = loader.epoch(0).unwrap();
+        let mut batches = vec![epoch.next().unwrap().unwrap()];
+        // Now it comes back.
+        drop(gate_in);
+        batches.extend(epoch.by_ref().map(Result::unwrap));
+        assert_eq!(ids(&batches), (1..=20).collect::<Vec<_>>());
+        let report = epoch.report();
+        assert_eq!((report.planned, report.delivered, report.lost), (Some(20), 20, 0));
+        drop(epoch);
+        assert!(loader.loader().unwrap().is_some());
+        assert_eq!(ids(&run(loader.epoch(1).unwrap()).0).len(), 20);
+    });
+}
+
+#[test]
+fn a_shard_that_does_not_open_again_is_named_too() {
+    within(|| {
+        let (_dir, path, _) = twenty();
+        let (gate_in, gate) = mpsc::channel::<()>();
+        let (gate, opened) = (Mutex::new(gate), AtomicUsize::new(0));
+        let opener = move |path: &Path| {
+            if opened.fetch_add(1, SeqCst) > 0 {
+                let _ = gate.lock().unwrap().recv();
+            }
+            source::open(path)
+        };
+        let options = options().batch_size(1).prefetch_batches(1).stall_timeout(Some(Duration::from_millis(200)));
+        let loader = options.stream(shards().sidecar(Sidecar::Off).opener(opener), &[&path]).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        let error = epoch.find_map(Result::err).unwrap();
+        assert_eq!((error.kind(), error.location().shard.as_deref()), (ErrorKind::Limit, Some(&*path)), "{error}");
+        assert!(error.to_string().contains("the feed thread"), "{error}");
+        drop(epoch);
+        drop(gate_in);
+    });
+}
+
+#[test]
+fn what_an_epoch_loses_while_shards_are_indexed_is_counted_as_far_as_it_is_known() {
+    within(|| {
+        let (_dir, path, _) = twenty();
+        let bytes = fs::read(&path).unwrap();
+        let mut bad = bytes.clone();
+        let at = crate::fixture::read_with_tar(&bytes)["sa_9.jpg"].0 as usize;
+        bad[at..at + 4].fill(0);
+        fs::write(&path, bad).unwrap();
+        let stream = |on_error| options().batch_size(2).on_error(on_error).stream(shards(), &[&path]).unwrap();
+        let mut epoch = stream(OnError::Stop).epoch(0).unwrap();
+        assert_eq!(epoch.by_ref().filter(Result::is_ok).count(), 4);
+        let report = epoch.report();
+        assert_eq!((report.delivered, report.skipped, report.outstanding), (8, 0, 0));
+        assert!(report.lost >= 2 && report.planned.is_none_or(|planned| planned == 8 + report.lost), "{report}");
+        drop(epoch);
+        let _ = fs::remove_file(path.with_extension("tar.msidx"));
+        let mut epoch = stream(OnError::skip(1)).epoch(0).unwrap();
+        assert!(epoch.by_ref().all(|batch| batch.is_ok()));
+        let report = epoch.report();
+        assert_eq!((report.planned, report.delivered, report.skipped, report.lost), (Some(20), 19, 1, 0));
     });
 }

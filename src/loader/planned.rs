@@ -9,7 +9,7 @@ use super::steps::Steps;
 use super::{Budget, Epoch, LoaderOptions, LoaderStats, MemoryPlan, OnError};
 use crate::batch::{Batch, BatchLayout};
 use crate::order::{Cursor, Fingerprint, Order, Plan};
-use crate::shard::{Identity, Samples, ShardSet};
+use crate::shard::{Samples, ShardSet};
 use crate::{Error, Result};
 
 /// Makes epochs of batches from a shard set. Cheap to clone.
@@ -34,16 +34,9 @@ impl Loader {
             shuffle.chunk_samples = (inner.chunk_bytes / set.mean_sample_bytes().max(1)).max(1);
         }
         let steps = order.plan(set.population(), 0)?.steps();
-        let Identity { shards, files, index, filter, samples, selection, weights } = set.identity();
         let fingerprint = Fingerprint {
             version: Fingerprint::VERSION,
-            shards,
-            files,
-            index,
-            filter,
-            samples,
-            selection,
-            weights,
+            data: set.identity(),
             top_k: inner.sample.top_k as u64,
             // Numbers only: encoding cannot fail.
             rank_by: crc32c::crc32c(&postcard::to_stdvec(&inner.sample.rank_by).unwrap_or_default()),
@@ -179,8 +172,8 @@ impl Loader {
 
     fn check(&self, cursor: &Cursor) -> Result<()> {
         let (saved, now) = (cursor.plan(), &self.fingerprint);
-        let (then, here) = (saved.shards as usize, now.shards as usize);
-        if then < here && saved.version == now.version && self.set.files_digest(then) == saved.files {
+        let (then, here) = (saved.data.shards as usize, now.data.shards as usize);
+        if then < here && saved.version == now.version && self.set.files_digest(then) == saved.data.files {
             let names: Vec<_> =
                 self.set.reports().skip(then).take(3).map(|report| report.path.display().to_string()).collect();
             let more = if here - then > names.len() { ", ..." } else { "" };

@@ -22,10 +22,22 @@ pub struct Cursor {
     plan: Fingerprint,
 }
 
-/// What an order depends on. Digests are crc32c.
+/// What an order depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) version: u32,
+    pub(crate) data: Identity,
+    pub(crate) top_k: u64,
+    /// Of the ranking of annotations.
+    pub(crate) rank_by: u32,
+    pub(crate) shuffle: Option<(u64, u64)>,
+    pub(crate) global_batch: u64,
+    pub(crate) drop_last: bool,
+}
+
+/// What the samples are. Digests are crc32c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
     /// Number of shards, and a digest of their file names and sizes.
     pub(crate) shards: u32,
     pub(crate) files: u32,
@@ -38,12 +50,6 @@ pub(crate) struct Fingerprint {
     pub(crate) selection: u32,
     /// Of the weights of sets that are mixed.
     pub(crate) weights: u32,
-    pub(crate) top_k: u64,
-    /// Of the ranking of annotations.
-    pub(crate) rank_by: u32,
-    pub(crate) shuffle: Option<(u64, u64)>,
-    pub(crate) global_batch: u64,
-    pub(crate) drop_last: bool,
 }
 
 impl Cursor {
@@ -113,8 +119,8 @@ impl Fingerprint {
         if saved.version != self.version {
             return part("the version of the order", &saved.version, &self.version);
         }
-        if saved.shards != self.shards {
-            return part("the number of shards", &saved.shards, &self.shards);
+        if saved.data.shards != self.data.shards {
+            return part("the number of shards", &saved.data.shards, &self.data.shards);
         }
         if saved.global_batch != self.global_batch {
             return part("batch_size x world_size", &saved.global_batch, &self.global_batch);
@@ -129,19 +135,19 @@ impl Fingerprint {
             return part("drop_last", &saved.drop_last, &self.drop_last);
         }
         let digests = [
-            ("the list of shards (names and sizes)", saved.files, self.files),
-            ("what the shards hold (their index)", saved.index, self.index),
-            ("the filter", saved.filter, self.filter),
+            ("the list of shards (names and sizes)", saved.data.files, self.data.files),
+            ("what the shards hold (their index)", saved.data.index, self.data.index),
+            ("the filter", saved.data.filter, self.data.filter),
             ("the ranking of annotations", saved.rank_by, self.rank_by),
-            ("the weights of the sets", saved.weights, self.weights),
+            ("the weights of the sets", saved.data.weights, self.data.weights),
         ];
         for (name, then, now) in digests {
             if then != now {
                 return part(name, &hash(then), &format!("{now:08x}"));
             }
         }
-        if (saved.samples, saved.selection) != (self.samples, self.selection) {
-            let of = |plan: &Self| format!("{} samples ({:08x})", plan.samples, plan.selection);
+        if (saved.data.samples, saved.data.selection) != (self.data.samples, self.data.selection) {
+            let of = |plan: &Self| format!("{} samples ({:08x})", plan.data.samples, plan.data.selection);
             let now = format!(
                 "{}; if a list of bad samples has grown, resume with the list that the run began with, and take the new one for the next epoch",
                 of(self)

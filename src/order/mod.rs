@@ -30,7 +30,7 @@ mod plan;
 mod population;
 
 pub use cursor::Cursor;
-pub(crate) use cursor::Fingerprint;
+pub(crate) use cursor::{Fingerprint, Identity};
 pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};

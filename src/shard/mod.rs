@@ -31,6 +31,6 @@ pub use problem::{Problem, ProblemKind};
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::QuarantineLog;
 pub use repack::{Existing, Repacked};
-pub(crate) use set::{Identity, Largest};
+pub(crate) use set::Largest;
 pub use set::{ShardReport, ShardSet};
 pub use sidecar::{Origin, Sidecar};

@@ -13,7 +13,7 @@ use super::indexed::{self, Built, Form, IndexedShard};
 use super::options::Opener;
 use super::{Entry, Origin, Problem, SampleId, ShardSetOptions};
 use crate::annotation::{Selection, Wanted};
-use crate::order::Population;
+use crate::order::{Identity, Population};
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -50,18 +50,6 @@ struct Digests {
     index: u32,
     /// Of those that enter the order.
     kept: u32,
-}
-
-/// What a set is, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) shards: u32,
-    pub(crate) files: u32,
-    pub(crate) index: u32,
-    pub(crate) filter: u32,
-    pub(crate) samples: u64,
-    pub(crate) selection: u32,
-    pub(crate) weights: u32,
 }
 
 /// What the largest of a set's samples needs.

@@ -44,6 +44,8 @@
 //! * The same settings give the same bytes in every batch, for any number of workers and any prefetch depth.
 //! * A sample that cannot be decoded is an error in its place, or a zeroed, invalid and counted row, as
 //!   [`loader::OnError`] says. Nothing is lost without being counted and named.
+//! * The order of an epoch is computed: every rank has equal steps, and a [`Cursor`] goes on from any batch, on another
+//!   number of workers or ranks as well.
 //! * Memory is bounded: a set number of batches under way, a set budget beyond them.
 //! * Bad data never panics, never hangs, never yields wrong numbers silently: members carry checksums, masks must add
 //!   up, JPEGs must be whole.

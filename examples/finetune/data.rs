@@ -54,6 +54,7 @@ impl Data {
             (Some(loader), _) => describe("train", loader.shards()),
             (None, notice) => println!("{:>10}: {}", "train", notice.unwrap_or_default()),
         }
+        println!("{:>10}: {}", "memory", train_loader.memory_plan());
         Ok(Self { train: train_loader, held_out, options })
     }
 

@@ -102,7 +102,12 @@ pub(super) fn run(args: &Args) -> Outcome {
             );
             say!("memory: {} ({:.0} MB allowed)", plan, plan.max_bytes as f64 / 1e6);
         }
-        Loading::Stream(loader) => loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}")),
+        Loading::Stream(loader) => {
+            loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}"));
+            if !args.json {
+                say!("memory: {}, if the largest sample is no larger than most", loader.memory_plan());
+            }
+        }
         Loading::Planned(_) => {}
     }
     for number in 0..args.epochs {

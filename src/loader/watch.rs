@@ -87,3 +87,43 @@ impl Drop for Shift<'_> {
         self.0.set(self.1, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Patience, Task, Watch};
+    use crate::shard::SampleId;
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    fn sample(entry: u32) -> SampleId {
+        SampleId { shard: 0, entry }
+    }
+
+    #[test]
+    fn only_looks_count_and_only_at_the_same_task() {
+        let (watch, mut patience) = (Watch::new(3), Patience::default());
+        let mut look = || patience.look(&watch, Duration::from_secs(1), LIMIT).map(|stuck| (stuck.place, stuck.time));
+        let _feed = watch.begin(0, sample(1));
+        watch.set(2, Some(Task::Pass(7)));
+        for _ in 0..3 {
+            assert_eq!(look(), None);
+            // However long it takes: nobody looks meanwhile.
+            std::thread::sleep(Duration::from_millis(2));
+            watch.set(2, Some(Task::Pass(7)));
+        }
+        assert_eq!(look(), Some((0, LIMIT)), "the pass gives signs of life, the feed gives none");
+        drop(watch.begin(1, sample(1)));
+        assert_eq!(look(), Some((0, Duration::from_secs(4))));
+    }
+
+    #[test]
+    fn the_same_sample_begun_again_is_another_task() {
+        let (watch, mut patience) = (Watch::new(1), Patience::default());
+        for _ in 0..20 {
+            let _shift = watch.begin(0, sample(1));
+            assert!(patience.look(&watch, Duration::from_secs(2), LIMIT).is_none());
+            assert!(patience.look(&watch, Duration::from_secs(2), LIMIT).is_none());
+        }
+    }
+}

@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::{AnnotationFile, MaskFilter, Wanted};
 use crate::mix::mix64;
 
+/// Below the first share of its image an annotation is small, from the second one on it is large.
+const CLASS_FRACTIONS: [f64; 2] = [0.01, 0.1];
+
 /// The number by which annotations are ranked. Ties go to the higher `predicted_iou`, then to the lower `id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -26,6 +29,13 @@ pub enum RankBy {
         /// Seed of the draw.
         seed: u64,
     },
+    /// As many of each size as there are: small (below 1 % of the image's area), medium and large ones (from 10 % on) take
+    /// turns, within each a draw that depends on the seed and the annotation's id alone. Most masks of a photo are small,
+    /// and the most stable ones seldom are.
+    AreaStratified {
+        /// Seed of the draw.
+        seed: u64,
+    },
 }
 
 impl RankBy {
@@ -38,11 +48,14 @@ impl RankBy {
     pub(crate) fn top_k_wanted(&self, file: &AnnotationFile<'_>, wanted: &Wanted, k: usize) -> Vec<usize> {
         let annotations = &file.annotations;
         let mut kept = wanted.kept(file);
+        if let Self::AreaStratified { seed } = *self {
+            return in_turns(file, kept, seed, k);
+        }
         let better = |&a: &usize, &b: &usize| {
             let (a, b) = (&annotations[a], &annotations[b]);
             let first = match *self {
                 Self::StabilityScore => b.stability_score.total_cmp(&a.stability_score),
-                Self::PredictedIou => Ordering::Equal,
+                Self::PredictedIou | Self::AreaStratified { .. } => Ordering::Equal,
                 Self::LargestArea => b.area.cmp(&a.area),
                 Self::SmallestArea => a.area.cmp(&b.area),
                 Self::Random { seed } => draw(seed, a.id).cmp(&draw(seed, b.id)),
@@ -56,6 +69,30 @@ impl RankBy {
         kept.sort_unstable_by(better);
         kept
     }
+}
+
+/// The first `k` of these annotations, the classes of size taking turns.
+fn in_turns(file: &AnnotationFile<'_>, mut kept: Vec<usize>, seed: u64, k: usize) -> Vec<usize> {
+    let pixels = f64::from(file.image.width) * f64::from(file.image.height);
+    let class = |index: usize| {
+        let fraction = file.annotations[index].area as f64 / pixels;
+        CLASS_FRACTIONS.iter().filter(|&&least| fraction >= least).count()
+    };
+    kept.sort_unstable_by_key(|&index| {
+        let id = file.annotations[index].id;
+        (draw(seed, id), id)
+    });
+    let mut turns = [0; CLASS_FRACTIONS.len() + 1];
+    let mut in_turn: Vec<(usize, usize, usize)> = kept
+        .into_iter()
+        .map(|index| {
+            let class = class(index);
+            turns[class] += 1;
+            (turns[class], class, index)
+        })
+        .collect();
+    in_turn.sort_unstable();
+    in_turn.into_iter().take(k).map(|(.., index)| index).collect()
 }
 
 /// Two mixes: seeds that differ in one bit must not merely exchange neighbours.

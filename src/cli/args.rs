@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use maskstream::annotation::{MaskFilter, Selection};
+use maskstream::annotation::{MaskFilter, RankBy, Selection};
 use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::OnError;
@@ -63,9 +63,13 @@ pub(super) struct LoaderArgs {
     /// The four numbers of a box, normalized by the original image's width and height
     #[arg(long, value_enum, default_value = "xywh")]
     boxes: BoxesArg,
-    /// Masks per image, most stable first
+    /// Masks per image
     #[arg(long, default_value_t = 10, value_name = "K")]
     top_k: usize,
+    /// Which masks come first: the most stable, the most confident, the largest or smallest, a random draw, or small,
+    /// medium and large ones in turn; draws are seeded by --seed
+    #[arg(long, value_enum, default_value = "stability")]
+    rank_by: RankByArg,
     /// Only masks with at least this predicted_iou
     #[arg(long, default_value_t = 0.88, value_name = "IOU")]
     min_iou: f32,
@@ -84,7 +88,7 @@ pub(super) struct LoaderArgs {
     /// Shuffle the samples of all shards; otherwise they come in file order
     #[arg(long)]
     shuffle: bool,
-    /// Seed of the shuffle
+    /// Seed of the shuffle, and of draws of masks
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Shuffle runs of about so many bytes in place of single samples, for disks and networks that want long reads: 8 to
@@ -139,6 +143,16 @@ enum ImageTypeArg {
 enum MaskKindArg {
     Nearest,
     Area,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RankByArg {
+    Stability,
+    Confidence,
+    Largest,
+    Smallest,
+    Random,
+    Stratified,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -216,6 +230,14 @@ impl LoaderArgs {
                 BoxesArg::Cxcywh => BoxFormat::CxCyWh,
             })
             .top_k(self.top_k)
+            .rank_by(match self.rank_by {
+                RankByArg::Stability => RankBy::StabilityScore,
+                RankByArg::Confidence => RankBy::PredictedIou,
+                RankByArg::Largest => RankBy::LargestArea,
+                RankByArg::Smallest => RankBy::SmallestArea,
+                RankByArg::Random => RankBy::Random { seed: self.seed },
+                RankByArg::Stratified => RankBy::AreaStratified { seed: self.seed },
+            })
             .prefetch_batches(self.prefetch)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });

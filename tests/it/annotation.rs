@@ -279,10 +279,43 @@ proptest! {
             let file = AnnotationFile::parse(text.as_bytes()).unwrap();
             rank_by.top_k(&file, &MaskFilter::keep_all(), k).into_iter().map(|i| file.annotations[i].id).collect()
         };
-        for rank_by in [RankBy::StabilityScore, RankBy::PredictedIou, RankBy::LargestArea, RankBy::SmallestArea, RankBy::Random { seed }] {
+        for rank_by in [RankBy::StabilityScore, RankBy::PredictedIou, RankBy::LargestArea, RankBy::SmallestArea, RankBy::Random { seed }, RankBy::AreaStratified { seed }] {
             prop_assert_eq!(ids(&text, rank_by), ids(&turned, rank_by), "{:?}", rank_by);
         }
     }
+}
+
+#[test]
+fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
+    // Of 10,000 pixels: 40 small, 9 medium and 2 large annotations, at the very ends of their classes.
+    let area = |n: usize| match n {
+        0..40 => [1, 99][n % 2],
+        40..49 => [100, 999][n % 2],
+        _ => [1000, 10_000][n % 2],
+    };
+    let class = |area: u64| usize::from(area >= 100) + usize::from(area >= 1000);
+    let annotations: Vec<Value> = (0..51)
+        .map(|n| {
+            json!({"bbox": [0, 0, 3, 3], "area": area(n), "segmentation": {"size": [100, 100], "counts": "P2"}, "predicted_iou": 0.9,
+                "point_coords": [[1, 2]], "crop_box": [0, 0, 8, 8], "id": n, "stability_score": 0.95})
+        })
+        .collect();
+    let image = json!({"image_id": 1, "width": 100, "height": 100, "file_name": "a"});
+    let text = json!({"image": image, "annotations": annotations}).to_string();
+    let file = parse(&text);
+    let mut hits = [0; 51];
+    for seed in 0..200 {
+        let chosen = RankBy::AreaStratified { seed }.top_k(&file, &MaskFilter::keep_all(), 12);
+        let classes: Vec<usize> = chosen.iter().map(|&i| class(file.annotations[i].area)).collect();
+        assert_eq!(classes, [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1]);
+        chosen.into_iter().for_each(|i| hits[i] += 1);
+        let all = RankBy::AreaStratified { seed }.top_k(&file, &MaskFilter::keep_all(), 99);
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 51);
+    }
+    // Of 200 draws: 5 of 40 small ones, 5 of 9 medium ones, both large ones.
+    assert!(hits[..40].iter().all(|n| (8..50).contains(n)), "{hits:?}");
+    assert!(hits[40..49].iter().all(|n| (85..140).contains(n)), "{hits:?}");
+    assert_eq!(hits[49..], [200, 200]);
 }
 
 #[test]

@@ -55,6 +55,7 @@
 //! | feature | default | what for |
 //! |---|---|---|
 //! | `candle` | yes | [`adapter`]: batches as candle tensors, without a copy on the CPU |
+//! | `burn` | no | [`adapter`]: batches as Burn tensors, without a copy on the CPU, and a data loader for its trainer; `burn-flex` adds Burn's CPU backend |
 //! | `cli` | yes | the `maskstream` command; a training binary needs it not |
 //! | `synth` | with `cli` | [`synth`]: shards made up for tests, benches and demos |
 //! | `turbojpeg` | no | libjpeg-turbo in place of zune-jpeg; needs cmake and nasm to build |
@@ -67,7 +68,7 @@ mod mix;
 
 pub mod error;
 
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "burn", feature = "candle"))]
 pub mod adapter;
 pub mod annotation;
 pub mod batch;

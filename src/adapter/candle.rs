@@ -6,8 +6,9 @@ use std::mem::take;
 use bytemuck::cast_slice;
 use candle_core::{Device, Tensor};
 
+use super::TensorEpoch;
 use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, FieldType, Issue};
-use crate::loader::{Epoch, EpochReport, LoaderStats};
+use crate::loader::Epoch;
 use crate::order::Cursor;
 use crate::shard::SampleId;
 use crate::{Error, Result};
@@ -115,14 +116,8 @@ impl Batch {
 
 /// The field's vector as a tensor, if it has one of its own.
 fn hand_over(buffers: &mut BatchBuffers, spec: &FieldSpec) -> Option<candle_core::Result<Tensor>> {
-    let own = match spec.name {
-        "images" => Some(&mut buffers.images),
-        "masks" => buffers.masks.as_mut(),
-        "coverage" => buffers.coverage.as_mut(),
-        _ => None,
-    }?;
     let (shape, cpu) = (spec.shape.as_slice(), &Device::Cpu);
-    Some(match own {
+    Some(match buffers.own_buffer(spec)? {
         Buffer::U8(v) => Tensor::from_vec(take(v), shape, cpu),
         Buffer::F16(v) => Tensor::from_vec(take(v), shape, cpu),
         Buffer::Bf16(v) => Tensor::from_vec(take(v), shape, cpu),
@@ -144,65 +139,13 @@ fn copy(spec: &FieldSpec, bytes: &[u8], device: &Device) -> candle_core::Result<
     }
 }
 
-/// An [`Epoch`] whose batches are tensors.
-#[derive(Debug)]
-pub struct CandleEpoch {
-    epoch: Epoch,
-    device: Device,
-    /// Set by an error: nothing follows it.
-    ended: bool,
-}
+/// An [`Epoch`] whose batches are candle tensors.
+pub type CandleEpoch = TensorEpoch<CandleBatch>;
 
 impl Epoch {
     /// The batches as tensors on `device`.
     pub fn candle(self, device: &Device) -> CandleEpoch {
-        CandleEpoch { epoch: self, device: device.clone(), ended: false }
-    }
-}
-
-impl CandleEpoch {
-    /// Figures so far.
-    pub fn stats(&self) -> LoaderStats {
-        self.epoch.stats()
-    }
-
-    /// What has become of its samples so far, as [`Epoch::report`].
-    pub fn report(&self) -> EpochReport {
-        self.epoch.report()
-    }
-
-    /// Where it stands, as [`Epoch::cursor`].
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.epoch.cursor()
-    }
-
-    /// The epoch's number.
-    pub fn number(&self) -> u64 {
-        self.epoch.number()
-    }
-
-    /// Number of batches, as [`Epoch::steps`].
-    pub fn steps(&self) -> Option<u64> {
-        self.epoch.steps()
-    }
-}
-
-impl Iterator for CandleEpoch {
-    type Item = Result<CandleBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let batch = match self.epoch.next()? {
-            Ok(batch) => batch.to_candle(&self.device).inspect_err(|error| self.epoch.refuse(error)),
-            Err(error) => Err(error),
-        };
-        self.ended = batch.is_err();
-        Some(batch)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        if self.ended { (0, Some(0)) } else { self.epoch.size_hint() }
+        let device = device.clone();
+        TensorEpoch::new(self, move |batch| batch.to_candle(&device))
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::layout::Place;
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "burn", feature = "candle"))]
 use super::memory::Buffer;
 use super::{BatchBuffers, BatchLayout, FieldSpec, FieldValue, PinState, Pool};
 use crate::Error;
@@ -197,7 +197,7 @@ impl Batch {
     }
 
     /// Takes heap buffers out for good; the pool makes others. `None` for buffers that are used again.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn take_heap_buffers(&mut self) -> Option<BatchBuffers> {
         let buffers = self.buffers.take_if(|buffers| !matches!(buffers.small, Buffer::Slab(_)))?;
         self.pool.release(None);
@@ -224,6 +224,19 @@ impl BatchBuffers {
             Place::Small(offset) => (Some(&self.small), offset),
         };
         buffer.map_or(&[], |buffer| &buffer.bytes()[start..start + spec.bytes()])
+    }
+}
+
+#[cfg(any(feature = "burn", feature = "candle"))]
+impl BatchBuffers {
+    /// The buffer that holds one field and nothing else, if it has one.
+    pub(crate) fn own_buffer(&mut self, spec: &FieldSpec) -> Option<&mut Buffer> {
+        match spec.place {
+            Place::Images => Some(&mut self.images),
+            Place::Masks => self.masks.as_mut(),
+            Place::Coverage => self.coverage.as_mut(),
+            Place::Small(_) => None,
+        }
     }
 }
 

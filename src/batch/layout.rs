@@ -97,6 +97,11 @@ pub struct FieldSpec {
 }
 
 impl FieldSpec {
+    /// Whether it has a buffer of its own.
+    pub(crate) fn is_large(&self) -> bool {
+        !matches!(self.place, Place::Small(_))
+    }
+
     /// Bytes of one row.
     pub(crate) fn row_bytes(&self) -> usize {
         self.shape[1..].iter().product::<usize>() * self.dtype.bytes()
@@ -175,8 +180,8 @@ impl BatchLayout {
 
     /// Bytes of a whole batch.
     pub fn bytes(&self) -> usize {
-        let big = |field: &&FieldSpec| !matches!(field.place, Place::Small(_));
-        self.small_bytes + self.fields.iter().filter(big).map(FieldSpec::bytes).sum::<usize>()
+        let large = self.fields.iter().filter(|field| field.is_large());
+        self.small_bytes + large.map(FieldSpec::bytes).sum::<usize>()
     }
 
     /// Bytes of the buffer of small fields.

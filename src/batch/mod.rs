@@ -11,7 +11,7 @@ pub(crate) use fill::{Slot, slots};
 pub use finished::{Batch, Field, Issue};
 pub use layout::{BatchLayout, FieldSpec, FieldType, FieldValue};
 pub(crate) use memory::BatchBuffers;
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use memory::Buffer;
 pub use memory::{Memory, PinState};
 pub(crate) use pool::{Pool, Stock};

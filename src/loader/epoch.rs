@@ -223,7 +223,7 @@ impl Epoch {
     }
 
     /// The batch that was received last is of no use: it counts as lost, and nothing follows it.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn refuse(&mut self, error: &Error) {
         self.next_step -= 1;
         self.failures.take_back();

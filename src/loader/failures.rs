@@ -144,7 +144,7 @@ pub(super) struct Failures {
     on_error: OnError,
     so_far: Tally,
     /// Before the last batch.
-    #[cfg_attr(not(feature = "candle"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "burn", feature = "candle")), allow(dead_code))]
     before: Tally,
     lost_by: Option<(ErrorKind, String)>,
 }
@@ -190,7 +190,7 @@ impl Failures {
     }
 
     /// The batch that was judged last is not received after all.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(super) fn take_back(&mut self) {
         self.so_far = self.before.clone();
     }

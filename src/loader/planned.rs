@@ -156,6 +156,23 @@ impl Loader {
         self.inner.stock.layout()
     }
 
+    /// Its share, divided once more: every `of`-th sample from the `part`-th on, with as many steps in each part. Batches
+    /// have as many rows as before. All parts share the memory budget, the statistics and [`Loader::cursor`].
+    ///
+    /// # Errors
+    /// If `part` is not below `of`, the world would be too large, or the parts have no batch.
+    #[cfg(feature = "burn")]
+    pub(crate) fn share(&self, part: usize, of: usize) -> Result<Self> {
+        let mut share = self.clone();
+        let Order { rank, world_size, .. } = self.order;
+        // Rank r of w has the positions that are r modulo w; so have r, r + w, r + 2w ... of a world that is larger.
+        share.order.rank = part.saturating_mul(world_size).saturating_add(rank);
+        share.order.world_size = of.saturating_mul(world_size);
+        share.steps = share.order.plan(self.set.population(), 0)?.steps();
+        share.fingerprint.global_batch = share.order.global_batch();
+        Ok(share)
+    }
+
     fn start(&self, epoch: u64, steps: std::ops::Range<u64>, on_error: OnError) -> Result<Epoch> {
         let plan = self.plan(epoch);
         let course = Course {

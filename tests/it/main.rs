@@ -5,6 +5,8 @@
 
 mod annotation;
 mod architecture;
+#[cfg(feature = "burn-flex")]
+mod burn;
 #[cfg(feature = "candle")]
 mod candle;
 #[cfg(feature = "cli")]

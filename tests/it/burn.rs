@@ -1,0 +1,405 @@
+//! Burn: large fields become tensors without a copy, every tensor holds what the batch held, and a loader that Burn
+//! splits gives each device as many batches of one order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use burn_core::data::dataloader::DataLoader;
+use burn_core::data::dataloader::split::split_dataloader;
+use burn_core::tensor::kind::Basic;
+use burn_core::tensor::{DType, Device, Tensor};
+use maskstream::adapter::{BurnBatch, BurnImages, BurnLoader};
+use maskstream::batch::Memory;
+use maskstream::image::{ImageType, Normalization};
+use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::{Batch, ErrorKind, Loader};
+
+use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
+
+const TYPES: [(ImageType, DType); 4] = [
+    (ImageType::U8, DType::U8),
+    (ImageType::F32, DType::F32),
+    (ImageType::F16, DType::F16),
+    (ImageType::Bf16, DType::BF16),
+];
+
+fn options() -> LoaderOptions {
+    Loader::options().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
+}
+
+fn batches(options: LoaderOptions) -> Vec<Batch> {
+    let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
+    loader.epoch(0).unwrap().map(Result::unwrap).collect()
+}
+
+/// What a tensor is, and where its numbers lie.
+#[derive(Debug)]
+struct Seen {
+    place: usize,
+    bytes: Vec<u8>,
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
+/// Burn gives the storage itself back if nobody else has the tensor.
+fn seen<const D: usize, K: Basic>(tensor: Tensor<D, K>) -> Seen {
+    let data = tensor.into_data();
+    let (place, bytes) = (data.bytes().as_ptr() as usize, data.bytes().to_vec());
+    Seen { place, bytes, dtype: data.dtype(), shape: data.shape().to_vec() }
+}
+
+fn all_seen(batch: BurnBatch) -> BTreeMap<&'static str, Seen> {
+    let images = match batch.images {
+        BurnImages::Bytes(images) => seen(images),
+        BurnImages::Floats(images) => seen(images),
+    };
+    let always = [
+        ("images", images),
+        ("boxes", seen(batch.boxes)),
+        ("predicted_iou", seen(batch.predicted_iou)),
+        ("stability_score", seen(batch.stability_score)),
+        ("area", seen(batch.area)),
+        ("points", seen(batch.points)),
+        ("annotation_ids", seen(batch.annotation_ids)),
+        ("valid", seen(batch.valid)),
+        ("image_ids", seen(batch.image_ids)),
+        ("original_sizes", seen(batch.original_sizes)),
+        ("geometry", seen(batch.geometry)),
+        ("image_valid", seen(batch.image_valid)),
+    ];
+    let optional = [
+        ("masks", batch.masks.map(seen)),
+        ("coverage", batch.coverage.map(seen)),
+        ("patch_valid", batch.patch_valid.map(seen)),
+    ];
+    always.into_iter().chain(optional.into_iter().filter_map(|(name, seen)| Some((name, seen?)))).collect()
+}
+
+fn ids(batch: &BurnBatch) -> Vec<i64> {
+    batch.image_ids.clone().into_data().try_to_vec::<i64>().unwrap()
+}
+
+#[test]
+fn large_fields_are_not_copied() {
+    for memory in [Memory::Heap, Memory::Pinned] {
+        for (image_type, _) in TYPES {
+            for batch in batches(options().image_type(image_type).memory(memory)) {
+                let images = batch.images().bytes.as_ptr() as usize;
+                let masks = batch.masks().unwrap().as_ptr() as usize;
+                let coverage = batch.coverage().unwrap().as_ptr() as usize;
+                let taken = all_seen(batch.to_burn(&Device::flex()).unwrap());
+                assert_eq!(taken["images"].place, images, "{image_type:?}, {memory:?}");
+                assert_eq!(taken["masks"].place, masks, "{memory:?}");
+                assert_eq!(taken["coverage"].place, coverage, "{memory:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
+    for memory in [Memory::Heap, Memory::Pinned] {
+        for (image_type, dtype) in TYPES {
+            let options = options().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+            for batch in batches(options) {
+                let expected = content(&batch);
+                let shapes: BTreeMap<&str, Vec<usize>> =
+                    batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
+                let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
+                let cursor = batch.cursor().copied();
+                let taken = batch.to_burn(&Device::flex()).unwrap();
+                assert_eq!((taken.epoch, taken.step, taken.cursor, &taken.samples), (epoch, step, cursor, &samples));
+                let tensors = all_seen(taken);
+                assert_eq!(tensors.len(), shapes.len());
+                for (name, tensor) in tensors {
+                    assert_eq!(tensor.shape, shapes[name], "{name}");
+                    assert!(tensor.bytes == expected[name], "{name}, {image_type:?}, {memory:?}");
+                    let wanted = match name {
+                        "images" => dtype,
+                        "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
+                        "annotation_ids" | "image_ids" => DType::I64,
+                        "original_sizes" => DType::U32,
+                        _ => DType::F32,
+                    };
+                    assert_eq!(tensor.dtype, wanted, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn padded_rows_are_zero_in_every_tensor() {
+    let last = batches(options().image_type(ImageType::F32)).pop().unwrap().to_burn(&Device::flex()).unwrap();
+    let tensors = all_seen(last);
+    assert_eq!(tensors["image_valid"].bytes, [1, 1, 0, 0]);
+    for (name, Seen { bytes, .. }) in &tensors {
+        assert!(bytes[bytes.len() / 2..].iter().all(|&byte| byte == 0), "{name}");
+    }
+    assert!(tensors["images"].bytes.iter().any(|&byte| byte != 0));
+}
+
+#[test]
+fn images_of_either_kind_become_floats() {
+    let bytes = batches(options()).remove(0);
+    let expected: Vec<f32> = bytes.images().bytes.iter().map(|&byte| f32::from(byte)).collect();
+    let floats = bytes.to_burn(&Device::flex()).unwrap().images.float();
+    assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
+    let floats = batches(options().image_type(ImageType::F32)).remove(0);
+    let expected = floats.images().values::<f32>().unwrap().to_vec();
+    let floats = floats.to_burn(&Device::flex()).unwrap().images.float();
+    assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
+}
+
+#[test]
+fn fields_that_were_not_asked_for_are_not_there() {
+    let batch = batches(options().mask_size(None).coverage(None)).remove(0).to_burn(&Device::flex()).unwrap();
+    assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
+    assert_eq!(all_seen(batch).len(), 12);
+}
+
+#[test]
+fn an_epoch_of_tensors_may_be_kept_whole() {
+    within(|| {
+        // Tensors of heap batches own their memory: they do not count against the budget of batches.
+        let set = Arc::new(set_of(vec![shard(&made_many(12))]));
+        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
+        let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
+        let epoch = loader.epoch(0).unwrap().burn(&Device::flex());
+        assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (0, Some(12), (1, Some(12))));
+        let kept: Vec<BurnBatch> = epoch.map(Result::unwrap).collect();
+        assert_eq!(kept.iter().flat_map(ids).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
+        assert!(kept.iter().all(|batch| batch.issues.is_empty()));
+    });
+}
+
+#[test]
+fn page_locked_buffers_are_used_again_once_the_last_tensor_is_gone() {
+    within(|| {
+        let set = set_of(vec![shard(&made_many(12))]);
+        let loader = options().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
+        let mut places = BTreeSet::new();
+        for number in 0..3 {
+            for batch in loader.epoch(number).unwrap().burn(&Device::flex()) {
+                let BurnBatch { images: BurnImages::Bytes(images), .. } = batch.unwrap() else { panic!("not bytes") };
+                places.insert(seen(images).place);
+            }
+        }
+        assert!(places.len() <= 4, "18 batches lay in {} places, not in those of the pool", places.len());
+    });
+}
+
+#[test]
+fn a_tensor_keeps_its_page_locked_buffers_and_a_change_is_its_own() {
+    within(|| {
+        let set = Arc::new(set_of(vec![shard(&made_many(12))]));
+        let options = || options().batch_size(1).memory(Memory::Pinned).image_type(ImageType::F32).prefetch_batches(1);
+        let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
+        let mut epoch = loader.epoch(0).unwrap().burn(&Device::flex());
+        let kept: Vec<_> = epoch.by_ref().take(2).map(|batch| batch.unwrap().images.float()).collect();
+        let before = kept[0].clone().into_data();
+        // Both batches that the budget allows are held by one tensor each.
+        assert_eq!(epoch.next().unwrap().unwrap_err().kind(), ErrorKind::Limit);
+        assert!(epoch.next().is_none());
+        let changed = kept.into_iter().next().unwrap() + 1.0;
+        let of_one: Vec<f32> = before.try_to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
+        assert_eq!(changed.into_data().try_to_vec::<f32>().unwrap(), of_one);
+        // All are home.
+        assert_eq!(loader.epoch(0).unwrap().burn(&Device::flex()).map(Result::unwrap).count(), 12);
+    });
+}
+
+#[test]
+fn an_error_is_the_last_item() {
+    within(|| {
+        let source =
+            Faulty::new(
+                shard(&made_many(12)),
+                |range, bytes| {
+                    if range.start > 0 { Err(read_error(range.start)) } else { Ok(bytes) }
+                },
+            );
+        let loader = options().build(set_of_sources(vec![source.clone()])).unwrap();
+        source.arm();
+        let mut epoch = loader.epoch(0).unwrap().burn(&Device::flex());
+        assert!(epoch.next().unwrap().is_err());
+        assert!(epoch.next().is_none());
+        assert_eq!(epoch.size_hint(), (0, Some(0)));
+
+        let loader = BurnLoader::new(loader, &Device::flex());
+        let mut batches = loader.iter();
+        let error = batches.next().unwrap().unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().downcast_ref::<maskstream::Error>().is_some());
+        assert!(batches.next().is_none() && batches.next().is_none());
+        assert_eq!(batches.progress().items_processed, 0);
+    });
+}
+
+fn burn_loader(options: LoaderOptions, samples: i64) -> (Loader, BurnLoader) {
+    let loader = options.build(set_of(vec![shard(&made_many(samples))])).unwrap();
+    (loader.clone(), BurnLoader::new(loader, &Device::flex()))
+}
+
+/// The ids of one `iter`, batch by batch.
+fn run(loader: &dyn DataLoader<BurnBatch>) -> Vec<Vec<i64>> {
+    loader.iter().map(|batch| ids(&batch.unwrap())).collect()
+}
+
+fn epoch_of(loader: &Loader, number: u64) -> Vec<Vec<i64>> {
+    loader.epoch(number).unwrap().map(|batch| batch.unwrap().image_ids().to_vec()).collect()
+}
+
+#[test]
+fn each_iter_is_the_next_epoch() {
+    within(|| {
+        let (plain, loader) = burn_loader(options().shuffle(7), 13);
+        assert_ne!(epoch_of(&plain, 0), epoch_of(&plain, 1));
+        for number in 0..3 {
+            assert_eq!(run(&loader), epoch_of(&plain, number));
+        }
+        // One that is given up counts.
+        drop(loader.iter());
+        // A trainer puts it on its device once and keeps that.
+        let moved = loader.to_device(&Device::flex());
+        assert_eq!(run(&*moved), epoch_of(&plain, 4));
+        assert_eq!(run(&loader), epoch_of(&plain, 5));
+        assert_eq!(run(&BurnLoader::new(plain.clone(), &Device::flex()).first_epoch(9)), epoch_of(&plain, 9));
+    });
+}
+
+#[test]
+fn progress_ends_with_the_last_batch_and_not_before() {
+    within(|| {
+        let (_, loader) = burn_loader(options(), 13);
+        assert_eq!(loader.num_items(), 13);
+        let mut batches = loader.iter();
+        let mut seen = vec![batches.progress().items_processed];
+        while let Some(batch) = batches.next() {
+            batch.unwrap();
+            let progress = batches.progress();
+            assert_eq!((progress.items_total, progress.unit.as_deref()), (13, Some("items")));
+            seen.push(progress.items_processed);
+        }
+        assert_eq!(seen, [0, 3, 6, 9, 13]);
+        assert!(batches.progress().is_completed());
+    });
+}
+
+#[test]
+fn training_goes_on_from_a_cursor() {
+    within(|| {
+        let (plain, loader) = burn_loader(options().shuffle(7), 13);
+        let loader = loader.first_epoch(2);
+        let mut batches = loader.iter();
+        let cursor = batches.by_ref().nth(1).unwrap().unwrap().cursor.unwrap();
+        let resumed = BurnLoader::new(plain.clone(), &Device::flex()).resume_from(&cursor);
+        let mut rest = resumed.iter();
+        assert_eq!(rest.progress().items_processed, 6);
+        let rest: Vec<_> = rest.by_ref().map(|batch| ids(&batch.unwrap())).collect();
+        assert_eq!(rest, epoch_of(&plain, 2)[2..]);
+        assert_eq!(run(&resumed), epoch_of(&plain, 3));
+        // One of another order is the error that it begins with.
+        let (_, other) = burn_loader(options().shuffle(8), 13);
+        let other = other.resume_from(&cursor);
+        let mut batches = other.iter();
+        assert!(batches.next().unwrap().unwrap_err().to_string().contains("does not fit"));
+        assert!(batches.next().is_none());
+    });
+}
+
+/// What each of so many devices gets in one epoch: its samples, batch by batch.
+fn split(loader: &BurnLoader, devices: usize) -> Vec<Vec<Vec<i64>>> {
+    let whole: Arc<dyn DataLoader<BurnBatch>> = loader.to_device(&Device::flex());
+    let parts = split_dataloader(whole, &vec![Device::flex(); devices]);
+    assert_eq!(parts.iter().map(|part| part.num_items()).sum::<usize>(), loader.num_items());
+    parts.iter().map(|part| run(&**part)).collect()
+}
+
+#[test]
+fn a_split_gives_every_device_as_many_batches_of_the_same_order() {
+    let small = || options().batch_size(3).mask_size(None).coverage(None).top_k(1).shuffle(5);
+    for samples in [59, 61, 77, 101] {
+        for (rank, world) in [(0, 1), (1, 2)] {
+            for drop_last in [false, true] {
+                let options = small().rank(rank, world).drop_last(drop_last);
+                let (plain, _) = burn_loader(options.clone(), samples);
+                let order: Vec<i64> = epoch_of(&plain, 0).concat();
+                let own = plain.plan(0).samples_from(0);
+                let known = if world == 1 { 8 } else { 4 };
+                for devices in 1..=known {
+                    let parts = within({
+                        let plain = plain.clone();
+                        move || split(&BurnLoader::new(plain, &Device::flex()), devices)
+                    });
+                    let steps = parts[0].len();
+                    assert!(steps > 0 && parts.iter().all(|part| part.len() == steps), "{samples} over {devices}");
+                    // A step of all devices together is the next stretch of what one device gets.
+                    let merged: Vec<i64> = (0..steps * 3)
+                        .flat_map(|row| parts.iter().map(move |part| part[row / 3][row % 3]))
+                        .filter(|&id| id != 0)
+                        .collect();
+                    let whole: Vec<i64> = order.iter().copied().filter(|&id| id != 0).collect();
+                    assert_eq!(merged, whole[..merged.len()], "{samples} over {devices}, rank {rank} of {world}");
+                    assert_eq!(merged.iter().collect::<BTreeSet<_>>().len(), merged.len());
+                    if drop_last {
+                        assert_eq!(merged.len(), steps * 3 * devices);
+                    } else {
+                        assert_eq!(merged.len() as u64, own);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_split_leaves_out_is_counted() {
+    within(|| {
+        // 61 samples are 6 steps of 3 devices with 3 each; one device alone has 20.
+        let (plain, loader) = burn_loader(options().batch_size(3).drop_last(true), 61);
+        assert_eq!(plain.plan(0).dropped(), 1);
+        let parts = split(&loader, 3);
+        assert_eq!(parts.iter().flatten().flatten().count(), 54);
+        assert_eq!(plain.stats().delivered, 54);
+    });
+}
+
+#[test]
+fn a_range_that_is_no_devices_part_is_refused() {
+    within(|| {
+        let (_, loader) = burn_loader(options(), 61);
+        for (start, end) in [(0, 1), (5, 17), (10, 10), (60, 70), (9, 3)] {
+            let part = loader.slice(start, end).to_device(&Device::flex());
+            let mut batches = part.iter();
+            let error = batches.next().unwrap().unwrap_err().to_string();
+            assert!(error.contains("are not told to be the part of one device"), "{error}");
+            assert!(batches.next().is_none());
+        }
+        // Splits that are too fine never look like one that is not: at least one part is an error.
+        for devices in 9..=61 {
+            let parts = split_dataloader(loader.to_device(&Device::flex()), &vec![Device::flex(); devices]);
+            assert!(parts.iter().any(|part| part.iter().next().unwrap().is_err()), "{devices}");
+        }
+    });
+}
+
+#[test]
+fn parts_count_their_epochs_each_and_resume_together() {
+    within(|| {
+        let (plain, loader) = burn_loader(options().shuffle(3), 64);
+        let two = |loader: &BurnLoader| {
+            split_dataloader(loader.to_device(&Device::flex()), &[Device::flex(), Device::flex()])
+        };
+        let parts = two(&loader.first_epoch(4));
+        let first: Vec<_> = parts.iter().map(|part| part.iter().next().unwrap().unwrap()).collect();
+        assert_eq!((first[0].epoch, first[1].epoch), (4, 4));
+        assert_eq!(first[0].cursor, first[1].cursor);
+        assert_eq!(parts[1].iter().next().unwrap().unwrap().epoch, 5);
+        let cursor = first[0].cursor.unwrap();
+        let resumed = two(&BurnLoader::new(plain, &Device::flex()).resume_from(&cursor));
+        let again = two(&BurnLoader::new(burn_loader(options().shuffle(3), 64).0, &Device::flex()).first_epoch(4));
+        for (resumed, again) in resumed.iter().zip(&again) {
+            assert_eq!(run(&**resumed), run(&**again)[1..]);
+        }
+    });
+}

@@ -246,9 +246,9 @@ fn copy(spec: &FieldSpec, bytes: &[u8]) -> Bytes {
 /// | images, masks, coverage | no copy: the tensor owns the vector | no copy: the tensor reads the pool's buffer |
 /// | all other fields | one copy, kilobytes | one copy, kilobytes |
 ///
-/// A backend on the CPU (Flex) computes on the bytes where they lie; one on a GPU copies them on their way to the device.
-/// A tensor of a page-locked batch is copied once it is changed in place, and keeps the batch's buffers from the pool as
-/// long as it lives, also in a graph: such a batch counts as held by its receiver (see
+/// A backend on the CPU (Flex) computes on the bytes where they lie; one on a GPU copies them on their way to the
+/// device. A tensor of a page-locked batch is copied once it is changed in place, and keeps the batch's buffers from
+/// the pool as long as it lives, also in a graph: such a batch counts as held by its receiver (see
 /// [`max_memory_bytes`](crate::loader::LoaderOptions::max_memory_bytes)).
 pub type BurnEpoch = TensorEpoch<BurnBatch>;
 
@@ -267,18 +267,18 @@ impl Epoch {
 ///
 /// # Several devices
 ///
-/// A trainer with several devices splits its loader: it cuts the range of items into as many parts and gives the rest to
-/// the last one. Taken by the letter, devices would have different numbers of batches and wait for each other for ever.
-/// Here a part is every n-th sample of the same order instead, as if the device were one more rank; so all have the same
-/// number of batches, of `batch_size` samples each, and a step of n devices is the step that one device with n times the
-/// batch has. Samples that do not fill the last batch of all devices are padded, or left out and counted in
+/// A trainer with several devices splits its loader: it cuts the range of items into as many parts and gives the rest
+/// to the last one. Taken by the letter, devices would have different numbers of batches and wait for each other for
+/// ever. Here a part is every n-th sample of the same order instead, as if the device were one more rank; so all have
+/// the same number of batches, of `batch_size` samples each, and a step of n devices is the step that one device with n
+/// times the batch has. Samples that do not fill the last batch of all devices are padded, or left out and counted in
 /// [`EpochReport::dropped`](crate::loader::EpochReport::dropped), as
 /// [`drop_last`](crate::loader::LoaderOptions::drop_last) says.
 ///
-/// Which device of how many a part is meant for must be told from its range alone. It can be for any split over up to 64
-/// devices if there are 266,240 samples. With fewer, up to 8 devices are told apart, and `num_items` is rounded down by at
-/// most an eighth to make that so (from 345 samples on it is not, below 56 there are fewer devices); samples are left out
-/// by none of that. A part that cannot be told is one whose first item is an error.
+/// Which device of how many a part is meant for must be told from its range alone. It can be for any split over up to
+/// 64 devices if there are 266,240 samples. With fewer, up to 8 devices are told apart, and `num_items` is rounded down
+/// by at most an eighth to make that so (from 345 samples on it is not, below 56 there are fewer devices); no sample is
+/// left out for that. A part that cannot be told is one whose first item is an error.
 ///
 /// All parts share the loader's memory budget; each has `num_workers` threads of its own.
 ///
@@ -330,8 +330,8 @@ impl BurnLoader {
     }
 
     /// Has the first `iter` run the rest of the epoch that a cursor stands in, as [`Loader::resume_from`]; whole epochs
-    /// follow. On several devices, the cursor is that of a [`BurnBatch`] from as many, or whose batches were larger by as
-    /// much. One that does not fit is the error that `iter` begins with.
+    /// follow. Of a loader that a trainer splits, the cursor is that of a [`BurnBatch`], and devices times `batch_size`
+    /// is the same as then. One that does not fit is the error that `iter` begins with.
     pub fn resume_from(self, cursor: &Cursor) -> Self {
         *self.next() = Next { epoch: cursor.epoch(), cursor: Some(*cursor) };
         self
@@ -364,7 +364,7 @@ impl BurnLoader {
         let (items, most) = (self.items, self.most_devices);
         let Some((device, devices)) = part_of(items, most, &range) else {
             return Err(Error::config(format!(
-                "items {range:?} of {items} are not told to be the part of one device: with {items} samples, a loader can be split evenly over up to {most} devices"
+                "items {range:?} of {items} are not told to be the part of one device: so many can be split evenly over up to {most} devices"
             )));
         };
         loader.share(device, devices)
@@ -435,8 +435,8 @@ impl DataLoaderIterator<BurnBatch> for Batches {
 
 /// The largest number of items up to `samples` of which splits can be told apart, and over how many devices.
 fn clear_total(samples: usize) -> (usize, usize) {
-    // The parts of n devices have `total` / n items, the last one up to n - 1 more: fewer than any of n - 1 devices have
-    // if `total` is n * n * (n + 1) or more.
+    // The parts of n devices have `total` / n items, the last one up to n - 1 more: fewer than any of n - 1 devices
+    // have if `total` is n * n * (n + 1) or more.
     if samples >= MOST_DEVICES * MOST_DEVICES * (MOST_DEVICES + 1) {
         return (samples, MOST_DEVICES);
     }

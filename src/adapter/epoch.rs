@@ -1,5 +1,5 @@
-//! Epoch -> tensors, batch by batch. Comes in: an [`Epoch`] and what makes a framework's tensors of a batch. Goes out: an
-//! iterator over those. Fails as the epoch does and as the framework does; nothing follows an error.
+//! Epoch -> tensors, batch by batch. Comes in: an [`Epoch`] and what makes a framework's tensors of a batch. Goes out:
+//! an iterator over those. Fails as the epoch does and as the framework does; nothing follows an error.
 
 use std::fmt;
 

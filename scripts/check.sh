@@ -15,7 +15,7 @@ step cargo clippy --no-default-features --features burn -- -D warnings
 step cargo clippy --no-default-features --features burn-flex,synth --lib --test it -- -D warnings
 # The README's test command.
 step cargo test
-# Burn is large: five minutes of one core, of which the tests above need nothing.
+# Burn is large: ten minutes of one core, of which the tests above need nothing.
 step cargo test --no-default-features --features burn-flex,synth --lib --test it burn
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
 

@@ -195,10 +195,10 @@ impl Epoch {
 
     /// What has become of its samples so far.
     pub fn report(&self) -> EpochReport {
-        let left = match (&self.plan, self.end) {
-            (Some((plan, _)), _) => plan.samples_from(self.next_step),
+        let left = match &self.plan {
+            Some((plan, _)) => plan.samples_from(self.next_step),
             // What a pass has not found yet cannot be counted.
-            (None, _) => self.handed.load(Relaxed).saturating_sub(self.failures.received()),
+            None => self.handed.load(Relaxed).saturating_sub(self.failures.received()),
         };
         let report = self.failures.report(left);
         EpochReport {

@@ -30,7 +30,8 @@ impl Loader {
 
     pub(super) fn new(inner: Arc<Inner>, set: Arc<ShardSet>) -> Result<Self> {
         let mut order = inner.order;
-        if let Some(shuffle) = &mut order.shuffle {
+        // Else it is one sample, whatever their size: eleven million are not looked at for nothing.
+        if let (Some(shuffle), 1..) = (&mut order.shuffle, inner.chunk_bytes) {
             shuffle.chunk_samples = (inner.chunk_bytes / set.mean_sample_bytes().max(1)).max(1);
         }
         let steps = order.plan(set.population(), 0)?.steps();

@@ -12,8 +12,8 @@
 
 use std::ops::Range;
 
-use super::Permutation;
 use super::population::Part;
+use super::{Permutation, Sums};
 use crate::mix::mix64;
 
 /// As many chunks are in use at a time: enough for batches of a thousand to vary little more than random ones. Divisible
@@ -44,11 +44,10 @@ pub(super) struct Chunks {
     /// Samples in a whole chunk.
     chunk: u64,
     len: u64,
-    /// First sample of each shard.
-    starts: Vec<u64>,
-    /// Number of whole chunks, and of samples beyond them, before each shard and in all.
-    whole_before: Vec<u64>,
-    singles_before: Vec<u64>,
+    /// Samples, whole chunks, and samples beyond them, by shard.
+    shards: Sums,
+    whole: Sums,
+    singles: Sums,
 }
 
 impl Deck {
@@ -81,16 +80,9 @@ impl Deck {
 
 impl Chunks {
     fn new(part: &Part, chunk: u64) -> Self {
-        let (mut whole, mut singles) = (vec![0], vec![0]);
-        let (mut whole_sum, mut singles_sum) = (0, 0);
-        for shard in part.starts.windows(2) {
-            let samples = shard[1] - shard[0];
-            whole_sum += samples / chunk;
-            singles_sum += samples % chunk;
-            whole.push(whole_sum);
-            singles.push(singles_sum);
-        }
-        Self { chunk, len: part.len(), starts: part.starts.clone(), whole_before: whole, singles_before: singles }
+        let of = |count: fn(u64, u64) -> u64| Sums::of(part.shards.counts().map(|samples| count(samples, chunk)));
+        let (whole, singles) = (of(|samples, chunk| samples / chunk), of(|samples, chunk| samples % chunk));
+        Self { chunk, len: part.len(), shards: part.shards.clone(), whole, singles }
     }
 
     fn get(&self, place: u64, key: u64) -> u64 {
@@ -98,7 +90,7 @@ impl Chunks {
         let (lane, at) = (place % LANES, place / LANES);
         // Where a lane's part of so many begins.
         let cut = |len: u64, lane: u64| lane * (len / LANES) + lane.min(len % LANES);
-        let in_chunks = last(&self.whole_before) * self.chunk;
+        let in_chunks = self.whole.total() * self.chunk;
         let (start, end) = (cut(in_chunks, lane), cut(in_chunks, lane + 1));
         let (lane_start, lane_len) = (cut(self.len, lane), cut(self.len, lane + 1) - cut(self.len, lane));
         let (own, own_singles) = (end - start, lane_len - (end - start));
@@ -110,7 +102,7 @@ impl Chunks {
         };
         let before = singles_before(at);
         if singles_before(at + 1) > before {
-            let single = Permutation::new(last(&self.singles_before), derived(SINGLES, 0));
+            let single = Permutation::new(self.singles.total(), derived(SINGLES, 0));
             return self.single(single.get(lane_start - start + before));
         }
         let at = start + (at - before + derived(TURN, lane) % own) % own;
@@ -118,35 +110,25 @@ impl Chunks {
         // As far as it lies in this lane.
         let (first, end) = ((chunk * self.chunk).max(start), ((chunk + 1) * self.chunk).min(end));
         let at = first + Permutation::new(end - first, derived(WITHIN, first)).get(at - first);
-        let chunk = Permutation::new(last(&self.whole_before), derived(CHUNKS, 0)).get(chunk);
-        let (shard, within) = find(&self.whole_before, chunk);
-        self.starts[shard] + within * self.chunk + at % self.chunk
+        let chunk = Permutation::new(self.whole.total(), derived(CHUNKS, 0)).get(chunk);
+        let (shard, within) = self.whole.find(chunk);
+        self.shards.before(shard) + within * self.chunk + at % self.chunk
     }
 
     /// The sample of a single.
     fn single(&self, number: u64) -> u64 {
-        let (shard, within) = find(&self.singles_before, number);
-        let chunks = self.whole_before[shard + 1] - self.whole_before[shard];
-        self.starts[shard] + chunks * self.chunk + within
+        let (shard, within) = self.singles.find(number);
+        let chunks = self.whole.before(shard + 1) - self.whole.before(shard);
+        self.shards.before(shard) + chunks * self.chunk + within
     }
 
     fn chunk_of(&self, sample: u64) -> Range<u64> {
-        let (shard, within) = find(&self.starts, sample);
+        let (shard, within) = self.shards.find(sample);
         let chunk = within / self.chunk;
-        if chunk >= self.whole_before[shard + 1] - self.whole_before[shard] {
+        if chunk >= self.whole.before(shard + 1) - self.whole.before(shard) {
             return sample..sample + 1;
         }
-        let start = self.starts[shard] + chunk * self.chunk;
+        let start = self.shards.before(shard) + chunk * self.chunk;
         start..start + self.chunk
     }
-}
-
-fn last(sums: &[u64]) -> u64 {
-    sums.last().copied().unwrap_or(0)
-}
-
-/// The shard that thing `number` lies in, and its number there.
-fn find(before: &[u64], number: u64) -> (usize, u64) {
-    let shard = before.partition_point(|&start| start <= number) - 1;
-    (shard, number - before[shard])
 }

@@ -28,6 +28,7 @@ mod distributed;
 mod permutation;
 mod plan;
 mod population;
+mod sums;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::{Fingerprint, Identity};
@@ -35,3 +36,4 @@ pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};
 pub use population::Population;
+pub(crate) use sums::Sums;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Permutation;
+use super::{Permutation, Sums};
 use crate::{Error, Result};
 
 /// Draws after which every set has had its share exactly. A prime: no rank and no row of a batch meets the same draws in
@@ -31,8 +31,7 @@ pub(super) struct Draw {
 pub(super) struct Part {
     /// Number of the first sample.
     pub(super) first: u64,
-    /// Number of samples before each shard, and at the end their total.
-    pub(super) starts: Vec<u64>,
+    pub(super) shards: Sums,
     /// How many draws of a period go to this set.
     pub(super) share: u64,
 }
@@ -109,16 +108,10 @@ fn shares(weights: &[f64]) -> Vec<u64> {
 
 impl Part {
     fn new(first: u64, samples: &[u64], share: u64) -> Self {
-        let mut starts = vec![0];
-        let mut sum = 0;
-        starts.extend(samples.iter().map(|count| {
-            sum = count.saturating_add(sum);
-            sum
-        }));
-        Self { first, starts, share }
+        Self { first, shards: Sums::of(samples.iter().copied()), share }
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.shards.total()
     }
 }

@@ -80,6 +80,11 @@ impl Entry {
         format!("{}.json", self.stem())
     }
 
+    /// Bytes of both members.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.image.len) + u64::from(self.annotations.len)
+    }
+
     /// Where its second member ends.
     pub(super) fn end(&self) -> u64 {
         self.image.range().end.max(self.annotations.range().end)

@@ -60,6 +60,10 @@ impl Quarantine {
     pub fn load(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot read the quarantine list {}", path.display()), e);
         let text = std::fs::read_to_string(path).map_err(cannot)?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self> {
         text.parse().map_err(|e: Error| Error::corrupt(format!("quarantine list {}: {}", path.display(), e.message())))
     }
 
@@ -86,9 +90,7 @@ impl FromStr for Quarantine {
     /// Reads a list, one JSON object a line.
     fn from_str(text: &str) -> Result<Self> {
         let mut known = HashSet::new();
-        // What follows the last newline was cut off when its writer was killed.
-        let whole = text.rfind('\n').map_or("", |last| &text[..last]);
-        for (number, line) in whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in whole_lines(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line: Line = serde_json::from_str(line)
                 .map_err(|e| Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e))?;
             known.insert(Key {
@@ -99,6 +101,11 @@ impl FromStr for Quarantine {
         }
         Ok(Self { known })
     }
+}
+
+/// What follows the last newline was cut off when its writer was killed.
+fn whole_lines(text: &str) -> &str {
+    text.rfind('\n').map_or("", |last| &text[..=last])
 }
 
 impl Key {
@@ -112,13 +119,12 @@ impl QuarantineLog {
     /// Opens a list to add to; it need not exist.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
-        let known = if path.exists() { Quarantine::load(path)?.known } else { HashSet::new() };
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(cannot)?;
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(cannot)?;
+        let Quarantine { known } = Quarantine::parse(path, &text)?;
+        let whole = whole_lines(&text).len();
         if whole < text.len() {
-            // A line that was cut off when its writer was killed.
             file.set_len(whole as u64).map_err(cannot)?;
         }
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })

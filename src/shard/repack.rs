@@ -105,7 +105,7 @@ impl ShardSetOptions {
     /// Writes and checks the repacked shard; returns its length. Each of two steps tells progress of `share` bytes.
     fn write(&self, source: &IndexedShard, path: &Path, share: u64) -> Result<u64> {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
-        let members: u64 = source.index.entries().iter().map(member_bytes).sum();
+        let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
         let mut draft = Draft::of(path).map_err(failed)?;
         copy(bytes.as_ref(), &source.index, draft.file(), &failed, &stage(self, share, members))?;
@@ -152,7 +152,7 @@ fn copy(
             extent.verify(bytes).map_err(named)?;
             tar.append(&name, u64::from(extent.len), bytes).map_err(failed)?;
         }
-        progress(member_bytes(entry));
+        progress(entry.bytes());
     }
     tar.finish().and_then(|()| out.flush()).map_err(failed)
 }
@@ -200,10 +200,6 @@ fn compare(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
 fn content(entry: &Entry) -> impl PartialEq {
     let extents = [entry.image, entry.annotations].map(|extent| (extent.len, extent.crc32c));
     (entry.image_id, [entry.width, entry.height], extents, entry.image_name(), entry.annotations_name())
-}
-
-fn member_bytes(entry: &Entry) -> u64 {
-    u64::from(entry.image.len) + u64::from(entry.annotations.len)
 }
 
 /// A repacked shard always has its sidecar beside it.

@@ -13,17 +13,17 @@ use super::indexed::{self, Built, Form, IndexedShard};
 use super::options::Opener;
 use super::{Entry, Origin, Problem, SampleId, ShardSetOptions};
 use crate::annotation::{Selection, Wanted};
-use crate::order::{Identity, Population};
+use crate::order::{Identity, Population, Sums};
 use crate::source::Source;
 use crate::{Error, Result};
 
 /// The samples of many shards that pass a filter, numbered from 0 in the order of the shards.
 pub struct ShardSet {
     shards: Vec<Shard>,
-    /// Number of samples before each shard, and at the end their total.
-    starts: Vec<u64>,
-    /// Of each set that is mixed, its weight and number of shards; one where nothing is mixed.
-    parts: Vec<(f64, usize)>,
+    /// Samples by shard.
+    samples: Sums,
+    /// Number of shards of each set that is mixed; one set where nothing is.
+    parts: Vec<usize>,
     population: Population,
     unmatched: Vec<i64>,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
@@ -150,10 +150,11 @@ impl ShardSet {
 
     pub(super) fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
         options.on_damage.judge(shards.iter().map(|shard| &shard.report))?;
+        let lengths = lengths(&shards);
         let set = Self {
-            starts: starts(&shards),
-            parts: vec![(1.0, shards.len())],
-            population: Population::of_shards(&lengths(&shards)),
+            samples: Sums::of(lengths.iter().copied()),
+            parts: vec![shards.len()],
+            population: Population::of_shards(&lengths),
             unmatched: unmatched(options.wanted.selection.as_ref(), &shards),
             open: Mutex::new(LruCache::new(options.open_shards)),
             shards,
@@ -189,33 +190,36 @@ impl ShardSet {
     /// # Errors
     /// If no set is given, a weight is not positive, or its share is below 1/4093.
     pub fn mix(sets: Vec<(f64, Self)>) -> Result<Self> {
-        let (mut shards, mut parts, mut unmatched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shards, mut unmatched) = (Vec::new(), Vec::new());
+        let (mut weights, mut parts) = (Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;
         for (weight, set) in sets {
             if set.parts.len() > 1 {
                 return Err(Error::config("a set to be mixed is a mixture itself: give all sets and weights at once"));
             }
             open_shards = open_shards.max(set.lock().cap());
-            parts.push((weight, set.shards.len()));
+            weights.push(weight);
+            parts.push(set.shards.len());
             unmatched.extend(set.unmatched);
             shards.extend(set.shards);
         }
-        let (lengths, mut done) = (lengths(&shards), 0);
-        let weighted: Vec<(f64, &[u64])> = parts
-            .iter()
-            .map(|&(weight, count)| {
-                done += count;
-                (weight, &lengths[done - count..done])
-            })
-            .collect();
+        let lengths = lengths(&shards);
+        let mut rest = lengths.as_slice();
+        let of_part = |(weight, &count): (f64, &usize)| {
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            (weight, own)
+        };
+        let weighted: Vec<(f64, &[u64])> = weights.into_iter().zip(&parts).map(of_part).collect();
         let population = Population::mixed(&weighted)?;
+        let samples = Sums::of(lengths.iter().copied());
         let open = Mutex::new(LruCache::new(open_shards));
-        Ok(Self { starts: starts(&shards), parts, population, unmatched, open, shards })
+        Ok(Self { samples, parts, population, unmatched, open, shards })
     }
 
     /// Number of samples that pass the filter.
     pub fn len(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.samples.total()
     }
 
     /// Whether no sample passes the filter. Opening refuses such a set, so this is false.
@@ -242,7 +246,7 @@ impl ShardSet {
     pub(crate) fn identity(&self) -> Identity {
         let fold = |of: fn(&Shard) -> u32| self.shards.iter().fold(0, |digest, shard| append(digest, of(shard)));
         let (mut filter, mut weights, mut done) = (0, 0, 0);
-        for ((_, count), share) in self.parts.iter().zip(self.population.shares()) {
+        for (count, share) in self.parts.iter().zip(self.population.shares()) {
             // Numbers only: encoding cannot fail.
             let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.wanted.filter).ok());
             filter = crc32c::crc32c_append(filter, &bounds.unwrap_or_default());
@@ -270,7 +274,7 @@ impl ShardSet {
     pub(crate) fn largest(&self) -> Largest {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
         entries.fold(Largest::default(), |largest, entry| Largest {
-            sample_bytes: largest.sample_bytes.max(u64::from(entry.image.len) + u64::from(entry.annotations.len)),
+            sample_bytes: largest.sample_bytes.max(entry.bytes()),
             pixels: largest.pixels.max(u64::from(entry.width) * u64::from(entry.height)),
         })
     }
@@ -278,8 +282,7 @@ impl ShardSet {
     /// Bytes of an average sample's members.
     pub(crate) fn mean_sample_bytes(&self) -> u64 {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
-        let bytes: u64 = entries.map(|entry| u64::from(entry.image.len) + u64::from(entry.annotations.len)).sum();
-        bytes / self.len().max(1)
+        entries.map(Entry::bytes).sum::<u64>() / self.len().max(1)
     }
 
     /// What is known of each shard.
@@ -289,13 +292,13 @@ impl ShardSet {
 
     /// The sample of a number, which must be below [`ShardSet::len`].
     pub(crate) fn sample_at(&self, number: u64) -> SampleId {
-        let shard = self.starts.partition_point(|&start| start <= number) - 1;
-        SampleId { shard: shard as u32, entry: (number - self.starts[shard]) as u32 }
+        let (shard, entry) = self.samples.find(number);
+        SampleId { shard: shard as u32, entry: entry as u32 }
     }
 
     /// The number of one of its samples.
     pub(crate) fn number_of(&self, sample: SampleId) -> u64 {
-        self.starts[sample.shard as usize] + u64::from(sample.entry)
+        self.samples.before(sample.shard as usize) + u64::from(sample.entry)
     }
 
     /// The index row of a sample; `None` if there is no such sample.
@@ -333,16 +336,6 @@ impl ShardSet {
 /// Number of samples of each shard.
 fn lengths(shards: &[Shard]) -> Vec<u64> {
     shards.iter().map(|shard| shard.entries.len() as u64).collect()
-}
-
-/// Number of samples before each shard, and their total.
-fn starts(shards: &[Shard]) -> Vec<u64> {
-    let mut sum = 0;
-    let ends = shards.iter().map(|shard| {
-        sum += shard.entries.len() as u64;
-        sum
-    });
-    std::iter::once(0).chain(ends).collect()
 }
 
 /// Images of the selection that are in no shard.

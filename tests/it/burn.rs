@@ -14,7 +14,9 @@ use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::{LoaderOptions, OnError};
 use maskstream::{Batch, ErrorKind, Loader};
 
-use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
+use crate::fixture::{
+    Faulty, batches, budget, content, every_field, made_many, read_error, set_of, set_of_sources, shard, within,
+};
 
 const TYPES: [(ImageType, DType); 4] = [
     (ImageType::U8, DType::U8),
@@ -22,15 +24,6 @@ const TYPES: [(ImageType, DType); 4] = [
     (ImageType::F16, DType::F16),
     (ImageType::Bf16, DType::BF16),
 ];
-
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
-}
-
-fn batches(options: LoaderOptions) -> Vec<Batch> {
-    let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
-    loader.epoch(0).unwrap().map(Result::unwrap).collect()
-}
 
 /// What a tensor is, and where its numbers lie.
 #[derive(Debug)]
@@ -83,7 +76,7 @@ fn ids(batch: &BurnBatch) -> Vec<i64> {
 fn large_fields_are_not_copied() {
     for memory in [Memory::Heap, Memory::Pinned] {
         for (image_type, _) in TYPES {
-            for batch in batches(options().image_type(image_type).memory(memory)) {
+            for batch in batches(every_field().image_type(image_type).memory(memory)) {
                 let images = batch.images().bytes.as_ptr() as usize;
                 let masks = batch.masks().unwrap().as_ptr() as usize;
                 let coverage = batch.coverage().unwrap().as_ptr() as usize;
@@ -100,7 +93,7 @@ fn large_fields_are_not_copied() {
 fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
     for memory in [Memory::Heap, Memory::Pinned] {
         for (image_type, dtype) in TYPES {
-            let options = options().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+            let options = every_field().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
@@ -130,7 +123,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
 
 #[test]
 fn padded_rows_are_zero_in_every_tensor() {
-    let last = batches(options().image_type(ImageType::F32)).pop().unwrap().to_burn(&Device::flex()).unwrap();
+    let last = batches(every_field().image_type(ImageType::F32)).pop().unwrap().to_burn(&Device::flex()).unwrap();
     let tensors = all_seen(last);
     assert_eq!(tensors["image_valid"].bytes, [1, 1, 0, 0]);
     for (name, Seen { bytes, .. }) in &tensors {
@@ -141,11 +134,11 @@ fn padded_rows_are_zero_in_every_tensor() {
 
 #[test]
 fn images_of_either_kind_become_floats() {
-    let bytes = batches(options()).remove(0);
+    let bytes = batches(every_field()).remove(0);
     let expected: Vec<f32> = bytes.images().bytes.iter().map(|&byte| f32::from(byte)).collect();
     let floats = bytes.to_burn(&Device::flex()).unwrap().images.float();
     assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
-    let floats = batches(options().image_type(ImageType::F32)).remove(0);
+    let floats = batches(every_field().image_type(ImageType::F32)).remove(0);
     let expected = floats.images().values::<f32>().unwrap().to_vec();
     let floats = floats.to_burn(&Device::flex()).unwrap().images.float();
     assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
@@ -153,7 +146,7 @@ fn images_of_either_kind_become_floats() {
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(options().mask_size(None).coverage(None)).remove(0).to_burn(&Device::flex()).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).to_burn(&Device::flex()).unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
     assert_eq!(all_seen(batch).len(), 12);
 }
@@ -163,7 +156,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
     within(|| {
         // Tensors of heap batches own their memory: they do not count against the budget of batches.
         let set = Arc::new(set_of(vec![shard(&made_many(12))]));
-        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
+        let options = || every_field().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
         let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let epoch = loader.epoch(0).unwrap().burn(&Device::flex());
         assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (0, Some(12), (1, Some(12))));
@@ -177,7 +170,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
 fn page_locked_buffers_are_used_again_once_the_last_tensor_is_gone() {
     within(|| {
         let set = set_of(vec![shard(&made_many(12))]);
-        let loader = options().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
+        let loader = every_field().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
         let mut places = BTreeSet::new();
         for number in 0..3 {
             for batch in loader.epoch(number).unwrap().burn(&Device::flex()) {
@@ -193,7 +186,8 @@ fn page_locked_buffers_are_used_again_once_the_last_tensor_is_gone() {
 fn a_tensor_keeps_its_page_locked_buffers_and_a_change_is_its_own() {
     within(|| {
         let set = Arc::new(set_of(vec![shard(&made_many(12))]));
-        let options = || options().batch_size(1).memory(Memory::Pinned).image_type(ImageType::F32).prefetch_batches(1);
+        let options =
+            || every_field().batch_size(1).memory(Memory::Pinned).image_type(ImageType::F32).prefetch_batches(1);
         let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let mut epoch = loader.epoch(0).unwrap().burn(&Device::flex());
         let kept: Vec<_> = epoch.by_ref().take(2).map(|batch| batch.unwrap().images.float()).collect();
@@ -219,7 +213,7 @@ fn an_error_is_the_last_item() {
                     if range.start > 0 { Err(read_error(range.start)) } else { Ok(bytes) }
                 },
             );
-        let loader = options().build(set_of_sources(vec![source.clone()])).unwrap();
+        let loader = every_field().build(set_of_sources(vec![source.clone()])).unwrap();
         source.arm();
         let mut epoch = loader.epoch(0).unwrap().burn(&Device::flex());
         assert!(epoch.next().unwrap().is_err());
@@ -252,7 +246,7 @@ fn epoch_of(loader: &Loader, number: u64) -> Vec<Vec<i64>> {
 #[test]
 fn each_iter_is_the_next_epoch() {
     within(|| {
-        let (plain, loader) = burn_loader(options().shuffle(7), 13);
+        let (plain, loader) = burn_loader(every_field().shuffle(7), 13);
         assert_ne!(epoch_of(&plain, 0), epoch_of(&plain, 1));
         for number in 0..3 {
             assert_eq!(run(&loader), epoch_of(&plain, number));
@@ -270,7 +264,7 @@ fn each_iter_is_the_next_epoch() {
 #[test]
 fn progress_ends_with_the_last_batch_and_not_before() {
     within(|| {
-        let (_, loader) = burn_loader(options(), 13);
+        let (_, loader) = burn_loader(every_field(), 13);
         assert_eq!(loader.num_items(), 13);
         let mut batches = loader.iter();
         let mut seen = vec![batches.progress().items_processed];
@@ -288,7 +282,7 @@ fn progress_ends_with_the_last_batch_and_not_before() {
 #[test]
 fn training_goes_on_from_a_cursor() {
     within(|| {
-        let (plain, loader) = burn_loader(options().shuffle(7), 13);
+        let (plain, loader) = burn_loader(every_field().shuffle(7), 13);
         let loader = loader.first_epoch(2);
         let mut batches = loader.iter();
         let cursor = batches.by_ref().nth(1).unwrap().unwrap().cursor.unwrap();
@@ -299,7 +293,7 @@ fn training_goes_on_from_a_cursor() {
         assert_eq!(rest, epoch_of(&plain, 2)[2..]);
         assert_eq!(run(&resumed), epoch_of(&plain, 3));
         // One of another order is the error that it begins with.
-        let (_, other) = burn_loader(options().shuffle(8), 13);
+        let (_, other) = burn_loader(every_field().shuffle(8), 13);
         let other = other.resume_from(&cursor);
         let mut batches = other.iter();
         assert!(batches.next().unwrap().unwrap_err().to_string().contains("does not fit"));
@@ -317,7 +311,7 @@ fn split(loader: &BurnLoader, devices: usize) -> Vec<Vec<Vec<i64>>> {
 
 #[test]
 fn a_split_gives_every_device_as_many_batches_of_the_same_order() {
-    let small = || options().batch_size(3).mask_size(None).coverage(None).top_k(1).shuffle(5);
+    let small = || every_field().batch_size(3).mask_size(None).coverage(None).top_k(1).shuffle(5);
     for samples in [59, 61, 77, 101] {
         for (rank, world) in [(0, 1), (1, 2)] {
             for drop_last in [false, true] {
@@ -356,7 +350,7 @@ fn a_split_gives_every_device_as_many_batches_of_the_same_order() {
 fn what_a_split_leaves_out_is_counted() {
     within(|| {
         // 61 samples are 6 steps of 3 devices with 3 each; one device alone has 20.
-        let (plain, loader) = burn_loader(options().batch_size(3).drop_last(true), 61);
+        let (plain, loader) = burn_loader(every_field().batch_size(3).drop_last(true), 61);
         assert_eq!(plain.plan(0).dropped(), 1);
         let parts = split(&loader, 3);
         assert_eq!(parts.iter().flatten().flatten().count(), 54);
@@ -367,7 +361,7 @@ fn what_a_split_leaves_out_is_counted() {
 #[test]
 fn a_range_that_is_no_devices_part_is_refused() {
     within(|| {
-        let (_, loader) = burn_loader(options(), 61);
+        let (_, loader) = burn_loader(every_field(), 61);
         for (start, end) in [(0, 1), (5, 17), (10, 10), (60, 70), (9, 3)] {
             let part = loader.slice(start, end).to_device(&Device::flex());
             let mut batches = part.iter();
@@ -386,7 +380,7 @@ fn a_range_that_is_no_devices_part_is_refused() {
 #[test]
 fn parts_count_their_epochs_each_and_resume_together() {
     within(|| {
-        let (plain, loader) = burn_loader(options().shuffle(3), 64);
+        let (plain, loader) = burn_loader(every_field().shuffle(3), 64);
         let two = |loader: &BurnLoader| {
             split_dataloader(loader.to_device(&Device::flex()), &[Device::flex(), Device::flex()])
         };
@@ -397,7 +391,7 @@ fn parts_count_their_epochs_each_and_resume_together() {
         assert_eq!(parts[1].iter().next().unwrap().unwrap().epoch, 5);
         let cursor = first[0].cursor.unwrap();
         let resumed = two(&BurnLoader::new(plain, &Device::flex()).resume_from(&cursor));
-        let again = two(&BurnLoader::new(burn_loader(options().shuffle(3), 64).0, &Device::flex()).first_epoch(4));
+        let again = two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).first_epoch(4));
         for (resumed, again) in resumed.iter().zip(&again) {
             assert_eq!(run(&**resumed), run(&**again)[1..]);
         }

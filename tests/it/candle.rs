@@ -6,10 +6,9 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use maskstream::adapter::CandleBatch;
 use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
-use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::{Batch, Loader};
+use maskstream::loader::OnError;
 
-use crate::fixture::{budget, content, made_many, set_of, shard, within};
+use crate::fixture::{batches, budget, content, every_field, made_many, set_of, shard, within};
 
 const TYPES: [(ImageType, DType); 4] = [
     (ImageType::U8, DType::U8),
@@ -17,15 +16,6 @@ const TYPES: [(ImageType, DType); 4] = [
     (ImageType::F16, DType::F16),
     (ImageType::Bf16, DType::BF16),
 ];
-
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
-}
-
-fn batches(options: LoaderOptions) -> Vec<Batch> {
-    let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
-    loader.epoch(0).unwrap().map(Result::unwrap).collect()
-}
 
 /// Address and bytes of a tensor's storage, which must start at its first number.
 fn storage(tensor: &Tensor) -> (usize, Vec<u8>) {
@@ -68,7 +58,7 @@ fn tensors(batch: &CandleBatch) -> Vec<(&'static str, &Tensor)> {
 #[test]
 fn large_fields_of_heap_batches_are_not_copied() {
     for (image_type, _) in TYPES {
-        for batch in batches(options().image_type(image_type)) {
+        for batch in batches(every_field().image_type(image_type)) {
             let images = batch.images().bytes.as_ptr() as usize;
             let masks = batch.masks().unwrap().as_ptr() as usize;
             let coverage = batch.coverage().unwrap().as_ptr() as usize;
@@ -84,7 +74,7 @@ fn large_fields_of_heap_batches_are_not_copied() {
 fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
     for memory in [Memory::Heap, Memory::Pinned] {
         for (image_type, dtype) in TYPES {
-            let options = options().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+            let options = every_field().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
@@ -113,7 +103,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
 
 #[test]
 fn padded_rows_are_zero_in_every_tensor() {
-    let last = batches(options().image_type(ImageType::F32)).pop().unwrap().to_candle(&Device::Cpu).unwrap();
+    let last = batches(every_field().image_type(ImageType::F32)).pop().unwrap().to_candle(&Device::Cpu).unwrap();
     assert_eq!(last.image_valid.to_vec1::<u8>().unwrap(), [1, 1, 0, 0]);
     for (name, tensor) in tensors(&last) {
         let (_, bytes) = storage(tensor);
@@ -124,7 +114,7 @@ fn padded_rows_are_zero_in_every_tensor() {
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(options().mask_size(None).coverage(None)).remove(0).to_candle(&Device::Cpu).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).to_candle(&Device::Cpu).unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
     assert_eq!(tensors(&batch).len(), 12);
 }
@@ -134,7 +124,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
     within(|| {
         // Tensors own their memory: they do not count against the budget of batches.
         let set = std::sync::Arc::new(set_of(vec![shard(&made_many(12))]));
-        let options = || options().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
+        let options = || every_field().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
         let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let epoch = loader.epoch(0).unwrap().candle(&Device::Cpu);
         assert_eq!((epoch.steps(), epoch.size_hint()), (Some(12), (1, Some(12))));
@@ -149,7 +139,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
 fn page_locked_buffers_are_copied_and_used_again() {
     within(|| {
         let set = set_of(vec![shard(&made_many(12))]);
-        let loader = options().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
+        let loader = every_field().batch_size(2).memory(Memory::Pinned).prefetch_batches(2).build(set).unwrap();
         let mut places = std::collections::BTreeSet::new();
         for number in 0..3 {
             for batch in loader.epoch(number).unwrap() {

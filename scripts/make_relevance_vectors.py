@@ -101,6 +101,22 @@ def sobel(gray):
     return [F.conv2d(padded, k[None, None]) for k in (kernel, kernel.T)]
 
 
+def pixel_channels(images):
+    """Of a [B,3,H,W] in [0,1]: R, G, B, L/100, (a+128)/255 as [B,5,H,W]; Gx, Gy, their magnitude as three [B,1,H,W]."""
+    lightness, green_red = lab(images)[:, :1] / 100, (lab(images)[:, 1:2] + 128) / 255
+    r, g, b = images.split(1, 1)
+    gx, gy = sobel(0.299 * r + 0.587 * g + 0.114 * b)
+    return torch.cat([images, lightness, green_red], 1), [gx, gy, (gx**2 + gy**2 + 1e-8).sqrt()]
+
+
+def place_channels(dtype):
+    """y, x, distance to the centre: [3,32,32]."""
+    line = torch.linspace(0, 1, GRID, dtype=dtype)
+    y, x = line[:, None].expand(GRID, GRID), line[None].expand(GRID, GRID)
+    distance = ((y - 0.5) ** 2 + (x - 0.5) ** 2).sqrt()
+    return torch.stack([y, x, distance / distance.max()])
+
+
 def texture(images):
     """[B,3,H,W] in [0,1] to [B,13,32,32].
 
@@ -112,17 +128,10 @@ def texture(images):
     - y, x and the distance are made at 32 x 32: 0 and 1 are the outermost patches. The centre is (0.5, 0.5), between
       patches; the largest distance, sqrt(0.5), is that of the corners.
     """
-    images = resize(images, 512)
-    lightness, green_red = lab(images)[:, :1] / 100, (lab(images)[:, 1:2] + 128) / 255
-    r, g, b = images.split(1, 1)
-    gx, gy = sobel(0.299 * r + 0.587 * g + 0.114 * b)
-    edges = [min_max(v) for v in (gx, gy, (gx**2 + gy**2 + 1e-8).sqrt())]
+    colours, edges = pixel_channels(resize(images, 512))
     # From 512 to 32 that is the mean of the pixels 16 i + 7 and 16 i + 8 of either axis: four of 256.
-    sampled = resize(torch.cat([images, lightness, green_red, *edges], 1), GRID)
-    line = torch.linspace(0, 1, GRID, dtype=images.dtype)
-    y, x = line[:, None].expand(GRID, GRID), line[None].expand(GRID, GRID)
-    distance = ((y - 0.5) ** 2 + (x - 0.5) ** 2).sqrt()
-    place = torch.stack([y, x, distance / distance.max()]).expand(len(images), 3, GRID, GRID)
+    sampled = resize(torch.cat([colours, *map(min_max, edges)], 1), GRID)
+    place = place_channels(images.dtype).expand(len(images), 3, GRID, GRID)
     return torch.cat([sampled, place, sampled[:, EDGE : EDGE + 1], sampled[:, 3:4]], 1)
 
 

@@ -6,7 +6,7 @@
 mod allocate;
 #[path = "../../examples/relevance/candle/mod.rs"]
 mod candle;
-#[path = "../../examples/relevance/texture.rs"]
+#[path = "../../examples/relevance/texture/mod.rs"]
 mod texture;
 
 use std::collections::HashMap;
@@ -14,10 +14,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::candle::heads::{Grounded, Seen, Verbatim, Wanted};
+use crate::candle::heads::{Grounded, Query, Seen, Verbatim, Wanted};
 use crate::candle::weights::Weights;
+use crate::texture::{GRID, Patches};
 
 const WIDTH: usize = 32;
+const PATCHES: usize = GRID * GRID;
 
 struct Golden(HashMap<String, Tensor>);
 
@@ -51,10 +53,10 @@ impl Golden {
         Weights::take(&own, shapes).unwrap()
     }
 
-    fn texture_of(&self, images: &str) -> Vec<f32> {
+    fn seen_verbatim(&self, images: &str) -> Patches {
         let images = self.tensor(images);
         let (_, _, height, width) = images.dims4().unwrap();
-        texture::texture(&images.flatten_all().unwrap().to_vec1::<u8>().unwrap(), height, width)
+        texture::verbatim(&images.flatten_all().unwrap().to_vec1::<u8>().unwrap(), height, width)
     }
 }
 
@@ -66,19 +68,20 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 fn textures_are_those_of_pytorch() {
     let golden = Golden::load();
     let colours = golden.numbers("colour.rgb");
-    let lab: Vec<f32> = colours.chunks_exact(3).flat_map(|rgb| texture::lab([rgb[0], rgb[1], rgb[2]])).collect();
+    let lab: Vec<f32> =
+        colours.chunks_exact(3).flat_map(|rgb| texture::lab([rgb[0], rgb[1], rgb[2]].map(texture::linear))).collect();
     golden.expect("colour.lab", &lab, 2e-4);
-    golden.expect("texture", &golden.texture_of("images"), 2e-6);
-    golden.expect("texture_tall", &golden.texture_of("images_tall"), 1e-5);
+    golden.expect("texture", &golden.seen_verbatim("images").texture, 2e-6);
+    golden.expect("texture_tall", &golden.seen_verbatim("images_tall").texture, 1e-5);
 }
 
 #[test]
 fn the_verbatim_head_is_that_of_pytorch() {
     let golden = Golden::load();
-    let textures = golden.texture_of("images");
-    golden.expect("verbatim.entropy", &texture::entropy(&textures), 4e-6);
+    let patches = golden.seen_verbatim("images");
+    golden.expect("verbatim.entropy", &texture::entropy(&patches.texture, PATCHES), 4e-6);
     let head = Verbatim::new(golden.weights(&Verbatim::shapes(WIDTH)));
-    let seen = Seen::verbatim(&textures, &Device::Cpu).unwrap();
+    let seen = Seen::new(&patches, &Device::Cpu).unwrap();
     let said = head.forward(&seen, golden.tensor("query")).unwrap();
     for (name, map, tolerance) in [
         ("verbatim.information", &said.maps[0], 1e-4),
@@ -103,7 +106,7 @@ fn patches_and_tokens_are_allocated_as_by_pytorch() {
     let golden = Golden::load();
     for (scores, name) in [("verbatim.relevance", "verbatim"), ("ties.score", "ties")] {
         let scores = golden.numbers(scores);
-        let images = scores.chunks_exact(texture::PATCHES);
+        let images = scores.chunks_exact(PATCHES);
         let top: Vec<f32> =
             images.clone().flat_map(|image| allocate::top(image, allocate::TOP)).map(|patch| patch as f32).collect();
         golden.expect(&format!("{name}.top"), &top, 0.0);
@@ -127,9 +130,11 @@ fn a_budget_is_never_exceeded_and_the_best_come_first() {
 fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
     let golden = Golden::load();
     let head = Grounded::new(golden.weights(&Grounded::shapes(WIDTH)));
-    let seen = Seen::grounded(&golden.texture_of("images"), &Device::Cpu).unwrap();
+    let mut patches = golden.seen_verbatim("images");
+    (patches.information, patches.edge) = (golden.numbers("grounded.information"), golden.numbers("grounded.edge"));
+    let seen = Seen::new(&patches, &Device::Cpu).unwrap();
     let query_patch = golden.tensor("grounded.query_patch").to_dtype(DType::U32).unwrap();
-    let said = head.forward(&seen, &query_patch).unwrap();
+    let said = head.forward(&seen, &Query::Patches(query_patch)).unwrap();
     let first_query = |map: &Tensor| flat(&map.narrow(1, 0, 1).unwrap());
     golden.expect("grounded.embedding", &flat(&head.embed(&seen).unwrap()), 5e-6);
     golden.expect("grounded.information", &first_query(&said.maps[0]), 5e-4);
@@ -159,7 +164,7 @@ fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
 
 #[test]
 fn extreme_logits_and_queries_without_confidence_give_finite_losses() {
-    let shape = (1, 2, texture::PATCHES);
+    let shape = (1, 2, PATCHES);
     let map = |value: f32| Tensor::full(value, shape, &Device::Cpu).unwrap();
     for (value, confidence) in [(1e4_f32, 1.0_f32), (-1e4, 1.0), (0.0, 0.0), (3.0, -2.0)] {
         let said = crate::candle::heads::Said {
@@ -171,7 +176,7 @@ fn extreme_logits_and_queries_without_confidence_give_finite_losses() {
         for valid in [0_f32, 1.0] {
             let wanted = Wanted {
                 coverage: map(0.25),
-                patch_valid: Tensor::full(valid, (1, texture::PATCHES), &Device::Cpu).unwrap(),
+                patch_valid: Tensor::full(valid, (1, PATCHES), &Device::Cpu).unwrap(),
                 confidence: Tensor::full(confidence, (1, 2), &Device::Cpu).unwrap(),
             };
             let loss = wanted.loss(&said).unwrap().to_scalar::<f32>().unwrap();

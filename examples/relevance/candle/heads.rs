@@ -8,11 +8,12 @@
 //!
 //! B images, Q queries each, N patches, D the width of an embedding.
 
+use candle_core::shape::Dim;
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::ops::{sigmoid, softmax};
+use candle_nn::ops::{log_softmax, sigmoid, softmax};
 
 use super::weights::Weights;
-use crate::texture::{CHANNELS, EDGE, GRID, PATCHES, channel, entropy, min_max, standardized};
+use crate::texture::{CHANNELS, Patches};
 
 /// Width of the projection's and the balancer's hidden layers.
 const HIDDEN: usize = 64;
@@ -27,34 +28,51 @@ const LEAN: [f32; 3] = [0.0, 0.0, 2.0];
 const POSITIVE_WEIGHT: f64 = 3.0;
 /// Share of the loss that the participatory map has by itself.
 const ALONE: f64 = 0.5;
+/// What makes a padded patch lose to any other.
+const NOWHERE: f64 = 1e4;
 
-/// Textures with what is computed of them once.
+/// What is seen of B images.
 pub(crate) struct Seen {
     /// `[B, N, 13]`
     patches: Tensor,
     /// `[B, N]`: entropy, and edges.
     information: Tensor,
     edge: Tensor,
+    /// `[B, N]`: 1 where a patch is image.
+    valid: Tensor,
+    /// `[N, 2]`: y and x of the patches' centres, where the canvas has side 1.
+    places: Tensor,
 }
 
 impl Seen {
-    /// For the verbatim head: entropy scaled by the whole batch, edges as they are.
-    pub(crate) fn verbatim(textures: &[f32], device: &Device) -> Result<Self> {
-        Self::new(textures, min_max(entropy(textures)), channel(textures, EDGE), device)
+    pub(crate) fn new(patches: &Patches, device: &Device) -> Result<Self> {
+        let (images, grid) = (patches.images(), patches.grid);
+        let map = |numbers: &[f32]| Tensor::from_slice(numbers, (images, grid * grid), device);
+        let texture = Tensor::from_slice(&patches.texture, (images, CHANNELS, grid * grid), device)?;
+        let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
+        let places = (0..grid * grid).flat_map(|patch| [centre(patch / grid), centre(patch % grid)]);
+        Ok(Self {
+            patches: texture.transpose(1, 2)?.contiguous()?,
+            information: map(&patches.information)?,
+            edge: map(&patches.edge)?,
+            valid: map(&patches.valid)?,
+            places: Tensor::from_iter(places, device)?.reshape((grid * grid, 2))?,
+        })
     }
 
-    /// For the grounded head: both of mean 0 and deviation 1 over each image.
-    pub(crate) fn grounded(textures: &[f32], device: &Device) -> Result<Self> {
-        Self::new(textures, standardized(entropy(textures)), standardized(channel(textures, EDGE)), device)
+    /// `[B, N]`: 1 where a patch is image.
+    pub(crate) fn valid(&self) -> &Tensor {
+        &self.valid
     }
+}
 
-    fn new(textures: &[f32], information: Vec<f32>, edge: Vec<f32>, device: &Device) -> Result<Self> {
-        let images = textures.len() / (CHANNELS * PATCHES);
-        let map = |numbers: Vec<f32>| Tensor::from_vec(numbers, (images, PATCHES), device);
-        let patches = Tensor::from_slice(textures, (images, CHANNELS, PATCHES), device)?;
-        let (information, edge) = (map(information)?, map(edge)?);
-        Ok(Self { patches: patches.transpose(1, 2)?.contiguous()?, information, edge })
-    }
+/// What is asked of each image.
+pub(crate) enum Query {
+    /// What lies at these patches: `[B, Q]`, u32.
+    Patches(Tensor),
+    /// What these vectors of the embedding's width stand for, `[B, Q, D]`: an embedded text, or a vector that is learned.
+    /// They have no place, so no distance counts.
+    Vectors(Tensor),
 }
 
 /// What a head says. The verbatim head has one query an image, and no axis for it.
@@ -106,7 +124,7 @@ impl Verbatim {
         let participatory = (((dot / lengths.maximum(1e-8)?)? + 1.0)? / 2.0)?;
 
         let maps = [seen.information.clone(), seen.edge.clone(), participatory];
-        let statistics = statistics(&maps)?;
+        let statistics = statistics(&maps, &seen.valid)?;
         let weights = softmax(&predict(&self.0, &statistics, query)?, D::Minus1)?;
         let balanced = mix(&weights, &maps)?;
         let all = balanced.flatten_all()?;
@@ -128,6 +146,11 @@ impl Grounded {
         shapes
     }
 
+    /// The one more that it has if it learns what matters to nobody in particular.
+    pub(crate) fn learned_query(width: usize) -> (String, Vec<usize>) {
+        ("participatory_scorer.query".to_owned(), vec![width])
+    }
+
     pub(crate) fn new(weights: Weights) -> Self {
         Self(weights)
     }
@@ -138,36 +161,57 @@ impl Grounded {
 
     /// Unit vectors of the patches, less what they have in common: `[B, N, D]`.
     pub(crate) fn embed(&self, seen: &Seen) -> Result<Tensor> {
+        let valid = seen.valid.unsqueeze(2)?;
         let projected = project(&self.0, &seen.patches)?;
-        let centred = projected.broadcast_sub(&projected.mean_keepdim(1)?)?;
-        centred.broadcast_div(&(centred.sqr()?.sum_keepdim(2)? + 1e-12)?.sqrt()?)
+        let mean = (projected.broadcast_mul(&valid)?.sum_keepdim(1)?).broadcast_div(&count(&valid, 1, 0.0)?)?;
+        let centred = projected.broadcast_sub(&mean)?.broadcast_mul(&valid)?;
+        unit(&centred)
     }
 
-    /// Log-odds that a patch belongs to what lies at patch `query_patch` `[B, Q]`. Another source of queries, an embedded
-    /// text for one, takes the place of the gathered vectors `[B, Q, D]`, and has no distance.
-    pub(crate) fn forward(&self, seen: &Seen, query_patch: &Tensor) -> Result<Said> {
+    /// Log-odds that a patch belongs to what is asked for.
+    pub(crate) fn forward(&self, seen: &Seen, query: &Query) -> Result<Said> {
         let embedding = self.embed(seen)?;
-        let (images, queries) = query_patch.dims2()?;
-        let width = embedding.dim(2)?;
-        let rows = query_patch.unsqueeze(2)?.broadcast_as((images, queries, width))?.contiguous()?;
-        let query = embedding.gather(&rows, 1)?;
-        let cosine = query.matmul(&embedding.transpose(1, 2)?.contiguous()?)?;
-        let distance = distances(query_patch.device())?.index_select(&query_patch.flatten_all()?, 0)?;
-        let distance = distance.reshape((images, queries, PATCHES))?;
-
+        let (images, patches, width) = embedding.dims3()?;
+        let vectors = match query {
+            Query::Patches(at) => {
+                let rows = at.unsqueeze(2)?.broadcast_as((images, at.dim(1)?, width))?.contiguous()?;
+                embedding.gather(&rows, 1)?
+            }
+            Query::Vectors(vectors) => unit(vectors)?,
+        };
+        let queries = vectors.dim(1)?;
         let number = |name: &str| self.0.get(name)?.reshape((1, 1, 1));
+        let cosine = vectors.matmul(&embedding.transpose(1, 2)?.contiguous()?)?;
         let alike = cosine.broadcast_sub(&number("participatory_scorer.margin")?)?;
         let alike = alike.broadcast_mul(&number("participatory_scorer.scale")?)?;
-        let participatory = (alike - distance.broadcast_mul(&number("participatory_scorer.falloff")?)?)?;
+        let participatory = match query {
+            Query::Patches(at) => {
+                let from = seen.places.index_select(&at.flatten_all()?, 0)?.unsqueeze(1)?;
+                let distance = length(&from.broadcast_sub(&seen.places.unsqueeze(0)?)?)?;
+                let distance = distance.reshape((images, queries, patches))?;
+                (alike - distance.broadcast_mul(&number("participatory_scorer.falloff")?)?)?
+            }
+            Query::Vectors(_) => alike,
+        };
 
-        let for_each = |map: &Tensor| map.unsqueeze(1)?.broadcast_as((images, queries, PATCHES))?.contiguous();
+        let for_each = |map: &Tensor| map.unsqueeze(1)?.broadcast_as((images, queries, patches))?.contiguous();
         let maps = [for_each(&seen.information)?, for_each(&seen.edge)?, participatory];
-        let statistics = statistics(&maps)?;
-        let predicted = (predict(&self.0, &statistics, &query)? * LEASH)?;
+        let statistics = statistics(&maps, &seen.valid.unsqueeze(1)?)?;
+        let predicted = (predict(&self.0, &statistics, &vectors)? * LEASH)?;
         let lean = Tensor::new(&LEAN, predicted.device())?;
         let weights = softmax(&predicted.broadcast_add(&lean)?, D::Minus1)?;
         let relevance = mix(&weights, &maps)?.broadcast_add(&number("balancer.bias")?)?;
         Ok(Said { maps, statistics, weights, relevance })
+    }
+
+    /// The same for what matters to nobody in particular: Q is 1.
+    pub(crate) fn allocate(&self, seen: &Seen) -> Result<Said> {
+        let query = self.0.get(&Self::learned_query(0).0)?;
+        let (images, width) = (seen.valid.dim(0)?, query.dim(0)?);
+        self.forward(
+            seen,
+            &Query::Vectors(query.reshape((1, 1, width))?.broadcast_as((images, 1, width))?.contiguous()?),
+        )
     }
 }
 
@@ -207,6 +251,23 @@ impl Wanted {
     }
 }
 
+/// How much of an image's relevance each patch should have, where nobody asks.
+pub(crate) struct Shares {
+    /// `[B, N]`: sum 1 over valid patches; 0 in all of an image without masks, which then does not count.
+    pub(crate) share: Tensor,
+    /// `[B, N]`: 1 where a patch is image.
+    pub(crate) patch_valid: Tensor,
+}
+
+impl Shares {
+    /// Cross entropy of the shares and the softmax of the relevance; the mean over images.
+    pub(crate) fn loss(&self, said: &Said) -> Result<Tensor> {
+        let relevance = (said.relevance.squeeze(1)? + ((&self.patch_valid - 1.0)? * NOWHERE)?)?;
+        let entropy = (&self.share * log_softmax(&relevance, D::Minus1)?)?.sum_all()?.neg()?;
+        entropy / self.share.sum_all()?.maximum(1e-6)?
+    }
+}
+
 /// Texture to embedding: `[B, N, 13]` to `[B, N, D]`.
 fn project(weights: &Weights, patches: &Tensor) -> Result<Tensor> {
     let hidden = linear(weights, "participatory_scorer.texture_proj.0", patches)?.relu()?;
@@ -233,16 +294,24 @@ fn linear(weights: &Weights, name: &str, input: &Tensor) -> Result<Tensor> {
     output.broadcast_add(weights.get(&format!("{name}.bias"))?)?.reshape(shape)
 }
 
-/// Mean, maximum and deviation (over n - 1) of each map's last axis: `[.., 9]`.
-fn statistics(maps: &[Tensor; 3]) -> Result<Tensor> {
+/// Mean, maximum and deviation (over n - 1) of each map over the valid patches: `[.., 9]`.
+fn statistics(maps: &[Tensor; 3], valid: &Tensor) -> Result<Tensor> {
     let mut numbers = Vec::with_capacity(STATISTICS);
     for map in maps {
-        let mean = map.mean_keepdim(D::Minus1)?;
-        let squares = map.broadcast_sub(&mean)?.sqr()?.sum_keepdim(D::Minus1)?;
-        let deviation = (squares / (PATCHES - 1) as f64)?.sqrt()?;
-        numbers.extend([mean, map.max_keepdim(D::Minus1)?, deviation]);
+        let sum = |map: &Tensor| map.broadcast_mul(valid)?.sum_keepdim(D::Minus1);
+        let mean = sum(map)?.broadcast_div(&count(valid, D::Minus1, 0.0)?)?;
+        let most = map.broadcast_add(&((valid - 1.0)? * NOWHERE)?)?.max_keepdim(D::Minus1)?;
+        let squares = sum(&map.broadcast_sub(&mean)?.sqr()?)?;
+        // A constant map's root would have no derivative.
+        let deviation = (squares.broadcast_div(&count(valid, D::Minus1, 1.0)?)? + 1e-12)?.sqrt()?;
+        numbers.extend([mean, most, deviation]);
     }
     Tensor::cat(&numbers, D::Minus1)
+}
+
+/// Valid patches along an axis, less so many; at least 1.
+fn count(valid: &Tensor, axis: impl Dim, less: f64) -> Result<Tensor> {
+    (valid.sum_keepdim(axis)? - less)?.maximum(1.0)
 }
 
 /// The maps, each by its weight.
@@ -256,13 +325,7 @@ fn length(vectors: &Tensor) -> Result<Tensor> {
     vectors.sqr()?.sum(D::Minus1)?.sqrt()
 }
 
-/// Distance between the centres of any two patches, where the canvas has side 1: `[N, N]`.
-fn distances(device: &Device) -> Result<Tensor> {
-    let centre = |index: usize| (index as f32 + 0.5) / GRID as f32;
-    let place = |patch: usize| (centre(patch / GRID), centre(patch % GRID));
-    let distance = |index: usize| {
-        let ((ay, ax), (by, bx)) = (place(index / PATCHES), place(index % PATCHES));
-        (ay - by).hypot(ax - bx)
-    };
-    Tensor::from_iter((0..PATCHES * PATCHES).map(distance), device)?.reshape((PATCHES, PATCHES))
+/// The vectors along the last axis with length 1; zero stays zero.
+fn unit(vectors: &Tensor) -> Result<Tensor> {
+    vectors.broadcast_div(&(vectors.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?)
 }

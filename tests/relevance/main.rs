@@ -6,58 +6,32 @@
 mod allocate;
 #[path = "../../examples/relevance/candle/mod.rs"]
 mod candle;
+mod golden;
 #[path = "../../examples/relevance/texture/mod.rs"]
 mod texture;
-
-use std::collections::HashMap;
-use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::candle::heads::{Grounded, Query, Seen, Verbatim, Wanted};
 use crate::candle::weights::Weights;
-use crate::texture::{GRID, Patches};
+use crate::golden::{Golden, Plain, WIDTH};
+use crate::texture::GRID;
 
-const WIDTH: usize = 32;
 const PATCHES: usize = GRID * GRID;
 
-struct Golden(HashMap<String, Tensor>);
-
 impl Golden {
-    fn load() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/relevance.safetensors");
-        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
-    }
-
-    fn tensor(&self, name: &str) -> &Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("there is no {name}"))
-    }
-
-    fn numbers(&self, name: &str) -> Vec<f32> {
-        flat(self.tensor(name))
-    }
-
-    /// The largest difference from the tensor of this name must not exceed `tolerance`.
-    fn expect(&self, name: &str, found: &[f32], tolerance: f32) {
-        let expected = self.numbers(name);
-        assert_eq!(found.len(), expected.len(), "{name}");
-        assert!(found.iter().all(|number| number.is_finite()), "{name}");
-        let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        println!("{name:75} {apart:10.2e} (at most {tolerance:.0e})");
-        assert!(apart <= tolerance, "{name}: {apart} apart");
+    fn tensor(&self, name: &str) -> Tensor {
+        tensor(self.plain(name))
     }
 
     fn weights(&self, shapes: &[(String, Vec<usize>)]) -> Weights {
-        let own = self.0.iter().filter_map(|(name, tensor)| Some((name.strip_prefix("weights.")?, tensor)));
-        let own = own.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        let own = self.plain_weights().iter().map(|weight| (weight.0.clone(), tensor(weight))).collect();
         Weights::take(&own, shapes).unwrap()
     }
+}
 
-    fn seen_verbatim(&self, images: &str) -> Patches {
-        let images = self.tensor(images);
-        let (_, _, height, width) = images.dims4().unwrap();
-        texture::verbatim(&images.flatten_all().unwrap().to_vec1::<u8>().unwrap(), height, width)
-    }
+fn tensor((_, shape, numbers): &Plain) -> Tensor {
+    Tensor::from_slice(numbers, &shape[..], &Device::Cpu).unwrap()
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -82,7 +56,7 @@ fn the_verbatim_head_is_that_of_pytorch() {
     golden.expect("verbatim.entropy", &texture::entropy(&patches.texture, PATCHES), 4e-6);
     let head = Verbatim::new(golden.weights(&Verbatim::shapes(WIDTH)));
     let seen = Seen::new(&patches, &Device::Cpu).unwrap();
-    let said = head.forward(&seen, golden.tensor("query")).unwrap();
+    let said = head.forward(&seen, &golden.tensor("query")).unwrap();
     for (name, map, tolerance) in [
         ("verbatim.information", &said.maps[0], 1e-4),
         ("verbatim.perspectival", &said.maps[1], 2e-6),
@@ -145,9 +119,9 @@ fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
     golden.expect("grounded.relevance", &flat(&said.relevance), 5e-5);
 
     let wanted = Wanted {
-        coverage: golden.tensor("grounded.target").clone(),
-        patch_valid: golden.tensor("grounded.patch_valid").to_dtype(DType::F32).unwrap(),
-        confidence: golden.tensor("grounded.predicted_iou").clone(),
+        coverage: golden.tensor("grounded.target"),
+        patch_valid: golden.tensor("grounded.patch_valid"),
+        confidence: golden.tensor("grounded.predicted_iou"),
     };
     let loss = wanted.loss(&said).unwrap();
     golden.expect("grounded.loss", &flat(&loss), 2e-6);

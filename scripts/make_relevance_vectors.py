@@ -10,8 +10,10 @@ above it. One machine writes the same bytes each time; another one, or another P
 its sums run in another order.
 
 The verbatim head is that of the project ARR-COC as its description has it. The grounded one keeps its parts and their
-names, but takes the embedding of a patch for the query, and has a loss that trains it. "Open" marks below what the
-descriptions leave open, and hence was chosen here.
+names, but takes the embedding of a patch for the query, or a vector, and has losses that train it: one finds the mask
+of a patch; the other ("allocate") has one learned vector for all images and finds what masks there are. Its images are
+squares of which only a part at the top left is image, the content; what lies in the padding counts nowhere. "Open"
+marks below what the descriptions leave open, and hence was chosen here.
 
 B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers an embedding.
 
@@ -27,20 +29,30 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     verbatim.top                    i64 [B,200] patches, best first
     verbatim.budget                 i64 [B,N] tokens of each patch, mostly 0
     ties.score, .top, .budget       the same of scores of which many are equal
-    grounded.query_patch            i64 [B,Q]
+    canvas                          u8 [B,3,S,S], RGB, content and padding
+    content                         i64 [B,2] height, width of the content
+    grounded.query_patch            i64 [B,Q] valid ones
     grounded.position               [N,2] y, x of the patches
-    grounded.target                 [B,Q,N] how much of each patch the mask covers
-    grounded.patch_valid            u8 [B,N]
+    grounded.target                 [B,Q,N] how much of each patch the mask covers; in the padding it is 0, but not in
+                                    that of the third image
     grounded.predicted_iou          [B,Q]
-    grounded.embedding              [B,N,D]
-    grounded.information, .edge     [B,N]
-    grounded.logit                  [B,Q,N] the participatory map
+    grounded.texture                [B,13,32,32] of the content; 0 at patches that are not valid
+    grounded.valid                  u8 [B,N] is the patch's centre in the content
+    grounded.entropy                [B,N] ln(13) at patches that are not valid
+    grounded.embedding              [B,N,D] 0 at patches that are not valid
+    grounded.information, .edge     [B,N] 0 at patches that are not valid
+    grounded.logit                  [B,Q,N] the participatory map, of all patches
     grounded.statistics, .weights   [B,Q,9], [B,Q,3]
-    grounded.relevance              [B,Q,N] a logit, too
+    grounded.relevance              [B,Q,N] a logit, too, of all patches
     grounded.bce, .dice             [B,Q] terms of the loss, of the relevance
     grounded.bce_logit, .dice_logit [B,Q] the same of the participatory map alone
     grounded.loss                   [1]
-    grounded.gradient.*             its gradient by each of the weights
+    grounded.gradient.*             its gradient by each of the weights but the learned vector
+    allocate.statistics, .weights   [B,9], [B,3]
+    allocate.relevance              [B,N] of all patches
+    allocate.share                  [B,N] its target: sums to 1 over the valid patches, 0 at others
+    allocate.loss                   [1]
+    allocate.gradient.*             its gradient by each of the weights but the falloff
 """
 
 import argparse
@@ -59,7 +71,8 @@ EDGE = 7
 
 
 def min_max(x):
-    """To [0, 1], by the smallest and the largest number of the whole tensor, so of all images of the batch together.
+    """To [0, 1], by the smallest and the largest number of the whole tensor: where that holds a batch, of all its
+    images together.
 
     Open: the epsilon. 1e-8 is below the last bit of a float32 for all but nearly constant maps; those become 0.
     """
@@ -101,6 +114,22 @@ def sobel(gray):
     return [F.conv2d(padded, k[None, None]) for k in (kernel, kernel.T)]
 
 
+def pixel_channels(images):
+    """Of a [B,3,H,W] in [0,1]: R, G, B, L/100, (a+128)/255 as [B,5,H,W]; Gx, Gy, their magnitude as three [B,1,H,W]."""
+    lightness, green_red = lab(images)[:, :1] / 100, (lab(images)[:, 1:2] + 128) / 255
+    r, g, b = images.split(1, 1)
+    gx, gy = sobel(0.299 * r + 0.587 * g + 0.114 * b)
+    return torch.cat([images, lightness, green_red], 1), [gx, gy, (gx**2 + gy**2 + 1e-8).sqrt()]
+
+
+def place_channels(dtype):
+    """y, x, distance to the centre: [3,32,32]."""
+    line = torch.linspace(0, 1, GRID, dtype=dtype)
+    y, x = line[:, None].expand(GRID, GRID), line[None].expand(GRID, GRID)
+    distance = ((y - 0.5) ** 2 + (x - 0.5) ** 2).sqrt()
+    return torch.stack([y, x, distance / distance.max()])
+
+
 def texture(images):
     """[B,3,H,W] in [0,1] to [B,13,32,32].
 
@@ -112,18 +141,41 @@ def texture(images):
     - y, x and the distance are made at 32 x 32: 0 and 1 are the outermost patches. The centre is (0.5, 0.5), between
       patches; the largest distance, sqrt(0.5), is that of the corners.
     """
-    images = resize(images, 512)
-    lightness, green_red = lab(images)[:, :1] / 100, (lab(images)[:, 1:2] + 128) / 255
-    r, g, b = images.split(1, 1)
-    gx, gy = sobel(0.299 * r + 0.587 * g + 0.114 * b)
-    edges = [min_max(v) for v in (gx, gy, (gx**2 + gy**2 + 1e-8).sqrt())]
+    colours, edges = pixel_channels(resize(images, 512))
     # From 512 to 32 that is the mean of the pixels 16 i + 7 and 16 i + 8 of either axis: four of 256.
-    sampled = resize(torch.cat([images, lightness, green_red, *edges], 1), GRID)
-    line = torch.linspace(0, 1, GRID, dtype=images.dtype)
-    y, x = line[:, None].expand(GRID, GRID), line[None].expand(GRID, GRID)
-    distance = ((y - 0.5) ** 2 + (x - 0.5) ** 2).sqrt()
-    place = torch.stack([y, x, distance / distance.max()]).expand(len(images), 3, GRID, GRID)
+    sampled = resize(torch.cat([colours, *map(min_max, edges)], 1), GRID)
+    place = place_channels(images.dtype).expand(len(images), 3, GRID, GRID)
     return torch.cat([sampled, place, sampled[:, EDGE : EDGE + 1], sampled[:, 3:4]], 1)
+
+
+def grounded_texture(canvas, content):
+    """[B,3,S,S] in [0,1], of which image b is content[b] = rows, columns, to [B,13,32,32] and which patches are valid.
+
+    Channels as above, but they are means of all pixels of a patch that are content, and Gx, Gy and the magnitude go to
+    [0, 1] after that, by the valid patches of one image. Next to the content's border, its last pixels go on. A patch
+    is valid if its centre is inside the content; all channels of the others are 0, even if some of their pixels are
+    content. y, x and the distance are those of the canvas. Needs a valid patch.
+    """
+    side = canvas.shape[-1] // GRID
+    assert canvas.shape[-2:] == (side * GRID, side * GRID)
+    found = torch.zeros(len(canvas), CHANNELS, GRID, GRID, dtype=canvas.dtype)
+    valid = torch.zeros(len(canvas), GRID, GRID, dtype=torch.bool)
+    for image, (height, width) in enumerate(content.tolist()):
+        colours, edges = pixel_channels(canvas[image : image + 1, :, :height, :width])
+        pixels = torch.cat([colours, *edges], 1)[0]
+        for i in range(GRID):
+            for j in range(GRID):
+                if (i + 0.5) * side < height and (j + 0.5) * side < width:
+                    valid[image, i, j] = True
+                    # A slice ends where the content does.
+                    patch = pixels[:, i * side : (i + 1) * side, j * side : (j + 1) * side]
+                    found[image, :8, i, j] = patch.mean((1, 2))
+        inside = valid[image]
+        for channel in 5, 6, 7:
+            found[image, channel, inside] = min_max(found[image, channel, inside])
+        found[image, 8:11, inside] = place_channels(canvas.dtype)[:, inside]
+        found[image, 11], found[image, 12] = found[image, EDGE], found[image, 3]
+    return found, valid.flatten(1)
 
 
 def entropy(texture):
@@ -230,7 +282,44 @@ def budget(score, least=64, span=336, total=5120):
     return found
 
 
-# The grounded head
+# The grounded head. `valid`, bool [B,N], says which patches are image
+
+
+def masked_mean(x, valid):
+    """Of the last axis, where valid."""
+    valid = valid.to(x.dtype)
+    return (valid * x).sum(-1) / valid.sum(-1).clamp(min=1)
+
+
+def masked_variance(x, valid):
+    """Of the last axis, where valid, over n - 1 of the n that are."""
+    apart = x - masked_mean(x, valid)[..., None]
+    valid = valid.to(x.dtype)
+    return (valid * apart**2).sum(-1) / (valid.sum(-1) - 1).clamp(min=1)
+
+
+def masked_statistics(maps, valid):
+    """`statistics` of three [B,Q,N], of what is valid. The gradient of the maximum goes to the first place that has it.
+
+    Under the root is an epsilon, as a map may be constant.
+    """
+    valid = valid[:, None].expand_as(maps[0])
+    found = []
+    for m in maps:
+        highest = m.masked_fill(~valid, -math.inf).max(-1).values
+        found += [masked_mean(m, valid), highest, (masked_variance(m, valid) + 1e-12).sqrt()]
+    return torch.stack(found, -1)
+
+
+def standardised(x, valid):
+    """[B,N] to mean 0 and deviation 1 of the valid patches; 0 at others. Open: over n or n - 1, and the epsilon."""
+    apart = x - masked_mean(x, valid)[:, None]
+    return apart / (masked_variance(x, valid).sqrt()[:, None] + 1e-6) * valid
+
+
+def normalised(x):
+    """To length 1. Open: the epsilon."""
+    return x / ((x**2).sum(-1, keepdim=True) + 1e-12).sqrt()
 
 
 class GroundedScorer(nn.Module):
@@ -240,20 +329,26 @@ class GroundedScorer(nn.Module):
         self.scale = nn.Parameter(torch.tensor([5.0]))
         self.margin = nn.Parameter(torch.tensor([0.3]))
         self.falloff = nn.Parameter(torch.tensor([12.0]))
+        self.query = nn.Parameter(torch.ones(dim))
 
-    def embed(self, texture):
-        """[B,13,32,32] to [B,N,D]. Open: the epsilon, and which patches count in the mean; all of them do."""
-        x = self.texture_proj(texture).flatten(2).transpose(1, 2)
-        x = x - x.mean(1, keepdim=True)
-        return x / ((x**2).sum(-1, keepdim=True) + 1e-12).sqrt()
+    def embed(self, texture, valid):
+        """[B,13,32,32] to [B,N,D]. The mean is that of the valid patches; others are 0 in the end."""
+        x = self.texture_proj(texture).flatten(2)
+        x = (x - masked_mean(x, valid[:, None])[..., None]).transpose(1, 2)
+        return normalised(x) * valid[..., None]
 
-    def forward(self, embedding, query_patch, position):
-        """Queries [B,Q,D] and logits [B,Q,N]."""
+    def of_patches(self, embedding, query_patch, position):
+        """Queries [B,Q,D] and logits [B,Q,N]: alike and near."""
         dim = embedding.shape[-1]
         query = embedding.gather(1, query_patch[..., None].expand(-1, -1, dim))
         cosine = query @ embedding.transpose(1, 2)
         distance = ((position[query_patch][:, :, None] - position) ** 2).sum(-1).sqrt()
         return query, self.scale * (cosine - self.margin) - self.falloff * distance
+
+    def of_vectors(self, embedding, vectors):
+        """The same of any [B,Q,D]: alike, wherever it is."""
+        query = normalised(vectors)
+        return query, self.scale * (query @ embedding.transpose(1, 2) - self.margin)
 
 
 class GroundedBalancer(nn.Module):
@@ -262,18 +357,12 @@ class GroundedBalancer(nn.Module):
         self.weight_predictor = weight_predictor(dim)
         self.bias = nn.Parameter(torch.tensor([-2.0]))
 
-    def forward(self, maps, query):
+    def forward(self, maps, query, valid):
         """Three maps [B,Q,N] and [B,Q,D] to statistics, weights and [B,Q,N]."""
-        found = statistics(maps)
+        found = masked_statistics(maps, valid)
         lean = torch.tensor([0, 0, 2], dtype=query.dtype)
         weights = (0.1 * self.weight_predictor(torch.cat([found, query], -1)) + lean).softmax(-1)
         return found, weights, sum(weights[..., i, None] * m for i, m in enumerate(maps)) + self.bias
-
-
-def standardised(x):
-    """[B,32,32] to [B,N] of mean 0 and deviation 1. Open: over n or n - 1, the epsilon, and which patches; all."""
-    x = x.flatten(1)
-    return (x - x.mean(-1, keepdim=True)) / (deviation(x, keepdim=True) + 1e-6)
 
 
 class GroundedHead(nn.Module):
@@ -285,21 +374,36 @@ class GroundedHead(nn.Module):
         self.participatory_scorer = GroundedScorer(dim)
         self.balancer = GroundedBalancer(dim)
 
-    def forward(self, texture, query_patch, position):
-        information, edge = standardised(entropy(texture)), standardised(texture[:, EDGE])
-        embedding = self.participatory_scorer.embed(texture)
-        query, logit = self.participatory_scorer(embedding, query_patch, position)
-        maps = [m[:, None].expand_as(logit) for m in (information, edge)] + [logit]
-        found, weights, relevance = self.balancer(maps, query)
+    def maps(self, texture, valid):
+        """What does not depend on the query."""
+        uncertain = entropy(texture).flatten(1)
         return {
-            "embedding": embedding,
-            "information": information,
-            "edge": edge,
-            "logit": logit,
-            "statistics": found,
-            "weights": weights,
-            "relevance": relevance,
+            "entropy": uncertain,
+            "embedding": self.participatory_scorer.embed(texture, valid),
+            "information": standardised(uncertain, valid),
+            "edge": standardised(texture[:, EDGE].flatten(1), valid),
         }
+
+    def mixed(self, found, query, logit, valid):
+        maps = [found[k][:, None].expand_as(logit) for k in ("information", "edge")] + [logit]
+        numbers, weights, relevance = self.balancer(maps, query, valid)
+        return found | {"logit": logit, "statistics": numbers, "weights": weights, "relevance": relevance}
+
+    def forward(self, texture, valid, query_patch, position):
+        """Of patches [B,Q]."""
+        found = self.maps(texture, valid)
+        query, logit = self.participatory_scorer.of_patches(found["embedding"], query_patch, position)
+        return self.mixed(found, query, logit, valid)
+
+    def directed(self, texture, valid, vectors):
+        """Of vectors [B,Q,D]."""
+        found = self.maps(texture, valid)
+        query, logit = self.participatory_scorer.of_vectors(found["embedding"], vectors)
+        return self.mixed(found, query, logit, valid)
+
+    def allocate(self, texture, valid):
+        """Of the vector that is learned: the only query of each image."""
+        return self.directed(texture, valid, self.participatory_scorer.query.expand(len(texture), 1, -1))
 
 
 def loss_terms(logit, target, valid):
@@ -323,6 +427,33 @@ def grounded_loss(found, target, valid, predicted_iou):
         terms["bce" + end], terms["dice" + end] = bce, dice
         total = total + share * (weight * (bce + dice)).sum() / weight.sum()
     return total, terms
+
+
+def shares(target, valid, predicted_iou):
+    """Which part of the whole each patch of an image is to get [B,N]: every mask gives its predicted_iou, clamped to
+    [0,1], to the patches it covers, in proportion to how much of them that is; what they got is divided by its sum.
+
+    Only valid patches count, and masks that cover some of them. All is 0 in an image where none counts.
+    """
+    found = torch.zeros_like(target[:, 0])
+    for image, inside in enumerate(valid):
+        for covered, weight in zip(target[image], predicted_iou[image].clamp(0, 1)):
+            covered = covered * inside
+            if covered.sum() > 0:
+                found[image] += weight * covered / covered.sum()
+        if found[image].sum() > 0:
+            found[image] /= found[image].sum()
+    return found
+
+
+def allocate_loss(relevance, share, valid):
+    """Cross-entropy of the softmax over the valid patches: the mean over the images in which a mask counts. There must
+    be one."""
+    found = []
+    for numbers, wanted, inside in zip(relevance, share, valid):
+        if wanted.sum() > 0:
+            found.append(-(wanted[inside] * numbers[inside].log_softmax(-1)).sum())
+    return torch.stack(found).mean()
 
 
 # Inputs
@@ -357,11 +488,24 @@ def inputs(seed, dim, batch, queries):
 
     patches = GRID * GRID
     centres = (np.arange(GRID) + 0.5) / GRID
-    valid = np.ones((batch, GRID, GRID), np.uint8)
-    # As if the second image were padded below, the third on the right.
-    valid[1 % batch, -5:], valid[2 % batch, :, -6:] = 0, 0
+    # The first image has no padding. Of the second, the last row of valid patches is content in part; of the third, the
+    # first column of the others is.
+    side = 96
+    content = np.resize([[side, side], [80, side], [side, 61]], (batch, 2))
+    valid = np.array([(centres[:, None] * side < h) & (centres * side < w) for h, w in content])
     query_patch = np.stack([rng.choice(np.flatnonzero(v), queries, replace=False) for v in valid])
-    target = np.array([[coverage(rng, p) for p in row] for row in query_patch]) * valid.reshape(batch, 1, patches)
+    target = np.array([[coverage(rng, p) for p in row] for row in query_patch])
+    other = np.random.default_rng([seed, 2])
+    canvas = np.zeros((batch, 3, side, side), np.uint8)
+    for image, (height, width) in enumerate(content):
+        canvas[image, :, :height, :width] = picture(other, height, width)
+        outside = ~valid[image].ravel()
+        if width == side:
+            target[image, :, outside] = 0
+        elif queries > 1:
+            # Here the first mask covers all the padding, and another one is nowhere else.
+            target[image, 0, outside] = 1
+            target[image, queries // 2] = coverage(other, GRID * GRID // 2 + GRID * 13 // 16) * outside
     dark = [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.04, 0.04, 0.04], [0.041, 0.03, 0.05]]
     return {
         "images": torch.tensor(np.stack([picture(rng, 96, 80) for _ in range(batch)])),
@@ -369,16 +513,18 @@ def inputs(seed, dim, batch, queries):
         "query": floats(rng.normal(size=(batch, dim))),
         "colour.rgb": floats(np.concatenate([dark, rng.random((25, 3)) ** 2])),
         "ties.score": floats(rng.integers(0, 65, (2, patches)) / 64 * [[1], [0.25]]),
+        "canvas": torch.tensor(canvas),
+        "content": torch.tensor(content),
         "grounded.query_patch": torch.tensor(query_patch),
         "grounded.position": floats(np.stack(np.meshgrid(centres, centres, indexing="ij"), -1).reshape(-1, 2)),
         "grounded.target": floats(target),
-        "grounded.patch_valid": torch.tensor(valid.reshape(batch, patches)),
         "grounded.predicted_iou": floats(np.resize([0.93, 1.03, 0.71, 0.88, 0.0, 0.97, 0.8], (batch, queries))),
     }
 
 
 def random_weights(seed, dim):
-    """Of the grounded head, which has all that the other one has, and four scalars; not the ones it starts from."""
+    """Of the grounded head, which has all that the other one has, four scalars and a vector; not the ones it starts
+    from."""
     rng = np.random.default_rng([seed, 1])
     scalars = {"scale": 4.25, "margin": 0.2, "falloff": 9.5, "bias": -1.5}
     found = {}
@@ -386,6 +532,8 @@ def random_weights(seed, dim):
         scalar = scalars.get(name.split(".")[1])
         if scalar is not None:
             array = np.full(value.shape, scalar)
+        elif name.endswith(".query"):
+            array = np.random.default_rng([seed, 3]).normal(size=value.shape)
         elif name.endswith("weight"):
             array = rng.normal(size=value.shape) * math.sqrt(2 / value[0].numel())
         else:
@@ -397,30 +545,62 @@ def random_weights(seed, dim):
 # Outputs
 
 
-def outputs(given, weights, dim, dtype):
-    """All that is computed, in one precision."""
-    given = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
-    weights = {k: v.to(dtype) for k, v in weights.items()}
-    out = {}
-    with torch.no_grad():
-        out["colour.lab"] = lab(given["colour.rgb"][:, :, None, None])[:, :, 0, 0]
-        for name in "", "_tall":
-            out["texture" + name] = texture(given["images" + name].to(dtype) / 255)
-        head = VerbatimHead(dim).to(dtype)
-        head.load_state_dict({k: weights[k] for k in head.state_dict()})
-        out |= {"verbatim." + k: v for k, v in head(out["texture"], given["query"]).items()}
-        for name, score in ("verbatim", out["verbatim.relevance"]), ("ties", given["ties.score"]):
-            out[name + ".top"], out[name + ".budget"] = top(score), budget(score)
+def verbatim_outputs(given, weights, dim, dtype):
+    out = {"colour.lab": lab(given["colour.rgb"][:, :, None, None])[:, :, 0, 0]}
+    for name in "", "_tall":
+        out["texture" + name] = texture(given["images" + name].to(dtype) / 255)
+    head = VerbatimHead(dim).to(dtype)
+    head.load_state_dict({k: weights[k] for k in head.state_dict()})
+    out |= {"verbatim." + k: v for k, v in head(out["texture"], given["query"]).items()}
+    for name, score in ("verbatim", out["verbatim.relevance"]), ("ties", given["ties.score"]):
+        out[name + ".top"], out[name + ".budget"] = top(score), budget(score)
+    return out
 
+
+def grounded_head(weights, dim, dtype):
     head = GroundedHead(dim).to(dtype)
     head.load_state_dict(weights)
-    found = head(out["texture"], given["grounded.query_patch"], given["grounded.position"])
-    loss, terms = grounded_loss(
-        found, given["grounded.target"], given["grounded.patch_valid"], given["grounded.predicted_iou"]
-    )
-    loss.backward()
-    out |= {"grounded." + k: v.detach() for k, v in (found | terms | {"loss": loss[None]}).items()}
-    return out | {"grounded.gradient." + k: v.grad for k, v in head.named_parameters()}
+    return head
+
+
+def find_mask(given, head, texture, valid):
+    """All of the task that has a patch for a query."""
+    found = head(texture, valid, given["grounded.query_patch"], given["grounded.position"])
+    loss, terms = grounded_loss(found, given["grounded.target"], valid, given["grounded.predicted_iou"])
+    return found | terms | {"loss": loss[None]}
+
+
+def find_shares(given, head, texture, valid):
+    """All of the task that has the learned vector for one."""
+    found = head.allocate(texture, valid)
+    found = {k: found[k][:, 0] for k in ("statistics", "weights", "relevance")}
+    share = shares(given["grounded.target"], valid, given["grounded.predicted_iou"])
+    loss = allocate_loss(found["relevance"], share, valid)
+    return found | {"share": share, "loss": loss[None]}
+
+
+def grounded_outputs(given, weights, dim, dtype):
+    seen, valid = grounded_texture(given["canvas"].to(dtype) / 255, given["content"])
+    out = {"grounded.texture": seen, "grounded.valid": valid.to(torch.uint8)}
+    for name, task in ("grounded.", find_mask), ("allocate.", find_shares):
+        head = grounded_head(weights, dim, dtype)
+        found = task(given, head, seen, valid)
+        found["loss"].backward()
+        out |= {name + k: v.detach() for k, v in found.items()}
+        out |= {name + "gradient." + k: v.grad for k, v in head.named_parameters() if v.grad is not None}
+    return out
+
+
+def in_precision(tensors, dtype):
+    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def outputs(given, weights, dim, dtype):
+    """All that is computed, in one precision."""
+    given, weights = in_precision(given, dtype), in_precision(weights, dtype)
+    with torch.no_grad():
+        out = verbatim_outputs(given, weights, dim, dtype)
+    return out | grounded_outputs(given, weights, dim, dtype)
 
 
 def check(given, out):
@@ -437,7 +617,7 @@ def check(given, out):
     for name in "information", "relevance":
         assert out["verbatim." + name].min() == 0 and (out["verbatim." + name].max() - 1).abs() < 1e-6
     assert out["verbatim.entropy"].max() <= math.log(CHANNELS) + 1e-6
-    for name in "verbatim", "grounded":
+    for name in "verbatim", "grounded", "allocate":
         assert ((out[name + ".weights"].sum(-1) - 1).abs() < 1e-6).all()
         assert out[name + ".weights"].min() > 0
     for name, score in ("verbatim", out["verbatim.relevance"]), ("ties", given["ties.score"]):
@@ -448,23 +628,154 @@ def check(given, out):
             taken = int((tokens > 0).sum())
             assert set(best[:taken].tolist()) == set(tokens.nonzero()[:, 0].tolist())
             assert tokens[tokens > 0].min() >= 64 and tokens.max() <= 400 and 5120 - 400 < tokens.sum() <= 5120
+    check_grounded(given, out)
+
+
+def check_grounded(given, out):
+    valid, seen, side = out["grounded.valid"].bool(), out["grounded.texture"], given["canvas"].shape[-1] / GRID
+    for count, (height, width) in zip(valid.sum(-1), given["content"].tolist()):
+        assert count == math.ceil(height / side - 0.5) * math.ceil(width / side - 0.5) > 1
+    assert seen.min() >= 0 and seen.max() <= 1
+    assert (seen[:, 11] == seen[:, EDGE]).all() and (seen[:, 12] == seen[:, 3]).all()
+    assert (seen.flatten(2).transpose(1, 2)[~valid] == 0).all()
+    for image, inside in zip(seen.flatten(2), valid):
+        for channel in 5, 6, 7:
+            assert image[channel, inside].min() == 0 and (image[channel, inside].max() - 1).abs() < 1e-6
     embedding, query_patch = out["grounded.embedding"], given["grounded.query_patch"]
-    assert ((embedding.norm(dim=-1) - 1).abs() < 1e-5).all()
+    assert valid.gather(1, query_patch).all()
+    assert (embedding[~valid] == 0).all()
+    assert ((embedding[valid].norm(dim=-1) - 1).abs() < 1e-5).all()
     cosine = embedding @ embedding.transpose(1, 2)
     assert cosine.abs().max() <= 1 + 1e-5
     # A patch is nearest, and most alike, to itself.
     assert (out["grounded.logit"].argmax(-1) == query_patch).all()
+    assert ((out["grounded.entropy"][~valid] - math.log(CHANNELS)).abs() < 1e-6).all()
     for name in "information", "edge":
         found = out["grounded." + name]
-        assert found.mean(-1).abs().max() < 1e-4 and (deviation(found) - 1).abs().max() < 1e-3
-    assert given["grounded.target"].min() >= 0 and given["grounded.target"].max() <= 1
-    assert (given["grounded.target"].gather(2, query_patch[..., None]) > 0).all()
+        assert (found[~valid] == 0).all()
+        for image, inside in zip(found, valid):
+            assert image[inside].mean().abs() < 1e-4 and (deviation(image[inside]) - 1).abs() < 1e-3
+    target = given["grounded.target"]
+    assert target.min() >= 0 and target.max() <= 1 and (target.amax(-1) > 0).all()
+    # A mask covers the patch that asks for it, unless all of it is in the padding.
+    inside, outside = (target * valid[:, None]).sum(-1), (target * ~valid[:, None]).sum(-1)
+    assert ((target.gather(2, query_patch[..., None])[..., 0] > 0) == (inside > 0)).all()
+    if len(valid) > 2 and target.shape[1] > 1:
+        assert (outside[:2] == 0).all() and (inside[:2] > 0).all()
+        assert ((inside == 0) & (outside > 0))[2].sum() == 1 and ((inside > 0) & (outside > 0))[2].any()
+    share = out["allocate.share"]
+    assert share.min() >= 0 and (share[~valid] == 0).all() and ((share.sum(-1) - 1).abs() < 1e-5).all()
+    # No softmax does better than the target itself.
+    least = -(share * share.clamp(min=1e-30).log()).sum(-1).mean()
+    assert out["allocate.loss"].item() > least
     for name, value in out.items():
-        # The mean takes away what the last bias of the projection adds: its gradient is rounding, no more.
-        if name.endswith("texture_proj.2.bias"):
+        # The mean takes away what the last bias of the projection adds, the softmax over the patches what the bias of
+        # the balancer does: their gradients are rounding, no more.
+        if name.endswith("texture_proj.2.bias") or name == "allocate.gradient.balancer.bias":
             assert value.abs().max() < 1e-6
         elif ".gradient." in name:
-            assert value.abs().max() > 1e-4
+            assert value.abs().max() > 1e-4, name
+    assert "grounded.gradient.participatory_scorer.query" not in out
+    assert "allocate.gradient.participatory_scorer.falloff" not in out
+
+
+def check_padding(given, weights, dim, dtype, out):
+    """Neither pixels nor targets of the padding change a bit of any output or gradient."""
+    given, weights = in_precision(given, dtype), in_precision(weights, dtype)
+    changed = torch.Generator().manual_seed(1)
+    canvas = torch.randint(0, 256, given["canvas"].shape, generator=changed, dtype=torch.uint8)
+    for image, (height, width) in enumerate(given["content"].tolist()):
+        canvas[image, :, :height, :width] = given["canvas"][image, :, :height, :width]
+    target = torch.rand(given["grounded.target"].shape, generator=changed).to(dtype)
+    target = torch.where(out["grounded.valid"].bool()[:, None], given["grounded.target"], target)
+    again = grounded_outputs(given | {"canvas": canvas, "grounded.target": target}, weights, dim, dtype)
+    for name, value in again.items():
+        assert torch.equal(value, out[name]), name
+
+
+def check_missing(given, weights, dim, out):
+    """An image of which no mask counts is no part of the mean. In float64."""
+    given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
+    kept = slice(0, len(given["canvas"]) - 1)
+    iou = given["grounded.predicted_iou"].clone()
+    iou[-1] = 0
+    without = grounded_outputs(given | {"grounded.predicted_iou": iou}, weights, dim, torch.float64)
+    assert (without["allocate.share"][-1] == 0).all()
+    names = [k for k in given if k in ("canvas", "content") or k.startswith("grounded.") and k != "grounded.position"]
+    alone = grounded_outputs(given | {k: given[k][kept] for k in names}, weights, dim, torch.float64)
+    for name in "allocate.loss", "grounded.loss":
+        assert (without[name] - alone[name]).abs() < 1e-12, name
+
+
+def check_unmasked(given, weights, dim):
+    """Where all is content, the same as from the equations that know no padding. In float64."""
+    given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
+    canvas = given["canvas"].double() / 255
+    side = canvas.shape[-1] // GRID
+    seen, valid = grounded_texture(canvas, torch.full_like(given["content"], canvas.shape[-1]))
+    assert valid.all()
+
+    colours, edges = pixel_channels(canvas)
+    pooled = F.avg_pool2d(torch.cat([colours, *edges], 1), side)
+    for image in pooled:
+        image[5:] = torch.stack([min_max(channel) for channel in image[5:]])
+    place = place_channels(torch.float64).expand(len(canvas), 3, GRID, GRID)
+    plain = torch.cat([pooled, place, pooled[:, EDGE : EDGE + 1], pooled[:, 3:4]], 1)
+    assert (seen - plain).abs().max() < 1e-12
+
+    def z(x):
+        return (x - x.mean(-1, keepdim=True)) / (deviation(x, keepdim=True) + 1e-6)
+
+    head = grounded_head(weights, dim, torch.float64)
+    with torch.no_grad():
+        x = head.participatory_scorer.texture_proj(plain).flatten(2).transpose(1, 2)
+        x = x - x.mean(1, keepdim=True)
+        embedding = x / ((x**2).sum(-1, keepdim=True) + 1e-12).sqrt()
+        information, edge = z(entropy(plain).flatten(1)), z(plain[:, EDGE].flatten(1))
+
+        def mixed(logit, query):
+            maps = [information[:, None].expand_as(logit), edge[:, None].expand_as(logit), logit]
+            numbers = torch.cat([statistics(maps), query], -1)
+            lean = torch.tensor([0, 0, 2], dtype=torch.float64)
+            weight = (0.1 * head.balancer.weight_predictor(numbers) + lean).softmax(-1)
+            return sum(weight[..., i, None] * m for i, m in enumerate(maps)) + head.balancer.bias
+
+        scale, margin, falloff = (weights["participatory_scorer." + k] for k in ("scale", "margin", "falloff"))
+        position, query_patch = given["grounded.position"], given["grounded.query_patch"]
+        query = torch.stack([e[patches] for e, patches in zip(embedding, query_patch)])
+        logit = scale * (torch.einsum("bqd,bnd->bqn", query, embedding) - margin)
+        distance = torch.cdist(position[query_patch], position.expand(len(canvas), -1, -1))
+        near = logit - falloff * distance
+        # An embedding given as a vector of any length is the same query, but for the distance.
+        for found, expected in (
+            (head(seen, valid, query_patch, position), near),
+            (head.directed(seen, valid, 7 * query), logit),
+        ):
+            assert (found["embedding"] - embedding).abs().max() < 1e-9
+            assert (found["information"] - information).abs().max() < 1e-9
+            assert (found["edge"] - edge).abs().max() < 1e-9
+            assert (found["logit"] - expected).abs().max() < 1e-9
+            assert (found["relevance"] - mixed(expected, query)).abs().max() < 1e-9
+
+
+def check_gradients(given, weights, dim, out):
+    """Against central differences of some of the numbers of each tensor, in float64."""
+    given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
+    rng, step = np.random.default_rng(0), 1e-6
+    for name, task in ("grounded.", find_mask), ("allocate.", find_shares):
+        head = grounded_head(weights, dim, torch.float64)
+        seen, valid = out["grounded.texture"], out["grounded.valid"].bool()
+        for key, value in head.named_parameters():
+            gradient = out.get(name + "gradient." + key, torch.zeros_like(value)).flatten()
+            numbers = value.detach().view(-1)
+            for i in rng.choice(len(numbers), min(3, len(numbers)), replace=False):
+                before, losses = numbers[i].item(), []
+                for moved in before + step, before - step:
+                    numbers[i] = moved
+                    with torch.no_grad():
+                        losses.append(task(given, head, seen, valid)["loss"].item())
+                numbers[i] = before
+                assert abs((losses[0] - losses[1]) / (2 * step) - gradient[i].item()) < 1e-8, (name, key)
 
 
 def compare(single, double):
@@ -493,8 +804,12 @@ def main():
     given = inputs(options.seed, options.dim, options.batch, options.queries)
     weights = random_weights(options.seed, options.dim)
     single, double = (outputs(given, weights, options.dim, dtype) for dtype in (torch.float32, torch.float64))
-    for found in single, double:
+    for found, dtype in (single, torch.float32), (double, torch.float64):
         check(given, found)
+        check_padding(given, weights, options.dim, dtype, found)
+    check_missing(given, weights, options.dim, double)
+    check_unmasked(given, weights, options.dim)
+    check_gradients(given, weights, options.dim, double)
     compare(single, double)
     tensors = given | {"weights." + k: v for k, v in weights.items()} | single
     save_file({k: v.contiguous() for k, v in tensors.items()}, str(options.out))

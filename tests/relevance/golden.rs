@@ -1,45 +1,51 @@
-//! What PyTorch says, as plain numbers: `tests/golden/relevance.safetensors`, for the test programs of all frameworks.
+//! What PyTorch says: `tests/golden/relevance.safetensors`, written by `scripts/make_relevance_vectors.py`.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-use crate::texture::{self, Patches};
+use crate::relevance::named::{Array, Named};
+use crate::relevance::texture::verbatim::{GRID, verbatim};
+use crate::relevance::texture::{Patches, grounded};
 
-/// The width of queries that the vectors are made for.
+/// Of the embedding.
 pub(crate) const WIDTH: usize = 32;
+/// Of an image.
+pub(crate) const PATCHES: usize = GRID * GRID;
 
-/// Name, shape and numbers of a tensor.
-pub(crate) type Plain = (String, Vec<usize>, Vec<f32>);
-
-pub(crate) struct Golden(BTreeMap<String, Plain>);
+pub(crate) struct Golden(Vec<u8>);
 
 impl Golden {
+    pub(crate) fn path() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/relevance.safetensors")
+    }
+
     pub(crate) fn load() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/relevance.safetensors");
-        let bytes = std::fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let read = |name: &str| {
-            let tensor = file.tensor(name).unwrap();
-            let bytes = tensor.data();
-            let numbers = match tensor.dtype() {
-                Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&byte| f32::from(byte)).collect(),
-                Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-                Dtype::I64 => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f32).collect(),
-                other => panic!("{name} has numbers of type {other}"),
-            };
-            (name.to_owned(), tensor.shape().to_vec(), numbers)
-        };
-        Self(file.names().into_iter().map(|name| (name.to_owned(), read(name))).collect())
+        Self(fs::read(Self::path()).unwrap())
     }
 
-    pub(crate) fn plain(&self, name: &str) -> &Plain {
-        self.0.get(name).unwrap_or_else(|| panic!("there is no {name}"))
+    fn file(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).unwrap()
     }
 
+    pub(crate) fn shape(&self, name: &str) -> Vec<usize> {
+        self.file().tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).shape().to_vec()
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        self.file().tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data().to_vec()
+    }
+
+    /// All numbers of a tensor, whatever their type.
     pub(crate) fn numbers(&self, name: &str) -> Vec<f32> {
-        self.plain(name).2.clone()
+        let bytes = self.bytes(name);
+        match self.file().tensor(name).unwrap().dtype() {
+            Dtype::U8 => bytes.into_iter().map(f32::from).collect(),
+            Dtype::I64 => bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
+            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            other => panic!("{name} is {other:?}"),
+        }
     }
 
     /// The largest difference from the tensor of this name must not exceed `tolerance`.
@@ -52,17 +58,54 @@ impl Golden {
         assert!(apart <= tolerance, "{name}: {apart} apart");
     }
 
-    /// The weights that all heads are made of, in the order of their names.
-    pub(crate) fn plain_weights(&self) -> Vec<Plain> {
-        let own = self.0.values().filter_map(|(name, shape, numbers)| {
-            Some((name.strip_prefix("weights.")?.to_owned(), shape.clone(), numbers.clone()))
-        });
-        own.collect()
+    /// The gradients of all weights that have one in the file, and of no others.
+    pub(crate) fn expect_gradients(&self, task: &str, found: &Named) {
+        let prefix = format!("{task}.gradient.");
+        let file = self.file();
+        let mut names: Vec<&str> = file.names().into_iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
+        names.sort_unstable();
+        assert_eq!(found.keys().collect::<Vec<_>>(), names);
+        for (name, gradient) in found {
+            let full = format!("{prefix}{name}");
+            let largest = self.numbers(&full).into_iter().map(f32::abs).fold(0.0, f32::max);
+            let tolerance = match (task, name.as_str()) {
+                // Centring, and a softmax, take these away again: their gradient is rounding, and nothing else.
+                (_, "participatory_scorer.texture_proj.2.bias") => 1e-6,
+                ("allocate", "balancer.bias") => 2e-6,
+                // Of which the softmax leaves little.
+                ("allocate", "participatory_scorer.margin") => 5e-6,
+                _ => 3e-5 * largest,
+            };
+            self.expect(&full, &gradient.values, tolerance);
+        }
     }
 
-    pub(crate) fn seen_verbatim(&self, images: &str) -> Patches {
-        let &[_, _, height, width] = &self.plain(images).1[..] else { panic!("{images} are not images") };
-        let bytes: Vec<u8> = self.numbers(images).into_iter().map(|number| number as u8).collect();
-        texture::verbatim(&bytes, height, width)
+    /// The weights of these names.
+    pub(crate) fn weights(&self, shapes: &[(String, Vec<usize>)]) -> Named {
+        let array = |name: &str| {
+            let name = format!("weights.{name}");
+            Array { shape: self.shape(&name), values: self.numbers(&name) }
+        };
+        let weights: Named = shapes.iter().map(|(name, _)| (name.clone(), array(name))).collect();
+        crate::relevance::named::take(&weights, shapes).unwrap()
+    }
+
+    /// Images as ARR-COC sees them.
+    pub(crate) fn verbatim(&self, images: &str) -> Patches {
+        let shape = self.shape(images);
+        verbatim(&self.bytes(images), shape[2], shape[3])
+    }
+
+    /// Canvases with padding.
+    pub(crate) fn grounded(&self) -> Patches {
+        let content = self.numbers("content");
+        let content: Vec<[usize; 2]> =
+            content.chunks_exact(2).map(|axes| [axes[0] as usize, axes[1] as usize]).collect();
+        grounded(&self.bytes("canvas"), self.shape("canvas")[3], &content, GRID)
+    }
+
+    /// The patches that are pointed at, `[B, Q]`.
+    pub(crate) fn query_patch(&self) -> Vec<u32> {
+        self.numbers("grounded.query_patch").into_iter().map(|patch| patch as u32).collect()
     }
 }

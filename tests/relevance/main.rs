@@ -1,41 +1,41 @@
-//! The relevance heads of the examples against PyTorch: `tests/golden/relevance.safetensors`, written by
-//! `scripts/make_relevance_vectors.py`. Tolerances stand well above what float32 loses against float64 there.
+//! The relevance heads of the examples in candle, and what they share, against PyTorch. Tolerances stand well above what
+//! float32 loses against float64 there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../examples/relevance/allocate.rs"]
-mod allocate;
-#[path = "../../examples/relevance/candle/mod.rs"]
-mod candle;
 mod golden;
-#[path = "../../examples/relevance/texture/mod.rs"]
-mod texture;
+#[path = "../../examples/relevance/mod.rs"]
+#[allow(dead_code, reason = "the examples use the rest")]
+mod relevance;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::candle::heads::{Grounded, Query, Seen, Verbatim, Wanted};
-use crate::candle::weights::Weights;
-use crate::golden::{Golden, Plain, WIDTH};
-use crate::texture::GRID;
+use crate::golden::{Golden, PATCHES, WIDTH};
+use crate::relevance::candle::heads::{Grounded, Query, Said, Seen, Shares, Verbatim, Wanted};
+use crate::relevance::candle::weights::{Weights, array};
+use crate::relevance::named::Named;
+use crate::relevance::{allocate, named, texture};
 
-const PATCHES: usize = GRID * GRID;
-
-impl Golden {
-    fn tensor(&self, name: &str) -> Tensor {
-        tensor(self.plain(name))
-    }
-
-    fn weights(&self, shapes: &[(String, Vec<usize>)]) -> Weights {
-        let own = self.plain_weights().iter().map(|weight| (weight.0.clone(), tensor(weight))).collect();
-        Weights::take(&own, shapes).unwrap()
-    }
-}
-
-fn tensor((_, shape, numbers): &Plain) -> Tensor {
-    Tensor::from_slice(numbers, &shape[..], &Device::Cpu).unwrap()
-}
+const CPU: Device = Device::Cpu;
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn tensor(golden: &Golden, name: &str) -> Tensor {
+    Tensor::from_vec(golden.numbers(name), golden.shape(name), &CPU).unwrap()
+}
+
+fn grounded(golden: &Golden, more: impl IntoIterator<Item = (String, Vec<usize>)>) -> Grounded {
+    let shapes: Vec<_> = Grounded::shapes(WIDTH).into_iter().chain(more).collect();
+    Grounded::new(Weights::new(&golden.weights(&shapes), &CPU).unwrap())
+}
+
+fn gradients(head: &Grounded, loss: &Tensor) -> Named {
+    let gradients = loss.backward().unwrap();
+    let of = |(name, weight): (&str, &candle_core::Var)| {
+        Some((name.to_owned(), array(gradients.get(weight.as_tensor())?).unwrap()))
+    };
+    head.weights().iter().filter_map(of).collect()
 }
 
 #[test]
@@ -45,18 +45,45 @@ fn textures_are_those_of_pytorch() {
     let lab: Vec<f32> =
         colours.chunks_exact(3).flat_map(|rgb| texture::lab([rgb[0], rgb[1], rgb[2]].map(texture::linear))).collect();
     golden.expect("colour.lab", &lab, 2e-4);
-    golden.expect("texture", &golden.seen_verbatim("images").texture, 2e-6);
-    golden.expect("texture_tall", &golden.seen_verbatim("images_tall").texture, 1e-5);
+    golden.expect("texture", &golden.verbatim("images").texture, 2e-6);
+    golden.expect("texture_tall", &golden.verbatim("images_tall").texture, 1e-5);
+
+    let seen = golden.grounded();
+    golden.expect("grounded.texture", &seen.texture, 2e-6);
+    golden.expect("grounded.valid", &seen.valid, 0.0);
+    golden.expect("grounded.entropy", &texture::entropy(&seen.texture, PATCHES), 4e-6);
+    golden.expect("grounded.information", &seen.information, 5e-4);
+    golden.expect("grounded.edge", &seen.edge, 2e-5);
+}
+
+#[test]
+fn what_is_seen_of_an_image_depends_on_neither_its_batch_nor_its_padding() {
+    let golden = Golden::load();
+    let (canvas, together) = (golden.bytes("canvas"), golden.grounded());
+    let mut image = canvas[2 * 3 * 96 * 96..].to_vec();
+    // The third one is 61 pixels wide.
+    for line in image.chunks_exact_mut(96) {
+        line[61..].fill(201);
+    }
+    let alone = texture::grounded(&image, 96, &[[96, 61]], 32);
+    assert_eq!(alone.texture, &together.texture[2 * 13 * PATCHES..]);
+    assert_eq!(
+        (&alone.information[..], &alone.edge[..]),
+        (&together.information[2 * PATCHES..], &together.edge[2 * PATCHES..])
+    );
+    let nothing = texture::grounded(&image, 96, &[[0, 0]], 32);
+    assert!(nothing.texture.iter().chain(&nothing.valid).chain(&nothing.edge).all(|&number| number == 0.0));
+    assert!(nothing.information.iter().all(|&number| number == 0.0));
 }
 
 #[test]
 fn the_verbatim_head_is_that_of_pytorch() {
     let golden = Golden::load();
-    let patches = golden.seen_verbatim("images");
+    let patches = golden.verbatim("images");
     golden.expect("verbatim.entropy", &texture::entropy(&patches.texture, PATCHES), 4e-6);
-    let head = Verbatim::new(golden.weights(&Verbatim::shapes(WIDTH)));
-    let seen = Seen::new(&patches, &Device::Cpu).unwrap();
-    let said = head.forward(&seen, &golden.tensor("query")).unwrap();
+    let head = Verbatim::new(Weights::new(&golden.weights(&Verbatim::shapes(WIDTH)), &CPU).unwrap());
+    let seen = Seen::new(&patches, &CPU).unwrap();
+    let said = head.forward(&seen, &tensor(&golden, "query")).unwrap();
     for (name, map, tolerance) in [
         ("verbatim.information", &said.maps[0], 1e-4),
         ("verbatim.perspectival", &said.maps[1], 2e-6),
@@ -103,45 +130,69 @@ fn a_budget_is_never_exceeded_and_the_best_come_first() {
 #[test]
 fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
     let golden = Golden::load();
-    let head = Grounded::new(golden.weights(&Grounded::shapes(WIDTH)));
-    let mut patches = golden.seen_verbatim("images");
-    (patches.information, patches.edge) = (golden.numbers("grounded.information"), golden.numbers("grounded.edge"));
-    let seen = Seen::new(&patches, &Device::Cpu).unwrap();
-    let query_patch = golden.tensor("grounded.query_patch").to_dtype(DType::U32).unwrap();
-    let said = head.forward(&seen, &Query::Patches(query_patch)).unwrap();
-    let first_query = |map: &Tensor| flat(&map.narrow(1, 0, 1).unwrap());
+    let head = grounded(&golden, []);
+    let seen = Seen::new(&golden.grounded(), &CPU).unwrap();
+    let at = Tensor::from_vec(golden.query_patch(), golden.shape("grounded.query_patch"), &CPU).unwrap();
+    let said = head.forward(&seen, &Query::Patches(at)).unwrap();
     golden.expect("grounded.embedding", &flat(&head.embed(&seen).unwrap()), 5e-6);
-    golden.expect("grounded.information", &first_query(&said.maps[0]), 5e-4);
-    golden.expect("grounded.edge", &first_query(&said.maps[1]), 5e-5);
     golden.expect("grounded.logit", &flat(&said.maps[2]), 3e-5);
-    golden.expect("grounded.statistics", &flat(&said.statistics), 2e-4);
+    golden.expect("grounded.statistics", &flat(&said.statistics), 3e-4);
     golden.expect("grounded.weights", &flat(&said.weights), 5e-6);
     golden.expect("grounded.relevance", &flat(&said.relevance), 5e-5);
-
     let wanted = Wanted {
-        coverage: golden.tensor("grounded.target"),
-        patch_valid: golden.tensor("grounded.patch_valid"),
-        confidence: golden.tensor("grounded.predicted_iou"),
+        coverage: tensor(&golden, "grounded.target"),
+        patch_valid: tensor(&golden, "grounded.valid"),
+        confidence: tensor(&golden, "grounded.predicted_iou"),
     };
     let loss = wanted.loss(&said).unwrap();
     golden.expect("grounded.loss", &flat(&loss), 2e-6);
-    let gradients = loss.backward().unwrap();
-    for (name, weight) in head.weights().iter() {
-        let name = format!("grounded.gradient.{name}");
-        let largest = golden.numbers(&name).into_iter().map(f32::abs).fold(0.0, f32::max);
-        // Centring takes this bias away again: its gradient is rounding, and nothing else.
-        let tolerance = if name.ends_with("texture_proj.2.bias") { 1e-6 } else { 3e-5 * largest };
-        golden.expect(&name, &flat(gradients.get(weight.as_tensor()).unwrap()), tolerance);
+    golden.expect_gradients("grounded", &gradients(&head, &loss));
+}
+
+#[test]
+fn without_a_question_head_loss_and_gradients_are_those_of_pytorch() {
+    let golden = Golden::load();
+    let head = grounded(&golden, [Grounded::learned_query(WIDTH)]);
+    let seen = Seen::new(&golden.grounded(), &CPU).unwrap();
+    let said = head.allocate(&seen).unwrap();
+    golden.expect("allocate.statistics", &flat(&said.statistics), 3e-4);
+    golden.expect("allocate.weights", &flat(&said.weights), 5e-6);
+    golden.expect("allocate.relevance", &flat(&said.relevance), 5e-5);
+    let share = tensor(&golden, "allocate.share");
+    let loss = Shares { share, patch_valid: seen.valid().clone() }.loss(&said).unwrap();
+    golden.expect("allocate.loss", &flat(&loss), 5e-6);
+    golden.expect_gradients("allocate", &gradients(&head, &loss));
+}
+
+#[test]
+fn a_vector_may_take_the_place_of_a_point() {
+    let golden = Golden::load();
+    let head = grounded(&golden, []);
+    let seen = Seen::new(&golden.grounded(), &CPU).unwrap();
+    let at = Tensor::new(&[[500_u32], [40], [9]], &CPU).unwrap();
+    let pointed = head.forward(&seen, &Query::Patches(at.clone())).unwrap();
+    let rows = at.unsqueeze(2).unwrap().broadcast_as((3, 1, WIDTH)).unwrap().contiguous().unwrap();
+    let vector = (head.embed(&seen).unwrap().gather(&rows, 1).unwrap() * 7.0).unwrap();
+    let told = head.forward(&seen, &Query::Vectors(vector)).unwrap();
+    // It says the same, but for the distance.
+    let (pointed, told) = (flat(&pointed.maps[2]), flat(&told.maps[2]));
+    let falloff = flat(head.weights().get("participatory_scorer.falloff").unwrap())[0];
+    let place = |patch: usize| ((patch / 32) as f32 / 32.0, (patch % 32) as f32 / 32.0);
+    for (image, from) in [500, 40, 9].into_iter().enumerate() {
+        for patch in 0..PATCHES {
+            let ((ay, ax), (by, bx)) = (place(from), place(patch));
+            let (at, away) = (image * PATCHES + patch, falloff * (ay - by).hypot(ax - bx));
+            assert!((told[at] - away - pointed[at]).abs() < 3e-5, "{image}, {patch}");
+        }
     }
-    assert_eq!(head.weights().iter().count(), 14);
 }
 
 #[test]
 fn extreme_logits_and_queries_without_confidence_give_finite_losses() {
     let shape = (1, 2, PATCHES);
-    let map = |value: f32| Tensor::full(value, shape, &Device::Cpu).unwrap();
+    let map = |value: f32| Tensor::full(value, shape, &CPU).unwrap();
     for (value, confidence) in [(1e4_f32, 1.0_f32), (-1e4, 1.0), (0.0, 0.0), (3.0, -2.0)] {
-        let said = crate::candle::heads::Said {
+        let said = Said {
             maps: [map(0.0), map(0.0), map(value)],
             statistics: map(0.0),
             weights: map(0.0),
@@ -150,8 +201,8 @@ fn extreme_logits_and_queries_without_confidence_give_finite_losses() {
         for valid in [0_f32, 1.0] {
             let wanted = Wanted {
                 coverage: map(0.25),
-                patch_valid: Tensor::full(valid, (1, PATCHES), &Device::Cpu).unwrap(),
-                confidence: Tensor::full(confidence, (1, 2), &Device::Cpu).unwrap(),
+                patch_valid: Tensor::full(valid, (1, PATCHES), &CPU).unwrap(),
+                confidence: Tensor::full(confidence, (1, 2), &CPU).unwrap(),
             };
             let loss = wanted.loss(&said).unwrap().to_scalar::<f32>().unwrap();
             assert!(
@@ -163,19 +214,44 @@ fn extreme_logits_and_queries_without_confidence_give_finite_losses() {
 }
 
 #[test]
+fn images_that_are_all_padding_or_all_of_one_colour_give_finite_gradients() {
+    let golden = Golden::load();
+    let images = [vec![0_u8; 3 * 64 * 64], vec![90; 3 * 64 * 64]].concat();
+    let seen = Seen::new(&texture::grounded(&images, 64, &[[0, 0], [64, 64]], 32), &CPU).unwrap();
+    for task in ["point", "allocate"] {
+        let head = grounded(&golden, (task == "allocate").then(|| Grounded::learned_query(WIDTH)));
+        let loss = if task == "point" {
+            let said = head.forward(&seen, &Query::Patches(Tensor::new(&[[0_u32], [77]], &CPU).unwrap())).unwrap();
+            let coverage = Tensor::full(0.5_f32, (2, 1, PATCHES), &CPU).unwrap();
+            let confidence = Tensor::new(&[[0_f32], [0.9]], &CPU).unwrap();
+            Wanted { coverage, patch_valid: seen.valid().clone(), confidence }.loss(&said).unwrap()
+        } else {
+            let share = (seen.valid() / PATCHES as f64).unwrap();
+            Shares { share, patch_valid: seen.valid().clone() }.loss(&head.allocate(&seen).unwrap()).unwrap()
+        };
+        assert!(loss.to_scalar::<f32>().unwrap().is_finite(), "{task}");
+        let gradients = gradients(&head, &loss);
+        assert!(gradients.len() >= 14, "{task}");
+        assert!(gradients.values().all(|gradient| gradient.values.iter().all(|number| number.is_finite())), "{task}");
+    }
+}
+
+#[test]
 fn weights_go_to_a_file_and_back_under_pytorchs_names_and_faults_are_named() {
     let golden = Golden::load();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("head.safetensors");
-    let head = Verbatim::new(golden.weights(&Verbatim::shapes(WIDTH)));
-    head.weights().save(&path).unwrap();
-    let back = Weights::load(&path, &Verbatim::shapes(WIDTH), &Device::Cpu).unwrap();
-    assert_eq!(back.size(), head.weights().size());
-    for ((a, b), (name, var)) in head.weights().iter().zip(back.iter()) {
-        assert_eq!((a, flat(b)), (name, flat(var)));
-    }
-    let error = Weights::load(&path, &Verbatim::shapes(64), &Device::Cpu).unwrap_err().to_string();
+    let weights = golden.weights(&Verbatim::shapes(WIDTH));
+    named::write(&path, &weights, Some("a note".to_owned())).unwrap();
+    assert_eq!(named::read(&path).unwrap(), (weights.clone(), Some("a note".to_owned())));
+    assert_eq!(Weights::new(&weights, &CPU).unwrap().arrays().unwrap(), weights);
+
+    let error = named::take(&weights, &Verbatim::shapes(64)).unwrap_err().to_string();
     assert!(error.contains("participatory_scorer.texture_proj.2.weight is of shape [32, 64, 1, 1]"), "{error}");
-    let error = Weights::load(&path, &Grounded::shapes(WIDTH), &Device::Cpu).unwrap_err().to_string();
+    let error = named::take(&weights, &Grounded::shapes(WIDTH)).unwrap_err().to_string();
     assert!(error.contains("the weights have no participatory_scorer.scale"), "{error}");
+    let error = named::read(&Golden::path()).unwrap_err().to_string();
+    assert!(error.contains("not F32"), "{error}");
+    std::fs::write(&path, b"no weights").unwrap();
+    assert!(named::read(&path).unwrap_err().to_string().contains("head.safetensors"));
 }

@@ -1,82 +1,55 @@
-//! AdamW, and what it remembers, by PyTorch's names of the weights. Comes in: a module and moments. Goes out: an
-//! optimizer that goes on where another one stopped, bit for bit. Fails on moments that do not fit the module.
+//! Burn's AdamW, with moments by PyTorch's names of the weights. Comes in: a module, and moments. Goes out: an optimizer
+//! that goes on where another one stopped, bit for bit. Fails on moments of another shape.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::optim::{AdamWConfig, ModuleOptimizer};
-use burn::store::RecordError;
-use burn::tensor::Bytes;
 use burn_pack::{Reader, Scalar, Writer};
 
-use super::weights::{Plain, identified, pack, unpack};
+use super::super::model::{BETAS, EPSILON, MOMENTS, OPTIMIZER_STEPS, Result, WEIGHT_DECAY};
+use super::super::named::{Array, Named};
+use super::weights::{identified, pack, unpack};
 
-/// What an optimizer remembers.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct State {
-    /// Steps done.
-    pub(crate) step: u64,
-    /// The means of the gradients (`adam.m.` and the name of the weight) and of their squares (`adam.v.` and the name), of
-    /// all weights that have learned so far.
-    pub(crate) moments: Vec<Plain>,
-}
+/// Burn's names for the moments, behind its number for the weight, and for the steps, which it counts by weight.
+const BURNS: [&str; 2] = ["momentum.moment_1", "momentum.moment_2"];
+const BURNS_STEPS: &str = "momentum.time";
 
-/// Our names for the means, and Burn's.
-const MEANS: [(&str, &str); 2] = [("adam.m", "momentum.moment_1"), ("adam.v", "momentum.moment_2")];
-/// Burn's name for the number of steps, which it counts for each weight.
-const STEP: &str = "momentum.time";
-
-/// The optimizer as PyTorch sets it up, but for a smaller weight decay.
-pub(crate) fn adamw() -> ModuleOptimizer {
-    AdamWConfig::new().with_beta_1(0.9).with_beta_2(0.999).with_epsilon(1e-8).with_weight_decay(1e-4).init()
-}
-
-/// What the optimizer of `module` remembers.
-pub(crate) fn state<M: Module>(optimizer: &ModuleOptimizer, module: &M) -> Result<State, RecordError> {
-    let record = Reader::from_bytes(optimizer.into_bytes()?)?;
-    let steps = record.scalars().iter().filter(|(name, _)| name.ends_with(STEP));
-    let mut steps: Vec<u64> = steps.filter_map(|(_, &step)| step.try_into().ok()).collect();
-    steps.dedup();
-    let &[step] = &steps[..] else {
-        if steps.is_empty() {
-            return Ok(State { step: 0, moments: Vec::new() });
-        }
-        return Err(invalid("some weights have learned for fewer steps than others".to_owned()));
-    };
-    let mut means: BTreeMap<String, Plain> =
-        unpack(record)?.into_iter().map(|(_, mean)| (mean.0.clone(), mean)).collect();
-    let weights = identified(module)?;
-    let moments = MEANS.iter().flat_map(|(ours, burns)| weights.iter().map(move |weight| (ours, burns, weight)));
-    let moments = moments.filter_map(|(ours, burns, (id, (name, ..)))| {
-        let (_, shape, numbers) = means.remove(&format!("{id}.{burns}"))?;
-        Some((format!("{ours}.{name}"), shape, numbers))
-    });
-    Ok(State { step, moments: moments.collect() })
-}
-
-/// A new optimizer for `module` that remembers `state`.
-pub(crate) fn restored<M: Module>(module: &M, state: &State) -> Result<ModuleOptimizer, RecordError> {
-    let mut moments: BTreeMap<&str, &Plain> = state.moments.iter().map(|moment| (&*moment.0, moment)).collect();
-    let (mut tensors, mut ids) = (Vec::new(), Vec::new());
-    for (id, (name, shape, _)) in identified(module)? {
-        for (ours, burns) in MEANS {
-            let ours = format!("{ours}.{name}");
-            let Some(moment) = moments.remove(&*ours) else { continue };
-            if moment.1 != shape {
-                return Err(invalid(format!("{ours} is of shape {:?}, the weight has {shape:?}", moment.1)));
+/// For the weights of `module` that learn, with the moments that `state` has of them, or none yet.
+pub(crate) fn new<M: Module>(module: &M, state: &Named) -> Result<ModuleOptimizer> {
+    let steps = state.get(OPTIMIZER_STEPS).and_then(|steps| steps.values.first()).copied().unwrap_or(0.0);
+    let (mut tensors, mut counts) = (Vec::new(), BTreeMap::new());
+    for (id, name, weight) in identified(module)? {
+        for (moment, burns) in MOMENTS.iter().zip(BURNS) {
+            let Some(saved) = state.get(&format!("{moment}{name}")) else { continue };
+            if saved.shape != weight.shape {
+                let message = format!("{moment}{name} is of shape {:?}, its weight of {:?}", saved.shape, weight.shape);
+                return Err(message.into());
             }
-            tensors.push(pack(id, &format!("{id}.{burns}"), moment));
-            ids.push(id);
+            tensors.push(pack(id, format!("{id}.{burns}"), saved));
+            counts.insert(format!("{id}.{BURNS_STEPS}"), Scalar::UInt(steps as u64));
         }
     }
-    if let Some(name) = moments.keys().next() {
-        return Err(invalid(format!("the head has no weight for {name}")));
-    }
-    let step = |record: Writer, id: &u64| record.with_scalar(&format!("{id}.{STEP}"), Scalar::UInt(state.step));
-    let record: Bytes = ids.iter().fold(Writer::new(tensors), step).into_bytes()?;
-    adamw().from_bytes(record)
+    let count = |record: Writer, (name, &steps): (&String, &Scalar)| record.with_scalar(name, steps);
+    let record = counts.iter().fold(Writer::new(tensors), count).into_bytes()?;
+    let [beta_1, beta_2] = BETAS.map(|beta| beta as f32);
+    let settings = AdamWConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
+    let settings = settings.with_epsilon(EPSILON as f32).with_weight_decay(WEIGHT_DECAY as f32);
+    Ok(settings.init().from_bytes(record)?)
 }
 
-fn invalid(message: String) -> RecordError {
-    RecordError::Validation(message)
+/// The optimizer's moments of a module's weights, and the number of its steps.
+pub(crate) fn state<M: Module>(optimizer: &ModuleOptimizer, module: &M) -> Result<Named> {
+    let record = Reader::from_bytes(optimizer.into_bytes()?)?;
+    // What a loss does not depend on has been through fewer.
+    let steps = record.scalars().iter().filter(|(name, _)| name.ends_with(BURNS_STEPS));
+    let steps = steps.filter_map(|(_, &steps)| u64::try_from(steps).ok()).max().unwrap_or(0);
+    let mut saved: Named = unpack(record)?.into_iter().map(|(_, name, array)| (name, array)).collect();
+    let mut state = Named::from([(OPTIMIZER_STEPS.to_owned(), Array::list(vec![steps as f32]))]);
+    for (id, name, _) in identified(module)? {
+        for (moment, burns) in MOMENTS.iter().zip(BURNS) {
+            state.extend(saved.remove(&format!("{id}.{burns}")).map(|array| (format!("{moment}{name}"), array)));
+        }
+    }
+    Ok(state)
 }

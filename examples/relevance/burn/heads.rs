@@ -7,15 +7,15 @@
 //! to the place that is pointed at, mixing of log-odds. `scripts/make_relevance_vectors.py` has both in PyTorch.
 //!
 //! B images, Q queries each, N patches, D the width of an embedding. Fields and places in tuples are named and counted
-//! as in PyTorch's modules, so that weights have the same names. Heads begin with zeros: `weights::write` gives them
-//! their weights.
+//! as in PyTorch's modules, so that weights have the same names. Heads begin with zeros: [`load`](super::weights::load)
+//! gives them their weights.
 
 use burn::module::{Module, Param};
 use burn::nn::Relu;
 use burn::tensor::activation::{log_softmax, relu, sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::texture::{CHANNELS, Patches};
+use super::super::texture::{CHANNELS, Patches};
 
 /// Width of the projection's and the balancer's hidden layers.
 const HIDDEN: usize = 64;
@@ -66,17 +66,6 @@ impl Seen {
     /// `[B, N]`: 1 where a patch is image.
     pub(crate) fn valid(&self) -> Tensor<2> {
         self.valid.clone()
-    }
-
-    /// The same on another device.
-    pub(crate) fn to_device(self, device: &Device) -> Self {
-        Self {
-            patches: self.patches.to_device(device),
-            information: self.information.to_device(device),
-            edge: self.edge.to_device(device),
-            valid: self.valid.to_device(device),
-            places: self.places.to_device(device),
-        }
     }
 }
 
@@ -171,9 +160,7 @@ struct GroundedBalancer {
 impl Grounded {
     /// The weights of the verbatim head, and four numbers.
     pub(crate) fn new(width: usize, device: &Device) -> Self {
-        let (mut texture_proj, number) = (projection(width, device), || zeros([1], device));
-        // Centring takes this bias away again: its gradient is rounding, and nothing to learn from.
-        texture_proj.2.bias = texture_proj.2.bias.set_require_grad(false);
+        let (texture_proj, number) = (projection(width, device), || zeros([1], device));
         let (scale, margin, falloff) = (number(), number(), number());
         Self {
             participatory_scorer: GroundedScorer { texture_proj, scale, margin, falloff, query: None },
@@ -184,17 +171,6 @@ impl Grounded {
     /// With the one weight more that it has if it learns what matters to nobody in particular.
     pub(crate) fn with_learned_query(mut self, width: usize, device: &Device) -> Self {
         self.participatory_scorer.query = Some(zeros([width], device));
-        self
-    }
-
-    /// Which of its parts learn.
-    pub(crate) fn learning(mut self, scorer: bool, balancer: bool) -> Self {
-        if !scorer {
-            self.participatory_scorer = self.participatory_scorer.no_grad();
-        }
-        if !balancer {
-            self.balancer = self.balancer.no_grad();
-        }
         self
     }
 

@@ -12,8 +12,8 @@ use candle_core::shape::Dim;
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::{log_softmax, sigmoid, softmax};
 
+use super::super::texture::{CHANNELS, Patches};
 use super::weights::Weights;
-use crate::texture::{CHANNELS, Patches};
 
 /// Width of the projection's and the balancer's hidden layers.
 const HIDDEN: usize = 64;

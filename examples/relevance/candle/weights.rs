@@ -1,38 +1,28 @@
-//! Weights by the names that PyTorch's modules give them, so that a file of either opens in the other. Comes in: tensors
-//! or a file. Goes out: variables to train, and a file. Fails as candle does, and on weights that are missing or of
-//! another shape.
+//! Weights by the names that PyTorch's modules give them. Comes in: arrays. Goes out: variables to train, and arrays.
+//! Fails as candle does, and on weights that are missing.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var, bail};
+
+use super::super::named::{Array, Named};
 
 /// Named variables.
 #[derive(Debug)]
 pub(crate) struct Weights(BTreeMap<String, Var>);
 
 impl Weights {
-    /// Those of `shapes`, out of a larger collection.
-    pub(crate) fn take(tensors: &HashMap<String, Tensor>, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
-        let take = |(name, shape): &(String, Vec<usize>)| {
-            let Some(tensor) = tensors.get(name) else { bail!("the weights have no {name}") };
-            if tensor.dims() != shape {
-                bail!("{name} is of shape {:?}, the head has {shape:?}", tensor.dims());
-            }
-            Ok((name.clone(), Var::from_tensor(tensor)?))
+    /// Those of `arrays`.
+    pub(crate) fn new(arrays: &Named, device: &Device) -> Result<Self> {
+        let variable = |(name, array): (&String, &Array)| {
+            Ok((name.clone(), Var::from_slice(&array.values, array.shape.as_slice(), device)?))
         };
-        shapes.iter().map(take).collect::<Result<_>>().map(Self)
+        arrays.iter().map(variable).collect::<Result<_>>().map(Self)
     }
 
-    /// The same from a safetensors file.
-    pub(crate) fn load(path: &Path, shapes: &[(String, Vec<usize>)], device: &Device) -> Result<Self> {
-        Self::take(&candle_core::safetensors::load(path, device)?, shapes)
-    }
-
-    /// Writes a safetensors file.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let tensors: HashMap<_, _> = self.0.iter().map(|(name, var)| (name, var.as_tensor().clone())).collect();
-        candle_core::safetensors::save(&tensors, path)
+    /// The other way.
+    pub(crate) fn arrays(&self) -> Result<Named> {
+        self.0.iter().map(|(name, var)| Ok((name.clone(), array(var.as_tensor())?))).collect()
     }
 
     /// The weight of this name.
@@ -47,9 +37,9 @@ impl Weights {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.0.iter().map(|(name, var)| (name.as_str(), var))
     }
+}
 
-    /// Number of trained numbers.
-    pub(crate) fn size(&self) -> usize {
-        self.0.values().map(|var| var.elem_count()).sum()
-    }
+/// A tensor's numbers.
+pub(crate) fn array(tensor: &Tensor) -> Result<Array> {
+    Ok(Array { shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()? })
 }

@@ -7,10 +7,9 @@
 //! PyTorch.
 
 mod grounded;
-mod verbatim;
+pub(crate) mod verbatim;
 
 pub(crate) use grounded::grounded;
-pub(crate) use verbatim::{GRID, verbatim};
 
 /// Numbers of a patch.
 pub(crate) const CHANNELS: usize = 13;

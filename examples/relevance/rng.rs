@@ -1,7 +1,8 @@
 //! Seeded random numbers. Comes in: the numbers that name a draw. Goes out: the same stream for the same names on every
 //! machine. Cannot fail.
 //!
-//! candle's generator cannot be seeded on the CPU, and a training run that cannot be repeated cannot be debugged.
+//! candle's generator cannot be seeded on the CPU, Burn's draws other numbers, and a training run that cannot be repeated
+//! cannot be debugged.
 
 /// SplitMix64: a counter whose hash is the output.
 pub(crate) struct Rng(u64);
@@ -22,10 +23,14 @@ impl Rng {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
+    /// A number in `0..1`.
+    pub(crate) fn unit(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1 << 24) as f32
+    }
+
     /// A number in `-limit..limit`.
     pub(crate) fn within(&mut self, limit: f32) -> f32 {
-        let unit = (self.bits() >> 40) as f32 / (1 << 24) as f32;
-        limit * (2.0 * unit - 1.0)
+        limit * (2.0 * self.unit() - 1.0)
     }
 
     /// Puts `items` into random order.

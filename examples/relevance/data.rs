@@ -2,7 +2,6 @@
 //! only looked at, after that. Makes shards if none are given. Fails where shards cannot be made or opened, or if nothing
 //! is left to hold out.
 
-use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,12 +13,13 @@ use maskstream::shard::{Entry, ShardReport, ShardSetOptions, expand};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Loader, ShardSet, StreamLoader};
 
-use crate::Args;
-use crate::features::{GRID, PATCHES};
-use crate::queries::MIN_PATCHES;
+use super::args::{Args, Settings, Task};
+use super::lesson::MIN_PATCHES;
+use super::model::Result;
 
-/// Masks that are read per image; queries are drawn from them.
+/// Masks that are read per image, where queries are drawn from them, and where all of them count.
 const MASKS_PER_IMAGE: usize = 24;
+const ALL_MASKS: usize = 128;
 /// Shards that are made for training, and the samples in each.
 const TRAIN_SHARDS: u64 = 3;
 const TRAIN_SAMPLES: usize = 256;
@@ -32,38 +32,44 @@ pub(crate) struct Data {
     pub(crate) train: StreamLoader,
     held_out: Part,
     options: LoaderOptions,
+    settings: Settings,
 }
 
 impl Data {
     /// Opens the shards of the command line, or made ones.
-    pub(crate) fn open(args: &Args) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn open(args: &Args, settings: Settings) -> Result<Self> {
         let (train, held_out) = if args.shards.is_empty() { made(&args.data)? } else { given(args)? };
         let options = Loader::options()
-            .batch_size(args.batch_size)
-            .image_size(args.image_size)
-            .top_k(MASKS_PER_IMAGE)
+            .batch_size(settings.batch_size)
+            .image_size(settings.image_size)
+            .fit(settings.fit())
+            .top_k(match settings.task {
+                Task::Point => MASKS_PER_IMAGE,
+                Task::Allocate => ALL_MASKS,
+            })
             // The share of each patch that a mask covers is all that is needed: no mask is drawn.
-            .coverage(Some(GRID as u32))
+            .coverage(Some(settings.grid))
             .mask_size(None)
             // Prompt points on the canvas, where the patches are.
             .box_frame(BoxFrame::Canvas)
             .num_workers(args.workers);
-        let shuffled = options.clone().shuffle(args.seed).drop_last(true);
-        let train_loader = shuffled.stream(train.options(), &train.paths)?;
+        let shuffled = options.clone().rank_by(settings.rank_by(settings.seed)).shuffle(settings.seed).drop_last(true);
+        let train_loader = shuffled.stream(train.options(&settings), &train.paths)?;
         match (train_loader.loader()?, train_loader.notice()) {
             (Some(loader), _) => describe("train", loader.shards()),
             (None, notice) => println!("{:>10}: {}", "train", notice.unwrap_or_default()),
         }
         println!("{:>10}: {}", "memory", train_loader.memory_plan());
-        Ok(Self { train: train_loader, held_out, options })
+        Ok(Self { train: train_loader, held_out, options, settings })
     }
 
     /// The held-out samples in their order; the last batch may be padded. Shards that have no index yet are read for it
     /// first, which training need not wait for.
-    pub(crate) fn held_out(&self) -> Result<Loader, Box<dyn Error>> {
-        let set = self.held_out.options().open(&self.held_out.paths)?;
+    pub(crate) fn held_out(&self) -> Result<Loader> {
+        let set = self.held_out.options(&self.settings).open(&self.held_out.paths)?;
         describe("held out", &set);
-        Ok(self.options.clone().build(set)?)
+        // The same masks for every seed.
+        Ok(self.options.clone().rank_by(self.settings.rank_by(0)).build(set)?)
     }
 }
 
@@ -78,9 +84,12 @@ impl Part {
         Self { paths, select: |_| true }
     }
 
-    fn options(&self) -> ShardSetOptions {
-        // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
-        let filter = MaskFilter::default().area_fraction(MIN_PATCHES / PATCHES as f32, 1.0);
+    fn options(&self, settings: &Settings) -> ShardSetOptions {
+        let filter = match settings.task {
+            // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
+            Task::Point => MaskFilter::default().area_fraction(MIN_PATCHES / settings.patches() as f32, 1.0),
+            Task::Allocate => MaskFilter::default(),
+        };
         ShardSet::options().filter(filter).select(self.select)
     }
 }
@@ -98,7 +107,7 @@ fn describe(name: &str, set: &ShardSet) {
 }
 
 /// The shards of the command line: to train on, held out.
-fn given(args: &Args) -> Result<(Part, Part), Box<dyn Error>> {
+fn given(args: &Args) -> Result<(Part, Part)> {
     let mut train = expand(&args.shards)?;
     let held_out = if !args.val_shards.is_empty() {
         expand(&args.val_shards)?
@@ -123,11 +132,11 @@ fn given(args: &Args) -> Result<(Part, Part), Box<dyn Error>> {
 }
 
 /// Generated shards in `dir`, made where they are missing: to train on, held out.
-fn made(dir: &Path) -> Result<(Part, Part), Box<dyn Error>> {
+fn made(dir: &Path) -> Result<(Part, Part)> {
     let options = SynthOptions::new(Preset::Small);
     let train = options.clone().seed(1).samples(TRAIN_SAMPLES);
     let held_out = options.seed(2).samples(HELD_OUT_SAMPLES);
-    let shard = |folder: &str, number: u64, options: &SynthOptions| -> Result<PathBuf, Box<dyn Error>> {
+    let shard = |folder: &str, number: u64, options: &SynthOptions| -> Result<PathBuf> {
         let folder = dir.join(folder);
         let path = folder.join(format!("sa_{number:06}.tar"));
         // A shard appears under its name when it is complete.
@@ -148,6 +157,6 @@ fn made(dir: &Path) -> Result<(Part, Part), Box<dyn Error>> {
         }
         Ok(path)
     };
-    let train = (0..TRAIN_SHARDS).map(|number| shard("train", number, &train)).collect::<Result<_, _>>()?;
+    let train = (0..TRAIN_SHARDS).map(|number| shard("train", number, &train)).collect::<Result<_>>()?;
     Ok((Part::whole(train), Part::whole(vec![shard("held-out", 0, &held_out)?])))
 }

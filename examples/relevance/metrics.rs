@@ -2,17 +2,17 @@
 //! Cannot fail.
 
 /// A global threshold is searched among `1 / LEVELS, 2 / LEVELS, ...` below 1.
-pub(crate) const LEVELS: usize = 200;
-/// Patches that a model could afford to look at: of 1024, as many as ARR-COC keeps.
-pub(crate) const AFFORDABLE: usize = 200;
+pub(crate) const LEVELS: usize = 1000;
 
 /// Sums over queries.
+#[derive(Clone)]
 pub(crate) struct Tally {
     queries: f64,
     auc: f64,
     /// Queries that have both positive and negative patches.
     ranked: f64,
     coverage: f64,
+    precision: f64,
     /// For each threshold.
     iou: Vec<f64>,
 }
@@ -20,6 +20,7 @@ pub(crate) struct Tally {
 /// Means over queries.
 #[derive(Clone, Copy)]
 pub(crate) struct Metrics {
+    pub(crate) queries: usize,
     /// Chance that a positive patch scores above a negative one.
     pub(crate) auc: f64,
     /// Intersection over union at the one threshold that is best for all queries together.
@@ -28,19 +29,26 @@ pub(crate) struct Metrics {
     pub(crate) threshold: f64,
     /// Intersection over union at a score of 0.5.
     pub(crate) iou_at_half: f64,
-    /// Share of the mask that lies in the 200 patches with the highest scores.
-    pub(crate) coverage_at_200: f64,
+    /// Share of the mask that lies in the patches that are kept.
+    pub(crate) coverage: f64,
+    /// Of as many patches as are positive, those with the highest scores: the share that the mask touches.
+    pub(crate) precision: f64,
+}
+
+/// Patches of `patches` that are kept: as large a share as ARR-COC's 200 of 1024.
+pub(crate) fn kept(patches: usize) -> usize {
+    patches * super::allocate::TOP / 1024
 }
 
 impl Tally {
     /// No queries yet.
     pub(crate) fn new() -> Self {
-        Self { queries: 0.0, auc: 0.0, ranked: 0.0, coverage: 0.0, iou: vec![0.0; LEVELS] }
+        Self { queries: 0.0, auc: 0.0, ranked: 0.0, coverage: 0.0, precision: 0.0, iou: vec![0.0; LEVELS] }
     }
 
-    /// Adds a query: `patches` holds score (0 to 1) and true coverage of each valid patch. Positive are those covered
-    /// at least half as much as the best one.
-    pub(crate) fn add(&mut self, mut patches: Vec<(f32, f32)>) {
+    /// Adds a query: `patches` holds score (0 to 1) and true coverage of each valid patch, of which `kept` are kept.
+    /// Positive are those covered at least half as much as the best one.
+    pub(crate) fn add(&mut self, mut patches: Vec<(f32, f32)>, kept: usize) {
         patches.sort_by(|a, b| b.0.total_cmp(&a.0));
         let positive_from = patches.iter().fold(0.0_f32, |most, patch| most.max(patch.1)) / 2.0;
         let is_positive = |&&(_, target): &&(f32, f32)| target >= positive_from;
@@ -70,7 +78,9 @@ impl Tally {
         }
 
         let mass = |patches: &[(f32, f32)]| patches.iter().map(|patch| f64::from(patch.1)).sum::<f64>();
-        self.coverage += mass(&patches[..AFFORDABLE.min(patches.len())]) / mass(&patches).max(1e-9);
+        self.coverage += mass(&patches[..kept.min(patches.len())]) / mass(&patches).max(1e-9);
+        let touched = patches[..positives].iter().filter(|patch| patch.1 > 0.0).count();
+        self.precision += touched as f64 / positives.max(1) as f64;
         self.queries += 1.0;
     }
 
@@ -79,11 +89,13 @@ impl Tally {
         let queries = self.queries.max(1.0);
         let best = (1..LEVELS).max_by(|&a, &b| self.iou[a].total_cmp(&self.iou[b])).unwrap_or(0);
         Metrics {
+            queries: self.queries as usize,
             auc: self.auc / self.ranked.max(1.0),
             best_iou: self.iou[best] / queries,
             threshold: best as f64 / LEVELS as f64,
             iou_at_half: self.iou[LEVELS / 2] / queries,
-            coverage_at_200: self.coverage / queries,
+            coverage: self.coverage / queries,
+            precision: self.precision / queries,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::train::Report;
+use super::train::Report;
 
 /// Steps between two lines where there is no progress bar.
 const STEPS_PER_LINE: u64 = 50;
@@ -25,15 +25,15 @@ impl Progress {
     pub(crate) fn show(&self, report: &Report) {
         let line = format!(
             "loss {:.4} · {:.0} samples/s · {:.1} % waiting for data",
-            report.loss,
+            report.loss(),
             report.samples_per_s(),
             report.wait_percent()
         );
         if !self.0.is_hidden() {
-            self.0.set_position(report.steps);
+            self.0.set_position(report.steps());
             self.0.set_message(line);
-        } else if report.steps.is_multiple_of(STEPS_PER_LINE) {
-            println!("{:>10}: {line}", format!("step {}", report.steps));
+        } else if report.steps().is_multiple_of(STEPS_PER_LINE) {
+            println!("{:>10}: {line}", format!("step {}", report.steps()));
         }
     }
 

@@ -1,0 +1,237 @@
+//! The command line of the training examples. Comes in: arguments. Goes out: [`Args`], and [`Settings`], which decide
+//! the result. Fails on values that do not fit together.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use maskstream::annotation::RankBy;
+use maskstream::sample::Fit;
+use serde::Serialize;
+
+use super::model::Result;
+
+/// Trains ARR-COC's relevance head on SA-1B shards: pointed at a patch of an image, which other patches belong to the
+/// same thing?
+///
+/// Without arguments it makes a small data set of drawn scenes, trains for about a minute and compares the result with
+/// simple guesses on images it has not seen. With --shards it does the same on real shards.
+#[derive(Clone, Debug, Parser)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Shards to train on: files, directories or quoted patterns. Without --val-shards the last one is held out, or of
+    /// a single one every tenth image
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    pub(crate) shards: Vec<String>,
+
+    /// Shards to evaluate on; never trained on, even if --shards names them too
+    #[arg(long, num_args = 1.., value_name = "PATTERN", requires = "shards")]
+    pub(crate) val_shards: Vec<String>,
+
+    /// Where the generated shards are kept, and found again by the next run
+    #[arg(long, value_name = "DIR", default_value = "target/finetune-data", conflicts_with = "shards")]
+    pub(crate) data: PathBuf,
+
+    /// Where weights, checkpoint and pictures go
+    #[arg(long, value_name = "DIR", default_value = "target/finetune")]
+    pub(crate) out: PathBuf,
+
+    /// Sizes that go together: cpu is 256 pixels letterboxed, 32 x 32 patches, 16 images with 4 queries each; arr is
+    /// ARR-COC's own 512 pixels stretched, 32 x 32 patches, 32 images; gpu is 1024 pixels letterboxed, 64 x 64 patches, 32
+    /// images with 8 queries each
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) preset: Preset,
+
+    /// What is learned: what belongs to a point, or, without a question, how to share an image's patches among all of its
+    /// masks. The second is no showpiece: on photos this model does no better than taking the strongest edges
+    #[arg(long, value_enum, default_value = "point")]
+    pub(crate) task: Task,
+
+    /// Which masks of an image queries are drawn from: small, medium and large ones in turn, the most stable, the most
+    /// confident, the largest or smallest, or any
+    #[arg(long, value_enum, default_value = "area-stratified")]
+    pub(crate) select: Select,
+
+    /// Weights to begin with, a safetensors file: one that this program wrote (in either framework), or any with the same
+    /// names and shapes. Weights of ARR-COC's own head are not: its queries are 2048 numbers of a language model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+
+    /// The part that keeps the weights it begins with
+    #[arg(long, value_enum, default_value = "none")]
+    pub(crate) freeze: Freeze,
+
+    /// Go on from the checkpoint in --out: same weights, optimizer, place in the data, and in the end same result as
+    /// without the stop
+    #[arg(long, conflicts_with = "init")]
+    pub(crate) resume: bool,
+
+    /// Steps between two checkpoints; one is always written at the end
+    #[arg(long, default_value_t = 100, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+
+    /// Stop after this step with a checkpoint, for --resume to go on from, as where a job's time is limited
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) stop_at: Option<u64>,
+
+    /// Batches to train on, over as many epochs as that takes
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+
+    /// Images in a batch
+    #[arg(long)]
+    batch_size: Option<usize>,
+
+    /// Masks asked for per image
+    #[arg(long)]
+    queries: Option<usize>,
+
+    /// Side of the square that images are fitted into, in pixels; a multiple of the patches a side
+    #[arg(long)]
+    image_size: Option<u32>,
+
+    /// Learning rate of AdamW at the start; falls to nothing by the last step, along a cosine
+    #[arg(long, default_value_t = 3e-3)]
+    lr: f64,
+
+    /// Decides the first weights, the order of samples and the queries: the same seed gives the same model
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Where the head is trained: auto, cpu, or what the program was built for, as in cuda or cuda:1
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+
+    /// Threads that decode; has no influence on the result
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    pub(crate) workers: usize,
+
+    /// Write a line per step to this file: step, epoch, loss, learning rate, samples, seconds, seconds waited for data
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "Examples:
+  finetune
+  finetune --shards 'sa1b/sa_0000*.tar' --steps 2000 --workers 8 --log loss.csv
+  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr
+  finetune --shards drawings/ --init target/finetune/weights.safetensors --freeze scorer
+  finetune --resume
+
+Ends with code 2 if the trained head does not beat the simple guesses: in AUC and best IoU, the distance to the point and the distance in colour.";
+
+/// What sizes go together.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Preset {
+    Cpu,
+    Arr,
+    Gpu,
+}
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+pub(crate) enum Task {
+    /// Which patches belong to a point.
+    Point,
+    /// How much of its patches each mask should get, where nobody asks.
+    Allocate,
+}
+
+/// Which masks come first.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+pub(crate) enum Select {
+    AreaStratified,
+    Stability,
+    Confidence,
+    Largest,
+    Smallest,
+    Random,
+}
+
+/// What keeps its weights.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+pub(crate) enum Freeze {
+    None,
+    Scorer,
+    Balancer,
+}
+
+/// Everything that the trained weights depend on, but for the shards, for which the loader's cursor speaks.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) task: Task,
+    pub(crate) select: Select,
+    pub(crate) freeze: Freeze,
+    pub(crate) image_size: u32,
+    pub(crate) stretch: bool,
+    /// Patches a side.
+    pub(crate) grid: u32,
+    pub(crate) batch_size: usize,
+    pub(crate) queries: usize,
+    pub(crate) steps: u64,
+    pub(crate) lr: f64,
+    pub(crate) seed: u64,
+}
+
+impl Args {
+    /// The preset's sizes and what the command line has instead.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let (image_size, stretch, grid, batch_size, queries) = match self.preset {
+            Preset::Cpu => (256, false, 32, 16, 4),
+            Preset::Arr => (512, true, 32, 32, 4),
+            Preset::Gpu => (1024, false, 64, 32, 8),
+        };
+        let settings = Settings {
+            task: self.task,
+            select: self.select,
+            freeze: self.freeze,
+            image_size: self.image_size.unwrap_or(image_size),
+            stretch,
+            grid,
+            batch_size: self.batch_size.unwrap_or(batch_size),
+            queries: self.queries.unwrap_or(queries),
+            steps: self.steps,
+            lr: self.lr,
+            seed: self.seed,
+        };
+        if settings.image_size == 0 || !settings.image_size.is_multiple_of(grid) {
+            return Err(
+                format!("--image-size {} is not a multiple of the {grid} patches a side", settings.image_size).into()
+            );
+        }
+        if settings.queries == 0 {
+            return Err("--queries must be at least 1".into());
+        }
+        if !(settings.lr > 0.0 && settings.lr.is_finite()) {
+            return Err(format!("--lr {} is not above 0", settings.lr).into());
+        }
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    pub(crate) fn fit(&self) -> Fit {
+        if self.stretch { Fit::Stretch } else { Fit::Letterbox }
+    }
+
+    /// Which masks come first, where draws are seeded so.
+    pub(crate) fn rank_by(&self, seed: u64) -> RankBy {
+        match self.select {
+            Select::AreaStratified => RankBy::AreaStratified { seed },
+            Select::Stability => RankBy::StabilityScore,
+            Select::Confidence => RankBy::PredictedIou,
+            Select::Largest => RankBy::LargestArea,
+            Select::Smallest => RankBy::SmallestArea,
+            Select::Random => RankBy::Random { seed },
+        }
+    }
+
+    /// Patches of an image.
+    pub(crate) fn patches(&self) -> usize {
+        (self.grid * self.grid) as usize
+    }
+
+    /// Falls from `lr` at the first step to nearly 0 at the last.
+    pub(crate) fn learning_rate(&self, step: u64) -> f64 {
+        self.lr * (0.5 + 0.5 * (std::f64::consts::PI * step as f64 / self.steps as f64).cos())
+    }
+}

@@ -1,0 +1,27 @@
+//! What the training examples have in common: ARR-COC's relevance heads, and everything around them that no framework is
+//! needed for. Comes in: the command line. Goes out: a trained head, a table, pictures. Fails as shards, files and
+//! frameworks do.
+//!
+//! [`candle`] and [`burn`] hold the same head line by line; [`model::Model`] is all that the loop around it asks of them.
+
+pub(crate) mod allocate;
+pub(crate) mod args;
+#[cfg(feature = "burn-train")]
+pub(crate) mod burn;
+#[cfg(feature = "candle")]
+pub(crate) mod candle;
+pub(crate) mod curve;
+pub(crate) mod data;
+pub(crate) mod evaluate;
+pub(crate) mod initial;
+pub(crate) mod lesson;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod model;
+pub(crate) mod named;
+pub(crate) mod picture;
+pub(crate) mod progress;
+pub(crate) mod rng;
+pub(crate) mod run;
+pub(crate) mod texture;
+pub(crate) mod train;

@@ -39,6 +39,7 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     grounded.texture                [B,13,32,32] of the content; 0 at patches that are not valid
     grounded.valid                  u8 [B,N] is the patch's centre in the content
     grounded.entropy                [B,N] ln(13) at patches that are not valid
+    grounded.input                  [B,13,N] the texture with mean 0 and deviation 1; 0 at patches that are not valid
     grounded.embedding              [B,N,D] 0 at patches that are not valid
     grounded.information, .edge     [B,N] 0 at patches that are not valid
     grounded.logit                  [B,Q,N] the participatory map, of all patches
@@ -311,10 +312,15 @@ def masked_statistics(maps, valid):
     return torch.stack(found, -1)
 
 
-def standardised(x, valid):
-    """[B,N] to mean 0 and deviation 1 of the valid patches; 0 at others. Open: over n or n - 1, and the epsilon."""
-    apart = x - masked_mean(x, valid)[:, None]
-    return apart / (masked_variance(x, valid).sqrt()[:, None] + 1e-6) * valid
+def standardised(x, valid, epsilon=1e-6):
+    """Each last axis to mean 0 and deviation 1 of the valid patches; 0 at others. Open: over n or n - 1, and the epsilon."""
+    apart = x - masked_mean(x, valid)[..., None]
+    return apart / (masked_variance(x, valid).sqrt()[..., None] + epsilon) * valid
+
+
+def scorer_input(texture, valid):
+    """[B,13,32,32] to [B,13,N], what the scorer sees. A channel that hardly varies is mostly noise and stays small."""
+    return standardised(texture.flatten(2), valid[:, None], 1e-3)
 
 
 def normalised(x):
@@ -333,7 +339,7 @@ class GroundedScorer(nn.Module):
 
     def embed(self, texture, valid):
         """[B,13,32,32] to [B,N,D]. The mean is that of the valid patches; others are 0 in the end."""
-        x = self.texture_proj(texture).flatten(2)
+        x = self.texture_proj(scorer_input(texture, valid).unflatten(2, (GRID, GRID))).flatten(2)
         x = (x - masked_mean(x, valid[:, None])[..., None]).transpose(1, 2)
         return normalised(x) * valid[..., None]
 
@@ -379,6 +385,7 @@ class GroundedHead(nn.Module):
         uncertain = entropy(texture).flatten(1)
         return {
             "entropy": uncertain,
+            "input": scorer_input(texture, valid),
             "embedding": self.participatory_scorer.embed(texture, valid),
             "information": standardised(uncertain, valid),
             "edge": standardised(texture[:, EDGE].flatten(1), valid),
@@ -728,7 +735,9 @@ def check_unmasked(given, weights, dim):
 
     head = grounded_head(weights, dim, torch.float64)
     with torch.no_grad():
-        x = head.participatory_scorer.texture_proj(plain).flatten(2).transpose(1, 2)
+        flat = plain.flatten(2)
+        flat = (flat - flat.mean(-1, keepdim=True)) / (deviation(flat, keepdim=True) + 1e-3)
+        x = head.participatory_scorer.texture_proj(flat.unflatten(2, (GRID, GRID))).flatten(2).transpose(1, 2)
         x = x - x.mean(1, keepdim=True)
         embedding = x / ((x**2).sum(-1, keepdim=True) + 1e-12).sqrt()
         information, edge = z(entropy(plain).flatten(1)), z(plain[:, EDGE].flatten(1))

@@ -52,6 +52,7 @@ fn textures_are_those_of_pytorch() {
     golden.expect("grounded.texture", &seen.texture, 2e-6);
     golden.expect("grounded.valid", &seen.valid, 0.0);
     golden.expect("grounded.entropy", &texture::entropy(&seen.texture, PATCHES), 4e-6);
+    golden.expect("grounded.input", &seen.input, 2e-5);
     golden.expect("grounded.information", &seen.information, 5e-4);
     golden.expect("grounded.edge", &seen.edge, 2e-5);
 }
@@ -66,7 +67,8 @@ fn what_is_seen_of_an_image_depends_on_neither_its_batch_nor_its_padding() {
         line[61..].fill(201);
     }
     let alone = texture::grounded(&image, 96, &[[96, 61]], 32);
-    assert_eq!(alone.texture, &together.texture[2 * 13 * PATCHES..]);
+    let third = 2 * 13 * PATCHES;
+    assert_eq!((&alone.texture[..], &alone.input[..]), (&together.texture[third..], &together.input[third..]));
     assert_eq!(
         (&alone.information[..], &alone.edge[..]),
         (&together.information[2 * PATCHES..], &together.edge[2 * PATCHES..])

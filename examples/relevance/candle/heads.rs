@@ -48,11 +48,11 @@ impl Seen {
     pub(crate) fn new(patches: &Patches, device: &Device) -> Result<Self> {
         let (images, grid) = (patches.images(), patches.grid);
         let map = |numbers: &[f32]| Tensor::from_slice(numbers, (images, grid * grid), device);
-        let texture = Tensor::from_slice(&patches.texture, (images, CHANNELS, grid * grid), device)?;
+        let input = Tensor::from_slice(&patches.input, (images, CHANNELS, grid * grid), device)?;
         let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
         let places = (0..grid * grid).flat_map(|patch| [centre(patch / grid), centre(patch % grid)]);
         Ok(Self {
-            patches: texture.transpose(1, 2)?.contiguous()?,
+            patches: input.transpose(1, 2)?.contiguous()?,
             information: map(&patches.information)?,
             edge: map(&patches.edge)?,
             valid: map(&patches.valid)?,

@@ -3,8 +3,8 @@
 //!
 //! Four things are otherwise than ARR-COC has them: images keep their shape if the loader letterboxes them, and what is
 //! padding is zero and left out of every mean; a patch is the mean of all its pixels; edges are scaled by the least and
-//! the largest patch of their own image, so that what is seen of an image does not depend on its batch; entropy and
-//! edges as maps have mean 0 and deviation 1 over their image.
+//! the largest patch of their own image, so that what is seen of an image does not depend on its batch; and what is
+//! embedded or mixed has mean 0 and deviation 1 over its image.
 
 use rayon::prelude::*;
 
@@ -23,9 +23,17 @@ pub(crate) fn grounded(images: &[u8], side: usize, content: &[[usize; 2]], grid:
     let (textures, valid): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
     let (texture, valid) = (textures.concat(), valid.concat());
     let patches = grid * grid;
-    let information = standardized(entropy(&texture, patches), &valid, patches);
-    let edge = standardized(channel(&texture, patches, EDGE), &valid, patches);
-    Patches { grid, texture, information, edge, valid }
+    let maps = |maps: Vec<f32>| {
+        let images = maps.chunks_exact(patches).zip(valid.chunks_exact(patches));
+        images.flat_map(|(map, valid)| standardized(map, valid, 1e-6)).collect()
+    };
+    let (information, edge) = (maps(entropy(&texture, patches)), maps(channel(&texture, patches, EDGE)));
+    // A channel that hardly varies is mostly noise, and stays small.
+    let images = texture.par_chunks_exact(CHANNELS * patches).zip(valid.par_chunks_exact(patches));
+    let input = images.flat_map_iter(|(image, valid)| {
+        image.chunks_exact(patches).flat_map(|channel| standardized(channel, valid, 1e-3))
+    });
+    Patches { grid, input: input.collect(), texture, information, edge, valid }
 }
 
 /// What all images of a batch have in common.
@@ -114,18 +122,14 @@ impl Canvas {
     }
 }
 
-/// Each image's valid numbers to mean 0 and deviation 1; 0 elsewhere.
-fn standardized(mut numbers: Vec<f32>, valid: &[f32], patches: usize) -> Vec<f32> {
-    for (image, valid) in numbers.chunks_exact_mut(patches).zip(valid.chunks_exact(patches)) {
-        let of_valid = |of: &dyn Fn(f64) -> f64| -> f64 {
-            image.iter().zip(valid).filter(|(_, valid)| **valid > 0.0).map(|(&number, _)| of(f64::from(number))).sum()
-        };
-        let count = of_valid(&|_| 1.0);
-        let mean = of_valid(&|number| number) / count.max(1.0);
-        let deviation = (of_valid(&|number| (number - mean).powi(2)) / (count - 1.0).max(1.0)).sqrt();
-        for (number, &valid) in image.iter_mut().zip(valid) {
-            *number = if valid > 0.0 { ((f64::from(*number) - mean) / (deviation + 1e-6)) as f32 } else { 0.0 };
-        }
-    }
-    numbers
+/// An image's valid numbers to mean 0 and deviation 1, less where they hardly differ; 0 elsewhere.
+fn standardized(numbers: &[f32], valid: &[f32], least: f64) -> Vec<f32> {
+    let of_valid = |of: &dyn Fn(f64) -> f64| -> f64 {
+        numbers.iter().zip(valid).filter(|(_, valid)| **valid > 0.0).map(|(&number, _)| of(f64::from(number))).sum()
+    };
+    let count = of_valid(&|_| 1.0);
+    let mean = of_valid(&|number| number) / count.max(1.0);
+    let deviation = (of_valid(&|number| (number - mean).powi(2)) / (count - 1.0).max(1.0)).sqrt();
+    let scaled = |number: f32| ((f64::from(number) - mean) / (deviation + least)) as f32;
+    numbers.iter().zip(valid).map(|(&number, &valid)| if valid > 0.0 { scaled(number) } else { 0.0 }).collect()
 }

@@ -22,8 +22,10 @@ const EDGE: usize = 7;
 pub(crate) struct Patches {
     /// Patches a side.
     pub(crate) grid: usize,
-    /// `[B, 13, N]`
+    /// `[B, 13, N]`, in 0 to 1.
     pub(crate) texture: Vec<f32>,
+    /// `[B, 13, N]`: of it, what the scorer embeds.
+    pub(crate) input: Vec<f32>,
     /// `[B, N]`: the entropy of a patch's numbers, scaled.
     pub(crate) information: Vec<f32>,
     /// `[B, N]`: how strong its edges are, scaled.

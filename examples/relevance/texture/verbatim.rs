@@ -18,7 +18,7 @@ const PATCH: usize = SIDE / GRID;
 pub(crate) fn verbatim(images: &[u8], height: usize, width: usize) -> Patches {
     let texture = texture(images, height, width);
     let (information, edge) = (min_max(entropy(&texture, PATCHES)), channel(&texture, PATCHES, EDGE));
-    Patches { grid: GRID, valid: vec![1.0; edge.len()], texture, information, edge }
+    Patches { grid: GRID, valid: vec![1.0; edge.len()], input: texture.clone(), texture, information, edge }
 }
 
 fn texture(images: &[u8], height: usize, width: usize) -> Vec<f32> {

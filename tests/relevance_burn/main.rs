@@ -202,7 +202,8 @@ fn small_lesson(device: &Device) -> (Seen, Query, Wanted) {
     let valid = |at: usize| f32::from(u8::from(at < 100));
     let patches = Patches {
         grid: 8,
-        texture: numbers(2 * CHANNELS * 64, 0.7),
+        texture: Vec::new(),
+        input: numbers(2 * CHANNELS * 64, 0.7),
         information: numbers(128, 1.3),
         edge: numbers(128, 2.9),
         valid: (0..128).map(valid).collect(),

@@ -51,11 +51,11 @@ impl Seen {
     pub(crate) fn new(patches: &Patches, device: &Device) -> Self {
         let (images, grid) = (patches.images(), patches.grid);
         let map = |numbers: &[f32]| tensor(numbers.to_vec(), [images, grid * grid], device);
-        let texture: Tensor<3> = tensor(patches.texture.clone(), [images, CHANNELS, grid * grid], device);
+        let input: Tensor<3> = tensor(patches.input.clone(), [images, CHANNELS, grid * grid], device);
         let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
         let places = (0..grid * grid).flat_map(|patch| [centre(patch / grid), centre(patch % grid)]);
         Self {
-            patches: texture.swap_dims(1, 2),
+            patches: input.swap_dims(1, 2),
             information: map(&patches.information),
             edge: map(&patches.edge),
             valid: map(&patches.valid),

@@ -3,4 +3,5 @@
 
 pub(crate) mod adamw;
 pub(crate) mod heads;
+pub(crate) mod model;
 pub(crate) mod weights;

@@ -90,7 +90,7 @@ pub(crate) struct Args {
     image_size: Option<u32>,
 
     /// Learning rate of AdamW at the start; falls to nothing by the last step, along a cosine
-    #[arg(long, default_value_t = 1e-2)]
+    #[arg(long, default_value_t = 3e-3)]
     lr: f64,
 
     /// Decides the first weights, the order of samples and the queries: the same seed gives the same model

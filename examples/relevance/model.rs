@@ -45,6 +45,20 @@ pub(crate) const BETAS: [f64; 2] = [0.9, 0.999];
 pub(crate) const EPSILON: f64 = 1e-8;
 pub(crate) const WEIGHT_DECAY: f64 = 1e-4;
 
+/// How fast the weight of this name learns, as a multiple of the learning rate. The four numbers have far to go, and say
+/// how sharp the relevance is. Where they are too slow for that, the balancer does it, by mixing in maps that do not know
+/// what is asked for.
+pub(crate) fn pace(name: &str) -> f64 {
+    match name {
+        "participatory_scorer.scale"
+        | "participatory_scorer.margin"
+        | "participatory_scorer.falloff"
+        | "balancer.bias" => 10.0,
+        _ if name.starts_with("balancer.") => 0.03,
+        _ => 1.0,
+    }
+}
+
 /// Whether the grounded head learns the weight of this name.
 pub(crate) fn learns(name: &str, settings: &Settings) -> bool {
     let is_frozen = match settings.freeze {

@@ -6,6 +6,8 @@ mod golden;
 #[path = "../../examples/relevance/mod.rs"]
 #[allow(dead_code, reason = "the examples use the rest")]
 mod relevance;
+mod shared;
+mod training;
 
 use candle_core::{DType, Device, Tensor};
 

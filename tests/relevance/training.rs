@@ -1,0 +1,149 @@
+//! Training: steps of the optimizer, checkpoints, what is frozen.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor, Var};
+use candle_nn::{Optimizer, ParamsAdamW};
+use clap::Parser;
+use maskstream::ShardSet;
+use maskstream::synth::{Preset, SynthOptions, write_shard};
+
+use crate::relevance::args::Args;
+use crate::relevance::candle::adamw::AdamW;
+use crate::relevance::candle::model::Trainee;
+use crate::relevance::candle::weights::Weights;
+use crate::relevance::data::Data;
+use crate::relevance::initial::initial;
+use crate::relevance::model::{BETAS, EPSILON, Model, WEIGHT_DECAY};
+use crate::relevance::named::{Array, Named};
+use crate::relevance::train::{Checkpoint, Report, train};
+
+/// Two shards: to train on, held out.
+fn shards(dir: &Path) {
+    for number in 0..2 {
+        let path = dir.join(format!("sa_{number:06}.tar"));
+        write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
+        ShardSet::options().index(&path).unwrap();
+    }
+}
+
+/// Five batches an epoch.
+fn args(dir: &Path, more: &[&str]) -> Args {
+    let dir = dir.to_str().unwrap();
+    let always = ["finetune", "--shards", dir, "--out", dir, "--batch-size", "2", "--queries", "2", "--steps", "8"];
+    Args::parse_from(always.iter().chain(more))
+}
+
+fn run(args: &Args) -> Result<(Named, Report), Box<dyn std::error::Error>> {
+    let settings = args.settings()?;
+    let checkpoint = if args.resume { Some(Checkpoint::read(&args.out, &settings)?) } else { None };
+    let first = initial(&Trainee::shapes(&settings), 3);
+    let mut model =
+        Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &Device::Cpu)?;
+    let data = Data::open(args, settings)?;
+    let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
+    Ok((model.state()?, report))
+}
+
+#[test]
+fn a_run_that_is_stopped_and_resumed_ends_as_one_that_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    shards(dir.path());
+    let log = dir.path().join("loss.csv");
+    let log = ["--log", log.to_str().unwrap()];
+    let (whole, report) = run(&args(dir.path(), &log)).unwrap();
+    let lines = |run: &str| -> Vec<String> {
+        let log = std::fs::read_to_string(log[1]).unwrap();
+        // Seconds differ.
+        let lines: Vec<String> =
+            log.lines().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect();
+        assert_eq!(lines.len(), 9, "{run}: {log}");
+        lines
+    };
+    let expected = lines("whole");
+    assert_eq!(report.losses.len(), 8);
+    // Within an epoch, at its end, and in the next one.
+    for stops in [vec!["3"], vec!["5"], vec!["2", "6"]] {
+        run(&args(dir.path(), &[&["--stop-at", stops[0]], &log[..]].concat())).unwrap();
+        for stop in stops[1..].iter().chain(&["8"]) {
+            // One that was killed has written lines of steps after its checkpoint.
+            let written = std::fs::read_to_string(log[1]).unwrap();
+            std::fs::write(log[1], written + "7,9,0.1,0.1,1,1.0,1.0\n8,9,0.").unwrap();
+            run(&args(dir.path(), &[&["--resume", "--stop-at", stop], &log[..]].concat())).unwrap();
+        }
+        let resumed = run(&args(dir.path(), &["--resume"])).unwrap();
+        assert_eq!(resumed.1.losses, report.losses, "{stops:?}");
+        assert_eq!(resumed.0, whole, "{stops:?}");
+        assert_eq!(lines("resumed"), expected, "{stops:?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    shards(dir.path());
+    run(&args(dir.path(), &["--stop-at", "1"])).unwrap();
+    let others =
+        [("--seed", "5", "seed"), ("--lr", "0.1", "lr"), ("--steps", "9", "steps"), ("--select", "largest", "select")];
+    for (option, value, name) in others {
+        let dir = dir.path().to_str().unwrap();
+        let always = ["finetune", "--shards", dir, "--out", dir, "--batch-size", "2", "--queries", "2", "--resume"];
+        let steps: &[&str] = if option == "--steps" { &[] } else { &["--steps", "8"] };
+        let args = Args::parse_from(always.iter().chain(steps).chain(&[option, value]));
+        let error = run(&args).err().unwrap().to_string();
+        assert!(error.contains(&format!("was made with {name} ")), "{option}: {error}");
+    }
+    // Other shards: the loader's own check.
+    let path = dir.path().join("sa_000000.tar");
+    write_shard(&path, 0, &SynthOptions::new(Preset::Small).seed(9).samples(10)).unwrap();
+    let error = run(&args(dir.path(), &["--resume"])).err().unwrap().to_string();
+    assert!(error.contains("cursor") || error.contains("shard"), "{error}");
+    std::fs::write(Checkpoint::path(dir.path()), b"{").unwrap();
+    let error = run(&args(dir.path(), &["--resume"])).err().unwrap().to_string();
+    assert!(error.contains("checkpoint.safetensors"), "{error}");
+}
+
+#[test]
+fn what_is_frozen_keeps_its_weights_and_the_rest_learns() {
+    let dir = tempfile::tempdir().unwrap();
+    shards(dir.path());
+    for (freeze, task) in [("none", "point"), ("scorer", "point"), ("balancer", "point"), ("none", "allocate")] {
+        let args = args(dir.path(), &["--freeze", freeze, "--task", task, "--stop-at", "2"]);
+        let first = initial(&Trainee::shapes(&args.settings().unwrap()), 3);
+        let (state, _) = run(&args).unwrap();
+        for (name, array) in &first {
+            let is_moot = name == "participatory_scorer.texture_proj.2.bias"
+                || task == "allocate" && ["balancer.bias", "participatory_scorer.falloff"].contains(&name.as_str());
+            let is_frozen = is_moot
+                || name.contains(&format!("{freeze}_scorer."))
+                || name.starts_with(&format!("{freeze}."))
+                || freeze == "scorer" && name.starts_with("participatory_scorer.");
+            assert_eq!(state[name] == *array, is_frozen, "{freeze}, {task}: {name}");
+        }
+    }
+}
+
+#[test]
+fn adamw_steps_as_candles_own() {
+    let start = [0.5_f32, -2.0, 3.0, 1e-3];
+    let weights: Named = [("a".to_owned(), Array::list(start.to_vec()))].into();
+    let weights = Weights::new(&weights, &Device::Cpu).unwrap();
+    let mut ours = AdamW::new(&weights, |_| true, &Named::new()).unwrap();
+    let theirs_weight = Var::new(&start, &Device::Cpu).unwrap();
+    let settings = ParamsAdamW { lr: 0.03, beta1: BETAS[0], beta2: BETAS[1], eps: EPSILON, weight_decay: WEIGHT_DECAY };
+    let mut theirs = candle_nn::AdamW::new(vec![theirs_weight.clone()], settings).unwrap();
+    let loss = |weight: &Tensor| {
+        let target = Tensor::new(&[0.1_f32, 0.2, -0.3, 4.0], &Device::Cpu).unwrap();
+        (weight - target).unwrap().powf(4.0).unwrap().sum_all().unwrap()
+    };
+    for step in 0..60 {
+        let weight = weights.get("a").unwrap().clone();
+        ours.step(&loss(&weight).backward().unwrap(), 0.03).unwrap();
+        theirs.backward_step(&loss(theirs_weight.as_tensor())).unwrap();
+        let [ours, theirs] =
+            [weights.get("a").unwrap(), theirs_weight.as_tensor()].map(|w| w.to_vec1::<f32>().unwrap());
+        let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5, "step {step}: {ours:?}, {theirs:?}");
+    }
+    assert_ne!(weights.get("a").unwrap().to_vec1::<f32>().unwrap(), start);
+}

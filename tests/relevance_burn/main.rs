@@ -232,10 +232,12 @@ impl Run {
     }
 
     fn steps(mut self, numbers: std::ops::Range<u32>, (seen, query, wanted): &(Seen, Query, Wanted)) -> Self {
+        let paces = adamw::paces(&self.head).unwrap();
         for number in numbers {
             let loss = wanted.loss(&self.head.forward(seen, query));
             let gradients = GradientsParams::from_grads(loss.backward(), &self.head);
-            self.head = self.optimizer.step(1e-2 / f64::from(number + 1), self.head, gradients);
+            let learning_rate = adamw::paced(1e-2 / f64::from(number + 1), &paces);
+            self.head = self.optimizer.step(learning_rate, self.head, gradients);
         }
         self
     }
@@ -301,6 +303,24 @@ fn only_what_shall_learn_changes() {
                 assert_eq!(after.contains_key(&format!("{moment}{name}")), learns(name), "{name}");
             }
         }
+    }
+}
+
+#[test]
+fn the_first_step_is_as_long_as_the_pace_of_its_weight() {
+    let (golden, device) = (Golden::load(), Device::flex().autodiff());
+    let before = weights::arrays(&grounded(&golden, &device)).unwrap();
+    let after = Run::new(&before, &device, |_| true).steps(0..1, &small_lesson(&device)).state();
+    for (name, pace) in [
+        ("participatory_scorer.scale", 10.0),
+        ("balancer.bias", 10.0),
+        ("balancer.weight_predictor.4.bias", 0.03),
+        ("participatory_scorer.texture_proj.0.bias", 1.0),
+    ] {
+        let steps = before[name].values.iter().zip(&after[name].values).map(|(before, after)| (before - after).abs());
+        let longest = f64::from(steps.fold(0.0, f32::max));
+        // AdamW's first step is the learning rate in the gradient's direction, however large that is.
+        assert!((longest / (pace * 1e-2) - 1.0).abs() < 1e-2, "{name}: {longest}");
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
+use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn_pack::{Reader, Scalar, Writer};
 
-use super::super::model::{BETAS, EPSILON, MOMENTS, OPTIMIZER_STEPS, Result, WEIGHT_DECAY};
+use super::super::model::{BETAS, EPSILON, MOMENTS, OPTIMIZER_STEPS, Result, WEIGHT_DECAY, pace};
 use super::super::named::{Array, Named};
 use super::weights::{identified, pack, unpack};
 
@@ -36,6 +37,26 @@ pub(crate) fn new<M: Module>(module: &M, state: &Named) -> Result<ModuleOptimize
     let settings = AdamWConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
     let settings = settings.with_epsilon(EPSILON as f32).with_weight_decay(WEIGHT_DECAY as f32);
     Ok(settings.init().from_bytes(record)?)
+}
+
+/// Which weights learn faster or slower than the others, as multiples of the learning rate: see [`pace`].
+pub(crate) fn paces<M: Module>(module: &M) -> Result<Vec<(ParamGroup, f64)>> {
+    let mut paces: Vec<(Vec<ParamId>, f64)> = Vec::new();
+    for (id, name, _) in identified(module)? {
+        let (id, own) = (ParamId::from(id), pace(&name));
+        match paces.iter_mut().find(|(_, pace)| *pace == own) {
+            Some((ids, _)) => ids.push(id),
+            None => paces.push((vec![id], own)),
+        }
+    }
+    Ok(paces.into_iter().map(|(ids, pace)| (ParamGroup::from_ids(ids), pace)).collect())
+}
+
+/// A learning rate with its multiples.
+pub(crate) fn paced(learning_rate: f64, paces: &[(ParamGroup, f64)]) -> ModuleLearningRate {
+    let add =
+        |all: ModuleLrScheduler, (group, pace): &(ParamGroup, f64)| all.with_group(group.clone(), learning_rate * pace);
+    paces.iter().fold(ModuleLrScheduler::new(learning_rate), add).step()
 }
 
 /// The optimizer's moments of a module's weights, and the number of its steps.

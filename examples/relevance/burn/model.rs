@@ -1,6 +1,7 @@
 //! The grounded head in training. Comes in: batches as Burn's tensors. Goes out: steps, answers, state. Fails where weights
 //! or fields do not fit, and as Burn does: it panics.
 
+use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Element, Tensor, TensorData};
@@ -21,6 +22,7 @@ const WIDTH: usize = 64;
 pub(crate) struct Trainee {
     head: Grounded,
     optimizer: ModuleOptimizer,
+    paces: Vec<(ParamGroup, f64)>,
     task: Task,
     device: Device,
 }
@@ -38,7 +40,7 @@ impl Trainee {
         let head = weights::load(untrained(settings, &device), state)?;
         let optimizer = adamw::new(&head, state)?;
         let head = weights::learning(head, |name| learns(name, settings))?;
-        Ok(Self { head, optimizer, task: settings.task, device })
+        Ok(Self { paces: adamw::paces(&head)?, head, optimizer, task: settings.task, device })
     }
 
     fn say(&self, seen: &Seen, lesson: &Lesson) -> Result<Said<3>> {
@@ -90,7 +92,7 @@ impl Model for Trainee {
     fn learn(&mut self, lesson: &Lesson, learning_rate: f64) -> Result<f32> {
         let loss = self.loss(lesson)?;
         let gradients = GradientsParams::from_grads(loss.backward(), &self.head);
-        self.head = self.optimizer.step(learning_rate, self.head.clone(), gradients);
+        self.head = self.optimizer.step(adamw::paced(learning_rate, &self.paces), self.head.clone(), gradients);
         Ok(loss.try_into_scalar()?)
     }
 

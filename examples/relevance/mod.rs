@@ -6,6 +6,8 @@
 
 pub(crate) mod allocate;
 pub(crate) mod args;
+#[cfg(feature = "burn-train")]
+pub(crate) mod burn;
 #[cfg(feature = "candle")]
 pub(crate) mod candle;
 pub(crate) mod curve;

@@ -12,7 +12,7 @@ use maskstream::adapter::{BurnBatch, BurnImages, BurnLoader};
 use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::{Batch, ErrorKind, Loader};
+use maskstream::{ErrorKind, Loader};
 
 use crate::fixture::{
     Faulty, batches, budget, content, every_field, made_many, read_error, set_of, set_of_sources, shard, within,

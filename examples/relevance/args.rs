@@ -110,7 +110,7 @@ pub(crate) struct Args {
     pub(crate) log: Option<PathBuf>,
 }
 
-const AFTER_HELP: &str = "Examples:
+pub(crate) const AFTER_HELP: &str = "Examples:
   finetune
   finetune --shards 'sa1b/sa_0000*.tar' --steps 2000 --workers 8 --log loss.csv
   finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::args::{Args, Settings};
-use super::lesson::{Ask, PointAt};
+use super::lesson::{Ask, Lesson, PointAt};
 use super::log::Log;
 use super::model::{Model, Result};
 use super::named::{self, Array, Named};
@@ -99,6 +99,89 @@ impl Checkpoint {
     }
 }
 
+/// What a run keeps of itself from step to step, however its steps are made.
+pub(crate) struct Course {
+    settings: Settings,
+    out: PathBuf,
+    checkpoint_every: u64,
+    /// The step after which it ends.
+    last: u64,
+    log: Option<Log>,
+    progress: Progress,
+    start: Instant,
+    pub(crate) report: Report,
+}
+
+impl Course {
+    /// Begins, or goes on after a checkpoint. Goes out with it: the epoch to begin with, and the place in it.
+    pub(crate) fn begin(
+        args: &Args,
+        settings: &Settings,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(Self, u64, Option<Cursor>)> {
+        let (losses, epoch, cursor) = match checkpoint {
+            Some(Checkpoint { place, losses, .. }) => (losses, place.epoch, place.cursor),
+            None => (Vec::new(), 0, None),
+        };
+        let report = Report { losses, ..Report::default() };
+        let course = Self {
+            settings: *settings,
+            out: args.out.clone(),
+            checkpoint_every: args.checkpoint_every,
+            last: args.stop_at.unwrap_or(u64::MAX).min(settings.steps),
+            log: args.log.as_deref().map(|path| Log::open(path, report.steps())).transpose()?,
+            progress: Progress::new(settings.steps),
+            start: Instant::now(),
+            report,
+        };
+        Ok((course, epoch, cursor))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.report.steps() >= self.last
+    }
+
+    /// Steps that are left.
+    pub(crate) fn steps_left(&self) -> u64 {
+        self.last.saturating_sub(self.report.steps())
+    }
+
+    /// Of the next step.
+    pub(crate) fn learning_rate(&self) -> f64 {
+        self.settings.learning_rate(self.report.steps())
+    }
+
+    /// Notes a step: its lesson, its loss, and how long all of this run's steps have waited for data. `state` is asked for
+    /// what a checkpoint holds of the model.
+    pub(crate) fn add(
+        &mut self,
+        lesson: &Lesson,
+        loss: f32,
+        wait: Duration,
+        state: impl FnOnce() -> Result<Named>,
+    ) -> Result<()> {
+        let learning_rate = self.learning_rate();
+        self.report.losses.push(loss);
+        self.report.samples += lesson.samples as u64;
+        (self.report.wall, self.report.wait) = (self.start.elapsed(), wait);
+        self.progress.show(&self.report);
+        if let Some(log) = &mut self.log {
+            log.add(&self.report, lesson.epoch, learning_rate)?;
+        }
+        if self.is_over() || self.report.steps().is_multiple_of(self.checkpoint_every) {
+            let settings = serde_json::to_value(self.settings)?;
+            let place = Place { cursor: lesson.cursor, epoch: lesson.epoch, settings };
+            let mut state = state()?;
+            state.insert(LOSSES.to_owned(), Array::list(self.report.losses.clone()));
+            named::write(&Checkpoint::path(&self.out), &state, Some(serde_json::to_string(&place)?))?;
+        }
+        if self.is_over() {
+            self.progress.finish();
+        }
+        Ok(())
+    }
+}
+
 /// Trains `model` up to step `args.steps`, or where the command line stops it before, through as many epochs as it takes.
 pub(crate) fn train<M: Model>(
     loader: &StreamLoader,
@@ -108,54 +191,30 @@ pub(crate) fn train<M: Model>(
     checkpoint: Option<Checkpoint>,
 ) -> Result<Report> {
     let ask = Ask { settings: *settings, point_at: PointAt::Random { seed: settings.seed } };
-    let last = args.stop_at.unwrap_or(u64::MAX).min(settings.steps);
-    let (mut report, mut resumed) = (Report::default(), None);
-    let mut first_epoch = 0;
-    if let Some(Checkpoint { place, losses, .. }) = checkpoint {
-        (report.losses, first_epoch, resumed) = (losses, place.epoch, place.cursor);
-    }
-    let mut log = args.log.as_deref().map(|path| Log::open(path, report.steps())).transpose()?;
-    let progress = Progress::new(settings.steps);
-    let start = Instant::now();
-
-    'training: for number in first_epoch.. {
-        if report.steps() >= last {
-            break;
-        }
-        let steps_before = report.steps();
+    let (mut course, first_epoch, mut resumed) = Course::begin(args, settings, checkpoint)?;
+    for number in first_epoch.. {
+        let (steps_before, is_whole) = (course.report.steps(), resumed.is_none());
         let epoch = match resumed.take() {
             Some(cursor) => loader.resume_from(&cursor)?,
             None => loader.epoch(number)?,
         };
         for lesson in model.lessons(epoch, &ask) {
+            if course.is_over() {
+                return Ok(course.report);
+            }
             let lesson = lesson?;
             if lesson.questions.is_empty() {
                 continue;
             }
-            let learning_rate = settings.learning_rate(report.steps());
-            report.losses.push(model.learn(&lesson, learning_rate)?);
-            report.samples += lesson.samples as u64;
-            (report.wall, report.wait) = (start.elapsed(), loader.stats().wait);
-            progress.show(&report);
-            if let Some(log) = &mut log {
-                log.add(&report, lesson.epoch, learning_rate)?;
-            }
-            let is_last = report.steps() == last;
-            if is_last || report.steps().is_multiple_of(args.checkpoint_every) {
-                let settings = serde_json::to_value(settings)?;
-                let place = Place { cursor: lesson.cursor, epoch: lesson.epoch, settings };
-                let mut state = model.state()?;
-                state.insert(LOSSES.to_owned(), Array::list(report.losses.clone()));
-                named::write(&Checkpoint::path(&args.out), &state, Some(serde_json::to_string(&place)?))?;
-            }
-            if is_last {
-                break 'training;
-            }
+            let loss = model.learn(&lesson, course.learning_rate())?;
+            course.add(&lesson, loss, loader.stats().wait, || model.state())?;
         }
-        if report.steps() == steps_before && loader.cursor().is_none() {
-            return Err("no mask of the training shards is large enough to ask for".into());
+        if is_whole && course.report.steps() == steps_before {
+            return Err(NOTHING_TO_ASK.into());
         }
     }
-    progress.finish();
-    Ok(report)
+    Ok(course.report)
 }
+
+/// Of an epoch without a question.
+pub(crate) const NOTHING_TO_ASK: &str = "no mask of the training shards is large enough to ask for";

@@ -3,5 +3,7 @@
 
 pub(crate) mod adamw;
 pub(crate) mod heads;
+pub(crate) mod learner;
+pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod weights;

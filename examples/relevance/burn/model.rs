@@ -43,35 +43,39 @@ impl Trainee {
         Ok(Self { paces: adamw::paces(&head)?, head, optimizer, task: settings.task, device })
     }
 
-    fn say(&self, seen: &Seen, lesson: &Lesson) -> Result<Said<3>> {
-        let [images, places, _] = lesson.sizes();
-        match self.task {
-            Task::Point => {
-                let at = TensorData::new(lesson.query_patch.clone(), [images, places]);
-                Ok(self.head.forward(seen, &Query::Patches(Tensor::from_data(at, &self.device))))
-            }
-            Task::Allocate => Ok(self.head.allocate(seen).ok_or("the head has no learned query")?),
-        }
+    /// The head, its optimizer, and what learns faster or slower.
+    pub(super) fn into_parts(self) -> (Grounded, ModuleOptimizer, Vec<(ParamGroup, f64)>) {
+        (self.head, self.optimizer, self.paces)
     }
+}
 
-    fn loss(&self, lesson: &Lesson) -> Result<Tensor<1>> {
-        let seen = Seen::new(&lesson.seen, &self.device);
-        let said = self.say(&seen, lesson)?;
-        let [images, places, patches] = lesson.sizes();
-        let patch_valid = seen.valid();
-        Ok(match self.task {
-            Task::Point => {
-                let coverage = TensorData::new(lesson.coverage.clone(), [images, places, patches]);
-                let confidence = TensorData::new(lesson.confidence.clone(), [images, places]);
-                let coverage = Tensor::from_data(coverage, &self.device);
-                let confidence = Tensor::from_data(confidence, &self.device);
-                Wanted { coverage, patch_valid, confidence }.loss(&said)
-            }
-            Task::Allocate => {
-                let share = TensorData::new(lesson.shares(), [images, patches]);
-                Shares { share: Tensor::from_data(share, &self.device), patch_valid }.loss(&said)
-            }
-        })
+/// What a head says in a lesson: where nobody asks, if that is what it learns.
+pub(super) fn say(head: &Grounded, seen: &Seen, lesson: &Lesson, device: &Device) -> Said<3> {
+    let [images, places, _] = lesson.sizes();
+    head.allocate(seen).unwrap_or_else(|| {
+        let at = TensorData::new(lesson.query_patch.clone(), [images, places]);
+        head.forward(seen, &Query::Patches(Tensor::from_data(at, device)))
+    })
+}
+
+/// The loss of a head in a lesson.
+pub(super) fn loss(head: &Grounded, task: Task, lesson: &Lesson, device: &Device) -> Tensor<1> {
+    let seen = Seen::new(&lesson.seen, device);
+    let said = say(head, &seen, lesson, device);
+    let [images, places, patches] = lesson.sizes();
+    let patch_valid = seen.valid();
+    match task {
+        Task::Point => {
+            let coverage = TensorData::new(lesson.coverage.clone(), [images, places, patches]);
+            let confidence = TensorData::new(lesson.confidence.clone(), [images, places]);
+            let coverage = Tensor::from_data(coverage, device);
+            let confidence = Tensor::from_data(confidence, device);
+            Wanted { coverage, patch_valid, confidence }.loss(&said)
+        }
+        Task::Allocate => {
+            let share = TensorData::new(lesson.shares(), [images, patches]);
+            Shares { share: Tensor::from_data(share, device), patch_valid }.loss(&said)
+        }
     }
 }
 
@@ -90,14 +94,14 @@ impl Model for Trainee {
     }
 
     fn learn(&mut self, lesson: &Lesson, learning_rate: f64) -> Result<f32> {
-        let loss = self.loss(lesson)?;
+        let loss = loss(&self.head, self.task, lesson, &self.device);
         let gradients = GradientsParams::from_grads(loss.backward(), &self.head);
         self.head = self.optimizer.step(adamw::paced(learning_rate, &self.paces), self.head.clone(), gradients);
         Ok(loss.try_into_scalar()?)
     }
 
     fn answer(&self, lesson: &Lesson) -> Result<Answers> {
-        let said = self.say(&Seen::new(&lesson.seen, &self.device), lesson)?;
+        let said = say(&self.head, &Seen::new(&lesson.seen, &self.device), lesson, &self.device);
         Ok(Answers { relevance: said.relevance.try_into_vec_as()?, weights: said.weights.try_into_vec_as()? })
     }
 

@@ -12,12 +12,12 @@ step cargo clippy --no-default-features -- -D warnings
 step cargo clippy --no-default-features --features candle -- -D warnings
 step cargo clippy --no-default-features --features synth --tests -- -D warnings
 step cargo clippy --no-default-features --features burn -- -D warnings
-step cargo clippy --no-default-features --features burn-train,cli --lib --test it --test relevance_burn -- -D warnings
+step cargo clippy --features burn-train --lib --test it --test relevance_burn --example finetune_burn -- -D warnings
 # The README's test command.
 step cargo test
 # Burn is large: ten minutes of one core, of which the tests above need nothing.
-step cargo test --no-default-features --features burn-train,cli --lib --test it burn
-step cargo test --no-default-features --features burn-train,cli --test relevance_burn
+step cargo test --features burn-train --lib --test it burn
+step cargo test --features burn-train --test relevance_burn
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
 
 if ! { command -v cmake && command -v nasm; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

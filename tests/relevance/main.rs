@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden;
+mod jobs;
 #[path = "../../examples/relevance/mod.rs"]
 #[allow(dead_code, reason = "the examples use the rest")]
 mod relevance;

@@ -1,13 +1,10 @@
 //! Training: steps of the optimizer, checkpoints, what is frozen.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW};
-use clap::Parser;
-use maskstream::ShardSet;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 
+use crate::jobs::{args, args_for, shards};
 use crate::relevance::args::Args;
 use crate::relevance::candle::adamw::AdamW;
 use crate::relevance::candle::model::Trainee;
@@ -17,22 +14,6 @@ use crate::relevance::initial::initial;
 use crate::relevance::model::{BETAS, EPSILON, Model, WEIGHT_DECAY};
 use crate::relevance::named::{Array, Named};
 use crate::relevance::train::{Checkpoint, Report, train};
-
-/// Two shards: to train on, held out.
-fn shards(dir: &Path) {
-    for number in 0..2 {
-        let path = dir.join(format!("sa_{number:06}.tar"));
-        write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
-        ShardSet::options().index(&path).unwrap();
-    }
-}
-
-/// Five batches an epoch.
-fn args(dir: &Path, more: &[&str]) -> Args {
-    let dir = dir.to_str().unwrap();
-    let always = ["finetune", "--shards", dir, "--out", dir, "--batch-size", "2", "--queries", "2", "--steps", "8"];
-    Args::parse_from(always.iter().chain(more))
-}
 
 fn run(args: &Args) -> Result<(Named, Report), Box<dyn std::error::Error>> {
     let settings = args.settings()?;
@@ -86,10 +67,8 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     let others =
         [("--seed", "5", "seed"), ("--lr", "0.1", "lr"), ("--steps", "9", "steps"), ("--select", "largest", "select")];
     for (option, value, name) in others {
-        let dir = dir.path().to_str().unwrap();
-        let always = ["finetune", "--shards", dir, "--out", dir, "--batch-size", "2", "--queries", "2", "--resume"];
-        let steps: &[&str] = if option == "--steps" { &[] } else { &["--steps", "8"] };
-        let args = Args::parse_from(always.iter().chain(steps).chain(&[option, value]));
+        let (steps, more) = if option == "--steps" { (value, vec![]) } else { ("8", vec![option, value]) };
+        let args = args_for(dir.path(), steps, &[&["--resume"], &more[..]].concat());
         let error = run(&args).err().unwrap().to_string();
         assert!(error.contains(&format!("was made with {name} ")), "{option}: {error}");
     }

@@ -4,9 +4,12 @@
 
 #[path = "../relevance/golden.rs"]
 mod golden;
+#[path = "../relevance/jobs.rs"]
+mod jobs;
 #[path = "../../examples/relevance/mod.rs"]
 #[allow(dead_code, reason = "the examples use the rest")]
 mod relevance;
+mod training;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};

@@ -81,6 +81,9 @@ pub(crate) struct Lines {
     names: HashMap<MetricId, Arc<String>>,
     /// What each metric says of training and of validation.
     last: BTreeMap<(&'static str, Arc<String>), String>,
+    is_training: bool,
+    /// Of the epoch.
+    steps: usize,
 }
 
 impl Lines {
@@ -105,13 +108,23 @@ impl TrainingProgressLogger for Lines {
     fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
 
     fn update_epoch(&mut self, epoch: usize) {
-        for ((split, name), value) in &self.last {
+        // A resumed run may begin at the end of one.
+        for ((split, name), value) in self.last.iter().filter(|_| self.steps > 0) {
             println!("{:>10}: {split} {name}: {value}", format!("epoch {epoch}"));
         }
     }
 
-    fn start_split(&mut self, _: &str, _: usize) {}
-    fn update_split(&mut self, _: usize) {}
+    fn start_split(&mut self, split: &str, _: usize) {
+        self.is_training = split.eq_ignore_ascii_case("train");
+        if self.is_training {
+            self.steps = 0;
+        }
+    }
+
+    fn update_split(&mut self, _: usize) {
+        self.steps += usize::from(self.is_training);
+    }
+
     fn end_split(&mut self) {}
     fn end(&mut self) {}
     fn log_event_training(&mut self, _: String) {}

@@ -1,0 +1,29 @@
+//! Small training jobs.
+
+use std::path::Path;
+
+use clap::Parser;
+use maskstream::ShardSet;
+use maskstream::synth::{Preset, SynthOptions, write_shard};
+
+use crate::relevance::args::Args;
+
+/// Two shards: to train on, held out.
+pub(crate) fn shards(dir: &Path) {
+    for number in 0..2 {
+        let path = dir.join(format!("sa_{number:06}.tar"));
+        write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
+        ShardSet::options().index(&path).unwrap();
+    }
+}
+
+/// Eight steps, of which five are an epoch.
+pub(crate) fn args(dir: &Path, more: &[&str]) -> Args {
+    args_for(dir, "8", more)
+}
+
+pub(crate) fn args_for(dir: &Path, steps: &str, more: &[&str]) -> Args {
+    let dir = dir.to_str().unwrap();
+    let always = ["finetune", "--shards", dir, "--out", dir, "--batch-size", "2", "--queries", "2", "--steps", steps];
+    Args::parse_from(always.iter().chain(more))
+}

@@ -1,0 +1,133 @@
+//! Training in Burn: in a plain loop, by Burn's own trainer, and beside candle.
+
+use burn::tensor::Device;
+
+use crate::jobs::{args, shards};
+use crate::relevance::args::Args;
+use crate::relevance::burn::learner::learn;
+use crate::relevance::burn::model::Trainee;
+use crate::relevance::data::Data;
+use crate::relevance::initial::initial;
+use crate::relevance::model::{Model, Result};
+use crate::relevance::named::Named;
+use crate::relevance::train::{Checkpoint, Report, train};
+
+fn checkpoint(args: &Args) -> Result<Option<Checkpoint>> {
+    args.resume.then(|| Checkpoint::read(&args.out, &args.settings()?)).transpose()
+}
+
+fn run(args: &Args, by_trainer: bool) -> Result<(Named, Report)> {
+    let (settings, device) = (args.settings()?, Device::flex());
+    let checkpoint = checkpoint(args)?;
+    let first = initial(&Trainee::shapes(&settings)?, 3);
+    let mut model =
+        Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &device)?;
+    let data = Data::open(args, settings)?;
+    if by_trainer {
+        let (model, report) = learn(&data, model, args, &settings, checkpoint, &device)?;
+        return Ok((model.state()?, report));
+    }
+    let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
+    Ok((model.state()?, report))
+}
+
+#[test]
+fn plain_loop_and_trainer_resumed_or_not_end_with_the_same_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    shards(dir.path());
+    let args = |more: &[&str]| args(dir.path(), more);
+    let (whole, report) = run(&args(&[]), false).unwrap();
+    assert_eq!(report.losses.len(), 8);
+    let expect = |(state, found): (Named, Report), how: &str| {
+        assert_eq!(found.losses, report.losses, "{how}");
+        assert_eq!(state, whole, "{how}");
+    };
+    expect(run(&args(&[]), true).unwrap(), "trainer");
+    // Five steps are an epoch.
+    for (first, second) in [(false, false), (true, true), (false, true)] {
+        for stop in ["3", "5"] {
+            run(&args(&["--stop-at", stop]), first).unwrap();
+            expect(run(&args(&["--resume"]), second).unwrap(), &format!("{first}, {second}, after {stop}"));
+        }
+    }
+}
+
+#[test]
+fn what_stops_the_trainer_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    shards(dir.path());
+    // Between two shards that are sound lies what is none.
+    let path = dir.path().join("sa_000000.tar");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40_000].fill(7);
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    // So that its index is still taken for its own.
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    let error = run(&args(dir.path(), &[]), true).err().unwrap().to_string();
+    assert!(error.contains("sa_000000.tar"), "{error}");
+    // A directory is in the checkpoint's place.
+    shards(dir.path());
+    std::fs::create_dir(dir.path().join("checkpoint.safetensors")).unwrap();
+    let error = run(&args(dir.path(), &["--checkpoint-every", "2"]), true).err().unwrap().to_string();
+    assert!(error.contains("cannot write") && error.contains("checkpoint.safetensors"), "{error}");
+}
+
+#[cfg(feature = "candle")]
+mod both {
+    use candle_core::Device as CandleDevice;
+
+    use super::*;
+    use crate::jobs::args_for;
+    use crate::relevance::candle::model::Trainee as CandleTrainee;
+
+    fn run_candle(args: &Args) -> Result<(Named, Report)> {
+        let (settings, device) = (args.settings()?, CandleDevice::Cpu);
+        let checkpoint = checkpoint(args)?;
+        let first = initial(&CandleTrainee::shapes(&settings), 3);
+        let state = checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state);
+        let mut model = CandleTrainee::new(state, &settings, &device)?;
+        let report = train(&Data::open(args, settings)?.train, &mut model, args, &settings, checkpoint)?;
+        Ok((model.state()?, report))
+    }
+
+    /// The largest difference of two losses, as a share.
+    fn apart(a: &Report, b: &Report) -> f32 {
+        assert_eq!(a.losses.len(), b.losses.len());
+        a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn fifty_steps_have_the_same_losses_in_candle() {
+        let dir = tempfile::tempdir().unwrap();
+        shards(dir.path());
+        for task in ["point", "allocate"] {
+            let args = args_for(dir.path(), "60", &["--task", task, "--stop-at", "50"]);
+            let (weights, burn) = run(&args, false).unwrap();
+            let (candle_weights, candle) = run_candle(&args).unwrap();
+            println!(
+                "{task}: losses at most {:.1e} apart, of {:.4} to {:.4}",
+                apart(&burn, &candle),
+                burn.losses[0],
+                burn.loss()
+            );
+            assert!(apart(&burn, &candle) < 1e-4, "{:?}\n{:?}", burn.losses, candle.losses);
+            let is_weight = |name: &&String| !name.starts_with("adam.");
+            assert!(weights.keys().filter(is_weight).eq(candle_weights.keys().filter(is_weight)));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_either_framework_opens_in_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        shards(dir.path());
+        let (_, whole) = run_candle(&args(dir.path(), &[])).unwrap();
+        run_candle(&args(dir.path(), &["--stop-at", "4"])).unwrap();
+        let (_, in_burn) = run(&args(dir.path(), &["--resume"]), false).unwrap();
+        assert!(apart(&in_burn, &whole) < 1e-4, "{:?}\n{:?}", in_burn.losses, whole.losses);
+        run(&args(dir.path(), &["--stop-at", "4"]), true).unwrap();
+        let (_, in_candle) = run_candle(&args(dir.path(), &["--resume"])).unwrap();
+        assert!(apart(&in_candle, &whole) < 1e-4, "{:?}\n{:?}", in_candle.losses, whole.losses);
+    }
+}

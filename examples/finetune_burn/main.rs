@@ -60,10 +60,16 @@ fn finetune(BurnArgs { trainer, args }: &BurnArgs) -> Result<ExitCode> {
     })
 }
 
-/// `auto` and `cpu` are Flex, Burn's backend in Rust.
+/// `auto` and `cpu` are Flex, Burn's backend in Rust; the others are there if they were built in.
 fn device(name: &str) -> Result<Device> {
-    match name {
-        "auto" | "cpu" => Ok(Device::flex()),
-        _ => Err(format!("--device {name}: this was built for the CPU alone").into()),
+    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
+    let number: usize = number.parse().map_err(|_| format!("--device {name}: {number} is no number of a device"))?;
+    match (kind, number) {
+        ("auto" | "cpu", _) => Ok(Device::flex()),
+        #[cfg(feature = "burn-wgpu")]
+        ("wgpu", _) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number))),
+        #[cfg(feature = "burn-cuda")]
+        ("cuda", _) => Ok(Device::cuda(number)),
+        _ => Err(format!("--device {name}: it is auto, cpu, or what --features burn-wgpu or burn-cuda add").into()),
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod model;
 pub(crate) mod named;
 pub(crate) mod picture;
 pub(crate) mod progress;
+pub(crate) mod recipe;
 pub(crate) mod rng;
 pub(crate) mod run;
 pub(crate) mod table;

@@ -153,8 +153,9 @@ fn metrics_are_what_counting_pairs_and_patches_gives() {
             let mut draw = || ((rng.unit() * ties).floor() / ties, (rng.unit() * 2.0 - 1.0).max(0.0));
             let patches: Vec<(f32, f32)> = (0..60).map(|_| draw()).collect();
             let most = patches.iter().map(|patch| patch.1).fold(0.0, f32::max);
-            let (inside, outside): (Vec<&(f32, f32)>, Vec<&(f32, f32)>) =
-                patches.iter().partition(|patch| patch.1 >= most / 2.0);
+            let is_inside = |patch: &&(f32, f32)| patch.1 >= most / 2.0;
+            let inside: Vec<&(f32, f32)> = patches.iter().filter(is_inside).collect();
+            let outside: Vec<&(f32, f32)> = patches.iter().filter(|patch| !is_inside(patch)).collect();
             let pairs = inside.iter().flat_map(|a| outside.iter().map(move |b| a.0.partial_cmp(&b.0).unwrap() as i32));
             auc += pairs.map(|order| f64::from(order + 1) / 2.0).sum::<f64>() / (inside.len() * outside.len()) as f64;
             for (level, iou) in iou.iter_mut().enumerate() {

@@ -15,23 +15,8 @@ use burn::nn::Relu;
 use burn::tensor::activation::{log_softmax, relu, sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::super::recipe::{ALONE, BALANCER, HIDDEN, LEAN, LEASH, NOWHERE, POSITIVE_WEIGHT, STATISTICS};
 use super::super::texture::{CHANNELS, Patches};
-
-/// Width of the projection's and the balancer's hidden layers.
-const HIDDEN: usize = 64;
-const BALANCER: usize = 128;
-/// Mean, maximum and deviation of three maps.
-const STATISTICS: usize = 9;
-/// How much the balancer's answer counts beside where it begins, which is at the participatory map. With less of a leash
-/// it falls for a map that does not depend on the query.
-const LEASH: f64 = 0.1;
-const LEAN: [f32; 3] = [0.0, 0.0, 2.0];
-/// How much more a covered patch counts than an uncovered one: most patches are uncovered.
-const POSITIVE_WEIGHT: f64 = 3.0;
-/// Share of the loss that the participatory map has by itself.
-const ALONE: f64 = 0.5;
-/// What makes a padded patch lose to any other.
-const NOWHERE: f64 = 1e4;
 
 /// What is seen of B images.
 #[derive(Clone, Debug)]

@@ -9,12 +9,10 @@ use super::super::args::{Settings, Task};
 use super::super::lesson::{Ask, Fields, Lesson};
 use super::super::model::{Answers, Model, Result, learns};
 use super::super::named::{Named, take};
+use super::super::recipe::WIDTH;
 use super::adamw::AdamW;
 use super::heads::{Grounded, Query, Said, Seen, Shares, Wanted};
 use super::weights::Weights;
-
-/// Width of the embedding.
-const WIDTH: usize = 64;
 
 /// The head with its optimizer.
 pub(crate) struct Trainee {

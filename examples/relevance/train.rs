@@ -193,28 +193,28 @@ pub(crate) fn train<M: Model>(
     let ask = Ask { settings: *settings, point_at: PointAt::Random { seed: settings.seed } };
     let (mut course, first_epoch, mut resumed) = Course::begin(args, settings, checkpoint)?;
     for number in first_epoch.. {
+        if course.is_over() {
+            break;
+        }
         let (steps_before, is_whole) = (course.report.steps(), resumed.is_none());
         let epoch = match resumed.take() {
             Some(cursor) => loader.resume_from(&cursor)?,
             None => loader.epoch(number)?,
         };
         for lesson in model.lessons(epoch, &ask) {
-            if course.is_over() {
-                return Ok(course.report);
-            }
             let lesson = lesson?;
             if lesson.questions.is_empty() {
                 continue;
             }
             let loss = model.learn(&lesson, course.learning_rate())?;
             course.add(&lesson, loss, loader.stats().wait, || model.state())?;
+            if course.is_over() {
+                break;
+            }
         }
         if is_whole && course.report.steps() == steps_before {
-            return Err(NOTHING_TO_ASK.into());
+            return Err("no mask of the training shards is large enough to ask for".into());
         }
     }
     Ok(course.report)
 }
-
-/// Of an epoch without a question.
-pub(crate) const NOTHING_TO_ASK: &str = "no mask of the training shards is large enough to ask for";

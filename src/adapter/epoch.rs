@@ -75,3 +75,37 @@ impl<T> fmt::Debug for TensorEpoch<T> {
         f.debug_struct("TensorEpoch").field("epoch", epoch).field("ended", ended).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "synth"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::synth::{Preset, SynthOptions, write_shard};
+    use crate::{Error, Loader, ShardSet};
+
+    use super::TensorEpoch;
+
+    #[test]
+    fn a_batch_that_does_not_become_tensors_ends_the_epoch_and_is_accounted_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sa_000000.tar");
+        write_shard(&path, 0, &SynthOptions::new(Preset::Small).samples(9)).unwrap();
+        let set = ShardSet::options().open(&[path]).unwrap();
+        let loader = Loader::options().batch_size(2).image_size(32).build(set).unwrap();
+        let convert = |batch: crate::Batch| match batch.step() {
+            1 => Err(Error::limit("no memory on the device")),
+            step => Ok(step),
+        };
+        let mut epoch = TensorEpoch::new(loader.epoch(0).unwrap(), convert);
+        assert_eq!(epoch.next().unwrap().unwrap(), 0);
+        let after_first = epoch.cursor().unwrap();
+        assert!(epoch.next().unwrap().unwrap_err().to_string().contains("no memory on the device"));
+        assert!(epoch.next().is_none());
+        // The batch counts as lost with all that would have followed, and training goes on with it.
+        let report = epoch.report();
+        assert_eq!((report.delivered, report.lost, report.outstanding, report.planned), (2, 7, 0, Some(9)));
+        assert_eq!((epoch.cursor(), loader.cursor()), (Some(after_first), after_first));
+        drop(epoch);
+        let steps = TensorEpoch::new(loader.resume_from(&after_first).unwrap(), |batch| Ok(batch.step()));
+        assert_eq!(steps.map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+}

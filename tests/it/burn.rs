@@ -14,9 +14,8 @@ use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::{LoaderOptions, OnError};
 use maskstream::{ErrorKind, Loader};
 
-use crate::fixture::{
-    Faulty, batches, budget, content, every_field, made_many, read_error, set_of, set_of_sources, shard, within,
-};
+use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
+use crate::tensors::{batches, every_field};
 
 const TYPES: [(ImageType, DType); 4] = [
     (ImageType::U8, DType::U8),

@@ -8,7 +8,8 @@ use maskstream::batch::Memory;
 use maskstream::image::{ImageType, Normalization};
 use maskstream::loader::OnError;
 
-use crate::fixture::{batches, budget, content, every_field, made_many, set_of, shard, within};
+use crate::fixture::{budget, content, made_many, set_of, shard, within};
+use crate::tensors::{batches, every_field};
 
 const TYPES: [(ImageType, DType); 4] = [
     (ImageType::U8, DType::U8),

@@ -15,7 +15,7 @@ use maskstream::loader::LoaderOptions;
 use maskstream::mask::Rle;
 use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
 use maskstream::source::{MemorySource, Source};
-use maskstream::{Batch, Error, Loader, Result, ShardSet};
+use maskstream::{Batch, Error, Result, ShardSet};
 use serde_json::{Value, json};
 
 /// A small deterministic generator: splitmix64.
@@ -268,17 +268,6 @@ impl Source for BadAdvice {
 /// An error as a source would give it, which names `offset`.
 pub(crate) fn read_error(offset: u64) -> Error {
     MemorySource::new(Vec::new()).read(offset..offset + 1).unwrap_err()
-}
-
-/// Options for small batches that hold every field.
-pub(crate) fn every_field() -> LoaderOptions {
-    Loader::options().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
-}
-
-/// The batches of six samples; the last one is half empty.
-pub(crate) fn batches(options: LoaderOptions) -> Vec<Batch> {
-    let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
-    loader.epoch(0).unwrap().map(Result::unwrap).collect()
 }
 
 /// Runs `life` on a thread of its own; a hang becomes a failure.

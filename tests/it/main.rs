@@ -28,3 +28,5 @@ mod resume;
 mod selection;
 mod shard;
 mod stream;
+#[cfg(any(feature = "burn-flex", feature = "candle"))]
+mod tensors;

@@ -27,7 +27,7 @@ use super::super::data::Data;
 use super::super::lesson::{Ask, Lesson, PointAt};
 use super::super::model::Result;
 use super::super::named::Named;
-use super::super::train::{Checkpoint, Course, NOTHING_TO_ASK, Report};
+use super::super::train::{Checkpoint, Course, Report};
 use super::heads::Grounded;
 use super::metrics::{Lines, WaitMetric, Waited};
 use super::model::{Trainee, fields, loss};
@@ -93,7 +93,11 @@ pub(crate) fn learn(
         return Err(error.source().map_or_else(|| error.to_string(), ToString::to_string).into());
     }
     if !run.course.is_over() {
-        return Err(NOTHING_TO_ASK.into());
+        let (steps, left) = (run.course.report.steps(), run.course.steps_left());
+        return Err(format!(
+            "after {steps} steps {left} are left: some batches have no mask that is large enough to ask for"
+        )
+        .into());
     }
     Ok((Trainee::new(&run.state, settings, device)?, take(&mut run.course.report)))
 }

@@ -67,6 +67,8 @@ fn device(name: &str) -> Result<Device> {
     match (kind, number) {
         ("auto" | "cpu", _) => Ok(Device::flex()),
         #[cfg(feature = "burn-wgpu")]
+        ("wgpu", _) if name == "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "burn-wgpu")]
         ("wgpu", _) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number))),
         #[cfg(feature = "burn-cuda")]
         ("cuda", _) => Ok(Device::cuda(number)),

@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use super::model::Result;
 
+/// Masks that are read per image, for queries to be drawn from them.
+pub(crate) const MASKS_PER_IMAGE: usize = 24;
+
 /// Trains ARR-COC's relevance head on SA-1B shards: pointed at a patch of an image, which other patches belong to the
 /// same thing?
 ///
@@ -60,9 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) freeze: Freeze,
 
-    /// Go on from the checkpoint in --out: same weights, optimizer, place in the data, and in the end same result as
-    /// without the stop
-    #[arg(long, conflicts_with = "init")]
+    /// Go on from the checkpoint in --out, with the same other options: same weights, optimizer and place in the data.
+    /// If the shards had an index, the result in the end is the same as without the stop, to the bit
+    #[arg(long)]
     pub(crate) resume: bool,
 
     /// Steps between two checkpoints; one is always written at the end
@@ -81,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long)]
     batch_size: Option<usize>,
 
-    /// Masks asked for per image
+    /// Masks asked for per image, up to 24
     #[arg(long)]
     queries: Option<usize>,
 
@@ -93,11 +96,13 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3e-3)]
     lr: f64,
 
-    /// Decides the first weights, the order of samples and the queries: the same seed gives the same model
+    /// Decides the first weights, the order of samples and the queries: the same seed gives the same model, if the
+    /// shards have an index
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Where the head is trained: auto, cpu, or what the program was built for, as in cuda or cuda:1
+    /// Where the head is trained: cpu, or what the program was built for, as in cuda or cuda:1; auto is the first GPU
+    /// with candle if it was built for one, the CPU with Burn
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
 
@@ -114,10 +119,10 @@ pub(crate) const AFTER_HELP: &str = "Examples:
   finetune
   finetune --shards 'sa1b/sa_0000*.tar' --steps 2000 --workers 8 --log loss.csv
   finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr
-  finetune --shards drawings/ --init target/finetune/weights.safetensors --freeze scorer
-  finetune --resume
+  finetune --shards drawings/ --init target/finetune/weights.safetensors --freeze scorer --out target/drawings
+  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr --resume
 
-Ends with code 2 if the trained head does not beat the simple guesses: in AUC and best IoU, the distance to the point and the distance in colour.";
+Ends with code 2 if the trained head does not beat the simple guesses: in AUC and best IoU, the distance to the point and the distance in colour; with --task allocate, in what it keeps, the strongest edges.";
 
 /// What sizes go together.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -198,8 +203,8 @@ impl Args {
                 format!("--image-size {} is not a multiple of the {grid} patches a side", settings.image_size).into()
             );
         }
-        if settings.queries == 0 {
-            return Err("--queries must be at least 1".into());
+        if !(1..=MASKS_PER_IMAGE).contains(&settings.queries) {
+            return Err(format!("--queries {} is not 1 to {MASKS_PER_IMAGE}", settings.queries).into());
         }
         if !(settings.lr > 0.0 && settings.lr.is_finite()) {
             return Err(format!("--lr {} is not above 0", settings.lr).into());

@@ -13,12 +13,11 @@ use maskstream::shard::{Entry, ShardReport, ShardSetOptions, expand};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Loader, ShardSet, StreamLoader};
 
-use super::args::{Args, Settings, Task};
+use super::args::{Args, MASKS_PER_IMAGE, Settings, Task};
 use super::lesson::MIN_PATCHES;
 use super::model::Result;
 
-/// Masks that are read per image, where queries are drawn from them, and where all of them count.
-const MASKS_PER_IMAGE: usize = 24;
+/// Masks that are read per image where all of them count.
 const ALL_MASKS: usize = 128;
 /// Shards that are made for training, and the samples in each.
 const TRAIN_SHARDS: u64 = 3;

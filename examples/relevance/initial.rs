@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::named::{Array, Named};
+use super::recipe::{BIAS, FALLOFF, MARGIN, SCALE};
 use super::rng::Rng;
 
 /// Draws weights of these names and shapes as PyTorch's layers do: evenly between plus and minus one over the root of a
-/// layer's inputs, its bias as well. What is no layer begins where the recipe has it.
+/// layer's inputs, its bias as well. The four numbers begin where the recipe has them; a query is drawn between -1 and 1.
 pub(crate) fn initial(shapes: &[(String, Vec<usize>)], seed: u64) -> Named {
     let by_name: BTreeMap<&str, &[usize]> = shapes.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
     let inputs = |name: &str| -> usize {
@@ -16,10 +17,10 @@ pub(crate) fn initial(shapes: &[(String, Vec<usize>)], seed: u64) -> Named {
     };
     let draw = |(&name, shape): (&&str, &&[usize])| {
         let values = match name {
-            "participatory_scorer.scale" => vec![5.0],
-            "participatory_scorer.margin" => vec![0.3],
-            "participatory_scorer.falloff" => vec![12.0],
-            "balancer.bias" => vec![-2.0],
+            "participatory_scorer.scale" => vec![SCALE],
+            "participatory_scorer.margin" => vec![MARGIN],
+            "participatory_scorer.falloff" => vec![FALLOFF],
+            "balancer.bias" => vec![BIAS],
             _ => {
                 let names: Vec<u64> = [seed].into_iter().chain(name.bytes().map(u64::from)).collect();
                 let mut rng = Rng::new(&names);

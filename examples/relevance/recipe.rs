@@ -17,3 +17,8 @@ pub(crate) const POSITIVE_WEIGHT: f64 = 3.0;
 pub(crate) const ALONE: f64 = 0.5;
 /// What makes a padded patch lose to any other.
 pub(crate) const NOWHERE: f64 = 1e4;
+/// Where the four numbers begin: a temperature and what is alike, how fast it falls with the distance, log-odds of it all.
+pub(crate) const SCALE: f32 = 5.0;
+pub(crate) const MARGIN: f32 = 0.3;
+pub(crate) const FALLOFF: f32 = 12.0;
+pub(crate) const BIAS: f32 = -2.0;

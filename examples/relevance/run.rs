@@ -53,7 +53,7 @@ pub(crate) fn run<M: Model>(
             println!("How should an image's {grid} x {grid} patches be shared among all that is in it?\n")
         }
     }
-    let checkpoint = if args.resume { Some(Checkpoint::read(&args.out, settings)?) } else { None };
+    let checkpoint = args.resume.then(|| Checkpoint::read(args, settings)).transpose()?;
     let data = Data::open(args, *settings)?;
 
     let first = match &args.init {
@@ -63,9 +63,17 @@ pub(crate) fn run<M: Model>(
     let model = match &checkpoint {
         Some(checkpoint) => {
             say("resumed", format!("after {} steps of {steps}", checkpoint.steps()));
+            if !checkpoint.has_cursor() {
+                println!(
+                    "its shards had no index then, so their epoch begins anew; with one, not a sample is repeated"
+                );
+            }
             make(&checkpoint.state)?
         }
-        None => make(&first)?,
+        None => {
+            Checkpoint::remove(&args.out)?;
+            make(&first)?
+        }
     };
     let count: usize = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let asked = match settings.task {
@@ -111,10 +119,7 @@ pub(crate) fn run<M: Model>(
     println!("\n{table}\n");
     picture::draw(&examples, &picture)?;
     println!("wrote {}, {}", weights.display(), loss.display());
-    println!(
-        "wrote {} (image | what belongs to the point | what the head says | the patches it keeps)",
-        picture.display()
-    );
+    println!("wrote {} (image | what is wanted | what the head says | the patches it keeps)", picture.display());
     println!("{:.1} s in all", start.elapsed().as_secs_f64());
 
     let (yes, above) = match settings.task {

@@ -144,12 +144,21 @@ impl fmt::Display for Table {
             Task::Allocate => self.lines(f, &self.columns(&["coverage"]), &[0, 1, 2, 3])?,
         }
         let [information, edges, participatory] = self.weights.map(|sum| sum / count);
-        let [patches, held] = self.budget.map(|sum| sum / count);
+        writeln!(
+            f,
+            "The balancer mixes {information:.2} information, {edges:.2} edges, {participatory:.2} participatory."
+        )?;
+        // Where nobody asks, only the order of scores means something.
+        if self.task == Task::Point {
+            let [patches, held] = self.budget.map(|sum| sum / count);
+            writeln!(
+                f,
+                "With 64 to 400 tokens a patch, {TOTAL} tokens are enough for {patches:.0} patches, which hold {held:.3} of the mask."
+            )?;
+        }
         write!(
             f,
-            "The balancer mixes {information:.2} information, {edges:.2} edges, {participatory:.2} participatory. With 64 to 400 tokens a patch,\n\
-             {TOTAL} tokens are enough for {patches:.0} patches, which hold {held:.3} of the mask.\n\
-             coverage@{kept}: share of the mask in the {kept} best patches of the image. Small: below 1 % of the image; large: from\n\
+            "coverage@{kept}: share of the mask in the {kept} best patches of the image. Small: below 1 % of the image; large: from\n\
              10 % on."
         )?;
         if self.task == Task::Point {

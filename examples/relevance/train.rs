@@ -1,6 +1,8 @@
 //! The training loop. Comes in: a loader and a head. Goes out: the head trained in place, [`Report`], checkpoints. Fails
 //! as loader, framework and files do, or if no batch holds a mask to ask for.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -53,13 +55,39 @@ impl Report {
 }
 
 /// Where training goes on: beside the model's state in one file, so that neither is ever newer than the other.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Place {
     /// `None` while shards had no index: then its epoch begins anew.
     cursor: Option<Cursor>,
     epoch: u64,
-    /// [`Settings`], to compare.
+    /// [`Settings`], the weights it began with, and where its shards were, to compare.
     settings: Value,
+    init: Option<PathBuf>,
+    shards: Vec<String>,
+}
+
+impl Place {
+    /// The beginning.
+    fn first(args: &Args, settings: &Settings) -> Result<Self> {
+        let made = || vec![args.data.display().to_string()];
+        let shards = if args.shards.is_empty() { made() } else { args.shards.clone() };
+        Ok(Self { cursor: None, epoch: 0, settings: serde_json::to_value(settings)?, init: args.init.clone(), shards })
+    }
+
+    /// The name of the first setting that is another one, and both of its values.
+    fn difference<'a>(&'a self, now: &'a Self) -> Option<(&'a str, String, String)> {
+        if let (Value::Object(then), Value::Object(now)) = (&self.settings, &now.settings)
+            && let Some((name, then)) = then.iter().find(|(name, then)| now.get(*name) != Some(then))
+        {
+            return Some((name, then.to_string(), now.get(name).unwrap_or(&Value::Null).to_string()));
+        }
+        if self.init != now.init {
+            return Some(("init", format!("{:?}", self.init), format!("{:?}", now.init)));
+        }
+        // A cursor knows the samples, wherever they are now.
+        let is_elsewhere = self.cursor.is_none() && self.shards != now.shards;
+        is_elsewhere.then(|| ("shards", format!("{:?}", self.shards), format!("{:?}", now.shards)))
+    }
 }
 
 /// A checkpoint that was read.
@@ -77,31 +105,42 @@ impl Checkpoint {
     }
 
     /// Reads one that was made with the same settings.
-    pub(crate) fn read(out: &Path, settings: &Settings) -> Result<Self> {
-        let path = Self::path(out);
+    pub(crate) fn read(args: &Args, settings: &Settings) -> Result<Self> {
+        let path = Self::path(&args.out);
         let (mut state, note) = named::read(&path)?;
         let note = note.ok_or_else(|| format!("{} is no checkpoint: it has weights only", path.display()))?;
         let place: Place = serde_json::from_str(&note)?;
-        let now = serde_json::to_value(settings)?;
-        if let (Value::Object(before), Value::Object(now)) = (&place.settings, &now)
-            && let Some((name, then)) = before.iter().find(|(name, then)| now.get(*name) != Some(then))
-        {
-            let now = now.get(name).unwrap_or(&Value::Null);
+        if let Some((name, then, now)) = place.difference(&Place::first(args, settings)?) {
             return Err(format!("{} was made with {name} {then}, which is {now} now", path.display()).into());
         }
         let losses = state.remove(LOSSES).map_or_else(Vec::new, |losses| losses.values);
         Ok(Self { place, losses, state })
     }
 
+    /// Removes that of an earlier run, so that nobody takes it for that of the one that begins.
+    pub(crate) fn remove(out: &Path) -> Result<()> {
+        let path = Self::path(out);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(format!("cannot remove {}: {e}", path.display()).into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Steps done.
     pub(crate) fn steps(&self) -> usize {
         self.losses.len()
+    }
+
+    /// Whether it knows its place in its epoch.
+    pub(crate) fn has_cursor(&self) -> bool {
+        self.place.cursor.is_some()
     }
 }
 
 /// What a run keeps of itself from step to step, however its steps are made.
 pub(crate) struct Course {
     settings: Settings,
+    place: Place,
     out: PathBuf,
     checkpoint_every: u64,
     /// The step after which it ends.
@@ -126,6 +165,7 @@ impl Course {
         let report = Report { losses, ..Report::default() };
         let course = Self {
             settings: *settings,
+            place: Place::first(args, settings)?,
             out: args.out.clone(),
             checkpoint_every: args.checkpoint_every,
             last: args.stop_at.unwrap_or(u64::MAX).min(settings.steps),
@@ -169,8 +209,7 @@ impl Course {
             log.add(&self.report, lesson.epoch, learning_rate)?;
         }
         if self.is_over() || self.report.steps().is_multiple_of(self.checkpoint_every) {
-            let settings = serde_json::to_value(self.settings)?;
-            let place = Place { cursor: lesson.cursor, epoch: lesson.epoch, settings };
+            let place = Place { cursor: lesson.cursor, epoch: lesson.epoch, ..self.place.clone() };
             let mut state = state()?;
             state.insert(LOSSES.to_owned(), Array::list(self.report.losses.clone()));
             named::write(&Checkpoint::path(&self.out), &state, Some(serde_json::to_string(&place)?))?;

@@ -13,7 +13,7 @@ use crate::relevance::named::Named;
 use crate::relevance::train::{Checkpoint, Report, train};
 
 fn checkpoint(args: &Args) -> Result<Option<Checkpoint>> {
-    args.resume.then(|| Checkpoint::read(&args.out, &args.settings()?)).transpose()
+    args.resume.then(|| Checkpoint::read(args, &args.settings()?)).transpose()
 }
 
 fn run(args: &Args, by_trainer: bool) -> Result<(Named, Report)> {

@@ -47,6 +47,9 @@ pub(crate) fn learn(
         .loader()?
         .ok_or("Burn's trainer wants to know the number of batches: run `maskstream index` first")?;
     let (course, epoch, cursor) = Course::begin(args, settings, checkpoint)?;
+    if course.is_over() {
+        return Ok((model, course.report));
+    }
     let (done, left) = (course.report.steps(), course.steps_left());
     let (head, optimizer, paces) = model.into_parts();
     let rate = scheduler(settings, &paces, done)?;
@@ -75,8 +78,8 @@ pub(crate) fn learn(
     };
     let run = Arc::new(Mutex::new(run));
     let pupil = Pupil { head, task: settings.task, run: Arc::clone(&run) };
-    // One more than there are whole ones: the first may be the rest of one.
-    let epochs = left.div_ceil(loader.steps().max(1)) + 1;
+    // The first may be the rest of one.
+    let epochs = left.div_ceil(loader.steps().max(1)) + u64::from(cursor.is_some());
     let result = training
         .metrics((LossMetric::new(), WaitMetric::new()))
         .num_epochs(usize::try_from(epochs)?)

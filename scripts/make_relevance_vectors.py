@@ -53,6 +53,8 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     allocate.relevance              [B,N] of all patches
     allocate.share                  [B,N] its target: sums to 1 over the valid patches, 0 at others
     allocate.loss                   [1]
+    context.weight                  [64,13,3,3] of a first layer that sees the patches around each one
+    context.embedding               [N,D] with it, of the last canvas
     allocate.gradient.*             its gradient by each of the weights but the falloff
 """
 
@@ -188,8 +190,9 @@ def entropy(texture):
 # What both heads have
 
 
-def texture_proj(dim):
-    return nn.Sequential(nn.Conv2d(CHANNELS, 64, 1), nn.ReLU(), nn.Conv2d(64, dim, 1))
+def texture_proj(dim, window=1):
+    """Open: a window wider than a patch, and the zeros around the grid."""
+    return nn.Sequential(nn.Conv2d(CHANNELS, 64, window, padding=window // 2), nn.ReLU(), nn.Conv2d(64, dim, 1))
 
 
 def weight_predictor(dim):
@@ -329,9 +332,9 @@ def normalised(x):
 
 
 class GroundedScorer(nn.Module):
-    def __init__(self, dim):
+    def __init__(self, dim, window):
         super().__init__()
-        self.texture_proj = texture_proj(dim)
+        self.texture_proj = texture_proj(dim, window)
         self.scale = nn.Parameter(torch.tensor([5.0]))
         self.margin = nn.Parameter(torch.tensor([0.3]))
         self.falloff = nn.Parameter(torch.tensor([12.0]))
@@ -375,9 +378,9 @@ class GroundedHead(nn.Module):
     """Open: names of the four scalars, that `bias` learns and [0, 0, 2] does not, and that gradients go through the
     statistics and the gathered queries, too; nothing is detached."""
 
-    def __init__(self, dim):
+    def __init__(self, dim, window=1):
         super().__init__()
-        self.participatory_scorer = GroundedScorer(dim)
+        self.participatory_scorer = GroundedScorer(dim, window)
         self.balancer = GroundedBalancer(dim)
 
     def maps(self, texture, valid):
@@ -525,6 +528,7 @@ def inputs(seed, dim, batch, queries):
         "grounded.query_patch": torch.tensor(query_patch),
         "grounded.position": floats(np.stack(np.meshgrid(centres, centres, indexing="ij"), -1).reshape(-1, 2)),
         "grounded.target": floats(target),
+        "context.weight": floats(np.random.default_rng([seed, 4]).normal(size=(64, CHANNELS, 3, 3)) / math.sqrt(60)),
         "grounded.predicted_iou": floats(np.resize([0.93, 1.03, 0.71, 0.88, 0.0, 0.97, 0.8], (batch, queries))),
     }
 
@@ -564,8 +568,8 @@ def verbatim_outputs(given, weights, dim, dtype):
     return out
 
 
-def grounded_head(weights, dim, dtype):
-    head = GroundedHead(dim).to(dtype)
+def grounded_head(weights, dim, dtype, window=1):
+    head = GroundedHead(dim, window).to(dtype)
     head.load_state_dict(weights)
     return head
 
@@ -595,6 +599,9 @@ def grounded_outputs(given, weights, dim, dtype):
         found["loss"].backward()
         out |= {name + k: v.detach() for k, v in found.items()}
         out |= {name + "gradient." + k: v.grad for k, v in head.named_parameters() if v.grad is not None}
+    first = {"participatory_scorer.texture_proj.0.weight": given["context.weight"]}
+    wide = grounded_head(weights | first, dim, dtype, 3)
+    out["context.embedding"] = wide.participatory_scorer.embed(seen, valid)[-1].detach().clone()
     return out
 
 

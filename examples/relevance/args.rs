@@ -38,9 +38,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = "target/finetune")]
     pub(crate) out: PathBuf,
 
-    /// Sizes that go together: cpu is 256 pixels letterboxed, 32 x 32 patches, 16 images with 4 queries each; arr is
-    /// ARR-COC's own 512 pixels stretched, 32 x 32 patches, 32 images; gpu is 1024 pixels letterboxed, 64 x 64 patches, 32
-    /// images with 8 queries each
+    /// Sizes that go together: cpu is 256 pixels letterboxed, 32 x 32 patches, each seen alone, 16 images with 4 queries
+    /// each; arr is ARR-COC's own 512 pixels stretched, 32 x 32 patches, each seen with its 8 neighbours, 32 images; gpu is
+    /// 1024 pixels letterboxed, 64 x 64 patches with neighbours, 32 images with 8 queries each
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) preset: Preset,
 
@@ -91,6 +91,11 @@ pub(crate) struct Args {
     /// Side of the square that images are fitted into, in pixels; a multiple of the patches a side
     #[arg(long)]
     image_size: Option<u32>,
+
+    /// Side of the window that is seen of the patches around each one: 1 is the patch alone, 3 its 8 neighbours as well,
+    /// and so on up to 7. Photos gain from 3; a step takes a third longer
+    #[arg(long)]
+    context: Option<usize>,
 
     /// Learning rate of AdamW at the start; falls to nothing by the last step, along a cosine
     #[arg(long, default_value_t = 3e-3)]
@@ -172,6 +177,8 @@ pub(crate) struct Settings {
     pub(crate) grid: u32,
     pub(crate) batch_size: usize,
     pub(crate) queries: usize,
+    /// Side of the window of patches that is seen around each; odd.
+    pub(crate) context: usize,
     pub(crate) steps: u64,
     pub(crate) lr: f64,
     pub(crate) seed: u64,
@@ -180,10 +187,10 @@ pub(crate) struct Settings {
 impl Args {
     /// The preset's sizes and what the command line has instead.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let (image_size, stretch, grid, batch_size, queries) = match self.preset {
-            Preset::Cpu => (256, false, 32, 16, 4),
-            Preset::Arr => (512, true, 32, 32, 4),
-            Preset::Gpu => (1024, false, 64, 32, 8),
+        let (image_size, stretch, grid, context, batch_size, queries) = match self.preset {
+            Preset::Cpu => (256, false, 32, 1, 16, 4),
+            Preset::Arr => (512, true, 32, 3, 32, 4),
+            Preset::Gpu => (1024, false, 64, 3, 32, 8),
         };
         let settings = Settings {
             task: self.task,
@@ -194,6 +201,7 @@ impl Args {
             grid,
             batch_size: self.batch_size.unwrap_or(batch_size),
             queries: self.queries.unwrap_or(queries),
+            context: self.context.unwrap_or(context),
             steps: self.steps,
             lr: self.lr,
             seed: self.seed,
@@ -205,6 +213,9 @@ impl Args {
         }
         if !(1..=MASKS_PER_IMAGE).contains(&settings.queries) {
             return Err(format!("--queries {} is not 1 to {MASKS_PER_IMAGE}", settings.queries).into());
+        }
+        if ![1, 3, 5, 7].contains(&settings.context) {
+            return Err(format!("--context {} is not 1, 3, 5 or 7", settings.context).into());
         }
         if !(settings.lr > 0.0 && settings.lr.is_finite()) {
             return Err(format!("--lr {} is not above 0", settings.lr).into());

@@ -83,12 +83,12 @@ pub(crate) struct Lesson {
 impl Lesson {
     /// Draws masks of each image, and a patch in each; where nobody asks, takes all masks.
     pub(crate) fn new(fields: Fields, ask: &Ask) -> Self {
-        let Settings { task, queries, grid, image_size, .. } = ask.settings;
+        let Settings { task, queries, grid, image_size, context, .. } = ask.settings;
         let (grid, side, patches) = (grid as usize, image_size as usize, ask.settings.patches());
         let rows = fields.image_ids.len();
         let masks = fields.valid.len() / rows.max(1);
         let content: Vec<[usize; 2]> = (0..rows).map(|row| fields.content(row)).collect();
-        let seen = grounded(&fields.images, side, &content, grid);
+        let seen = grounded(&fields.images, side, &content, grid).with_context(context);
 
         let (places, least) = match task {
             Task::Point => (queries, MIN_PATCHES),

@@ -90,6 +90,13 @@ impl Golden {
         crate::relevance::named::take(&weights, shapes).unwrap()
     }
 
+    /// These weights with the first layer that sees the patches around each one.
+    pub(crate) fn in_context(&self, mut weights: Named) -> Named {
+        let first = Array { shape: self.shape("context.weight"), values: self.numbers("context.weight") };
+        weights.insert("participatory_scorer.texture_proj.0.weight".to_owned(), first);
+        weights
+    }
+
     /// Images as ARR-COC sees them.
     pub(crate) fn verbatim(&self, images: &str) -> Patches {
         let shape = self.shape(images);

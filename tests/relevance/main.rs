@@ -29,7 +29,7 @@ fn tensor(golden: &Golden, name: &str) -> Tensor {
 }
 
 fn grounded(golden: &Golden, more: impl IntoIterator<Item = (String, Vec<usize>)>) -> Grounded {
-    let shapes: Vec<_> = Grounded::shapes(WIDTH).into_iter().chain(more).collect();
+    let shapes: Vec<_> = Grounded::shapes(WIDTH, 1).into_iter().chain(more).collect();
     Grounded::new(Weights::new(&golden.weights(&shapes), &CPU).unwrap())
 }
 
@@ -155,6 +155,20 @@ fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
 }
 
 #[test]
+fn a_head_that_sees_the_patches_around_each_one_is_that_of_pytorch() {
+    let golden = Golden::load();
+    let weights =
+        named::take(&golden.in_context(golden.weights(&Grounded::shapes(WIDTH, 1))), &Grounded::shapes(WIDTH, 3));
+    let head = Grounded::new(Weights::new(&weights.unwrap(), &CPU).unwrap());
+    let seen = Seen::new(&golden.grounded().with_context(3), &CPU).unwrap();
+    golden.expect("context.embedding", &flat(&head.embed(&seen).unwrap().get(2).unwrap()), 5e-6);
+
+    let (alone, around) = (golden.grounded(), golden.grounded().with_context(1));
+    assert!(alone.input == around.input && alone.inputs() == 13);
+    assert_eq!(golden.grounded().with_context(7).inputs(), 13 * 49);
+}
+
+#[test]
 fn without_a_question_head_loss_and_gradients_are_those_of_pytorch() {
     let golden = Golden::load();
     let head = grounded(&golden, [Grounded::learned_query(WIDTH)]);
@@ -253,7 +267,7 @@ fn weights_go_to_a_file_and_back_under_pytorchs_names_and_faults_are_named() {
 
     let error = named::take(&weights, &Verbatim::shapes(64)).unwrap_err().to_string();
     assert!(error.contains("participatory_scorer.texture_proj.2.weight is of shape [32, 64, 1, 1]"), "{error}");
-    let error = named::take(&weights, &Grounded::shapes(WIDTH)).unwrap_err().to_string();
+    let error = named::take(&weights, &Grounded::shapes(WIDTH, 1)).unwrap_err().to_string();
     assert!(error.contains("the weights have no participatory_scorer.scale"), "{error}");
     let error = named::read(&Golden::path()).unwrap_err().to_string();
     assert!(error.contains("not F32"), "{error}");

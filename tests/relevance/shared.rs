@@ -50,6 +50,14 @@ fn fields(batch: &Batch) -> Fields {
 }
 
 #[test]
+fn values_that_do_not_fit_together_are_refused_by_name() {
+    for (name, value) in [("--image-size", "100"), ("--queries", "25"), ("--context", "2"), ("--lr", "0")] {
+        let error = Args::parse_from(["finetune", name, value]).settings().err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains(&format!("{name} {value} is not"))), "{error:?}");
+    }
+}
+
+#[test]
 fn questions_point_into_masks_that_are_large_enough_and_ask_for_none_twice() {
     let settings = settings(&["--queries", "5"]);
     let batches = batches(&settings);

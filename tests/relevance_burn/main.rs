@@ -36,7 +36,7 @@ fn loaded<M: Module>(golden: &Golden, module: M) -> M {
 }
 
 fn grounded(golden: &Golden, device: &Device) -> Grounded {
-    loaded(golden, Grounded::new(WIDTH, device))
+    loaded(golden, Grounded::new(WIDTH, 1, device))
 }
 
 /// The names of a module's weights, and their gradients.
@@ -119,7 +119,7 @@ fn the_grounded_head_its_loss_and_its_gradients_are_those_of_pytorch() {
 #[test]
 fn without_a_question_head_loss_and_gradients_are_those_of_pytorch() {
     let (golden, device) = (Golden::load(), Device::flex().autodiff());
-    let head = loaded(&golden, Grounded::new(WIDTH, &device).with_learned_query(WIDTH, &device));
+    let head = loaded(&golden, Grounded::new(WIDTH, 1, &device).with_learned_query(WIDTH, &device));
     let seen = Seen::new(&golden.grounded(), &device);
     assert!(grounded(&golden, &device).allocate(&seen).is_none());
     let said = head.allocate(&seen).unwrap();
@@ -164,7 +164,7 @@ fn images_that_are_all_padding_or_all_of_one_colour_give_finite_gradients() {
     let images = [vec![0_u8; 3 * 64 * 64], vec![90; 3 * 64 * 64]].concat();
     let seen = Seen::new(&texture::grounded(&images, 64, &[[0, 0], [64, 64]], 32), &device);
     for task in ["point", "allocate"] {
-        let mut head = Grounded::new(WIDTH, &device);
+        let mut head = Grounded::new(WIDTH, 1, &device);
         let loss = if task == "point" {
             head = loaded(&golden, head);
             let said = head.forward(&seen, &Query::Patches(Tensor::from_data([[0], [77]], &device)));
@@ -184,6 +184,15 @@ fn images_that_are_all_padding_or_all_of_one_colour_give_finite_gradients() {
 }
 
 #[test]
+fn a_head_that_sees_the_patches_around_each_one_is_that_of_pytorch() {
+    let (golden, device) = (Golden::load(), Device::flex());
+    let weights = golden.in_context(weights::arrays(&grounded(&golden, &device)).unwrap());
+    let head = weights::load(Grounded::new(WIDTH, 3, &device), &weights).unwrap();
+    let seen = Seen::new(&golden.grounded().with_context(3), &device);
+    golden.expect("context.embedding", &flat(&head.embed(&seen).narrow(0, 2, 1)), 5e-6);
+}
+
+#[test]
 fn weights_come_back_under_pytorchs_names_and_faults_are_named() {
     let (golden, device) = (Golden::load(), Device::flex());
     let head = grounded(&golden, &device);
@@ -195,7 +204,7 @@ fn weights_come_back_under_pytorchs_names_and_faults_are_named() {
 
     let error = weights::load(Verbatim::new(64, &device), &weights).unwrap_err().to_string();
     assert!(error.contains("weight_predictor.0.weight is of shape [128, 41], the head has [128, 73]"), "{error}");
-    let error = weights::load(Grounded::new(WIDTH, &device), &verbatim).unwrap_err().to_string();
+    let error = weights::load(Grounded::new(WIDTH, 1, &device), &verbatim).unwrap_err().to_string();
     assert!(error.contains("the weights have no balancer.bias"), "{error}");
 }
 
@@ -229,7 +238,7 @@ struct Run {
 impl Run {
     /// From weights, and moments if there are any.
     fn new(state: &Named, device: &Device, learns: impl Fn(&str) -> bool) -> Self {
-        let head = weights::load(Grounded::new(WIDTH, device), state).unwrap();
+        let head = weights::load(Grounded::new(WIDTH, 1, device), state).unwrap();
         let optimizer = adamw::new(&head, state).unwrap();
         Self { head: weights::learning(head, learns).unwrap(), optimizer }
     }

@@ -102,12 +102,12 @@ mod both {
     fn fifty_steps_have_the_same_losses_in_candle() {
         let dir = tempfile::tempdir().unwrap();
         shards(dir.path());
-        for task in ["point", "allocate"] {
-            let args = args_for(dir.path(), "60", &["--task", task, "--stop-at", "50"]);
+        for (task, context) in [("point", "1"), ("allocate", "3")] {
+            let args = args_for(dir.path(), "60", &["--task", task, "--context", context, "--stop-at", "50"]);
             let (weights, burn) = run(&args, false).unwrap();
             let (candle_weights, candle) = run_candle(&args).unwrap();
             println!(
-                "{task}: losses at most {:.1e} apart, of {:.4} to {:.4}",
+                "{task}, {context}: losses at most {:.1e} apart, of {:.4} to {:.4}",
                 apart(&burn, &candle),
                 burn.losses[0],
                 burn.loss()

@@ -21,7 +21,7 @@ use super::super::texture::{CHANNELS, Patches};
 /// What is seen of B images.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// `[B, N, 13]`
+    /// `[B, N, C]`: 13 numbers of a patch, or of each patch around it.
     patches: Tensor<3>,
     /// `[B, N]`: entropy, and edges.
     information: Tensor<2>,
@@ -36,7 +36,7 @@ impl Seen {
     pub(crate) fn new(patches: &Patches, device: &Device) -> Self {
         let (images, grid) = (patches.images(), patches.grid);
         let map = |numbers: &[f32]| tensor(numbers.to_vec(), [images, grid * grid], device);
-        let input: Tensor<3> = tensor(patches.input.clone(), [images, CHANNELS, grid * grid], device);
+        let input: Tensor<3> = tensor(patches.input.clone(), [images, patches.inputs(), grid * grid], device);
         let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
         let places = (0..grid * grid).flat_map(|patch| [centre(patch / grid), centre(patch % grid)]);
         Self {
@@ -98,7 +98,7 @@ impl Verbatim {
     /// For queries of `width` numbers.
     pub(crate) fn new(width: usize, device: &Device) -> Self {
         Self {
-            participatory_scorer: VerbatimScorer { texture_proj: projection(width, device) },
+            participatory_scorer: VerbatimScorer { texture_proj: projection(width, 1, device) },
             balancer: VerbatimBalancer { weight_predictor: predictor(width, device) },
         }
     }
@@ -143,9 +143,9 @@ struct GroundedBalancer {
 }
 
 impl Grounded {
-    /// The weights of the verbatim head, and four numbers.
-    pub(crate) fn new(width: usize, device: &Device) -> Self {
-        let (texture_proj, number) = (projection(width, device), || zeros([1], device));
+    /// The weights of the verbatim head, whose first layer sees a window of so many patches a side, and four numbers.
+    pub(crate) fn new(width: usize, window: usize, device: &Device) -> Self {
+        let (texture_proj, number) = (projection(width, window, device), || zeros([1], device));
         let (scale, margin, falloff) = (number(), number(), number());
         Self {
             participatory_scorer: GroundedScorer { texture_proj, scale, margin, falloff, query: None },
@@ -267,15 +267,15 @@ impl Shares {
     }
 }
 
-/// Texture to embedding: two convolutions of one pixel.
+/// Texture to embedding: two convolutions, of a window and of one pixel.
 type Projection = (Layer<4>, Relu, Layer<4>);
 
-fn projection(width: usize, device: &Device) -> Projection {
-    let layer = |inputs, outputs| Layer::new([outputs, inputs, 1, 1], device);
-    (layer(CHANNELS, HIDDEN), Relu, layer(HIDDEN, width))
+fn projection(width: usize, window: usize, device: &Device) -> Projection {
+    let layer = |inputs, outputs, window| Layer::new([outputs, inputs, window, window], device);
+    (layer(CHANNELS, HIDDEN, window), Relu, layer(HIDDEN, width, 1))
 }
 
-/// `[B, N, 13]` to `[B, N, D]`.
+/// `[B, N, C]` to `[B, N, D]`.
 fn project((first, relu, second): &Projection, patches: &Tensor<3>) -> Tensor<3> {
     let hidden = relu.forward(first.forward(patches.clone()));
     second.forward(hidden)
@@ -298,7 +298,7 @@ fn predict<const R: usize>(predictor: &Predictor, statistics: &Tensor<R>, query:
     third.forward(hidden)
 }
 
-/// A layer over the last axis; a convolution of one pixel is one as well. R is 2, or 4 for a convolution.
+/// A layer over the last axis; a convolution is one as well, over what its window holds. R is 2, or 4 for a convolution.
 #[derive(Module, Debug)]
 struct Layer<const R: usize> {
     /// Outputs first, as PyTorch has it, and not as Burn's own layers do.

@@ -78,7 +78,7 @@ pub(super) fn loss(head: &Grounded, task: Task, lesson: &Lesson, device: &Device
 }
 
 fn untrained(settings: &Settings, device: &Device) -> Grounded {
-    let head = Grounded::new(WIDTH, device);
+    let head = Grounded::new(WIDTH, settings.context, device);
     match settings.task {
         Task::Point => head,
         Task::Allocate => head.with_learned_query(WIDTH, device),

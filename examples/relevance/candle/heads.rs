@@ -18,7 +18,7 @@ use super::weights::Weights;
 
 /// What is seen of B images.
 pub(crate) struct Seen {
-    /// `[B, N, 13]`
+    /// `[B, N, C]`: 13 numbers of a patch, or of each patch around it.
     patches: Tensor,
     /// `[B, N]`: entropy, and edges.
     information: Tensor,
@@ -33,7 +33,7 @@ impl Seen {
     pub(crate) fn new(patches: &Patches, device: &Device) -> Result<Self> {
         let (images, grid) = (patches.images(), patches.grid);
         let map = |numbers: &[f32]| Tensor::from_slice(numbers, (images, grid * grid), device);
-        let input = Tensor::from_slice(&patches.input, (images, CHANNELS, grid * grid), device)?;
+        let input = Tensor::from_slice(&patches.input, (images, patches.inputs(), grid * grid), device)?;
         let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
         let places = (0..grid * grid).flat_map(|patch| [centre(patch / grid), centre(patch % grid)]);
         Ok(Self {
@@ -78,13 +78,18 @@ pub(crate) struct Verbatim(Weights);
 impl Verbatim {
     /// Names and shapes of its weights for queries of `width` numbers.
     pub(crate) fn shapes(width: usize) -> Vec<(String, Vec<usize>)> {
+        Self::shapes_in_context(width, 1)
+    }
+
+    /// The same where the scorer sees a window of so many patches a side.
+    fn shapes_in_context(width: usize, window: usize) -> Vec<(String, Vec<usize>)> {
         let linear = |name: &str, inputs: usize, outputs: usize, tail: &[usize]| {
             let weight = [&[outputs, inputs][..], tail].concat();
             [(format!("{name}.weight"), weight), (format!("{name}.bias"), vec![outputs])]
         };
         let (projection, predictor) = ("participatory_scorer.texture_proj", "balancer.weight_predictor");
         [
-            linear(&format!("{projection}.0"), CHANNELS, HIDDEN, &[1, 1]),
+            linear(&format!("{projection}.0"), CHANNELS, HIDDEN, &[window, window]),
             linear(&format!("{projection}.2"), HIDDEN, width, &[1, 1]),
             linear(&format!("{predictor}.0"), STATISTICS + width, BALANCER, &[]),
             linear(&format!("{predictor}.2"), BALANCER, BALANCER, &[]),
@@ -123,9 +128,10 @@ impl Verbatim {
 pub(crate) struct Grounded(Weights);
 
 impl Grounded {
-    /// Names and shapes of its weights: those of the verbatim head, and four numbers.
-    pub(crate) fn shapes(width: usize) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = Verbatim::shapes(width);
+    /// Names and shapes of its weights: those of the verbatim head, whose first layer sees a window of so many patches a
+    /// side, and four numbers.
+    pub(crate) fn shapes(width: usize, window: usize) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = Verbatim::shapes_in_context(width, window);
         let scorer = ["scale", "margin", "falloff"].map(|name| format!("participatory_scorer.{name}"));
         shapes.extend(scorer.into_iter().chain(["balancer.bias".to_owned()]).map(|name| (name, vec![1])));
         shapes
@@ -253,7 +259,7 @@ impl Shares {
     }
 }
 
-/// Texture to embedding: `[B, N, 13]` to `[B, N, D]`.
+/// Texture to embedding: `[B, N, C]` to `[B, N, D]`.
 fn project(weights: &Weights, patches: &Tensor) -> Result<Tensor> {
     let hidden = linear(weights, "participatory_scorer.texture_proj.0", patches)?.relu()?;
     linear(weights, "participatory_scorer.texture_proj.2", &hidden)
@@ -267,7 +273,7 @@ fn predict(weights: &Weights, statistics: &Tensor, query: &Tensor) -> Result<Ten
     linear(weights, "balancer.weight_predictor.4", &hidden)
 }
 
-/// A layer over the last axis; a convolution of one pixel is one as well.
+/// A layer over the last axis; a convolution is one as well, over what its window holds.
 fn linear(weights: &Weights, name: &str, input: &Tensor) -> Result<Tensor> {
     let weight = weights.get(&format!("{name}.weight"))?.flatten_from(1)?;
     let mut shape = input.dims().to_vec();

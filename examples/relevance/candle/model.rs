@@ -25,7 +25,7 @@ pub(crate) struct Trainee {
 impl Trainee {
     /// Names and shapes of its weights.
     pub(crate) fn shapes(settings: &Settings) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = Grounded::shapes(WIDTH);
+        let mut shapes = Grounded::shapes(WIDTH, settings.context);
         shapes.extend((settings.task == Task::Allocate).then(|| Grounded::learned_query(WIDTH)));
         shapes
     }

@@ -24,7 +24,7 @@ pub(crate) struct Patches {
     pub(crate) grid: usize,
     /// `[B, 13, N]`, in 0 to 1.
     pub(crate) texture: Vec<f32>,
-    /// `[B, 13, N]`: of it, what the scorer embeds.
+    /// `[B, C, N]`: of it, what the scorer embeds; C is 13, or 13 for each patch of a window around it.
     pub(crate) input: Vec<f32>,
     /// `[B, N]`: the entropy of a patch's numbers, scaled.
     pub(crate) information: Vec<f32>,
@@ -38,6 +38,30 @@ impl Patches {
     /// Number of images B.
     pub(crate) fn images(&self) -> usize {
         self.valid.len() / (self.grid * self.grid)
+    }
+
+    /// Numbers C of a patch that the scorer embeds.
+    pub(crate) fn inputs(&self) -> usize {
+        self.input.len().checked_div(self.valid.len()).unwrap_or(0)
+    }
+
+    /// The same where the scorer embeds a window of `window` x `window` patches around each, beyond the grid zeros:
+    /// what a convolution with that kernel takes, in the order of its weights. `window` is odd.
+    pub(crate) fn with_context(mut self, window: usize) -> Self {
+        let (grid, reach) = (self.grid, window / 2);
+        let mut input = Vec::with_capacity(self.input.len() * window * window);
+        for channel in self.input.chunks_exact(grid * grid) {
+            for (down, right) in (0..window * window).map(|place| (place / window, place % window)) {
+                let at = |patch: usize| {
+                    let row = (patch / grid + down).checked_sub(reach).filter(|&row| row < grid)?;
+                    let column = (patch % grid + right).checked_sub(reach).filter(|&column| column < grid)?;
+                    Some(channel[row * grid + column])
+                };
+                input.extend((0..grid * grid).map(|patch| at(patch).unwrap_or(0.0)));
+            }
+        }
+        self.input = input;
+        self
     }
 }
 

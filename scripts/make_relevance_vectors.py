@@ -53,9 +53,9 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     allocate.relevance              [B,N] of all patches
     allocate.share                  [B,N] its target: sums to 1 over the valid patches, 0 at others
     allocate.loss                   [1]
+    allocate.gradient.*             its gradient by each of the weights but the falloff
     context.weight                  [64,13,3,3] of a first layer that sees the patches around each one
     context.embedding               [N,D] with it, of the last canvas
-    allocate.gradient.*             its gradient by each of the weights but the falloff
 """
 
 import argparse

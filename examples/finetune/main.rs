@@ -48,8 +48,8 @@ fn device(name: &str) -> Result<Device> {
     let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
     let number: usize = number.parse().map_err(|_| format!("--device {name}: {number} is no number of a device"))?;
     match kind {
-        "auto" => Ok(Device::cuda_if_available(0)?),
-        "cpu" => Ok(Device::Cpu),
+        "auto" if name == kind => Ok(Device::cuda_if_available(0)?),
+        "cpu" if name == kind => Ok(Device::Cpu),
         "cuda" => Ok(Device::new_cuda(number)?),
         "metal" => Ok(Device::new_metal(number)?),
         _ => Err(format!("--device {name}: it is auto, cpu, cuda or metal").into()),

@@ -44,18 +44,19 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) preset: Preset,
 
-    /// What is learned: what belongs to a point, or, without a question, how to share an image's patches among all of its
-    /// masks. The second is no showpiece: on photos this model does no better than taking the strongest edges
+    /// What is learned: what belongs to a point, or, without a question, how to share an image's patches among up to 128 of
+    /// its masks. The second is no showpiece: on photos this model does no better than taking the strongest edges
     #[arg(long, value_enum, default_value = "point")]
     pub(crate) task: Task,
 
-    /// Which masks of an image queries are drawn from: small, medium and large ones in turn, the most stable, the most
-    /// confident, the largest or smallest, or any
+    /// If an image has more than 24 masks, which 24 of them queries are drawn from in training: small, medium and large ones
+    /// in turn, the most stable, the most confident, the largest or smallest, or any
     #[arg(long, value_enum, default_value = "area-stratified")]
     pub(crate) select: Select,
 
-    /// Weights to begin with, a safetensors file: one that this program wrote (in either framework), or any with the same
-    /// names and shapes. Weights of ARR-COC's own head are not: its queries are 2048 numbers of a language model
+    /// Weights to begin with, a safetensors file: one that this program wrote (in either framework) with the same --context
+    /// and --task, or any with the same names and shapes. ARR-COC's own do not fit: its queries are 2048 numbers of a
+    /// language model
     #[arg(long, value_name = "FILE")]
     pub(crate) init: Option<PathBuf>,
 
@@ -63,8 +64,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) freeze: Freeze,
 
-    /// Go on from the checkpoint in --out, with the same other options: same weights, optimizer and place in the data.
-    /// If the shards had an index, the result in the end is the same as without the stop, to the bit
+    /// Go on from the checkpoint in --out, if there is one yet, with the same other options: same weights, optimizer and
+    /// place in the data. If the shards had an index, the result in the end is the same as without the stop, to the bit
     #[arg(long)]
     pub(crate) resume: bool,
 
@@ -97,7 +98,8 @@ pub(crate) struct Args {
     #[arg(long)]
     context: Option<usize>,
 
-    /// Learning rate of AdamW at the start; falls to nothing by the last step, along a cosine
+    /// Learning rate of AdamW at the start, at most 0.1; falls to nothing by the last step, along a cosine. Four numbers, of
+    /// how sharp the answer is, learn at ten times that
     #[arg(long, default_value_t = 3e-3)]
     lr: f64,
 
@@ -106,8 +108,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Where the head is trained: cpu, or what the program was built for, as in cuda or cuda:1; auto is the first GPU
-    /// with candle if it was built for one, the CPU with Burn
+    /// Where the head is trained: cpu, or what the program was built for: with candle cuda, cuda:1 or metal, with Burn cuda,
+    /// wgpu, or wgpu:1 for the second GPU that is no part of the processor. auto is the first of cuda with candle if it was
+    /// built for it, and the CPU else
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
 
@@ -123,11 +126,12 @@ pub(crate) struct Args {
 pub(crate) const AFTER_HELP: &str = "Examples:
   finetune
   finetune --shards 'sa1b/sa_0000*.tar' --steps 2000 --workers 8 --log loss.csv
-  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr
-  finetune --shards drawings/ --init target/finetune/weights.safetensors --freeze scorer --out target/drawings
-  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr --resume
+  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr --out target/arr
+  finetune --shards 'sa1b/train/*.tar' --val-shards sa1b/val --preset arr --out target/arr --resume
+  finetune --shards drawings/ --preset arr --init target/arr/weights.safetensors --freeze scorer --out target/drawings
+finetune_burn takes the same, and --trainer.
 
-Ends with code 2 if the trained head does not beat the simple guesses: in AUC and best IoU, the distance to the point and the distance in colour; with --task allocate, in what it keeps, the strongest edges.";
+Ends with code 2 if the trained head does not beat simple guesses. Those are, in AUC and best IoU, the distance to the point and the distance in colour; with --task allocate, in the share of the masks that is kept, the strongest edges.";
 
 /// What sizes go together.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -217,8 +221,8 @@ impl Args {
         if ![1, 3, 5, 7].contains(&settings.context) {
             return Err(format!("--context {} is not 1, 3, 5 or 7", settings.context).into());
         }
-        if !(settings.lr > 0.0 && settings.lr.is_finite()) {
-            return Err(format!("--lr {} is not above 0", settings.lr).into());
+        if !(settings.lr > 0.0 && settings.lr <= 0.1) {
+            return Err(format!("--lr {} is not above 0 and at most 0.1", settings.lr).into());
         }
         Ok(settings)
     }
@@ -229,8 +233,9 @@ impl Settings {
         if self.stretch { Fit::Stretch } else { Fit::Letterbox }
     }
 
-    /// Which masks come first, where draws are seeded so.
-    pub(crate) fn rank_by(&self, seed: u64) -> RankBy {
+    /// Which masks come first.
+    pub(crate) fn rank_by(&self) -> RankBy {
+        let seed = self.seed;
         match self.select {
             Select::AreaStratified => RankBy::AreaStratified { seed },
             Select::Stability => RankBy::StabilityScore,

@@ -1,12 +1,13 @@
 //! Shards -> loaders. Comes in: the command line. Goes out: [`Data`]: a loader to train from, at once, and one that is
-//! only looked at, after that. Makes shards if none are given. Fails where shards cannot be made or opened, or if nothing
-//! is left to hold out.
+//! only looked at, after that. Makes shards if none are given. Fails where shards cannot be made or opened, or if there is
+//! nothing to train on or to hold out; where held-out shards have no index yet, that shows in the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
-use maskstream::annotation::MaskFilter;
+use maskstream::annotation::{MaskFilter, RankBy};
 use maskstream::loader::LoaderOptions;
 use maskstream::sample::BoxFrame;
 use maskstream::shard::{Entry, ShardReport, ShardSetOptions, expand};
@@ -17,8 +18,8 @@ use super::args::{Args, MASKS_PER_IMAGE, Settings, Task};
 use super::lesson::MIN_PATCHES;
 use super::model::Result;
 
-/// Masks that are read per image where all of them count.
-const ALL_MASKS: usize = 128;
+/// Masks that are read per image where nobody asks and all of them count. Few images of SA-1B have more.
+pub(crate) const MASKS_TO_SHARE: usize = 128;
 /// Shards that are made for training, and the samples in each.
 const TRAIN_SHARDS: u64 = 3;
 const TRAIN_SAMPLES: usize = 256;
@@ -30,7 +31,10 @@ pub(crate) struct Data {
     /// Batches, all full: shuffled once all shards have an index.
     pub(crate) train: StreamLoader,
     held_out: Part,
-    options: LoaderOptions,
+    /// Its loader, once it is open.
+    opened: OnceLock<Loader>,
+    /// How to load it.
+    whole: LoaderOptions,
     settings: Settings,
 }
 
@@ -44,7 +48,7 @@ impl Data {
             .fit(settings.fit())
             .top_k(match settings.task {
                 Task::Point => MASKS_PER_IMAGE,
-                Task::Allocate => ALL_MASKS,
+                Task::Allocate => MASKS_TO_SHARE,
             })
             // The share of each patch that a mask covers is all that is needed: no mask is drawn.
             .coverage(Some(settings.grid))
@@ -52,23 +56,33 @@ impl Data {
             // Prompt points on the canvas, where the patches are.
             .box_frame(BoxFrame::Canvas)
             .num_workers(args.workers);
-        let shuffled = options.clone().rank_by(settings.rank_by(settings.seed)).shuffle(settings.seed).drop_last(true);
+        // The same masks for every seed and selection, so that all runs answer the same questions.
+        let whole = options.clone().rank_by(RankBy::AreaStratified { seed: 0 });
+        let shuffled = options.rank_by(settings.rank_by()).shuffle(settings.seed).drop_last(true);
         let train_loader = shuffled.stream(train.options(&settings), &train.paths)?;
         match (train_loader.loader()?, train_loader.notice()) {
             (Some(loader), _) => describe("train", loader.shards()),
             (None, notice) => println!("{:>10}: {}", "train", notice.unwrap_or_default()),
         }
         println!("{:>10}: {}", "memory", train_loader.memory_plan());
-        Ok(Self { train: train_loader, held_out, options, settings })
+        let opened = OnceLock::new();
+        if let Some(loader) = whole.clone().stream(held_out.options(&settings), &held_out.paths)?.loader()? {
+            describe("held out", loader.shards());
+            opened.get_or_init(|| loader.clone());
+        }
+        Ok(Self { train: train_loader, held_out, opened, whole, settings })
     }
 
     /// The held-out samples in their order; the last batch may be padded. Shards that have no index yet are read for it
     /// first, which training need not wait for.
     pub(crate) fn held_out(&self) -> Result<Loader> {
+        if let Some(loader) = self.opened.get() {
+            return Ok(loader.clone());
+        }
         let set = self.held_out.options(&self.settings).open(&self.held_out.paths)?;
         describe("held out", &set);
-        // The same masks for every seed.
-        Ok(self.options.clone().rank_by(self.settings.rank_by(0)).build(set)?)
+        let loader = self.whole.clone().build(set)?;
+        Ok(self.opened.get_or_init(|| loader).clone())
     }
 }
 

@@ -6,20 +6,18 @@ use super::model::Answers;
 use super::rng::Rng;
 use super::texture::CHANNELS;
 
-/// What is guessed where somebody asks. The first is judged, by the two distances.
-pub(crate) const ASKED: [&str; 8] = [
-    "head, trained",
-    "head, before",
-    "distance to the point",
-    "colour distance",
-    "edges",
-    "information",
-    "centre",
-    "random",
-];
-/// Where nobody asks there is no point to be near to. The first is judged, by the edges.
+/// The guess that is judged, and those that it is judged by: where somebody asks, the two distances; else the edges.
+pub(crate) const TRAINED: &str = "head, trained";
+pub(crate) const POINT_DISTANCE: &str = "distance to the point";
+pub(crate) const COLOUR_DISTANCE: &str = "colour distance";
+pub(crate) const EDGES: &str = "edges";
+
+/// What is guessed where somebody asks.
+pub(crate) const ASKED: [&str; 8] =
+    [TRAINED, "head, before", POINT_DISTANCE, COLOUR_DISTANCE, EDGES, "information", "centre", "random"];
+/// Where nobody asks there is no point to be near to.
 pub(crate) const UNASKED: [&str; 7] =
-    ["head, trained", "head, before", "edges", "information", "centre", "random", "the shares themselves"];
+    [TRAINED, "head, before", EDGES, "information", "centre", "random", "the shares themselves"];
 
 /// The scores of [`ASKED`] for a question, 0 to 1.
 pub(crate) fn asked(lesson: &Lesson, question: &Question, answers: &[Answers; 2]) -> [Vec<f32>; 8] {

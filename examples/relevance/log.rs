@@ -1,7 +1,7 @@
 //! A line per step for other programs. Comes in: reports. Goes out: a CSV file. Fails as files do.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::model::Result;
@@ -18,17 +18,26 @@ pub(crate) struct Log {
 impl Log {
     /// Begins anew, or after `steps` steps that a file of an earlier run holds. Samples and seconds are those of a run.
     pub(crate) fn open(path: &Path, steps: u64) -> Result<Self> {
-        let before = if steps > 0 { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        let before = match fs::read_to_string(path) {
+            Ok(before) if steps > 0 => before,
+            Err(e) if steps > 0 && e.kind() != ErrorKind::NotFound => {
+                return Err(format!("cannot read {}: {e}", path.display()).into());
+            }
+            _ => String::new(),
+        };
         let is_before =
             |line: &&str| line.split(',').next().and_then(|step| step.parse().ok()).is_some_and(|s: u64| s <= steps);
-        let lines: Vec<&str> = [HEADER].into_iter().chain(before.lines().filter(is_before)).collect();
-        let write = |path: &Path| -> std::io::Result<BufWriter<File>> {
-            let mut file = BufWriter::new(File::create(path)?);
-            lines.iter().try_for_each(|line| writeln!(file, "{line}"))?;
-            Ok(file)
+        let lines: String =
+            [HEADER].into_iter().chain(before.lines().filter(is_before)).flat_map(|line| [line, "\n"]).collect();
+        // In place of the file at once, so that a stop leaves either.
+        let draft = path.with_extension("tmp");
+        let write = || {
+            fs::write(&draft, lines)?;
+            fs::rename(&draft, path)?;
+            File::options().append(true).open(path)
         };
-        let file = write(path).map_err(|e| fault(path, &e))?;
-        Ok(Self { file, path: path.to_owned() })
+        let file = write().map_err(|e| fault(path, &e))?;
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
     }
 
     /// Adds the last step.

@@ -3,6 +3,12 @@
 //! frameworks do.
 //!
 //! [`candle`] and [`burn`] hold the same head line by line; [`model::Model`] is all that the loop around it asks of them.
+//!
+//! To begin with it elsewhere, copy the folder and one of the two programs. Take out the folder of the framework that you do
+//! not use, its line below and both `cfg`s, which ask for features of this package; `Cargo.toml` wants, at the versions
+//! that this package has: maskstream (with `synth`, and `candle` or `burn-train`), clap (`derive`), indicatif, mimalloc,
+//! png, rayon, safetensors, serde (`derive`), serde_json, and candle-core and candle-nn, or burn and burn-pack. candle wants
+//! `CANDLE_NUM_THREADS=1` as well: see `.cargo/config.toml`.
 
 pub(crate) mod allocate;
 pub(crate) mod args;

@@ -2,11 +2,13 @@
 //! exit code. Fails as its parts do.
 
 use std::fmt::Display;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use super::args::{Args, Settings, Task};
-use super::data::Data;
+use super::data::{Data, MASKS_TO_SHARE};
 use super::evaluate::evaluate;
 use super::initial::initial;
 use super::lesson::{Ask, PointAt};
@@ -17,6 +19,9 @@ use super::{curve, picture};
 
 /// Examples in the picture.
 const EXAMPLES: usize = 6;
+
+/// What the trained weights are called.
+const WEIGHTS: &str = "weights.safetensors";
 
 /// Makes a model of these weights (and the optimizer's moments, if they are among them).
 pub(crate) type Make<'a, M> = &'a dyn Fn(&Named) -> Result<M>;
@@ -41,7 +46,7 @@ pub(crate) fn run<M: Model>(
     learn: Learn<'_, M>,
 ) -> Result<ExitCode> {
     let start = Instant::now();
-    std::fs::create_dir_all(&args.out).map_err(|e| format!("cannot create {}: {e}", args.out.display()))?;
+    fs::create_dir_all(&args.out).map_err(|e| format!("cannot create {}: {e}", args.out.display()))?;
     let (grid, steps) = (settings.grid, settings.steps);
     match settings.task {
         Task::Point => {
@@ -53,13 +58,12 @@ pub(crate) fn run<M: Model>(
             println!("How should an image's {grid} x {grid} patches be shared among all that is in it?\n")
         }
     }
-    let checkpoint = args.resume.then(|| Checkpoint::read(args, settings)).transpose()?;
-    let data = Data::open(args, *settings)?;
-
+    let checkpoint = Checkpoint::of(args, settings)?;
     let first = match &args.init {
-        Some(path) => named::take(&named::read(path)?.0, shapes).map_err(|e| format!("{}: {e}", path.display()))?,
+        Some(path) => begin_with(path, args, shapes)?,
         None => initial(shapes, settings.seed),
     };
+    let data = Data::open(args, *settings)?;
     let model = match &checkpoint {
         Some(checkpoint) => {
             say("resumed", format!("after {} steps of {steps}", checkpoint.steps()));
@@ -71,14 +75,16 @@ pub(crate) fn run<M: Model>(
             make(&checkpoint.state)?
         }
         None => {
-            Checkpoint::remove(&args.out)?;
+            if args.resume {
+                say("resumed", "nothing: there is no checkpoint yet");
+            }
             make(&first)?
         }
     };
     let count: usize = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let asked = match settings.task {
         Task::Point => format!("up to {} queries each", settings.queries),
-        Task::Allocate => "all of their masks".to_owned(),
+        Task::Allocate => format!("up to {MASKS_TO_SHARE} masks each"),
     };
     say(
         "training",
@@ -99,7 +105,7 @@ pub(crate) fn run<M: Model>(
             report.loss()
         ),
     );
-    let [weights, loss, picture] = ["weights.safetensors", "loss.png", "examples.png"].map(|name| args.out.join(name));
+    let [weights, loss, picture] = [WEIGHTS, "loss.png", "examples.png"].map(|name| args.out.join(name));
     let state = model.state()?;
     named::write(&weights, &named::take(&state, shapes)?, None)?;
     curve::draw(&report.losses, &loss)?;
@@ -124,7 +130,7 @@ pub(crate) fn run<M: Model>(
 
     let (yes, above) = match settings.task {
         Task::Point => {
-            (table.is_success(), "AUC and best IoU are above those of the distance to the point and in colour")
+            (table.is_success(), "AUC and best IoU are above those of both distances, to the point and in colour")
         }
         Task::Allocate => (table.is_success(), "the head keeps more of the masks than the strongest edges do"),
     };
@@ -132,8 +138,21 @@ pub(crate) fn run<M: Model>(
         println!("success: {above}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("no success, which would be: {above}; try more --steps");
+    println!("not a success, which it would be if {above}; try more --steps");
     Ok(ExitCode::from(2))
+}
+
+/// The weights of a file of `--init`. It may be none that this run writes: its table has the head as it began.
+fn begin_with(path: &Path, args: &Args, shapes: &[(String, Vec<usize>)]) -> Result<Named> {
+    let name = path.display();
+    let arrays = named::read(path)?.0;
+    for written in [args.out.join(WEIGHTS), Checkpoint::path(&args.out), Checkpoint::path_before(&args.out)] {
+        if written.exists() && fs::canonicalize(&written)? == fs::canonicalize(path)? {
+            return Err(format!("--init {name} would be overwritten: give this run another --out").into());
+        }
+    }
+    let fits = |e| format!("{name}: {e}; --preset, --context and --task must go with what it was trained with");
+    Ok(named::take(&arrays, shapes).map_err(fits)?)
 }
 
 fn say(what: &str, how: impl Display) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::allocate::{TOTAL, budget};
 use super::args::Task;
-use super::guesses::{ASKED, UNASKED};
+use super::guesses::{ASKED, COLOUR_DISTANCE, EDGES, POINT_DISTANCE, TRAINED, UNASKED};
 use super::lesson::{Lesson, Question};
 use super::metrics::{LEVELS, Metrics, Tally, kept};
 use super::model::Answers;
@@ -81,13 +81,20 @@ impl Table {
     /// Whether the trained head is above the distances to the point and in colour, in AUC and in IoU; where nobody asks,
     /// whether it keeps more of the masks than the strongest edges do.
     pub(crate) fn is_success(&self) -> bool {
-        let [trained, first, second] = [0, 2, 3].map(|row| self.metrics(row, 0));
         match self.task {
-            Task::Point => [first, second]
+            Task::Point => [POINT_DISTANCE, COLOUR_DISTANCE]
                 .iter()
-                .all(|distance| trained.auc > distance.auc && trained.best_iou > distance.best_iou),
-            Task::Allocate => trained.coverage > first.coverage,
+                .all(|distance| self.is_above(distance, |m| m.auc) && self.is_above(distance, |m| m.best_iou)),
+            Task::Allocate => self.is_above(EDGES, |m| m.coverage),
         }
+    }
+
+    /// Whether a figure of the trained head is above that of a guess.
+    fn is_above(&self, guess: &str, figure: fn(&Metrics) -> f64) -> bool {
+        let figure = |of: &str| {
+            (0..self.rows.len()).find(|&row| self.rows[row].0 == of).map(|row| figure(&self.metrics(row, 0)))
+        };
+        figure(TRAINED).zip(figure(guess)).is_some_and(|(trained, guess)| trained > guess)
     }
 
     fn columns(&self, names: &[&str]) -> Vec<Column> {

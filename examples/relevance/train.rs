@@ -1,5 +1,6 @@
 //! The training loop. Comes in: a loader and a head. Goes out: the head trained in place, [`Report`], checkpoints. Fails
-//! as loader, framework and files do, or if no batch holds a mask to ask for.
+//! as loader, framework and files do, if no batch holds a mask to ask for, or if the loss is no number any more; the last
+//! checkpoint then still is one of numbers.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -104,6 +105,12 @@ impl Checkpoint {
         out.join("checkpoint.safetensors")
     }
 
+    /// That of a run to be resumed, if it has got as far as to have one.
+    pub(crate) fn of(args: &Args, settings: &Settings) -> Result<Option<Self>> {
+        let is_there = args.resume && Self::path(&args.out).try_exists()?;
+        is_there.then(|| Self::read(args, settings)).transpose()
+    }
+
     /// Reads one that was made with the same settings.
     pub(crate) fn read(args: &Args, settings: &Settings) -> Result<Self> {
         let path = Self::path(&args.out);
@@ -117,13 +124,20 @@ impl Checkpoint {
         Ok(Self { place, losses, state })
     }
 
-    /// Removes that of an earlier run, so that nobody takes it for that of the one that begins.
-    pub(crate) fn remove(out: &Path) -> Result<()> {
-        let path = Self::path(out);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(format!("cannot remove {}: {e}", path.display()).into()),
-            _ => Ok(()),
+    /// Where that of an earlier run is kept.
+    pub(crate) fn path_before(out: &Path) -> PathBuf {
+        out.join("checkpoint-before.safetensors")
+    }
+
+    /// Puts that of an earlier run aside, so that nobody takes it for that of the one that begins.
+    fn put_aside(out: &Path) -> Result<()> {
+        let [path, before] = [Self::path(out), Self::path_before(out)];
+        match fs::rename(&path, &before) {
+            Ok(()) => println!("an earlier run's checkpoint is now {}", before.display()),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(format!("cannot rename {}: {e}", path.display()).into()),
         }
+        Ok(())
     }
 
     /// Steps done.
@@ -158,6 +172,7 @@ impl Course {
         settings: &Settings,
         checkpoint: Option<Checkpoint>,
     ) -> Result<(Self, u64, Option<Cursor>)> {
+        let begins = checkpoint.is_none();
         let (losses, epoch, cursor) = match checkpoint {
             Some(Checkpoint { place, losses, .. }) => (losses, place.epoch, place.cursor),
             None => (Vec::new(), 0, None),
@@ -174,7 +189,16 @@ impl Course {
             start: Instant::now(),
             report,
         };
+        if begins {
+            Checkpoint::put_aside(&args.out)?;
+        }
         Ok((course, epoch, cursor))
+    }
+
+    /// Goes on measuring time where the last step ended: what came in between was no training.
+    pub(crate) fn go_on(&mut self) {
+        let now = Instant::now();
+        self.start = now.checked_sub(self.report.wall).unwrap_or(now);
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -202,6 +226,7 @@ impl Course {
     ) -> Result<()> {
         let learning_rate = self.learning_rate();
         self.report.losses.push(loss);
+        self.expect_finite(&[loss])?;
         self.report.samples += lesson.samples as u64;
         (self.report.wall, self.report.wait) = (self.start.elapsed(), wait);
         self.progress.show(&self.report);
@@ -211,6 +236,7 @@ impl Course {
         if self.is_over() || self.report.steps().is_multiple_of(self.checkpoint_every) {
             let place = Place { cursor: lesson.cursor, epoch: lesson.epoch, ..self.place.clone() };
             let mut state = state()?;
+            state.values().try_for_each(|array| self.expect_finite(&array.values))?;
             state.insert(LOSSES.to_owned(), Array::list(self.report.losses.clone()));
             named::write(&Checkpoint::path(&self.out), &state, Some(serde_json::to_string(&place)?))?;
         }
@@ -218,6 +244,13 @@ impl Course {
             self.progress.finish();
         }
         Ok(())
+    }
+
+    /// What is no number once will never be one again.
+    fn expect_finite(&self, numbers: &[f32]) -> Result<()> {
+        let Some(number) = numbers.iter().find(|number| !number.is_finite()) else { return Ok(()) };
+        let (step, lr) = (self.report.steps(), self.settings.lr);
+        Err(format!("step {step} came to {number}: training diverged; try a lower --lr than {lr:e}").into())
     }
 }
 

@@ -9,6 +9,7 @@ mod jobs;
 mod relevance;
 mod shared;
 mod training;
+mod whole;
 
 use candle_core::{DType, Device, Tensor};
 

@@ -18,7 +18,7 @@ use crate::relevance::train::{Checkpoint, Report, train};
 
 fn run(args: &Args) -> Result<(Named, Report), Box<dyn std::error::Error>> {
     let settings = args.settings()?;
-    let checkpoint = if args.resume { Some(Checkpoint::read(args, &settings)?) } else { None };
+    let checkpoint = Checkpoint::of(args, &settings)?;
     let first = initial(&Trainee::shapes(&settings), 3);
     let mut model =
         Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &Device::Cpu)?;
@@ -33,7 +33,8 @@ fn a_run_that_is_stopped_and_resumed_ends_as_one_that_is_not() {
     shards(dir.path());
     let log = dir.path().join("loss.csv");
     let log = ["--log", log.to_str().unwrap()];
-    let (whole, report) = run(&args(dir.path(), &log)).unwrap();
+    // There is nothing to resume yet.
+    let (whole, report) = run(&args(dir.path(), &[&["--resume"], &log[..]].concat())).unwrap();
     let lines = |run: &str| -> Vec<String> {
         let log = std::fs::read_to_string(log[1]).unwrap();
         // Seconds differ.
@@ -66,7 +67,7 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     shards(dir.path());
     run(&args(dir.path(), &["--stop-at", "1"])).unwrap();
     let others =
-        [("--seed", "5", "seed"), ("--lr", "0.1", "lr"), ("--steps", "9", "steps"), ("--select", "largest", "select")];
+        [("--seed", "5", "seed"), ("--lr", "0.01", "lr"), ("--steps", "9", "steps"), ("--select", "largest", "select")];
     for (option, value, name) in others {
         let (steps, more) = if option == "--steps" { (value, vec![]) } else { ("8", vec![option, value]) };
         let args = args_for(dir.path(), steps, &[&["--resume"], &more[..]].concat());

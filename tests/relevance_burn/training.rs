@@ -12,13 +12,9 @@ use crate::relevance::model::{Model, Result};
 use crate::relevance::named::Named;
 use crate::relevance::train::{Checkpoint, Report, train};
 
-fn checkpoint(args: &Args) -> Result<Option<Checkpoint>> {
-    args.resume.then(|| Checkpoint::read(args, &args.settings()?)).transpose()
-}
-
 fn run(args: &Args, by_trainer: bool) -> Result<(Named, Report)> {
     let (settings, device) = (args.settings()?, Device::flex());
-    let checkpoint = checkpoint(args)?;
+    let checkpoint = Checkpoint::of(args, &settings)?;
     let first = initial(&Trainee::shapes(&settings)?, 3);
     let mut model =
         Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &device)?;
@@ -67,9 +63,9 @@ fn what_stops_the_trainer_is_named() {
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     let error = run(&args(dir.path(), &[]), true).err().unwrap().to_string();
     assert!(error.contains("sa_000000.tar"), "{error}");
-    // A directory is in the checkpoint's place.
+    // A directory is where a checkpoint is drafted.
     shards(dir.path());
-    std::fs::create_dir(dir.path().join("checkpoint.safetensors")).unwrap();
+    std::fs::create_dir(dir.path().join("checkpoint.tmp")).unwrap();
     let error = run(&args(dir.path(), &["--checkpoint-every", "2"]), true).err().unwrap().to_string();
     assert!(error.contains("cannot write") && error.contains("checkpoint.safetensors"), "{error}");
 }
@@ -84,7 +80,7 @@ mod both {
 
     fn run_candle(args: &Args) -> Result<(Named, Report)> {
         let (settings, device) = (args.settings()?, CandleDevice::Cpu);
-        let checkpoint = checkpoint(args)?;
+        let checkpoint = Checkpoint::of(args, &settings)?;
         let first = initial(&CandleTrainee::shapes(&settings), 3);
         let state = checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state);
         let mut model = CandleTrainee::new(state, &settings, &device)?;

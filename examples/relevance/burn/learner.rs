@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::io;
 use std::mem::take;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,9 +49,21 @@ pub(crate) fn learn(
     if course.is_over() {
         return Ok((model, course.report));
     }
-    let (done, left) = (course.report.steps(), course.steps_left());
+    let left = course.steps_left();
     let (head, optimizer, paces) = model.into_parts();
-    let rate = scheduler(settings, &paces, done)?;
+    let rate = scheduler(settings, &paces, course.report.steps())?;
+    let interrupter = Interrupter::new();
+    let run = Run {
+        course,
+        left,
+        barren: 0,
+        wait: Duration::ZERO,
+        now: None,
+        state: Named::new(),
+        error: None,
+        interrupter: interrupter.clone(),
+    };
+    let run = Arc::new(Mutex::new(run));
 
     let cpu = Device::flex();
     let batches = BurnLoader::new(loader.clone(), &cpu);
@@ -60,29 +71,19 @@ pub(crate) fn learn(
         Some(cursor) => batches.resume_from(cursor),
         None => batches.first_epoch(epoch),
     };
-    let lessons = |batches, point_at, left| -> Arc<dyn DataLoader<Item>> {
-        let (ask, left) = (Ask { settings: *settings, point_at }, Arc::new(AtomicU64::new(left)));
-        Arc::new(Lessons { batches: Arc::new(batches), ask, device: device.clone(), left })
+    let lessons = |batches, point_at, run| -> Arc<dyn DataLoader<Item>> {
+        let ask = Ask { settings: *settings, point_at };
+        Arc::new(Lessons { batches: Arc::new(batches), ask, device: device.clone(), run })
     };
-    let train = lessons(batches, PointAt::Random { seed: settings.seed }, left);
-    let valid = lessons(BurnLoader::new(data.held_out()?, &cpu), PointAt::Prompt, u64::MAX);
+    let train = lessons(batches, PointAt::Random { seed: settings.seed }, Some(Arc::clone(&run)));
+    let valid = lessons(BurnLoader::new(data.held_out()?, &cpu), PointAt::Prompt, None);
 
-    let training = SupervisedTraining::new(args.out.join("burn"), train, valid);
-    let run = Run {
-        course,
-        wait: Duration::ZERO,
-        now: None,
-        state: Named::new(),
-        error: None,
-        interrupter: training.interrupter(),
-    };
-    let run = Arc::new(Mutex::new(run));
     let pupil = Pupil { head, task: settings.task, run: Arc::clone(&run) };
-    // The first may be the rest of one.
-    let epochs = left.div_ceil(loader.steps().max(1)) + u64::from(cursor.is_some());
-    let result = training
+    let result = SupervisedTraining::new(args.out.join("burn"), train, valid)
+        .with_interrupter(interrupter)
         .metrics((LossMetric::new(), WaitMetric::new()))
-        .num_epochs(usize::try_from(epochs)?)
+        // As many as it takes: see `Run::begin_epoch`.
+        .num_epochs(usize::MAX)
         .with_application_logger(None)
         .renderer(Box::new(Lines::default()))
         .launch(Learner::new(pupil, optimizer, rate));
@@ -97,10 +98,7 @@ pub(crate) fn learn(
     }
     if !run.course.is_over() {
         let (steps, left) = (run.course.report.steps(), run.course.steps_left());
-        return Err(format!(
-            "after {steps} steps {left} are left: some batches have no mask that is large enough to ask for"
-        )
-        .into());
+        return Err(format!("the trainer ended after {steps} steps, with {left} left").into());
     }
     Ok((Trainee::new(&run.state, settings, device)?, take(&mut run.course.report)))
 }
@@ -132,12 +130,15 @@ struct Lessons {
     batches: Arc<dyn DataLoader<BurnBatch>>,
     ask: Ask,
     device: Device,
-    /// How many to give out yet, in all epochs.
-    left: Arc<AtomicU64>,
+    /// That they are steps of; `None` where they are only answered.
+    run: Option<Arc<Mutex<Run>>>,
 }
 
 impl DataLoader<Item> for Lessons {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Item> + 'a> {
+        if let Some(run) = &self.run {
+            locked(run).begin_epoch();
+        }
         Box::new(Lessoned { batches: self.batches.iter(), lessons: self })
     }
 
@@ -146,13 +147,13 @@ impl DataLoader<Item> for Lessons {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Item>> {
-        let (batches, left) = (Arc::clone(&self.batches), Arc::clone(&self.left));
-        Arc::new(Self { batches, ask: self.ask, device: device.clone(), left })
+        let (batches, run) = (Arc::clone(&self.batches), self.run.clone());
+        Arc::new(Self { batches, ask: self.ask, device: device.clone(), run })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Item>> {
-        let (batches, left) = (self.batches.slice(start, end), Arc::clone(&self.left));
-        Arc::new(Self { batches, ask: self.ask, device: self.device.clone(), left })
+        let (batches, run) = (self.batches.slice(start, end), self.run.clone());
+        Arc::new(Self { batches, ask: self.ask, device: self.device.clone(), run })
     }
 }
 
@@ -166,24 +167,34 @@ impl Iterator for Lessoned<'_> {
     type Item = std::result::Result<Item, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Lessons { ask, device, left, .. } = self.lessons;
+        let Lessons { ask, device, run, .. } = self.lessons;
+        let run = || run.as_ref().map(|run| locked(run));
         let start = Instant::now();
-        while left.load(Relaxed) > 0 {
-            let lesson = self.batches.next()?.and_then(|batch| match fields(batch) {
-                Ok(fields) => Ok((start.elapsed(), Lesson::new(fields, ask))),
-                Err(e) => Err(DatasetError::new(io::Error::other(e.to_string()))),
-            });
-            match lesson {
-                Ok((_, lesson)) if lesson.questions.is_empty() => {}
-                Ok((waited, lesson)) => {
-                    left.fetch_sub(1, Relaxed);
-                    return Some(Ok(Item { lesson, device: device.clone(), waited }));
-                }
+        while run().is_none_or(|run| run.left > 0) {
+            let Some(batch) = self.batches.next() else {
+                let was_barren = run().is_some_and(|mut run| run.end_epoch());
+                return was_barren.then(|| Err(fault("no mask of the training shards is large enough to ask for")));
+            };
+            let fields = match batch.map(fields) {
+                Ok(Ok(fields)) => fields,
+                Ok(Err(e)) => return Some(Err(fault(&e.to_string()))),
                 Err(e) => return Some(Err(e)),
+            };
+            let waited = start.elapsed();
+            let lesson = Lesson::new(fields, ask);
+            if !lesson.questions.is_empty() {
+                if let Some(mut run) = run() {
+                    (run.left, run.barren) = (run.left - 1, 0);
+                }
+                return Some(Ok(Item { lesson, device: device.clone(), waited }));
             }
         }
         None
     }
+}
+
+fn fault(message: &str) -> DatasetError {
+    DatasetError::new(io::Error::other(message))
 }
 
 impl DataLoaderIterator<Item> for Lessoned<'_> {
@@ -206,6 +217,10 @@ struct Pupil {
 /// What a run knows beside the weights.
 struct Run {
     course: Course,
+    /// Lessons to give out yet, in all epochs.
+    left: u64,
+    /// Epochs that have ended since the last one was given out.
+    barren: u32,
     wait: Duration,
     /// The step under way: its lesson and its loss.
     now: Option<(Lesson, Tensor<1>)>,
@@ -254,6 +269,21 @@ impl TrainStep for Pupil {
 }
 
 impl Run {
+    /// Begins one, or ends it all: the trainer knows epochs, and not how many steps they come to.
+    fn begin_epoch(&mut self) {
+        if self.left == 0 {
+            self.interrupter.stop(Some("all steps are made"));
+        }
+        // Validation was no training.
+        self.course.go_on();
+    }
+
+    /// Whether a whole one had nothing to learn from. The first may be the rest of one.
+    fn end_epoch(&mut self) -> bool {
+        self.barren += 1;
+        self.barren > 1
+    }
+
     /// Notes the step under way.
     fn add(&mut self, head: &Grounded, optimizer: &ModuleOptimizer) -> Result<()> {
         let Some((lesson, loss)) = self.now.take() else { return Ok(()) };

@@ -10,7 +10,7 @@
 
 use candle_core::shape::Dim;
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::ops::{log_softmax, sigmoid, softmax};
+use candle_nn::ops::{log_softmax, softmax};
 
 use super::super::recipe::{ALONE, BALANCER, HIDDEN, LEAN, LEASH, NOWHERE, POSITIVE_WEIGHT, STATISTICS};
 use super::super::texture::{CHANNELS, Patches};
@@ -309,6 +309,11 @@ fn count(valid: &Tensor, axis: impl Dim, less: f64) -> Result<Tensor> {
 fn mix(weights: &Tensor, maps: &[Tensor; 3]) -> Result<Tensor> {
     let part = |index: usize| maps[index].broadcast_mul(&weights.narrow(D::Minus1, index, 1)?);
     part(0)? + part(1)? + part(2)?
+}
+
+/// candle-nn's own has no kernel for a GPU unless candle-nn was built for it as well.
+fn sigmoid(logits: &Tensor) -> Result<Tensor> {
+    ((logits * 0.5)?.tanh()? + 1.0)? * 0.5
 }
 
 /// Length of the vectors along the last axis.

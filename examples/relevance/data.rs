@@ -18,7 +18,7 @@ use super::args::{Args, MASKS_PER_IMAGE, Settings, Task};
 use super::lesson::MIN_PATCHES;
 use super::model::Result;
 
-/// Masks that are read per image where nobody asks and all of them count. Few images of SA-1B have more.
+/// Masks that are read per image where nobody asks and all of them count. SA-1B has some 100 an image in the mean.
 pub(crate) const MASKS_TO_SHARE: usize = 128;
 /// Shards that are made for training, and the samples in each.
 const TRAIN_SHARDS: u64 = 3;

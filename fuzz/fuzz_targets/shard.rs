@@ -6,6 +6,10 @@ use maskstream::shard::ShardIndex;
 use maskstream::source::{MemorySource, Source};
 
 fuzz_target!(|bytes: &[u8]| {
+    // Of a gzip stream, the target `gzip` knows where samples may lie.
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return;
+    }
     let source = MemorySource::new(bytes.to_vec());
     let Ok(index) = ShardIndex::build(&source, &|_| {}) else { return };
     for entry in index.entries() {

@@ -62,7 +62,8 @@ impl Columns {
     ) -> Result<Vec<Score>, String> {
         let ScoreColumns { id, predicted_iou, stability_score, area, box_sides } = wanted;
         let is_wanted = [id, predicted_iou, stability_score, area, box_sides, box_sides];
-        let fits = self.columns.len() == is_wanted.len() && self.columns[1..].iter().all(|c| c.bytes == 4 * self.rows);
+        let is_row_of_numbers = |column: &Column| Some(column.bytes) == self.rows.checked_mul(4);
+        let fits = self.columns.len() == is_wanted.len() && self.columns[1..].iter().all(is_row_of_numbers);
         // A varint has at least a byte, so the rows are no more than the file's bytes.
         if !fits || self.columns[0].bytes < self.rows {
             return Err("its columns are not as long as they should be".to_owned());

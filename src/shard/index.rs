@@ -58,6 +58,10 @@ impl Follow for () {
 
 /// Largest image or json: a hundred times the largest seen. It will be held in memory.
 const MAX_MEMBER_BYTES: u32 = 256 << 20;
+/// Annotations of one shard, at most: thirty times an official shard.
+const MAX_ANNOTATIONS: usize = 1 << 25;
+/// Official shards have 11 GB for 11,186 samples.
+const TYPICAL_SAMPLE_BYTES: u64 = 1 << 20;
 
 /// What a look at one member yields.
 enum Digest {
@@ -218,10 +222,12 @@ impl ShardIndex {
     }
 
     pub(super) fn push(&mut self, entry: Entry, scores: &[Score]) -> Result<()> {
+        let end = self.scores.len() + scores.len();
+        if end > MAX_ANNOTATIONS {
+            return Err(Error::limit(format!("more than {MAX_ANNOTATIONS} annotations in one shard")));
+        }
         self.scores.extend_from_slice(scores);
-        let end =
-            u32::try_from(self.scores.len()).map_err(|_| Error::limit("more than 2^32 annotations in one shard"))?;
-        self.score_ends.push(end);
+        self.score_ends.push(end as u32);
         self.entries.push(entry);
         Ok(())
     }
@@ -369,8 +375,12 @@ impl Pairing {
                 _ => continue,
             }
             let reached = reached.unwrap_or(problem.offset).min(shard_bytes);
-            // As many members to a byte as before the break.
-            let rest = u128::from(members) * u128::from(shard_bytes - reached) / u128::from(reached.max(1));
+            let left = shard_bytes - reached;
+            // As many members to a byte as before the break; as in official shards where no member is.
+            let rest = match (members, reached) {
+                (0, _) | (_, 0) => 2 * u128::from(left.div_ceil(TYPICAL_SAMPLE_BYTES)),
+                _ => u128::from(members) * u128::from(left) / u128::from(reached),
+            };
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
             let missing = expected.saturating_sub(samples + index.missing).max(halves + retracted);

@@ -135,8 +135,9 @@ impl ShardSetOptions {
         self
     }
 
-    /// Opens a shard's bytes in another way than by mapping its file: from memory, from an object store, or with faults
-    /// for a test.
+    /// Opens a shard's bytes in another way than by mapping its file: with reads of its own, or with faults for a test. The
+    /// file must be there, as its name, length and time are asked for; what is no file goes through
+    /// [`from_sources`](Self::from_sources).
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.opener = Arc::new(opener);
         self

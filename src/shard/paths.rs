@@ -1,7 +1,8 @@
 //! Patterns -> paths of shards. Comes in: files, directories and shell patterns. Goes out: paths, sorted within each
-//! pattern, none twice. Fails if one matches nothing.
+//! pattern, no file twice, also not under another name. Fails if one matches nothing.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -19,7 +20,9 @@ pub fn expand<P: AsRef<Path>>(patterns: &[P]) -> Result<Vec<PathBuf>> {
         if found.is_empty() {
             return Err(Error::config(format!("no shard matches {}", pattern.display())));
         }
-        paths.extend(found.into_iter().filter(|path| seen.insert(path.clone())));
+        // One file may have several names.
+        let real = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        paths.extend(found.into_iter().filter(|path| seen.insert(real(path))));
     }
     if paths.is_empty() {
         return Err(Error::config("no shards are given"));

@@ -70,6 +70,9 @@ impl ShardSetOptions {
             };
             let report = ShardReport::of(&source);
             self.on_damage.judge([&report])?;
+            if let (true, Some(damage)) = (report.samples == 0, report.problems.iter().find(|p| p.kind.is_damage())) {
+                return Err(Error::corrupt(format!("not one sample is sound: {damage}")));
+            }
             let written = match existing {
                 Existing::Keep => why_write(&path, &source.index)?,
                 Existing::Replace => Some("to replace what may be there".to_owned()),
@@ -117,7 +120,7 @@ impl ShardSetOptions {
         // A reader that is faster has built the same index.
         let origin = match beside().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.origin,
-            Err(unindexed) => unindexed.finish(&written, built)?.origin,
+            Err(unindexed) => unindexed.finish(&written, built, &|| ())?.origin,
         };
         match origin {
             Origin::Unsaved(reason) => {

@@ -14,6 +14,10 @@ const BLOCK_BYTES: u64 = 512;
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 /// Members of one shard, at most: two hundred times an official shard.
 const MAX_MEMBERS: usize = 1 << 22;
+/// Their names together, at most.
+const MAX_NAME_BYTES: usize = 256 << 20;
+/// Zeros behind the last member of a plain shard, at most: tar fills up a record, and downloaders a file.
+const MAX_END_BYTES: u64 = 1 << 20;
 
 /// A regular file inside the tar.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub(super) fn walk_gzip(
         let read = accepted.and_then(|(mut entry, member)| {
             // Data may be long, and what is not read is passed over before the next header.
             allowance.set(u64::MAX);
-            let mut rest = entry.size();
+            let mut rest = stored(&entry);
             if let Some(member) = member {
                 let mut data = Data { entry: &mut entry, pass, at: member.offset, left: u64::from(member.len) };
                 each(member, &mut data)?;
@@ -126,6 +130,7 @@ pub(super) fn walk_gzip(
 struct Walk {
     problems: Vec<Problem>,
     members: usize,
+    name_bytes: usize,
     last_name: Option<String>,
     /// The one before that.
     name_before: Option<String>,
@@ -138,9 +143,13 @@ impl Walk {
     fn accept<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<Member>> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
-        let (offset, size) = (entry.raw_file_position(), entry.size());
+        let (offset, size) = (entry.raw_file_position(), stored(entry));
         if self.members >= MAX_MEMBERS {
             return Err(Error::corrupt(format!("more than {MAX_MEMBERS} members")).at_offset(offset));
+        }
+        self.name_bytes += name.len();
+        if self.name_bytes > MAX_NAME_BYTES {
+            return Err(Error::corrupt(format!("more than {MAX_NAME_BYTES} bytes of names")).at_offset(offset));
         }
         self.members += 1;
         let member = match (kind.is_file(), u32::try_from(size)) {
@@ -163,7 +172,8 @@ impl Walk {
     fn passed<R: Read>(&mut self, entry: &tar::Entry<'_, R>) {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         self.name_before = self.last_name.replace(name);
-        self.end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK_BYTES);
+        let end = entry.raw_file_position().checked_add(stored(entry));
+        self.end = end.and_then(|end| end.checked_next_multiple_of(BLOCK_BYTES)).unwrap_or(u64::MAX);
     }
 
     /// The problems, with the break that `error` describes.
@@ -178,8 +188,16 @@ impl Walk {
     }
 }
 
+/// Bytes of an entry's data in the tar. The size of a sparse file is that of the file.
+fn stored<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
+    match entry.header().entry_type().is_gnu_sparse() {
+        true => entry.header().entry_size().unwrap_or(u64::MAX),
+        false => entry.size(),
+    }
+}
+
 fn fits<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
-    let (offset, size) = (entry.raw_file_position(), entry.size());
+    let (offset, size) = (entry.raw_file_position(), stored(entry));
     if offset.checked_add(size).is_some_and(|end| end <= len) {
         return Ok(());
     }
@@ -196,11 +214,12 @@ fn refused(source: &dyn Source, error: io::Error) -> Error {
     }
 }
 
-/// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members;
-/// anything else that members are hidden behind the end.
+/// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members; very
+/// many, that a download was given its full length and not all of its bytes; anything else that members are hidden behind
+/// the end.
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
-    if len < end + BLOCK_BYTES {
+    if len < end.saturating_add(BLOCK_BYTES) {
         return Err(no_end_marker(len));
     }
     let mut at = end;
@@ -212,6 +231,10 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
             return Err(data_after_end(len - offset, offset));
         }
         at = next;
+    }
+    if len - end > MAX_END_BYTES {
+        let text = format!("nothing but zeros for {} bytes after the last member: the rest was not written", len - end);
+        return Err(Error::corrupt(text).at_offset(end));
     }
     Ok(())
 }
@@ -229,7 +252,7 @@ fn check_end_of_stream(pass: &RefCell<GzipPass<'_>>, end: u64) -> Result<()> {
     }
     match other {
         Some(offset) => Err(data_after_end(at - offset, offset)),
-        None if at < end + BLOCK_BYTES => Err(no_end_marker(at)),
+        None if at < end.saturating_add(BLOCK_BYTES) => Err(no_end_marker(at)),
         None => Ok(()),
     }
 }

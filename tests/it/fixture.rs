@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use maskstream::annotation::MaskFilter;
 use maskstream::loader::LoaderOptions;
 use maskstream::mask::Rle;
@@ -17,6 +19,13 @@ use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
 use maskstream::source::{MemorySource, Source};
 use maskstream::{Batch, Error, Result, ShardSet};
 use serde_json::{Value, json};
+
+/// One gzip member.
+pub(crate) fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
 
 /// A small deterministic generator: splitmix64.
 pub(crate) struct Dice(pub(crate) u64);

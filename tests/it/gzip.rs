@@ -18,15 +18,9 @@ use maskstream::{Batch, ErrorKind, Loader, Result, ShardSet};
 use proptest::prelude::*;
 
 use crate::fixture::{
-    BadAdvice, Dice, Faulty, Made, content, lenient, made_many, members, memory, pack, read_error, read_with_tar,
+    BadAdvice, Dice, Faulty, Made, content, gzip, lenient, made_many, members, memory, pack, read_error, read_with_tar,
     set_of, shard, within,
 };
-
-fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// As many gzip members as there are pieces of this size.
 fn in_pieces(bytes: &[u8], size: usize, level: u32) -> Vec<u8> {

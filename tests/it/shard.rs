@@ -700,6 +700,81 @@ fn few_shards_are_open_at_once_and_used_again() {
     assert_eq!(opens(&[1]), 4);
 }
 
+/// What a shard with a break says of what it lacks; no budget below that lets it pass.
+fn missing_by_a_guess(bytes: &[u8]) -> (u64, u64) {
+    let index = index(bytes);
+    let broken = index.problems().iter().find(|p| p.kind == ProblemKind::BrokenShard).unwrap();
+    let open = |budget| {
+        let sources = vec![("s".into(), fixture::memory(bytes.to_vec()))];
+        lenient().on_damage(OnDamage::Skip { budget }).from_sources(sources)
+    };
+    let error = open(index.missing() - 1).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("the budget of"), "{error}");
+    assert!(!open(index.missing()).is_err_and(|error| error.is_corrupt()));
+    (index.missing(), broken.offset)
+}
+
+#[test]
+fn of_a_shard_that_breaks_before_its_first_sample_its_size_says_what_is_missing() {
+    let all = members(&made_many(4));
+    let bytes = pack(&all);
+    let first = read_with_tar(&bytes)[&all[0].0].0;
+    let mut no_header = bytes.clone();
+    no_header[3] ^= 1;
+    let page = "<html>not found</html>".repeat(400_000).into_bytes();
+    assert_eq!(missing_by_a_guess(&page), (page.len().div_ceil(1 << 20) as u64, 0));
+    for broken in [&no_header[..], &bytes[..first as usize - 100], &bytes[..first as usize + 10]] {
+        assert_eq!(missing_by_a_guess(broken).0, 1);
+    }
+    let gzip = |bytes: &[u8]| fixture::gzip(bytes, 6);
+    let whole = gzip(&bytes);
+    for broken in [gzip(&no_header), whole[..30].to_vec(), [&whole[..15], &[0xff; 200][..]].concat()] {
+        assert_eq!(missing_by_a_guess(&broken).0, 1);
+    }
+}
+
+#[test]
+fn a_plain_shard_that_ends_in_zeros_was_not_downloaded_to_its_end() {
+    let all = members(&made_many(4));
+    let whole = pack(&all);
+    let found = read_with_tar(&whole);
+    let zeros = |bytes: &[u8], more: usize| [bytes, &vec![0; more]].concat();
+    // Some zeros are usual.
+    assert!(index(&zeros(&whole, 900 << 10)).problems().is_empty());
+    assert!(index(&zeros(&[], 10_240)).problems().is_empty());
+
+    assert_eq!(missing_by_a_guess(&zeros(&[], 3 << 20)), (3, 0));
+    let (offset, content) = &found[&all[5].0];
+    let end = (*offset as usize + content.len()).next_multiple_of(512);
+    for cut in [end, end - 600] {
+        let (missing, at) = missing_by_a_guess(&zeros(&whole[..cut], 4 << 20));
+        assert!(missing > 1 && at == end as u64, "{missing}, {at}");
+    }
+}
+
+#[test]
+fn a_sparse_file_takes_up_what_is_stored_of_it() {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::GNUSparse);
+    header.set_path("sparse.bin").unwrap();
+    header.set_size(512);
+    let gnu = header.as_gnu_mut().unwrap();
+    // 8 GiB, of which the last 512 bytes are stored.
+    gnu.realsize.copy_from_slice(b"100000000000");
+    gnu.sparse[0].offset.copy_from_slice(b"077777777000");
+    gnu.sparse[0].numbytes.copy_from_slice(b"000000001000");
+    header.set_cksum();
+    let sparse = [header.as_bytes(), &[7; 512][..]].concat();
+    let whole = pack(&members(&made_many(3)));
+    for bytes in [[&sparse[..], &whole].concat(), [&whole[..whole.len() - 1024], &sparse, &[0; 1024]].concat()] {
+        for packed in [bytes.clone(), fixture::gzip(&bytes, 6)] {
+            let index = index(&packed);
+            assert_eq!(kinds(index.problems()), [(ProblemKind::UnknownMember, "sparse.bin")]);
+            assert_eq!(index.entries().len(), 3);
+        }
+    }
+}
+
 #[test]
 fn patterns_name_files_directories_and_globs() {
     let dir = tempfile::tempdir().unwrap();
@@ -715,6 +790,13 @@ fn patterns_name_files_directories_and_globs() {
     assert_eq!(expand(&[at("odd[1].tar")]).unwrap(), [at("odd[1].tar")], "a real file wins over a pattern");
     assert_eq!(expand(&[at("[ab].tar")]).unwrap(), [at("a.tar"), at("b.tar")]);
     assert_eq!(expand(&[at("b.tar"), at("*.tar"), at("b.tar")]).unwrap(), [at("b.tar"), at("a.tar"), at("odd[1].tar")]);
+    // One file under several names.
+    std::os::unix::fs::symlink(at("a.tar"), at("link.tar")).unwrap();
+    assert_eq!(
+        expand(&[at("a.tar"), at("sub.tar/../a.tar"), at("link.tar"), at("c.txt")]).unwrap(),
+        [at("a.tar"), at("c.txt")]
+    );
+    fs::remove_file(at("link.tar")).unwrap();
     for nothing in [at("missing.tar"), at("*.zip"), at("sub.tar"), at("[")] {
         let error = expand(&[at("a.tar"), nothing.clone()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

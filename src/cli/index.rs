@@ -1,5 +1,5 @@
 //! `maskstream index`. Comes in: shards. Goes out: their sidecars, and a line for each shard. Fails if a shard cannot
-//! be read or is damaged; all others are indexed nevertheless.
+//! be read or is damaged, or its sidecar cannot be written; all others are indexed nevertheless.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -11,7 +11,7 @@ use maskstream::shard::{IndexedShard, Origin, expand};
 use super::args::ShardArgs;
 use super::progress::Share;
 use super::task::TaskArgs;
-use super::{Outcome, parallel, progress};
+use super::{Outcome, Words, parallel, progress};
 
 /// Read shards once and save where their samples lie, so that later runs start at once
 ///
@@ -35,8 +35,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let (paths, task) = args.task.take(expand(&args.shards.shards)?);
+    let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
-        say!("{task}");
+        words.say(|| {
+            say!("{task}");
+            Ok(())
+        })?;
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     // A plain shard's members are read on this pool, by all shards under way together.
@@ -47,12 +51,16 @@ pub(super) fn run(args: &Args) -> Outcome {
         let options = ShardSet::options().sidecar(args.shards.sidecar());
         options.progress(move |bytes| share.advance(bytes)).index(path)
     };
-    let mut bad = 0;
+    let (mut bad, mut unsaved) = (0, 0);
     parallel::each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
             Ok(shard) => {
+                if let Origin::Unsaved(reason) = &shard.origin {
+                    eprintln!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
+                    unsaved += 1;
+                }
                 bad += usize::from(shard.index.problems().iter().any(|problem| problem.kind.is_damage()));
-                print(&shard, args.json)
+                words.say(|| print(&shard, args.json))
             }
             Err(error) => {
                 bad += 1;
@@ -63,12 +71,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     })?;
     bar.finish_and_clear();
     if !args.json {
-        say!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64());
+        words.say(|| {
+            say!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64());
+            Ok(())
+        })?;
     }
-    if bad > 0 {
-        return Err(format!("{bad} of {} shards are damaged or cannot be read", paths.len()).into());
+    match (bad, unsaved) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(format!("the indexes of {unsaved} of {} shards could not be saved", paths.len()).into()),
+        _ => Err(format!("{bad} of {} shards are damaged or cannot be read", paths.len()).into()),
     }
-    Ok(())
 }
 
 fn print(shard: &IndexedShard, json: bool) -> Outcome {

@@ -41,6 +41,27 @@ enum Command {
     Replay(replay::Args),
 }
 
+/// What is printed while work is done that is more than its words: if nobody reads any more, it goes on in silence.
+#[derive(Default)]
+struct Words {
+    unread: bool,
+}
+
+impl Words {
+    fn say(&mut self, say: impl FnOnce() -> Outcome) -> Outcome {
+        if self.unread {
+            return Ok(());
+        }
+        let said = say();
+        self.unread = said.as_ref().is_err_and(|error| is_unread(&**error));
+        if self.unread { Ok(()) } else { said }
+    }
+}
+
+fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> Outcome {
     let outcome = match Command::parse() {
@@ -53,6 +74,5 @@ pub(crate) fn run() -> Outcome {
         Command::Replay(args) => replay::run(&args),
     };
     // `maskstream inspect ... | head` is no failure.
-    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
-    outcome.or_else(|error| if error.downcast_ref().is_some_and(gone) { Ok(()) } else { Err(error) })
+    outcome.or_else(|error| if is_unread(&*error) { Ok(()) } else { Err(error) })
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::args::ShardArgs;
 use super::progress::Share;
 use super::task::TaskArgs;
-use super::{Outcome, parallel, progress};
+use super::{Outcome, Words, parallel, progress};
 
 /// Write shards anew as plain tar files in which the image and the json of each sample lie side by side
 ///
@@ -59,8 +59,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let paths = expand(&args.shards.shards)?;
     check_names(&paths)?;
     let (paths, task) = args.task.take(paths);
+    let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
-        say!("{task}");
+        words.say(|| {
+            say!("{task}");
+            Ok(())
+        })?;
     }
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let on_damage = if args.skip > 0 { OnDamage::Skip { budget: args.skip } } else { OnDamage::Stop };
@@ -78,7 +82,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 totals.written += usize::from(shard.written.is_some());
                 totals.source_bytes += shard.source.shard_bytes;
                 totals.bytes += shard.shard_bytes;
-                print(&shard, seconds, args.json)
+                words.say(|| print(&shard, seconds, args.json))
             }
             Err(error) => {
                 totals.failed += 1;
@@ -91,12 +95,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Totals { written, failed, source_bytes, bytes } = totals;
     if !args.json {
         let up_to_date = paths.len() - written - failed;
-        say!(
-            "{written} shards written, {up_to_date} up to date, {failed} failed: {:.1} MB -> {:.1} MB in {:.1} s",
-            source_bytes as f64 / 1e6,
-            bytes as f64 / 1e6,
-            start.elapsed().as_secs_f64()
-        );
+        let [from, to] = [source_bytes, bytes].map(|bytes| bytes as f64 / 1e6);
+        words.say(|| {
+            say!(
+                "{written} shards written, {up_to_date} up to date, {failed} failed: {from:.1} MB -> {to:.1} MB in {:.1} s",
+                start.elapsed().as_secs_f64()
+            );
+            Ok(())
+        })?;
     }
     if failed > 0 {
         return Err(format!("{failed} of {} shards could not be repacked", paths.len()).into());

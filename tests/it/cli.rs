@@ -214,15 +214,14 @@ fn bad_samples_are_listed_left_out_and_counted() {
     let dir = dir.path();
     succeeds(dir, "synth data --shards 1 --samples 6 --preset small --seed 3");
     succeeds(dir, "index data --index-dir .");
-    // A bit in the middle of a JPEG, with the time of the file as it was.
+    // A JPEG that begins as none does, from before the shard was indexed.
     let path = dir.join("data/sa_000000.tar");
-    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
     let set = ShardSet::options().open(&[&path]).unwrap();
     let third = set.entry(SampleId { shard: 0, entry: 2 }).unwrap().clone();
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[(third.image.offset + u64::from(third.image.len) / 2) as usize] ^= 4;
+    bytes[third.image.offset as usize] ^= 4;
     std::fs::write(&path, bytes).unwrap();
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    std::fs::remove_file(dir.join("sa_000000.tar.msidx")).unwrap();
 
     let bench = "bench data --json --index-dir . --batch-size 2 --image-size 64";
     assert!(fails(dir, bench).contains(&third.image_name()));
@@ -240,4 +239,58 @@ fn bad_samples_are_listed_left_out_and_counted() {
     assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
     let error = fails(dir, &format!("{bench} --max-memory 1000000"));
     assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
+}
+
+#[test]
+fn work_goes_on_when_nobody_reads_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 3 --samples 2 --preset small --seed 3");
+    for args in ["index data --index-dir made --jobs 1", "repack data -o flat --jobs 1 --json", "index flat --task 0/1"]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let command = Command::new(env!("CARGO_BIN_EXE_maskstream"))
+            .current_dir(dir)
+            .args(args.split(' '))
+            .stdout(writer)
+            .output();
+        let output = command.unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));
+    }
+    for file in (0..3).flat_map(|n| [format!("made/sa_{n:06}.tar.msidx"), format!("flat/sa_{n:06}.tar")]) {
+        assert!(dir.join(&file).exists(), "{file}");
+    }
+    // Its words are all that `inspect` is for: then it ends, without complaint.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let inspect = Command::new(env!("CARGO_BIN_EXE_maskstream"))
+        .current_dir(dir)
+        .args(["inspect", "data"])
+        .stdout(writer)
+        .output();
+    assert!(inspect.unwrap().status.success());
+}
+
+#[test]
+fn an_index_that_cannot_be_saved_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 2 --samples 2 --preset small --seed 3");
+    std::fs::write(dir.join("file"), "").unwrap();
+    let error = fails(dir, "index data --index-dir file");
+    assert!(error.contains("data/sa_000001.tar: its index could not be saved"), "{error}");
+    assert!(error.contains("the indexes of 2 of 2 shards could not be saved"), "{error}");
+}
+
+#[test]
+fn a_shard_of_which_nothing_is_sound_is_not_repacked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("page.tar"), "<html>not found</html>".repeat(100_000)).unwrap();
+    let error = fails(dir, "repack page.tar -o flat --skip 1");
+    assert!(error.contains("more than the budget of 1"), "{error}");
+    let error = fails(dir, "repack page.tar -o flat --skip 100");
+    assert!(error.contains("page.tar") && error.contains("not one sample is sound"), "{error}");
+    assert!(!dir.join("flat/page.tar").exists());
 }

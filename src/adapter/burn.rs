@@ -280,7 +280,8 @@ impl Epoch {
 /// by at most an eighth to make that so (from 345 samples on it is not, below 56 there are fewer devices); no sample is
 /// left out for that. A part that cannot be told is one whose first item is an error.
 ///
-/// All parts share the loader's memory budget; each has `num_workers` threads of its own.
+/// All parts share the loader's memory budget for batches. Each has `num_workers` threads of its own, and the memory plan
+/// has those of one part: divide `num_workers` by the number of devices.
 ///
 /// ```no_run
 /// # fn with(loader: maskstream::Loader, device: burn_core::tensor::Device) {

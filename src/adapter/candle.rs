@@ -64,6 +64,10 @@ impl Batch {
     /// Turns the batch into tensors on `device`. On the CPU the large fields of heap batches are handed over, not
     /// copied.
     ///
+    /// For CUDA, call it on the thread that computes: candle's `Device::new_cuda` has a stream for each thread, and nothing
+    /// orders what two of them do, so tensors made on another thread may be used before their bytes are there. (A device
+    /// of `Device::new_cuda_with_stream` has one for all.) The [`Batch`] itself may come from any thread.
+    ///
     /// # Errors
     /// If candle cannot make the tensors: no memory, or a device that refuses.
     #[allow(
@@ -139,7 +143,7 @@ fn copy(spec: &FieldSpec, bytes: &[u8], device: &Device) -> candle_core::Result<
     }
 }
 
-/// An [`Epoch`] whose batches are candle tensors.
+/// An [`Epoch`] whose batches are candle tensors. For CUDA, iterate on the thread that computes: see [`Batch::to_candle`].
 pub type CandleEpoch = TensorEpoch<CandleBatch>;
 
 impl Epoch {

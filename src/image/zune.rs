@@ -6,7 +6,7 @@
 //! Even in strict mode zune-jpeg takes an end marker for the end wherever it comes, and leaves the rest of the image
 //! grey. So the marker is replaced by a few zeros: sound data is used up before them, and data that ends early runs
 //! into the end of the buffer, which strict mode refuses. What remains unnoticed is a cut within the last row of
-//! blocks. (Progressive images need their end marker; there the decoder looks for missing scans itself.)
+//! blocks. Progressive images need their end marker: of them, whole scans that are missing at the end remain unnoticed.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;

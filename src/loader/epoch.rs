@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::failures::Failures;
 use super::feed::Feed;
 use super::options::{Inner, Latest};
 use super::stats::Counters;
-use super::steps::Steps;
+use super::steps::{Counts, Steps};
 use super::watch::{Patience, Stuck, Task, Watch};
 use super::worker::{self, Finished, Outcome, Worker, locate};
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
 use crate::order::{Cursor, Fingerprint, Plan};
-use crate::shard::{GrowingSet, Samples};
+use crate::shard::{Entry, Extent, GrowingSet, Samples};
 use crate::{Error, Result};
 
 /// How often a waiting consumer looks whether the budget has been used up elsewhere, or a thread is stuck.
@@ -61,8 +61,8 @@ pub struct Epoch {
     patience: Patience,
     is_stuck: bool,
     failures: Failures,
-    /// Samples that have been taken of growing shards.
-    handed: Arc<AtomicU64>,
+    /// Of growing shards.
+    taken: Arc<Counts>,
     /// The shards that are indexed meanwhile.
     growing: Option<Arc<GrowingSet>>,
 }
@@ -90,7 +90,7 @@ impl Epoch {
     /// Starts the threads of an epoch.
     pub(super) fn start(loader: &Arc<Inner>, samples: Arc<dyn Samples>, course: Course) -> Result<Self> {
         let Course { number, first, end, plan, steps, on_error, passes } = course;
-        let handed = steps.handed();
+        let taken = steps.counts();
         let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
         let (work_in, work_out) = bounded(loader.num_workers);
@@ -118,7 +118,7 @@ impl Epoch {
             patience: Patience::default(),
             is_stuck: false,
             failures: Failures::new(on_error),
-            handed,
+            taken,
             growing: None,
         };
         let feed = Feed {
@@ -198,7 +198,7 @@ impl Epoch {
         let left = match &self.plan {
             Some((plan, _)) => plan.samples_from(self.next_step),
             // What a pass has not found yet cannot be counted.
-            None => self.handed.load(Relaxed).saturating_sub(self.failures.received()),
+            None => self.taken.handed.load(Relaxed).saturating_sub(self.failures.received()),
         };
         let report = self.failures.report(left);
         EpochReport {
@@ -206,9 +206,12 @@ impl Epoch {
             first_step: self.first,
             planned: match &self.plan {
                 Some((plan, _)) => Some(plan.samples_from(self.first)),
-                None => self.end.map(|_| self.handed.load(Relaxed)),
+                None => self.end.map(|_| self.taken.handed.load(Relaxed)),
             },
-            dropped: self.plan.as_ref().map_or(0, |(plan, _)| plan.dropped()),
+            dropped: match &self.plan {
+                Some((plan, _)) => plan.dropped(),
+                None => self.taken.dropped.load(Relaxed),
+            },
             ..report
         }
     }
@@ -283,10 +286,18 @@ impl Epoch {
             if let (Some(entry), Some(shard)) =
                 (self.samples.entry(issue.sample), self.samples.path(issue.sample.shard))
             {
-                quarantine.add(&shard, &entry, [batch.epoch(), batch.step()], &issue.error)?;
+                let is_unchanged = || self.is_unchanged(issue.sample.shard, &entry);
+                quarantine.add(&shard, &entry, [batch.epoch(), batch.step()], &issue.error, is_unchanged)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a sample's bytes are those that were indexed.
+    fn is_unchanged(&self, shard: u32, entry: &Entry) -> bool {
+        let Ok(source) = self.samples.source(shard) else { return false };
+        let is_whole = |extent: &Extent| source.read(extent.range()).is_ok_and(|bytes| extent.verify(&bytes).is_ok());
+        is_whole(&entry.annotations) && is_whole(&entry.image)
     }
 
     /// Why the next batch will not come, if a thread has been busy with one sample for too long.

@@ -249,10 +249,11 @@ impl LoaderOptions {
         self
     }
 
-    /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples, unless
-    /// the operating system is to blame. A later run that loads it leaves them out of the order: see
-    /// [`ShardSetOptions::quarantine`]. Several processes may share a list on a local file system; elsewhere each has its
-    /// own. Default: no list.
+    /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples. Only if
+    /// its bytes are to blame, and are those that were indexed: not where the operating system or a limit refuses, nor
+    /// where a file has changed since, and may be restored. A later run that loads the list leaves them out of the order:
+    /// see [`ShardSetOptions::quarantine`]. Several processes may share it where files can be locked; elsewhere each has
+    /// its own. Default: no list.
     pub fn list_bad(mut self, path: impl Into<PathBuf>) -> Self {
         self.quarantine = Some(path.into());
         self
@@ -306,17 +307,20 @@ impl LoaderOptions {
     /// indexes tell.
     pub fn stream<P: AsRef<Path>>(self, shards: ShardSetOptions, patterns: &[P]) -> Result<StreamLoader> {
         let order = self.order;
-        let inner = Arc::new(self.check(0, ASSUMED)?);
         let growing = shards.open_growing(patterns)?;
         let unindexed = growing.unindexed();
-        if unindexed > 0 && order.world_size > 1 {
+        if unindexed == 0 {
+            let loader = self.build(growing.finish()?)?;
+            return Ok(StreamLoader::indexed(loader, growing));
+        }
+        if order.world_size > 1 {
             return Err(Error::config(format!(
                 "{unindexed} of {} shards have no index, and {} ranks need equal steps, which only indexes tell: make them first, with `maskstream index`",
                 growing.len(),
                 order.world_size
             )));
         }
-        StreamLoader::new(inner, growing)
+        Ok(StreamLoader::new(Arc::new(self.check(0, ASSUMED)?), growing))
     }
 
     fn check(self, samples: u64, largest: Largest) -> Result<Inner> {

@@ -48,6 +48,11 @@ impl Loader {
         Ok(Self { inner, set, order, fingerprint, steps })
     }
 
+    /// What it is made of.
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Starts the threads of epoch number `epoch` and returns its batches. The number decides the shuffle, nothing
     /// else.
     ///

@@ -38,14 +38,22 @@ pub(super) struct GrowingSteps {
     /// What stands after the last sound sample.
     failure: Option<Error>,
     ended: bool,
-    /// Samples taken so far.
-    handed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// Samples of growing shards so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Taken for batches.
+    pub(super) handed: AtomicU64,
+    /// Left out, as they do not fill one.
+    pub(super) dropped: AtomicU64,
 }
 
 impl Steps {
     pub(super) fn growing(set: Arc<GrowingSet>, order: Order) -> Self {
-        let (position, handed) = Default::default();
-        Self::Growing(GrowingSteps { set, order, position, failure: None, ended: false, handed })
+        let (position, counts) = Default::default();
+        Self::Growing(GrowingSteps { set, order, position, failure: None, ended: false, counts })
     }
 
     /// Those of a plan before step `end`.
@@ -53,11 +61,11 @@ impl Steps {
         Self::Planned(PlannedSteps { plan, set, end, announced: LruCache::new(ANNOUNCED_CHUNKS) })
     }
 
-    /// Counts the samples that are taken of growing shards.
-    pub(super) fn handed(&self) -> Arc<AtomicU64> {
+    /// Counts the samples of growing shards.
+    pub(super) fn counts(&self) -> Arc<Counts> {
         match self {
             Self::Planned(_) => Arc::default(),
-            Self::Growing(steps) => Arc::clone(&steps.handed),
+            Self::Growing(steps) => Arc::clone(&steps.counts),
         }
     }
 
@@ -107,6 +115,9 @@ impl GrowingSteps {
         }
         // Before a failure, everything sound is delivered, in a padded batch if need be.
         let is_dropped = self.order.drop_last && self.failure.is_none() && samples.len() < size;
+        if is_dropped {
+            self.counts.dropped.fetch_add(samples.len() as u64, Relaxed);
+        }
         if samples.is_empty() || is_dropped {
             return match self.failure.take() {
                 Some(error) => Err(error),
@@ -117,7 +128,7 @@ impl GrowingSteps {
                 None => Ok(None),
             };
         }
-        self.handed.fetch_add(samples.len() as u64, Relaxed);
+        self.counts.handed.fetch_add(samples.len() as u64, Relaxed);
         samples.resize(size, None);
         Ok(Some(samples))
     }

@@ -42,10 +42,14 @@ pub struct StreamLoader {
 }
 
 impl StreamLoader {
-    pub(super) fn new(inner: Arc<Inner>, growing: GrowingSet) -> Result<Self> {
-        let loader = Self { inner, growing: Arc::new(growing), ready: Arc::default() };
-        loader.loader()?;
-        Ok(loader)
+    pub(super) fn new(inner: Arc<Inner>, growing: GrowingSet) -> Self {
+        Self { inner, growing: Arc::new(growing), ready: Arc::default() }
+    }
+
+    /// Of shards that all have an index.
+    pub(super) fn indexed(loader: Loader, growing: GrowingSet) -> Self {
+        let inner = Arc::clone(loader.inner());
+        Self { inner, growing: Arc::new(growing), ready: Arc::new(OnceLock::from(Ok(loader))) }
     }
 
     /// Starts the threads of epoch number `epoch` and returns its batches.
@@ -137,7 +141,8 @@ impl StreamLoader {
         self.inner.counters.stats()
     }
 
-    /// What its memory goes to, if the largest sample is no larger than most: nobody knows before the shards are indexed.
+    /// What its memory goes to; if a shard had no index at first, as if the largest sample were no larger than most, and
+    /// without the index: nobody knows.
     pub fn memory_plan(&self) -> &MemoryPlan {
         &self.inner.memory_plan
     }

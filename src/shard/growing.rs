@@ -294,7 +294,8 @@ impl GrowingSet {
             let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.options.progress, &mut follower)?;
             // What an earlier index knows behind a break is tried: that may take a while.
             alive(None);
-            let indexed: IndexedShard = unindexed.clone().finish(&file, built)?;
+            let saving = || alive(Some(index as u32));
+            let indexed: IndexedShard = unindexed.clone().finish(&file, built, &saving)?;
             Ok(Shard::sound(indexed, &self.options))
         })
     }

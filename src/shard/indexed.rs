@@ -97,7 +97,7 @@ impl ShardSetOptions {
             Err(unindexed) => {
                 let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
                 let built = build(file.as_ref(), path, &*self.progress)?;
-                unindexed.finish(&file, built)
+                unindexed.finish(&file, built, &|| ())
             }
         }
     }
@@ -129,8 +129,8 @@ impl Unindexed {
     }
 
     /// Saves an index that was built from `file`. Where that breaks off, what an earlier index knows of the rest is
-    /// tried.
-    pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built) -> Result<IndexedShard> {
+    /// tried, before `saving` is called.
+    pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built, saving: &dyn Fn()) -> Result<IndexedShard> {
         let Self { path, stamp, sidecar, reason, has_earlier } = self;
         let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken());
         let earlier = earlier.map(|file| sidecar::read(file, ScoreColumns::ALL));
@@ -139,6 +139,7 @@ impl Unindexed {
             // There is none, or none any more.
             Some(Err(_)) | None => built,
         };
+        saving();
         // A shard that changed while it was read must not get a sidecar that says otherwise.
         if Stamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Extent};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A list of bad samples: image, and checksums of both members. A sample that is mended, or comes anew from where it
 /// was downloaded, has others, and is in the order again; one that is only packed in another way is still left out.
@@ -90,7 +90,8 @@ impl FromStr for Quarantine {
     /// Reads a list, one JSON object a line.
     fn from_str(text: &str) -> Result<Self> {
         let mut known = HashSet::new();
-        for (number, line) in whole_lines(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let (text, _) = split_tail(text);
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line: Line = serde_json::from_str(line)
                 .map_err(|e| Error::corrupt(format!("line {} cannot be read: {e}", number + 1)).caused_by(e))?;
             known.insert(Key {
@@ -103,9 +104,14 @@ impl FromStr for Quarantine {
     }
 }
 
-/// What follows the last newline was cut off when its writer was killed.
-fn whole_lines(text: &str) -> &str {
-    text.rfind('\n').map_or("", |last| &text[..=last])
+/// What follows the last newline is a line as well, unless it was cut off when its writer was killed: that part comes
+/// second.
+fn split_tail(text: &str) -> (&str, &str) {
+    let (lines, tail) = text.split_at(text.rfind('\n').map_or(0, |last| last + 1));
+    match serde_json::from_str::<serde::de::IgnoredAny>(tail) {
+        Err(e) if e.is_eof() => (lines, tail),
+        _ => (text, ""),
+    }
 }
 
 impl Key {
@@ -120,22 +126,37 @@ impl QuarantineLog {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
+        // So that nobody adds a line between what is read and what is cut off.
+        file.lock().map_err(cannot)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(cannot)?;
         let Quarantine { known } = Quarantine::parse(path, &text)?;
-        let whole = whole_lines(&text).len();
-        if whole < text.len() {
-            file.set_len(whole as u64).map_err(cannot)?;
+        let (lines, cut_off) = split_tail(&text);
+        if !cut_off.is_empty() {
+            file.set_len(lines.len() as u64).map_err(cannot)?;
+        } else if !text.is_empty() && !text.ends_with('\n') {
+            file.write_all(b"\n").map_err(cannot)?;
         }
+        file.unlock().map_err(cannot)?;
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
-    /// Adds a sample, unless it is there already, or the operating system is to blame: then the sample may be sound.
-    pub(crate) fn add(&self, shard: &Path, entry: &Entry, [epoch, step]: [u64; 2], error: &Error) -> Result<()> {
+    /// Adds a sample, unless it is there already or may be sound: where the operating system, a limit or the bytes are to
+    /// blame, which are not those that were indexed and that the list would speak of.
+    pub(crate) fn add(
+        &self,
+        shard: &Path,
+        entry: &Entry,
+        [epoch, step]: [u64; 2],
+        error: &Error,
+        is_unchanged: impl FnOnce() -> bool,
+    ) -> Result<()> {
         let (file, known) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if error.is_io() || !known.insert(Key::of(entry)) {
+        let is_bad = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Panic) && !known.contains(&Key::of(entry));
+        if !is_bad || !is_unchanged() {
             return Ok(());
         }
+        known.insert(Key::of(entry));
         let line = Line {
             shard: shard.display().to_string(),
             image_id: entry.image_id,
@@ -152,8 +173,10 @@ impl QuarantineLog {
         };
         let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::io("cannot encode a line", e.into()))?;
         bytes.push(b'\n');
-        // One write at the end of the file: on local file systems, lines of several processes do not mix.
+        // One write at the end of the file, by one process at a time.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
-        file.write_all(&bytes).map_err(cannot)
+        file.lock().map_err(cannot)?;
+        let written = file.write_all(&bytes);
+        file.unlock().and(written).map_err(cannot)
     }
 }

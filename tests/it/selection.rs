@@ -86,15 +86,32 @@ fn a_list_is_read_from_text_and_its_faults_are_named_by_line() {
     }
 }
 
-/// Twelve samples; once armed, these images cannot be decoded.
-fn struck(samples: &[Made], bad: &'static [i64], is_io: bool) -> (Arc<Faulty>, ShardSet) {
+/// These samples with images that end too early.
+fn cut(mut samples: Vec<Made>, bad: &[i64]) -> Vec<Made> {
+    for made in samples.iter_mut().filter(|made| bad.contains(&made.id)) {
+        made.image.truncate(made.image.len() / 2);
+    }
+    samples
+}
+
+/// What happens to bytes after they were indexed.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Disk,
+    Bytes,
+    Read,
+}
+
+/// Sound samples; once armed, these images cannot be read as they were.
+fn struck(samples: &[Made], bad: &'static [i64], fault: Fault) -> (Arc<Faulty>, ShardSet) {
     let bytes = shard(samples);
     let found = read_with_tar(&bytes);
     let offsets: Vec<u64> = bad.iter().map(|id| found[&format!("sa_{id}.jpg")].0).collect();
-    let source = Faulty::new(bytes, move |range, bytes| match offsets.contains(&range.start) {
-        true if is_io => Err(std::io::Error::other("the disk is gone").into()),
-        true => Err(read_error(range.start)),
-        false => Ok(bytes),
+    let source = Faulty::new(bytes, move |range, bytes| match (offsets.contains(&range.start), fault) {
+        (true, Fault::Disk) => Err(std::io::Error::other("the disk is gone").into()),
+        (true, Fault::Bytes) => Ok(bytes.iter().map(|byte| !byte).collect::<Vec<u8>>().into()),
+        (true, Fault::Read) => Err(read_error(range.start)),
+        (false, _) => Ok(bytes),
     });
     let set = set_of_sources(vec![source.clone()]);
     source.arm();
@@ -106,9 +123,9 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
     within(|| {
         let dir = tempfile::tempdir().unwrap();
         let list = dir.path().join("bad.jsonl");
-        let samples = made_many(12);
+        let samples = cut(made_many(12), &[2, 7]);
         for _ in 0..2 {
-            let (_source, set) = struck(&samples, &[2, 7], false);
+            let set = set_of_sources(vec![memory(shard(&samples))]);
             let loader = options().on_error(OnError::skip(5)).list_bad(&list).build(set).unwrap();
             for epoch in 0..3 {
                 assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().issues().len()).sum::<usize>(), 2);
@@ -128,8 +145,7 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         let ids: Vec<i64> = delivered(set).into_iter().map(|(image, _)| image).collect();
         assert_eq!(ids, [1, 3, 4, 5, 6, 8, 9, 10, 11, 12]);
         // Mended, a sample has other bytes and is in the order again.
-        let mut mended = samples.clone();
-        mended[1].image = crate::fixture::jpeg(mended[1].width, mended[1].height, 77);
+        let mended = cut(made_many(12), &[7]);
         assert_eq!(open(lenient().quarantine(bad.clone()), &mended).unwrap().len(), 11);
         let all_bad = open(lenient().quarantine(bad).select_ids(Selection::images([2, 7])), &samples).unwrap_err();
         assert!(all_bad.to_string().contains("2 that do are quarantined"), "{all_bad}");
@@ -137,18 +153,27 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
 }
 
 #[test]
-fn the_sample_that_ends_an_epoch_is_listed_and_a_failing_disk_is_not_its_fault() {
+fn the_sample_that_ends_an_epoch_is_listed_unless_it_may_be_sound() {
     within(|| {
         let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("bad.jsonl");
         let samples = made_many(12);
-        for (is_io, expected) in [(false, 1), (true, 0)] {
-            let list = dir.path().join(format!("{is_io}.jsonl"));
-            let (_source, set) = struck(&samples, &[5], is_io);
-            let loader = options().list_bad(&list).build(set).unwrap();
+        let ends = |options: LoaderOptions, set: ShardSet| -> (ErrorKind, usize) {
+            let loader = options.list_bad(&list).build(set).unwrap();
             let error = loader.epoch(0).unwrap().find_map(Result::err).unwrap();
-            assert_eq!(error.is_io(), is_io, "{error}");
-            assert_eq!(Quarantine::load(&list).unwrap().len(), expected);
+            (error.kind(), Quarantine::load(&list).unwrap().len())
+        };
+        // The disk, bytes that have changed since and may be restored, a limit that may be raised.
+        for (fault, kind) in
+            [(Fault::Disk, ErrorKind::Io), (Fault::Bytes, ErrorKind::Corrupt), (Fault::Read, ErrorKind::Corrupt)]
+        {
+            let (_source, set) = struck(&samples, &[5], fault);
+            assert_eq!(ends(options(), set), (kind, 0), "{fault:?}");
         }
+        let set = set_of_sources(vec![memory(shard(&samples))]);
+        assert_eq!(ends(options().max_image_pixels(1), set), (ErrorKind::Limit, 0));
+        let set = set_of_sources(vec![memory(shard(&cut(samples, &[5])))]);
+        assert_eq!(ends(options(), set), (ErrorKind::Corrupt, 1));
     });
 }
 
@@ -163,9 +188,17 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     // Cut off in a write: what is whole counts, and writing goes on behind it.
     std::fs::write(&list, "\n{\"image_id\": 1, \"im").unwrap();
     assert!(Quarantine::load(&list).unwrap().is_empty());
-    let (_source, set) = struck(&made_many(4), &[2], false);
-    options().on_error(OnError::skip(1)).list_bad(&list).build(set).unwrap().epoch(0).unwrap().for_each(drop);
-    assert_eq!(Quarantine::load(&list).unwrap().len(), 1);
+    let add = |bad: i64| {
+        let set = set_of_sources(vec![memory(shard(&cut(made_many(4), &[bad])))]);
+        options().on_error(OnError::skip(1)).list_bad(&list).build(set).unwrap().epoch(0).unwrap().for_each(drop);
+        Quarantine::load(&list).unwrap().len()
+    };
+    assert_eq!(add(2), 1);
+    // Edited, and without a newline at its end: still a line, and the next one comes behind it.
+    let text = std::fs::read_to_string(&list).unwrap();
+    std::fs::write(&list, text.trim()).unwrap();
+    assert_eq!(text.trim().parse::<Quarantine>().unwrap().len(), 1);
+    assert_eq!(add(3), 2);
     std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
     let set = || open(lenient(), &made_many(4)).unwrap();
     assert!(options().list_bad(&list).build(set()).is_err());

@@ -14,7 +14,7 @@ use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
 use maskstream::source::{self, Source};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet, StreamLoader};
 
-use crate::fixture::{Dice, Faulty, Made, content, made_many, members, pack, within};
+use crate::fixture::{Dice, Faulty, Made, content, gzip, made_many, members, pack, within};
 
 const SAMPLES: usize = 22;
 
@@ -31,9 +31,9 @@ impl Shards {
         for (number, part) in [&samples[..8], &samples[8..13], &samples[13..]].into_iter().enumerate() {
             let tar = tar(part, number as u64);
             let bytes = match number {
-                0 => gzip(&tar),
+                0 => gzip(&tar, 6),
                 1 => tar,
-                _ => tar.chunks(20_000).flat_map(gzip).collect(),
+                _ => tar.chunks(20_000).flat_map(|part| gzip(part, 6)).collect(),
             };
             fs::write(dir.path().join(format!("sa_{number:06}.tar")), bytes).unwrap();
         }
@@ -71,13 +71,6 @@ fn tar(samples: &[Made], seed: u64) -> Vec<u8> {
         members.swap(at, dice.below(at as u64 + 1) as usize);
     }
     pack(&members)
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn shards() -> ShardSetOptions {
@@ -185,6 +178,12 @@ fn the_number_of_steps_is_known_with_the_last_shard() {
             assert_eq!((epoch.steps(), epoch.size_hint()), (Some(steps as u64), (0, Some(0))));
             assert!(epoch.next().is_none(), "it stays at its end");
             assert_eq!(epoch.stats().delivered, if drop_last { 20 } else { 22 });
+            let report = epoch.report();
+            assert_eq!((report.planned, report.dropped), if drop_last { (Some(20), 2) } else { (Some(22), 0) });
+            // As of the same shards with their indexes.
+            let mut indexed = shards_dir.stream(options().drop_last(drop_last)).epoch(7).unwrap();
+            indexed.by_ref().for_each(drop);
+            assert_eq!((indexed.report().planned, indexed.report().dropped), (report.planned, report.dropped));
         }
     });
 }
@@ -276,7 +275,7 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
 fn an_earlier_index_of_another_shard_is_not_believed() {
     let shards_dir = Shards::new();
     shards().index(&shards_dir.path(0)).unwrap();
-    let other = gzip(&tar(&made_many(9)[1..], 99));
+    let other = gzip(&tar(&made_many(9)[1..], 99), 6);
     fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
     let index = shards().index(&shards_dir.path(0)).unwrap().index;
     let report = index.problems().iter().map(ToString::to_string).collect::<String>();
@@ -373,9 +372,9 @@ fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let (first, second) = (made_many(6), made_many(12).split_off(6));
-        fs::write(&path, gzip(&tar(&first, 1))).unwrap();
+        fs::write(&path, gzip(&tar(&first, 1), 6)).unwrap();
         // The shard is replaced while it is passed over, so that its index does not hold and the next epoch reads anew.
-        let (replaced, swap) = (path.clone(), gzip(&tar(&second, 1)));
+        let (replaced, swap) = (path.clone(), gzip(&tar(&second, 1), 6));
         let swapped = AtomicUsize::new(0);
         let choose = move |entry: &maskstream::shard::Entry| {
             if entry.image_id == 6 && swapped.fetch_add(1, SeqCst) == 0 {
@@ -407,7 +406,7 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
         let mut samples = made_many(6);
         let half = samples[2].image.len() / 2;
         samples[2].image.truncate(half);
-        fs::write(dir.path().join("a.tar"), gzip(&tar(&samples, 1))).unwrap();
+        fs::write(dir.path().join("a.tar"), gzip(&tar(&samples, 1), 6)).unwrap();
         let loader = options().on_error(OnError::skip(1)).stream(shards(), &[dir.path()]).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none());

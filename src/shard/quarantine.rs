@@ -126,8 +126,9 @@ impl QuarantineLog {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
-        // So that nobody adds a line between what is read and what is cut off.
-        file.lock().map_err(cannot)?;
+        // So that nobody adds a line between what is read and what is cut off; where files cannot be locked, nobody else
+        // should.
+        let is_locked = file.lock().is_ok();
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(cannot)?;
         let Quarantine { known } = Quarantine::parse(path, &text)?;
@@ -137,7 +138,9 @@ impl QuarantineLog {
         } else if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n").map_err(cannot)?;
         }
-        file.unlock().map_err(cannot)?;
+        if is_locked {
+            file.unlock().map_err(cannot)?;
+        }
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
@@ -175,8 +178,11 @@ impl QuarantineLog {
         bytes.push(b'\n');
         // One write at the end of the file, by one process at a time.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
-        file.lock().map_err(cannot)?;
-        let written = file.write_all(&bytes);
-        file.unlock().and(written).map_err(cannot)
+        let is_locked = file.lock().is_ok();
+        let written = file.write_all(&bytes).map_err(cannot);
+        if is_locked {
+            file.unlock().map_err(cannot)?;
+        }
+        written
     }
 }

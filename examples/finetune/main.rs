@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use candle_core::Device;
 use clap::Parser;
 
-use relevance::args::Args;
+use relevance::args::{Args, kind_and_number};
 use relevance::candle::model::Trainee;
 use relevance::model::Result;
 use relevance::run::{exit_code, run};
@@ -36,17 +36,15 @@ fn finetune(args: &Args) -> Result<ExitCode> {
     let settings = args.settings()?;
     let device = device(&args.device)?;
     let make = |state: &_| Trainee::new(state, &settings, &device);
-    run(args, &settings, &Trainee::shapes(&settings), &make, &|data, mut model, checkpoint| {
-        let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
-        Ok((model, report))
+    run(args, &settings, &Trainee::shapes(&settings), &make, &|data, model, checkpoint| {
+        train(&data.train, model, args, &settings, checkpoint)
     })
 }
 
 /// `auto`, `cpu`, `cuda`, `cuda:1`, `metal`. Other than the CPU only if candle was built for it:
 /// `--features candle-core/cuda`.
 fn device(name: &str) -> Result<Device> {
-    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|_| format!("--device {name}: {number} is no number of a device"))?;
+    let (kind, number) = kind_and_number(name)?;
     match kind {
         "auto" if name == kind => Ok(Device::cuda_if_available(0)?),
         "cpu" if name == kind => Ok(Device::Cpu),

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::Parser;
 
-use relevance::args::{AFTER_HELP, Args};
+use relevance::args::{AFTER_HELP, Args, kind_and_number};
 use relevance::burn::learner::learn;
 use relevance::burn::model::Trainee;
 use relevance::model::Result;
@@ -52,19 +52,15 @@ fn finetune(BurnArgs { trainer, args }: &BurnArgs) -> Result<ExitCode> {
     let settings = args.settings()?;
     let device = device(&args.device)?;
     let make = |state: &_| Trainee::new(state, &settings, &device);
-    run(args, &settings, &Trainee::shapes(&settings)?, &make, &|data, mut model, checkpoint| {
-        if *trainer {
-            return learn(data, model, args, &settings, checkpoint, &device);
-        }
-        let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
-        Ok((model, report))
+    run(args, &settings, &Trainee::shapes(&settings)?, &make, &|data, model, checkpoint| match trainer {
+        true => learn(data, model, args, &settings, checkpoint, &device),
+        false => train(&data.train, model, args, &settings, checkpoint),
     })
 }
 
 /// `auto` and `cpu` are Flex, Burn's backend in Rust; the others are there if they were built in.
 fn device(name: &str) -> Result<Device> {
-    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|_| format!("--device {name}: {number} is no number of a device"))?;
+    let (kind, number) = kind_and_number(name)?;
     match (kind, number) {
         ("auto" | "cpu", _) if name == kind => Ok(Device::flex()),
         #[cfg(feature = "burn-wgpu")]

@@ -228,6 +228,13 @@ impl Args {
     }
 }
 
+/// The parts of a `--device`, as of `cuda:1`; the number is 0 if there is none.
+pub(crate) fn kind_and_number(device: &str) -> Result<(&str, usize)> {
+    let (kind, number) = device.split_once(':').unwrap_or((device, "0"));
+    let number = number.parse().map_err(|_| format!("--device {device}: {number} is no number of a device"))?;
+    Ok((kind, number))
+}
+
 impl Settings {
     pub(crate) fn fit(&self) -> Fit {
         if self.stretch { Fit::Stretch } else { Fit::Letterbox }

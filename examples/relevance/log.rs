@@ -5,6 +5,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::model::Result;
+use super::named::replace;
 use super::train::Report;
 
 const HEADER: &str = "step,epoch,loss,learning_rate,samples,seconds,wait_seconds";
@@ -29,14 +30,8 @@ impl Log {
             |line: &&str| line.split(',').next().and_then(|step| step.parse().ok()).is_some_and(|s: u64| s <= steps);
         let lines: String =
             [HEADER].into_iter().chain(before.lines().filter(is_before)).flat_map(|line| [line, "\n"]).collect();
-        // In place of the file at once, so that a stop leaves either.
-        let draft = path.with_extension("tmp");
-        let write = || {
-            fs::write(&draft, lines)?;
-            fs::rename(&draft, path)?;
-            File::options().append(true).open(path)
-        };
-        let file = write().map_err(|e| fault(path, &e))?;
+        let file = replace(path, lines.as_bytes()).and_then(|()| File::options().append(true).open(path));
+        let file = file.map_err(|e| fault(path, &e))?;
         Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
     }
 

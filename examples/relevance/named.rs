@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -74,13 +74,16 @@ pub(crate) fn write(path: &Path, arrays: &Named, note: Option<String>) -> Result
     let note = note.map(|note| HashMap::from([(NOTE.to_owned(), note)]));
     let file = serialize(views, note).map_err(|e| fault(&e))?;
 
+    Ok(replace(path, &file).map_err(|e| fault(&e))?)
+}
+
+/// Puts a file in the place of what is there, if anything is: whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("tmp");
-    let written = fs::File::create(&draft).and_then(|mut out| {
-        out.write_all(&file)?;
-        out.sync_all()?;
-        fs::rename(&draft, path)
-    });
-    Ok(written.map_err(|e| fault(&e))?)
+    let mut out = fs::File::create(&draft)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    fs::rename(&draft, path)
 }
 
 const NOTE: &str = "maskstream";

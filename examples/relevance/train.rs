@@ -18,6 +18,9 @@ use super::model::{Model, Result};
 use super::named::{self, Array, Named};
 use super::progress::Progress;
 
+/// Where a whole epoch has nothing to learn from.
+pub(crate) const NOTHING_TO_ASK: &str = "no mask of the training shards is large enough to ask for";
+
 /// What a checkpoint calls the losses of all steps.
 const LOSSES: &str = "losses";
 
@@ -257,11 +260,11 @@ impl Course {
 /// Trains `model` up to step `args.steps`, or where the command line stops it before, through as many epochs as it takes.
 pub(crate) fn train<M: Model>(
     loader: &StreamLoader,
-    model: &mut M,
+    mut model: M,
     args: &Args,
     settings: &Settings,
     checkpoint: Option<Checkpoint>,
-) -> Result<Report> {
+) -> Result<(M, Report)> {
     let ask = Ask { settings: *settings, point_at: PointAt::Random { seed: settings.seed } };
     let (mut course, first_epoch, mut resumed) = Course::begin(args, settings, checkpoint)?;
     for number in first_epoch.. {
@@ -285,8 +288,8 @@ pub(crate) fn train<M: Model>(
             }
         }
         if is_whole && course.report.steps() == steps_before {
-            return Err("no mask of the training shards is large enough to ask for".into());
+            return Err(NOTHING_TO_ASK.into());
         }
     }
-    Ok(course.report)
+    Ok((model, course.report))
 }

@@ -37,10 +37,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (paths, task) = args.task.take(expand(&args.shards.shards)?);
     let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
-        words.say(|| {
-            say!("{task}");
-            Ok(())
-        })?;
+        words.line(task)?;
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     // A plain shard's members are read on this pool, by all shards under way together.
@@ -71,10 +68,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     })?;
     bar.finish_and_clear();
     if !args.json {
-        words.say(|| {
-            say!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64());
-            Ok(())
-        })?;
+        words.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
     }
     match (bad, unsaved) {
         (0, 0) => Ok(()),

@@ -56,6 +56,13 @@ impl Words {
         self.unread = said.as_ref().is_err_and(|error| is_unread(&**error));
         if self.unread { Ok(()) } else { said }
     }
+
+    fn line(&mut self, line: impl std::fmt::Display) -> Outcome {
+        self.say(|| {
+            say!("{line}");
+            Ok(())
+        })
+    }
 }
 
 fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -61,10 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (paths, task) = args.task.take(paths);
     let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
-        words.say(|| {
-            say!("{task}");
-            Ok(())
-        })?;
+        words.line(task)?;
     }
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let on_damage = if args.skip > 0 { OnDamage::Skip { budget: args.skip } } else { OnDamage::Stop };
@@ -95,14 +92,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Totals { written, failed, source_bytes, bytes } = totals;
     if !args.json {
         let up_to_date = paths.len() - written - failed;
-        let [from, to] = [source_bytes, bytes].map(|bytes| bytes as f64 / 1e6);
-        words.say(|| {
-            say!(
-                "{written} shards written, {up_to_date} up to date, {failed} failed: {from:.1} MB -> {to:.1} MB in {:.1} s",
-                start.elapsed().as_secs_f64()
-            );
-            Ok(())
-        })?;
+        words.line(format_args!(
+            "{written} shards written, {up_to_date} up to date, {failed} failed: {:.1} MB -> {:.1} MB in {:.1} s",
+            source_bytes as f64 / 1e6,
+            bytes as f64 / 1e6,
+            start.elapsed().as_secs_f64()
+        ))?;
     }
     if failed > 0 {
         return Err(format!("{failed} of {} shards could not be repacked", paths.len()).into());

@@ -19,7 +19,8 @@ use super::worker::{self, Finished, Outcome, Worker, locate};
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
 use crate::order::{Cursor, Fingerprint, Plan};
-use crate::shard::{Entry, Extent, GrowingSet, Samples};
+use crate::shard::{Entry, GrowingSet, Samples};
+use crate::source::Unpacker;
 use crate::{Error, Result};
 
 /// How often a waiting consumer looks whether the budget has been used up elsewhere, or a thread is stuck.
@@ -295,9 +296,8 @@ impl Epoch {
 
     /// Whether a sample's bytes are those that were indexed.
     fn is_unchanged(&self, shard: u32, entry: &Entry) -> bool {
-        let Ok(source) = self.samples.source(shard) else { return false };
-        let is_whole = |extent: &Extent| source.read(extent.range()).is_ok_and(|bytes| extent.verify(&bytes).is_ok());
-        is_whole(&entry.annotations) && is_whole(&entry.image)
+        let source = self.samples.source(shard);
+        source.is_ok_and(|source| entry.verify(source.as_ref(), &mut Unpacker::default()).is_ok())
     }
 
     /// Why the next batch will not come, if a thread has been busy with one sample for too long.

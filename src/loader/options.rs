@@ -306,18 +306,17 @@ impl LoaderOptions {
     /// and if a shard has no index although several ranks share the epoch: all must have equal steps, which only
     /// indexes tell.
     pub fn stream<P: AsRef<Path>>(self, shards: ShardSetOptions, patterns: &[P]) -> Result<StreamLoader> {
-        let order = self.order;
         let growing = shards.open_growing(patterns)?;
         let unindexed = growing.unindexed();
         if unindexed == 0 {
             let loader = self.build(growing.finish()?)?;
             return Ok(StreamLoader::indexed(loader, growing));
         }
-        if order.world_size > 1 {
+        if self.order.world_size > 1 {
             return Err(Error::config(format!(
                 "{unindexed} of {} shards have no index, and {} ranks need equal steps, which only indexes tell: make them first, with `maskstream index`",
                 growing.len(),
-                order.world_size
+                self.order.world_size
             )));
         }
         Ok(StreamLoader::new(Arc::new(self.check(0, ASSUMED)?), growing))

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::{Source, Unpacker};
 use crate::{Error, Result};
 
 /// A sample's place in a [`ShardSet`](super::ShardSet).
@@ -70,6 +71,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Reads both members: they must be what was indexed.
+    pub(crate) fn verify(&self, source: &dyn Source, unpacker: &mut Unpacker) -> Result<()> {
+        for extent in [self.annotations, self.image] {
+            extent.verify(source.fetch(extent.range())?.unpack(unpacker)?)?;
+        }
+        Ok(())
+    }
+
     /// The image member's name in the shard.
     pub fn image_name(&self) -> String {
         format!("{}.{}", self.stem(), self.extension.as_deref().unwrap_or("jpg"))

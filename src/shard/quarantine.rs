@@ -114,6 +114,16 @@ fn split_tail(text: &str) -> (&str, &str) {
     }
 }
 
+/// Works on a file as nobody else does meanwhile. Where files cannot be locked, nobody else should.
+fn alone<T>(file: &mut File, work: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    let is_locked = file.lock().is_ok();
+    let done = work(file);
+    if is_locked {
+        file.unlock().map_err(|e| Error::io("cannot unlock the quarantine list", e))?;
+    }
+    done
+}
+
 impl Key {
     fn of(entry: &Entry) -> Self {
         let of = |extent: &Extent| (extent.len, extent.crc32c);
@@ -126,21 +136,19 @@ impl QuarantineLog {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
-        // So that nobody adds a line between what is read and what is cut off; where files cannot be locked, nobody else
-        // should.
-        let is_locked = file.lock().is_ok();
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(cannot)?;
-        let Quarantine { known } = Quarantine::parse(path, &text)?;
-        let (lines, cut_off) = split_tail(&text);
-        if !cut_off.is_empty() {
-            file.set_len(lines.len() as u64).map_err(cannot)?;
-        } else if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n").map_err(cannot)?;
-        }
-        if is_locked {
-            file.unlock().map_err(cannot)?;
-        }
+        // So that nobody adds a line between what is read and what is cut off.
+        let known = alone(&mut file, |file| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(cannot)?;
+            let Quarantine { known } = Quarantine::parse(path, &text)?;
+            let (lines, cut_off) = split_tail(&text);
+            if !cut_off.is_empty() {
+                file.set_len(lines.len() as u64).map_err(cannot)?;
+            } else if !text.is_empty() && !text.ends_with('\n') {
+                file.write_all(b"\n").map_err(cannot)?;
+            }
+            Ok(known)
+        })?;
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
@@ -178,11 +186,6 @@ impl QuarantineLog {
         bytes.push(b'\n');
         // One write at the end of the file, by one process at a time.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
-        let is_locked = file.lock().is_ok();
-        let written = file.write_all(&bytes).map_err(cannot);
-        if is_locked {
-            file.unlock().map_err(cannot)?;
-        }
-        written
+        alone(file, |file| file.write_all(&bytes).map_err(cannot))
     }
 }

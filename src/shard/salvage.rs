@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{Entry, Extent, ProblemKind, ShardIndex};
+use super::{Entry, ProblemKind, ShardIndex};
 use crate::Result;
 use crate::source::{Source, Unpacker};
 
@@ -40,12 +40,7 @@ impl ShardIndex {
         let (before, of) = (whole.entries().len(), earlier.entries().len());
         let lost: Vec<usize> = (0..of).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
         let readable = lost.into_par_iter().map_init(Unpacker::default, |unpacker, at| {
-            let entry = &earlier.entries()[at];
-            let is_whole = |extent: &Extent, unpacker: &mut Unpacker| {
-                let fetched = source.fetch(extent.range())?;
-                extent.verify(fetched.unpack(unpacker)?)
-            };
-            match is_whole(&entry.annotations, unpacker).and_then(|()| is_whole(&entry.image, unpacker)) {
+            match earlier.entries()[at].verify(source, unpacker) {
                 Ok(()) => Ok(Some(at)),
                 Err(error) if error.is_io() => Err(error),
                 Err(_) => Ok(None),

@@ -8,8 +8,14 @@ use maskstream::{Batch, Loader, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+fn command(dir: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_maskstream"));
+    command.current_dir(dir).args(args.split(' '));
+    command
+}
+
 fn maskstream(dir: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split(' ')).output().unwrap()
+    command(dir, args).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -241,6 +247,13 @@ fn bad_samples_are_listed_left_out_and_counted() {
     assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
 }
 
+/// A command whose output nobody reads.
+fn unread(dir: &Path, args: &str) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command(dir, args).stdout(writer).output().unwrap()
+}
+
 #[test]
 fn work_goes_on_when_nobody_reads_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
@@ -248,28 +261,14 @@ fn work_goes_on_when_nobody_reads_what_it_says() {
     succeeds(dir, "synth data --shards 3 --samples 2 --preset small --seed 3");
     for args in ["index data --index-dir made --jobs 1", "repack data -o flat --jobs 1 --json", "index flat --task 0/1"]
     {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let command = Command::new(env!("CARGO_BIN_EXE_maskstream"))
-            .current_dir(dir)
-            .args(args.split(' '))
-            .stdout(writer)
-            .output();
-        let output = command.unwrap();
+        let output = unread(dir, args);
         assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));
     }
     for file in (0..3).flat_map(|n| [format!("made/sa_{n:06}.tar.msidx"), format!("flat/sa_{n:06}.tar")]) {
         assert!(dir.join(&file).exists(), "{file}");
     }
     // Its words are all that `inspect` is for: then it ends, without complaint.
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let inspect = Command::new(env!("CARGO_BIN_EXE_maskstream"))
-        .current_dir(dir)
-        .args(["inspect", "data"])
-        .stdout(writer)
-        .output();
-    assert!(inspect.unwrap().status.success());
+    assert!(unread(dir, "inspect data").status.success());
 }
 
 #[test]

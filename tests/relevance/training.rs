@@ -5,26 +5,22 @@ use candle_nn::{Optimizer, ParamsAdamW};
 use maskstream::ShardSet;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 
-use crate::jobs::{args, args_for, shards};
+use crate::jobs::{args, args_for, shards, trained};
 use crate::relevance::args::Args;
 use crate::relevance::candle::adamw::AdamW;
 use crate::relevance::candle::model::Trainee;
 use crate::relevance::candle::weights::Weights;
-use crate::relevance::data::Data;
 use crate::relevance::initial::initial;
-use crate::relevance::model::{BETAS, EPSILON, Model, WEIGHT_DECAY};
+use crate::relevance::model::{BETAS, EPSILON, Result, WEIGHT_DECAY};
 use crate::relevance::named::{Array, Named};
 use crate::relevance::train::{Checkpoint, Report, train};
 
-fn run(args: &Args) -> Result<(Named, Report), Box<dyn std::error::Error>> {
+fn run(args: &Args) -> Result<(Named, Report)> {
     let settings = args.settings()?;
-    let checkpoint = Checkpoint::of(args, &settings)?;
-    let first = initial(&Trainee::shapes(&settings), 3);
-    let mut model =
-        Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &Device::Cpu)?;
-    let data = Data::open(args, settings)?;
-    let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
-    Ok((model.state()?, report))
+    let make = |state: &_| Trainee::new(state, &settings, &Device::Cpu);
+    trained(args, &settings, &Trainee::shapes(&settings), &make, &|data, model, checkpoint| {
+        train(&data.train, model, args, &settings, checkpoint)
+    })
 }
 
 #[test]

@@ -59,9 +59,8 @@ impl Model for Fake {
 fn whole(args: &Args, kind: Kind) -> Result<ExitCode> {
     let settings = args.settings()?;
     let make = |state: &_| Ok(Fake { kind, steps: 0, real: Trainee::new(state, &settings, &Device::Cpu)? });
-    run(args, &settings, &Trainee::shapes(&settings), &make, &|data, mut model, checkpoint| {
-        let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
-        Ok((model, report))
+    run(args, &settings, &Trainee::shapes(&settings), &make, &|data, model, checkpoint| {
+        train(&data.train, model, args, &settings, checkpoint)
     })
 }
 

@@ -2,29 +2,21 @@
 
 use burn::tensor::Device;
 
-use crate::jobs::{args, shards};
+use crate::jobs::{args, shards, trained};
 use crate::relevance::args::Args;
 use crate::relevance::burn::learner::learn;
 use crate::relevance::burn::model::Trainee;
-use crate::relevance::data::Data;
-use crate::relevance::initial::initial;
-use crate::relevance::model::{Model, Result};
+use crate::relevance::model::Result;
 use crate::relevance::named::Named;
-use crate::relevance::train::{Checkpoint, Report, train};
+use crate::relevance::train::{Report, train};
 
 fn run(args: &Args, by_trainer: bool) -> Result<(Named, Report)> {
     let (settings, device) = (args.settings()?, Device::flex());
-    let checkpoint = Checkpoint::of(args, &settings)?;
-    let first = initial(&Trainee::shapes(&settings)?, 3);
-    let mut model =
-        Trainee::new(checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state), &settings, &device)?;
-    let data = Data::open(args, settings)?;
-    if by_trainer {
-        let (model, report) = learn(&data, model, args, &settings, checkpoint, &device)?;
-        return Ok((model.state()?, report));
-    }
-    let report = train(&data.train, &mut model, args, &settings, checkpoint)?;
-    Ok((model.state()?, report))
+    let make = |state: &_| Trainee::new(state, &settings, &device);
+    trained(args, &settings, &Trainee::shapes(&settings)?, &make, &|data, model, checkpoint| match by_trainer {
+        true => learn(data, model, args, &settings, checkpoint, &device),
+        false => train(&data.train, model, args, &settings, checkpoint),
+    })
 }
 
 #[test]
@@ -79,13 +71,11 @@ mod both {
     use crate::relevance::candle::model::Trainee as CandleTrainee;
 
     fn run_candle(args: &Args) -> Result<(Named, Report)> {
-        let (settings, device) = (args.settings()?, CandleDevice::Cpu);
-        let checkpoint = Checkpoint::of(args, &settings)?;
-        let first = initial(&CandleTrainee::shapes(&settings), 3);
-        let state = checkpoint.as_ref().map_or(&first, |checkpoint| &checkpoint.state);
-        let mut model = CandleTrainee::new(state, &settings, &device)?;
-        let report = train(&Data::open(args, settings)?.train, &mut model, args, &settings, checkpoint)?;
-        Ok((model.state()?, report))
+        let settings = args.settings()?;
+        let make = |state: &_| CandleTrainee::new(state, &settings, &CandleDevice::Cpu);
+        trained(args, &settings, &CandleTrainee::shapes(&settings), &make, &|data, model, checkpoint| {
+            train(&data.train, model, args, &settings, checkpoint)
+        })
     }
 
     /// The largest difference of two losses, as a share.

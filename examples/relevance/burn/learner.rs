@@ -26,7 +26,7 @@ use super::super::data::Data;
 use super::super::lesson::{Ask, Lesson, PointAt};
 use super::super::model::Result;
 use super::super::named::Named;
-use super::super::train::{Checkpoint, Course, Report};
+use super::super::train::{Checkpoint, Course, NOTHING_TO_ASK, Report};
 use super::heads::Grounded;
 use super::metrics::{Lines, WaitMetric, Waited};
 use super::model::{Trainee, fields, loss};
@@ -173,7 +173,7 @@ impl Iterator for Lessoned<'_> {
         while run().is_none_or(|run| run.left > 0) {
             let Some(batch) = self.batches.next() else {
                 let was_barren = run().is_some_and(|mut run| run.end_epoch());
-                return was_barren.then(|| Err(fault("no mask of the training shards is large enough to ask for")));
+                return was_barren.then(|| Err(fault(NOTHING_TO_ASK)));
             };
             let fields = match batch.map(fields) {
                 Ok(Ok(fields)) => fields,

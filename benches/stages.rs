@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy};
-use maskstream::batch::FieldType;
-use maskstream::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
+use maskstream::DType;
+use maskstream::DType;
+use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
+use maskstream::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
 use maskstream::mask::{Grid, GridScratch, Rle};
 use maskstream::sample::{Fit, Geometry};
 use maskstream::shard::ShardIndex;
@@ -137,7 +138,7 @@ mod json {
     fn top_10(bencher: Bencher) {
         let file = AnnotationFile::parse(&SAMPLES[0].annotations).unwrap_or_else(|e| fail(&e));
         let filter = MaskFilter::default();
-        bencher.bench(|| RankBy::default().top_k(&file, &filter, 10));
+        bencher.bench(|| TopKBy::default().top_k(&file, &filter, 10));
     }
 }
 
@@ -198,7 +199,7 @@ mod index {
 mod gzip {
     use std::io::Read;
 
-    use maskstream::source::Unpacker;
+    use maskstream::source::Inflater;
 
     use super::*;
 
@@ -238,10 +239,10 @@ mod gzip {
     #[divan::bench]
     fn each_member(bencher: Bencher) {
         let source: Arc<dyn Source> = Arc::new(GZIP.clone());
-        let set = ShardSet::options().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
+        let set = ShardSet::builder().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
         let index = ShardIndex::build(&*GZIP, &|_| {}).unwrap_or_else(|e| fail(&e));
         let source = set.source(0).unwrap_or_else(|e| fail(&e));
-        let mut unpacker = Unpacker::default();
+        let mut unpacker = Inflater::default();
         bencher.counter(BytesCount::new(inflated_bytes())).bench_local(|| {
             for extent in index.entries().iter().flat_map(|entry| [entry.image, entry.annotations]) {
                 let fetched = source.fetch(extent.range()).unwrap_or_else(|e| fail(&e));
@@ -285,15 +286,15 @@ mod image {
         bencher.bench_local(|| decoder.resize(wanted()).map(|pixels| pixels.len()));
     }
 
-    #[divan::bench(args = [ImageType::U8, ImageType::F32, ImageType::Bf16])]
-    fn planes_1024(bencher: Bencher, image_type: ImageType) {
-        let planes = Planes::new(image_type, Normalization::IMAGENET);
+    #[divan::bench(args = [DType::U8, DType::F32, DType::Bf16])]
+    fn planes_1024(bencher: Bencher, image_dtype: DType) {
+        let planes = Planes::new(image_dtype, Normalization::IMAGENET);
         let (width, height) = wanted();
         let pixels = vec![7; (width * height * 3) as usize];
         let mut out = vec![0_f32; 3 * 1024 * 1024];
         let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
-        let out = &mut out[..3 * 1024 * 1024 * FieldType::from(image_type).bytes()];
-        bencher.bench_local(|| write_planes(&planes, &pixels, width as usize, 1024, out));
+        let out = &mut out[..3 * 1024 * 1024 * DType::from(image_dtype).bytes()];
+        bencher.bench_local(|| to_chw(&planes, &pixels, width as usize, 1024, out));
     }
 }
 
@@ -304,8 +305,8 @@ mod loader {
     #[divan::bench(args = [Some(256), None], sample_count = 3)]
     fn epoch(bencher: Bencher, masks: Option<u32>) {
         let source: Arc<dyn Source> = Arc::new(SHARD.clone());
-        let set = ShardSet::options().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
-        let loader = Loader::options()
+        let set = ShardSet::builder().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
+        let loader = Loader::builder()
             .batch_size(4)
             .num_workers(1)
             .mask_size(masks.map(|side| [side, side]))

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("batch")
     parser.add_argument("shards", nargs="+")
     parser.add_argument("--fit", choices=["letterbox", "stretch"], default="letterbox")
-    parser.add_argument("--min-iou", type=float, default=0.88)
+    parser.add_argument("--min-predicted-iou", type=float, default=0.88)
     # zune-jpeg computes up to 5 levels beside libjpeg, which PIL uses; libjpeg-turbo at full size leaves 1, the resizers' rounding.
     parser.add_argument("--image-tolerance", type=int, default=6)
     args = parser.parse_args()

@@ -12,16 +12,16 @@ const SUFFIX: &str = ".tmp";
 
 /// Has `write` fill a temporary file beside `path`, makes it durable and gives it its name.
 pub(crate) fn write_file<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<T>) -> io::Result<T> {
-    let mut draft = Draft(builder(PREFIX).tempfile_in(dir_of(path))?);
+    let mut draft = AtomicFile(builder(PREFIX).tempfile_in(dir_of(path))?);
     let written = write(draft.file())?;
     draft.publish(path)?;
     Ok(written)
 }
 
 /// A file without its final name, which can be looked at before it gets it. Dropped, it is gone.
-pub(crate) struct Draft(NamedTempFile);
+pub(crate) struct AtomicFile(NamedTempFile);
 
-impl Draft {
+impl AtomicFile {
     /// A draft of the file at `path`, beside it. Drafts of it that a process left behind when it was killed are removed:
     /// those that nobody holds a lock on.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {

@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use tar::{Builder, EntryType, Header};
 
 /// A tar stream that takes members.
-pub(crate) struct Members<'a>(Builder<&'a mut dyn Write>);
+pub(crate) struct TarWriter<'a>(Builder<&'a mut dyn Write>);
 
-impl<'a> Members<'a> {
+impl<'a> TarWriter<'a> {
     /// Writes the directory entry.
     pub(crate) fn start(out: &'a mut dyn Write) -> io::Result<Self> {
         let mut members = Self(Builder::new(out));

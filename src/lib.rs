@@ -23,9 +23,9 @@
 //!
 //! // Finds the samples (and saves where they are, for the next time).
 //! let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
-//! let shards = ShardSet::options().filter(filter).open(&["sa1b/*.tar"])?;
+//! let shards = ShardSet::builder().filter(filter).open(&["sa1b/*.tar"])?;
 //!
-//! let loader = Loader::options().batch_size(16).image_size(512).coverage(Some(32)).shuffle(42).build(shards)?;
+//! let loader = Loader::builder().batch_size(16).image_size(512).coverage(Some(32)).shuffle(42).build(shards)?;
 //! for epoch in 0..3 {
 //!     for batch in loader.epoch(epoch)?.candle(&Device::Cpu) {
 //!         let batch = batch?;
@@ -64,7 +64,8 @@
 
 mod atomic;
 mod container;
-mod mix;
+mod dtype;
+mod splitmix;
 
 pub mod error;
 
@@ -83,6 +84,7 @@ pub mod source;
 pub mod synth;
 
 pub use batch::Batch;
+pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use loader::{Loader, StreamLoader};
 pub use order::Cursor;

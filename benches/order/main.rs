@@ -11,7 +11,7 @@
 mod measures;
 mod schemes;
 
-use maskstream::order::{Order, Plan, Population, Shuffle};
+use maskstream::order::{Order, Plan, SampleSpace, Shuffle};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ impl Scheme {
 
 fn ours(shards: &Shards, chunk_samples: u64, epoch: u64) -> Plan {
     let shuffle = Some(Shuffle { seed: SEED, chunk_samples });
-    let plan = Order { shuffle, ..Order::default() }.plan(&Population::of_shards(&shards.sizes()), epoch);
+    let plan = Order { shuffle, ..Order::default() }.plan(&SampleSpace::of_shards(&shards.sizes()), epoch);
     plan.unwrap_or_else(|e| fail(&e))
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use maskstream::annotation::RankBy;
+use maskstream::annotation::TopKBy;
 use maskstream::sample::Fit;
 use serde::Serialize;
 
@@ -241,15 +241,15 @@ impl Settings {
     }
 
     /// Which masks come first.
-    pub(crate) fn rank_by(&self) -> RankBy {
+    pub(crate) fn top_k_by(&self) -> TopKBy {
         let seed = self.seed;
         match self.select {
-            Select::AreaStratified => RankBy::AreaStratified { seed },
-            Select::Stability => RankBy::StabilityScore,
-            Select::Confidence => RankBy::PredictedIou,
-            Select::Largest => RankBy::LargestArea,
-            Select::Smallest => RankBy::SmallestArea,
-            Select::Random => RankBy::Random { seed },
+            Select::AreaStratified => TopKBy::AreaStratified { seed },
+            Select::Stability => TopKBy::StabilityScore,
+            Select::Confidence => TopKBy::PredictedIou,
+            Select::Largest => TopKBy::LargestArea,
+            Select::Smallest => TopKBy::SmallestArea,
+            Select::Random => TopKBy::Random { seed },
         }
     }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use maskstream::annotation::{MaskFilter, RankBy};
-use maskstream::loader::LoaderOptions;
-use maskstream::sample::BoxFrame;
-use maskstream::shard::{Entry, ShardReport, ShardSetOptions, expand};
+use maskstream::annotation::{MaskFilter, TopKBy};
+use maskstream::loader::LoaderBuilder;
+use maskstream::sample::CoordFrame;
+use maskstream::shard::{Entry, ShardReport, ShardSetBuilder, resolve_patterns};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Loader, ShardSet, StreamLoader};
 
@@ -34,7 +34,7 @@ pub(crate) struct Data {
     /// Its loader, once it is open.
     opened: OnceLock<Loader>,
     /// How to load it.
-    whole: LoaderOptions,
+    whole: LoaderBuilder,
     settings: Settings,
 }
 
@@ -42,7 +42,7 @@ impl Data {
     /// Opens the shards of the command line, or made ones.
     pub(crate) fn open(args: &Args, settings: Settings) -> Result<Self> {
         let (train, held_out) = if args.shards.is_empty() { made(&args.data)? } else { given(args)? };
-        let options = Loader::options()
+        let options = Loader::builder()
             .batch_size(settings.batch_size)
             .image_size(settings.image_size)
             .fit(settings.fit())
@@ -54,11 +54,11 @@ impl Data {
             .coverage(Some(settings.grid))
             .mask_size(None)
             // Prompt points on the canvas, where the patches are.
-            .box_frame(BoxFrame::Canvas)
+            .coord_frame(CoordFrame::Canvas)
             .num_workers(args.workers);
         // The same masks for every seed and selection, so that all runs answer the same questions.
-        let whole = options.clone().rank_by(RankBy::AreaStratified { seed: 0 });
-        let shuffled = options.rank_by(settings.rank_by()).shuffle(settings.seed).drop_last(true);
+        let whole = options.clone().top_k_by(TopKBy::AreaStratified { seed: 0 });
+        let shuffled = options.top_k_by(settings.top_k_by()).shuffle(settings.seed).drop_last(true);
         let train_loader = shuffled.stream(train.options(&settings), &train.paths)?;
         match (train_loader.loader()?, train_loader.notice()) {
             (Some(loader), _) => describe("train", loader.shards()),
@@ -97,13 +97,13 @@ impl Part {
         Self { paths, select: |_| true }
     }
 
-    fn options(&self, settings: &Settings) -> ShardSetOptions {
+    fn options(&self, settings: &Settings) -> ShardSetBuilder {
         let filter = match settings.task {
             // A mask covers at most as many patches as its share of the image; smaller ones need not take up a place.
             Task::Point => MaskFilter::default().area_fraction(MIN_PATCHES / settings.patches() as f32, 1.0),
             Task::Allocate => MaskFilter::default(),
         };
-        ShardSet::options().filter(filter).select(self.select)
+        ShardSet::builder().filter(filter).retain(self.select)
     }
 }
 
@@ -121,9 +121,9 @@ fn describe(name: &str, set: &ShardSet) {
 
 /// The shards of the command line: to train on, held out.
 fn given(args: &Args) -> Result<(Part, Part)> {
-    let mut train = expand(&args.shards)?;
+    let mut train = resolve_patterns(&args.shards)?;
     let held_out = if !args.val_shards.is_empty() {
-        expand(&args.val_shards)?
+        resolve_patterns(&args.val_shards)?
     } else if train.len() == 1 {
         println!("one shard alone: every tenth image is held out");
         let held_out = Part { paths: train.clone(), select: |entry| entry.image_id % 10 == 0 };
@@ -158,7 +158,7 @@ fn made(dir: &Path) -> Result<(Part, Part)> {
             let start = Instant::now();
             let report = write_shard(&path, number, options)?;
             // So that its samples are shuffled from the first batch on.
-            ShardSet::options().index(&path)?;
+            ShardSet::builder().index(&path)?;
             println!(
                 "made {}: {} images, {} masks, {:.1} MB, {:.1} s",
                 path.display(),

@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy};
+use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
 use maskstream::mask::Rle;
 
 fuzz_target!(|json: &[u8]| {
     let Ok(file) = AnnotationFile::parse(json) else { return };
     let mut rle = Rle::default();
-    for index in RankBy::default().top_k(&file, &MaskFilter::keep_all(), 4) {
+    for index in TopKBy::default().top_k(&file, &MaskFilter::all(), 4) {
         let _ = file.annotations[index].read_mask(file.image.height, file.image.width, &mut rle);
     }
 });

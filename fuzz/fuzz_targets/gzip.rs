@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use libfuzzer_sys::fuzz_target;
 use maskstream::ShardSet;
 use maskstream::annotation::MaskFilter;
-use maskstream::shard::{OnDamage, ShardIndex, Sidecar};
+use maskstream::shard::{OnCorrupt, ShardIndex, Sidecar};
 use maskstream::source::{MemorySource, Source};
 
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -41,7 +41,7 @@ fn gzip(bytes: &[u8], level: u8) -> Vec<u8> {
 fn check(file: Vec<u8>) -> ShardIndex {
     let source: Arc<dyn Source> = Arc::new(MemorySource::new(file.clone()));
     let index = ShardIndex::build(source.as_ref(), &|_| {}).unwrap();
-    let options = ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off).on_damage(OnDamage::KEEP);
+    let options = ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off).on_corrupt(OnCorrupt::KEEP);
     let Ok(set) = options.from_sources(vec![("s".to_owned(), source)]) else {
         assert!(index.entries().is_empty());
         return index;

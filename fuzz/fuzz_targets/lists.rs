@@ -3,11 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use maskstream::Cursor;
-use maskstream::annotation::Selection;
+use maskstream::annotation::IdList;
 use maskstream::shard::Quarantine;
 
 fuzz_target!(|text: &str| {
-    if let Ok(selection) = text.parse::<Selection>() {
+    if let Ok(selection) = text.parse::<IdList>() {
         assert!(selection.image_ids().is_sorted());
         assert_eq!(selection.len(), selection.image_ids().len());
         for &image in selection.image_ids() {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::order::{Order, Population, Shuffle};
+use maskstream::order::{Order, SampleSpace, Shuffle};
 
 fuzz_target!(|input: (Vec<u8>, u64, u64, Option<u64>, [u16; 3], bool, u8)| {
     let (shards, seed, epoch, chunk_samples, [batch_size, world_size, rank], drop_last, scale) = input;
@@ -10,7 +10,7 @@ fuzz_target!(|input: (Vec<u8>, u64, u64, Option<u64>, [u16; 3], bool, u8)| {
     let (batch_size, world_size, rank) = (batch_size.into(), world_size.into(), rank.into());
     let order = Order { batch_size, shuffle, rank, world_size, drop_last };
     let small: Vec<u64> = shards.iter().take(40).map(|&samples| samples.into()).collect();
-    let population = Population::of_shards(&small);
+    let population = SampleSpace::of_shards(&small);
     if let Ok(plan) = order.plan(&population, epoch) {
         let len = population.len();
         let mut seen = vec![false; len as usize];
@@ -23,7 +23,7 @@ fuzz_target!(|input: (Vec<u8>, u64, u64, Option<u64>, [u16; 3], bool, u8)| {
     }
     let huge: Vec<u64> = small.iter().map(|samples| samples << (scale % 40)).collect();
     let sets: Vec<(f64, &[u64])> = huge.chunks(8).enumerate().map(|(i, set)| (1.0 + i as f64, set)).collect();
-    for population in [Some(Population::of_shards(&huge)), Population::mixed(&sets).ok()].into_iter().flatten() {
+    for population in [Some(SampleSpace::of_shards(&huge)), SampleSpace::mixed(&sets).ok()].into_iter().flatten() {
         if let Ok(plan) = order.plan(&population, epoch) {
             for step in [0, plan.steps() / 2, plan.steps() - 1] {
                 assert!(plan.batch(step).take(64).flatten().all(|sample| sample < population.len()));

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn_core::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn_core::data::dataset::DatasetError;
 use burn_core::tensor::kind::Basic;
-use burn_core::tensor::{AllocationProperty, Bytes, DType, Device, Int, Tensor, TensorData};
+use burn_core::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Int, Tensor, TensorData};
 use bytemuck::cast_slice;
 
 use super::TensorEpoch;
-use crate::batch::{Batch, BatchBuffers, BatchLayout, Buffer, FieldSpec, FieldType, Issue};
-use crate::image::ImageType;
+use crate::batch::{Batch, BatchBuffers, BatchLayout, Buffer, FieldSpec, SampleError};
+use crate::dtype::DType;
 use crate::loader::{Epoch, Loader};
 use crate::order::Cursor;
 use crate::shard::SampleId;
@@ -72,7 +72,7 @@ pub struct BurnBatch {
     /// The sample planned for each row.
     pub samples: Vec<Option<SampleId>>,
     /// Rows that could not be decoded.
-    pub issues: Vec<Issue>,
+    pub errors: Vec<SampleError>,
 }
 
 /// Images, `[B, 3, S, S]`: Burn has a type for each kind of number.
@@ -104,9 +104,9 @@ impl Batch {
         clippy::wrong_self_convention,
         reason = "moves its buffers into the tensors; named as Burn's own conversions are"
     )]
-    pub fn to_burn(mut self, device: &Device) -> Result<BurnBatch> {
+    pub fn into_burn(mut self, device: &Device) -> Result<BurnBatch> {
         let (epoch, step, cursor) = (self.epoch(), self.step(), self.cursor().copied());
-        let (samples, issues) = (self.samples().to_vec(), self.take_issues());
+        let (samples, errors) = (self.samples().to_vec(), self.take_errors());
         let layout = self.layout().clone();
         let memory = match self.take_heap_buffers() {
             Some(buffers) => BatchMemory::Own(buffers),
@@ -114,9 +114,9 @@ impl Batch {
         };
         let mut fields = Fields { layout: &layout, memory, device };
         Ok(BurnBatch {
-            images: match layout.image_type {
-                ImageType::U8 => BurnImages::Bytes(fields.always("images")?),
-                ImageType::F32 | ImageType::F16 | ImageType::Bf16 => BurnImages::Floats(fields.always("images")?),
+            images: match layout.image_dtype {
+                DType::U8 => BurnImages::Bytes(fields.always("images")?),
+                _ => BurnImages::Floats(fields.always("images")?),
             },
             masks: fields.tensor("masks")?,
             coverage: fields.tensor("coverage")?,
@@ -136,7 +136,7 @@ impl Batch {
             step,
             cursor,
             samples,
-            issues,
+            errors,
         })
     }
 }
@@ -176,12 +176,12 @@ impl Fields<'_> {
     fn tensor<const D: usize, K: Basic>(&mut self, name: &str) -> Result<Option<Tensor<D, K>>> {
         let Some(spec) = self.layout.field(name) else { return Ok(None) };
         let dtype = match spec.dtype {
-            FieldType::U8 => DType::U8,
-            FieldType::U32 => DType::U32,
-            FieldType::I64 => DType::I64,
-            FieldType::F16 => DType::F16,
-            FieldType::Bf16 => DType::BF16,
-            FieldType::F32 => DType::F32,
+            DType::U8 => BurnDType::U8,
+            DType::U32 => BurnDType::U32,
+            DType::I64 => BurnDType::I64,
+            DType::F16 => BurnDType::F16,
+            DType::Bf16 => BurnDType::BF16,
+            DType::F32 => BurnDType::F32,
         };
         let refused = |error: Error| {
             Error::new(error.kind(), format!("cannot make the tensor {name}: {}", error.message())).caused_by(error)
@@ -249,14 +249,14 @@ fn copy(spec: &FieldSpec, bytes: &[u8]) -> Bytes {
 /// A backend on the CPU (Flex) computes on the bytes where they lie; one on a GPU copies them on their way to the
 /// device. A tensor of a page-locked batch is copied once it is changed in place, and keeps the batch's buffers from
 /// the pool as long as it lives, also in a graph: such a batch counts as held by its receiver (see
-/// [`max_memory_bytes`](crate::loader::LoaderOptions::max_memory_bytes)).
+/// [`max_memory_bytes`](crate::loader::LoaderBuilder::max_memory_bytes)).
 pub type BurnEpoch = TensorEpoch<BurnBatch>;
 
 impl Epoch {
     /// The batches as tensors on `device`.
     pub fn burn(self, device: &Device) -> BurnEpoch {
         let device = device.clone();
-        TensorEpoch::new(self, move |batch| batch.to_burn(&device))
+        TensorEpoch::new(self, move |batch| batch.into_burn(&device))
     }
 }
 
@@ -273,7 +273,7 @@ impl Epoch {
 /// the same number of batches, of `batch_size` samples each, and a step of n devices is the step that one device with n
 /// times the batch has. Samples that do not fill the last batch of all devices are padded, or left out and counted in
 /// [`EpochReport::dropped`](crate::loader::EpochReport::dropped), as
-/// [`drop_last`](crate::loader::LoaderOptions::drop_last) says.
+/// [`drop_last`](crate::loader::LoaderBuilder::drop_last) says.
 ///
 /// Which device of how many a part is meant for must be told from its range alone. It can be for any split over up to
 /// 64 devices if there are 266,240 samples. With fewer, up to 8 devices are told apart, and `num_items` is rounded down

@@ -7,7 +7,8 @@ use bytemuck::cast_slice;
 use candle_core::{Device, Tensor};
 
 use super::TensorEpoch;
-use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, FieldType, Issue};
+use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, SampleError};
+use crate::dtype::DType;
 use crate::loader::Epoch;
 use crate::order::Cursor;
 use crate::shard::SampleId;
@@ -57,7 +58,7 @@ pub struct CandleBatch {
     /// The sample planned for each row.
     pub samples: Vec<Option<SampleId>>,
     /// Rows that could not be decoded.
-    pub issues: Vec<Issue>,
+    pub errors: Vec<SampleError>,
 }
 
 impl Batch {
@@ -74,7 +75,7 @@ impl Batch {
         clippy::wrong_self_convention,
         reason = "moves its buffers into the tensors; named as candle's own conversions are"
     )]
-    pub fn to_candle(mut self, device: &Device) -> Result<CandleBatch> {
+    pub fn into_candle(mut self, device: &Device) -> Result<CandleBatch> {
         // Only the CPU's tensors own vectors; a device copies, and the buffers go back to the pool.
         let mut own = if device.is_cpu() { self.take_heap_buffers() } else { None };
         let layout = self.layout().clone();
@@ -113,7 +114,7 @@ impl Batch {
             step: self.step(),
             cursor: self.cursor().copied(),
             samples: self.samples().to_vec(),
-            issues: self.take_issues(),
+            errors: self.take_errors(),
         })
     }
 }
@@ -134,22 +135,22 @@ fn hand_over(buffers: &mut BatchBuffers, spec: &FieldSpec) -> Option<candle_core
 fn copy(spec: &FieldSpec, bytes: &[u8], device: &Device) -> candle_core::Result<Tensor> {
     let shape = spec.shape.as_slice();
     match spec.dtype {
-        FieldType::U8 => Tensor::from_slice(bytes, shape, device),
-        FieldType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
-        FieldType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
-        FieldType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
-        FieldType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
-        FieldType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
+        DType::U8 => Tensor::from_slice(bytes, shape, device),
+        DType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
+        DType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
+        DType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
+        DType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
+        DType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
     }
 }
 
-/// An [`Epoch`] whose batches are candle tensors. For CUDA, iterate on the thread that computes: see [`Batch::to_candle`].
+/// An [`Epoch`] whose batches are candle tensors. For CUDA, iterate on the thread that computes: see [`Batch::into_candle`].
 pub type CandleEpoch = TensorEpoch<CandleBatch>;
 
 impl Epoch {
     /// The batches as tensors on `device`.
     pub fn candle(self, device: &Device) -> CandleEpoch {
         let device = device.clone();
-        TensorEpoch::new(self, move |batch| batch.to_candle(&device))
+        TensorEpoch::new(self, move |batch| batch.into_candle(&device))
     }
 }

@@ -89,8 +89,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sa_000000.tar");
         write_shard(&path, 0, &SynthOptions::new(Preset::Small).samples(9)).unwrap();
-        let set = ShardSet::options().open(&[path]).unwrap();
-        let loader = Loader::options().batch_size(2).image_size(32).build(set).unwrap();
+        let set = ShardSet::builder().open(&[path]).unwrap();
+        let loader = Loader::builder().batch_size(2).image_size(32).build(set).unwrap();
         let convert = |batch: crate::Batch| match batch.step() {
             1 => Err(Error::limit("no memory on the device")),
             step => Ok(step),

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an
 /// epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
+pub struct AnnotationStats {
     /// The annotation's id.
     pub id: i64,
     /// As annotated; the confidence.
@@ -56,13 +56,13 @@ pub struct MaskFilter {
 
 impl Default for MaskFilter {
     fn default() -> Self {
-        Self { min_predicted_iou: 0.88, min_masks: 1, ..Self::keep_all() }
+        Self { min_predicted_iou: 0.88, min_masks: 1, ..Self::all() }
     }
 }
 
 impl MaskFilter {
     /// A filter that every annotation and every image passes, also one without annotations.
-    pub fn keep_all() -> Self {
+    pub fn all() -> Self {
         Self {
             min_predicted_iou: f32::NEG_INFINITY,
             min_stability_score: f32::NEG_INFINITY,
@@ -113,7 +113,7 @@ impl MaskFilter {
     }
 
     /// Whether an annotation of an image of `width` x `height` pixels survives.
-    pub fn keeps(&self, score: &Score, width: u32, height: u32) -> bool {
+    pub fn keeps(&self, score: &AnnotationStats, width: u32, height: u32) -> bool {
         let fraction = score.area as f64 / (f64::from(width) * f64::from(height));
         score.predicted_iou >= self.min_predicted_iou
             && score.stability_score >= self.min_stability_score
@@ -125,7 +125,7 @@ impl MaskFilter {
     }
 
     /// Whether an image with these annotations enters the order.
-    pub fn keeps_image(&self, scores: &[Score], width: u32, height: u32) -> bool {
+    pub fn keeps_image(&self, scores: &[AnnotationStats], width: u32, height: u32) -> bool {
         self.is_enough(scores.iter().filter(|score| self.keeps(score, width, height)).count())
     }
 
@@ -136,7 +136,7 @@ impl MaskFilter {
 
     /// The numbers it asks for: whatever the others are, its answer is the same.
     pub(crate) fn columns(&self) -> ScoreColumns {
-        let all = Self::keep_all();
+        let all = Self::all();
         let area =
             |filter: &Self| (filter.min_area, filter.max_area, filter.min_area_fraction, filter.max_area_fraction);
         ScoreColumns {

@@ -8,9 +8,9 @@ mod schema;
 mod selection;
 
 pub(crate) use filter::ScoreColumns;
-pub use filter::{MaskFilter, Score};
-pub use rank::RankBy;
+pub use filter::{AnnotationStats, MaskFilter};
+pub use rank::TopKBy;
 pub(crate) use schema::MAX_SIDE;
 pub use schema::{Annotation, AnnotationFile, ImageInfo};
-pub use selection::Selection;
-pub(crate) use selection::Wanted;
+pub(crate) use selection::AnnotationSelector;
+pub use selection::IdList;

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::{AnnotationFile, MaskFilter, Wanted};
-use crate::mix::mix64;
+use super::{AnnotationFile, AnnotationSelector, MaskFilter};
+use crate::splitmix::mix64;
 
 /// Below the first share of its image an annotation is small, from the second one on it is large.
 const CLASS_FRACTIONS: [f64; 2] = [0.01, 0.1];
@@ -14,7 +14,7 @@ const CLASS_FRACTIONS: [f64; 2] = [0.01, 0.1];
 /// The number by which annotations are ranked. Ties go to the higher `predicted_iou`, then to the lower `id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub enum RankBy {
+pub enum TopKBy {
     /// Most stable first.
     #[default]
     StabilityScore,
@@ -38,14 +38,14 @@ pub enum RankBy {
     },
 }
 
-impl RankBy {
+impl TopKBy {
     /// Indices of the first `k` annotations of `file` that pass `filter`, best first.
     pub fn top_k(&self, file: &AnnotationFile<'_>, filter: &MaskFilter, k: usize) -> Vec<usize> {
-        self.top_k_wanted(file, &Wanted { filter: filter.clone(), selection: None }, k)
+        self.top_k_wanted(file, &AnnotationSelector { filter: filter.clone(), selection: None }, k)
     }
 
     /// The same of the annotations that are wanted.
-    pub(crate) fn top_k_wanted(&self, file: &AnnotationFile<'_>, wanted: &Wanted, k: usize) -> Vec<usize> {
+    pub(crate) fn top_k_wanted(&self, file: &AnnotationFile<'_>, wanted: &AnnotationSelector, k: usize) -> Vec<usize> {
         let annotations = &file.annotations;
         let mut kept = wanted.kept(file);
         if let Self::AreaStratified { seed } = *self {

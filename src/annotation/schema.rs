@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Score;
+use super::AnnotationStats;
 use crate::mask::{Rle, Segmentation};
 use crate::{Error, Result};
 
@@ -91,8 +91,8 @@ impl<'a> AnnotationFile<'a> {
 
 impl Annotation<'_> {
     /// What a filter decides on.
-    pub fn score(&self) -> Score {
-        Score {
+    pub fn score(&self) -> AnnotationStats {
+        AnnotationStats {
             id: self.id,
             predicted_iou: self.predicted_iou,
             stability_score: self.stability_score,

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::{AnnotationFile, MaskFilter, Score, ScoreColumns};
+use super::{AnnotationFile, AnnotationStats, MaskFilter, ScoreColumns};
 use crate::{Error, Result};
 
 /// A list of images, or of annotations, by their ids. What it does not name is left out; what it names still has to
@@ -13,21 +13,21 @@ use crate::{Error, Result};
 /// lines and lines that begin with `#` are skipped.
 ///
 /// ```
-/// use maskstream::annotation::Selection;
+/// use maskstream::annotation::IdList;
 ///
-/// let some: Selection = "# hard ones\n1, 17\n1, 18\n3, 40\n".parse()?;
+/// let some: IdList = "# hard ones\n1, 17\n1, 18\n3, 40\n".parse()?;
 /// assert_eq!((some.len(), some.keeps(1, 18), some.keeps(1, 19)), (2, true, false));
 /// # Ok::<(), maskstream::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub struct IdList {
     /// Sorted, none twice.
     images: Vec<i64>,
     /// Image and annotation, sorted, none twice.
     annotations: Option<Vec<(i64, i64)>>,
 }
 
-impl Selection {
+impl IdList {
     /// These images, with all their annotations.
     pub fn images(ids: impl IntoIterator<Item = i64>) -> Self {
         let mut images: Vec<i64> = ids.into_iter().collect();
@@ -82,7 +82,7 @@ impl Selection {
     }
 }
 
-impl FromStr for Selection {
+impl FromStr for IdList {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -111,14 +111,14 @@ impl FromStr for Selection {
 
 /// All that decides which annotations of an image count, and whether the image does.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct AnnotationSelector {
     pub(crate) filter: MaskFilter,
-    pub(crate) selection: Option<Selection>,
+    pub(crate) selection: Option<IdList>,
 }
 
-impl Wanted {
+impl AnnotationSelector {
     /// How many of an image's annotations count, given what the index knows of them.
-    pub(crate) fn count(&self, image_id: i64, scores: &[Score], width: u32, height: u32) -> usize {
+    pub(crate) fn count(&self, image_id: i64, scores: &[AnnotationStats], width: u32, height: u32) -> usize {
         scores.iter().filter(|score| self.keeps(image_id, score, width, height)).count()
     }
 
@@ -140,7 +140,7 @@ impl Wanted {
         (0..annotations.len()).filter(kept).collect()
     }
 
-    fn keeps(&self, image_id: i64, score: &Score, width: u32, height: u32) -> bool {
+    fn keeps(&self, image_id: i64, score: &AnnotationStats, width: u32, height: u32) -> bool {
         let is_chosen = || self.selection.as_ref().is_none_or(|selection| selection.keeps(image_id, score.id));
         self.filter.keeps(score, width, height) && is_chosen()
     }

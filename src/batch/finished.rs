@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::layout::Place;
 #[cfg(any(feature = "burn", feature = "candle"))]
 use super::memory::Buffer;
-use super::{BatchBuffers, BatchLayout, FieldSpec, FieldValue, PinState, Pool};
+use super::{BatchBuffers, BatchLayout, FieldSpec, PinState, Pool};
 use crate::Error;
+use crate::dtype::Element;
 use crate::order::Cursor;
 use crate::shard::SampleId;
 
@@ -22,13 +23,13 @@ pub struct Batch {
     step: u64,
     cursor: Option<Cursor>,
     samples: Vec<Option<SampleId>>,
-    issues: Vec<Issue>,
+    errors: Vec<SampleError>,
 }
 
 /// A row that could not be decoded: it is zero, its `image_valid` is 0.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Issue {
+pub struct SampleError {
     /// Row in the batch.
     pub row: usize,
     /// The sample that was to stand there.
@@ -48,8 +49,8 @@ pub struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The values, if the field is of type `T`.
-    pub fn values<T: FieldValue>(&self) -> Option<&'a [T]> {
-        (self.spec.dtype == T::TYPE).then(|| bytemuck::cast_slice(self.bytes))
+    pub fn values<T: Element>(&self) -> Option<&'a [T]> {
+        (self.spec.dtype == T::DTYPE).then(|| bytemuck::cast_slice(self.bytes))
     }
 }
 
@@ -60,11 +61,11 @@ impl Batch {
         [epoch, step]: [u64; 2],
         cursor: Option<Cursor>,
         samples: Vec<Option<SampleId>>,
-        mut issues: Vec<Issue>,
+        mut errors: Vec<SampleError>,
     ) -> Self {
-        issues.sort_by_key(|issue| issue.row);
+        errors.sort_by_key(|sample_error| sample_error.row);
         pool.deliver();
-        Self { buffers: Some(buffers), pool, epoch, step, cursor, samples, issues }
+        Self { buffers: Some(buffers), pool, epoch, step, cursor, samples, errors }
     }
 
     /// Sizes, and the list of fields.
@@ -99,12 +100,12 @@ impl Batch {
     }
 
     /// Rows that could not be decoded, by row; empty unless the loader skips errors.
-    pub fn issues(&self) -> &[Issue] {
-        &self.issues
+    pub fn errors(&self) -> &[SampleError] {
+        &self.errors
     }
 
-    pub(crate) fn take_issues(&mut self) -> Vec<Issue> {
-        std::mem::take(&mut self.issues)
+    pub(crate) fn take_errors(&mut self) -> Vec<SampleError> {
+        std::mem::take(&mut self.errors)
     }
 
     /// Whether its pages are locked.
@@ -204,7 +205,7 @@ impl Batch {
         Some(buffers)
     }
 
-    fn values<T: FieldValue>(&self, name: &str) -> Option<&[T]> {
+    fn values<T: Element>(&self, name: &str) -> Option<&[T]> {
         let spec = self.layout().field(name)?;
         Field { spec, bytes: self.bytes_of(spec) }.values()
     }

@@ -4,75 +4,13 @@
 //! A batch is up to four buffers: images, masks, coverage, and all the small fields one after the other. B is the batch
 //! size, K the masks per image, S the image side, h x w the mask grid, G the coverage grid.
 
-use crate::image::ImageType;
+use crate::dtype::DType;
 use crate::{Error, Result};
 
 /// Small fields start at multiples of this: a cache line.
 const ALIGN: usize = 64;
 /// Largest batch in bytes, far beyond any device.
 const MAX_BYTES: usize = 1 << 42;
-
-/// Number type of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FieldType {
-    /// Unsigned bytes.
-    U8,
-    /// Unsigned 32-bit integers.
-    U32,
-    /// Signed 64-bit integers.
-    I64,
-    /// IEEE half floats.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// 32-bit floats.
-    F32,
-}
-
-impl FieldType {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::F16 | Self::Bf16 => 2,
-            Self::U32 | Self::F32 => 4,
-            Self::I64 => 8,
-        }
-    }
-}
-
-/// A Rust type that fields hold.
-pub trait FieldValue: bytemuck::Pod + sealed::Sealed {
-    /// The field type it is.
-    const TYPE: FieldType;
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-macro_rules! field_values {
-    ($($value:ty => $field_type:ident),*) => {
-        $(impl sealed::Sealed for $value {}
-        impl FieldValue for $value {
-            const TYPE: FieldType = FieldType::$field_type;
-        })*
-    };
-}
-
-field_values!(u8 => U8, u32 => U32, i64 => I64, half::f16 => F16, half::bf16 => Bf16, f32 => F32);
-
-impl From<ImageType> for FieldType {
-    fn from(image_type: ImageType) -> Self {
-        match image_type {
-            ImageType::U8 => Self::U8,
-            ImageType::F32 => Self::F32,
-            ImageType::F16 => Self::F16,
-            ImageType::Bf16 => Self::Bf16,
-        }
-    }
-}
 
 /// The buffer a field lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +28,7 @@ pub struct FieldSpec {
     /// Its name, also in exported files.
     pub name: &'static str,
     /// Its number type.
-    pub dtype: FieldType,
+    pub dtype: DType,
     /// Its shape; the first dimension is B.
     pub shape: Vec<usize>,
     pub(crate) place: Place,
@@ -123,7 +61,7 @@ pub struct BatchLayout {
     /// S
     pub image_side: usize,
     /// Number type of the images.
-    pub image_type: ImageType,
+    pub image_dtype: DType,
     /// [h, w], if masks are drawn.
     pub mask_size: Option<[usize; 2]>,
     /// G, if coverage is computed.
@@ -141,15 +79,23 @@ impl BatchLayout {
         batch_size: usize,
         top_k: usize,
         image_side: usize,
-        image_type: ImageType,
+        image_dtype: DType,
         mask_size: Option<[usize; 2]>,
         coverage: Option<usize>,
     ) -> Result<Self> {
-        use FieldType::{F32, I64, U8, U32};
+        use DType::{F32, I64, U8, U32};
         let (b, k, s) = (batch_size, top_k, image_side);
-        let mut layout =
-            Self { batch_size, top_k, image_side, image_type, mask_size, coverage, fields: Vec::new(), small_bytes: 0 };
-        layout.big("images", image_type.into(), vec![b, 3, s, s], Place::Images)?;
+        let mut layout = Self {
+            batch_size,
+            top_k,
+            image_side,
+            image_dtype,
+            mask_size,
+            coverage,
+            fields: Vec::new(),
+            small_bytes: 0,
+        };
+        layout.big("images", image_dtype, vec![b, 3, s, s], Place::Images)?;
         if let Some([h, w]) = mask_size {
             layout.big("masks", U8, vec![b, k, h, w], Place::Masks)?;
         }
@@ -194,7 +140,7 @@ impl BatchLayout {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    fn big(&mut self, name: &'static str, dtype: FieldType, shape: Vec<usize>, place: Place) -> Result<()> {
+    fn big(&mut self, name: &'static str, dtype: DType, shape: Vec<usize>, place: Place) -> Result<()> {
         let bytes = shape.iter().try_fold(dtype.bytes(), |bytes, &n| bytes.checked_mul(n));
         let total = bytes.and_then(|bytes| self.bytes().checked_add(bytes)).filter(|&total| total <= MAX_BYTES);
         if total.is_none() {
@@ -204,7 +150,7 @@ impl BatchLayout {
         Ok(())
     }
 
-    fn small(&mut self, name: &'static str, dtype: FieldType, shape: Vec<usize>) -> Result<()> {
+    fn small(&mut self, name: &'static str, dtype: DType, shape: Vec<usize>) -> Result<()> {
         let offset = self.small_bytes;
         self.big(name, dtype, shape, Place::Small(offset))?;
         let bytes = self.fields.last().map_or(0, FieldSpec::bytes);

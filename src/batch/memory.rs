@@ -12,7 +12,8 @@ use bytemuck::cast_slice_mut;
 use half::{bf16, f16};
 use memmap2::MmapMut;
 
-use super::{BatchLayout, FieldType};
+use super::BatchLayout;
+use crate::dtype::DType;
 use crate::{Error, Result};
 
 /// Buffers of at least this many bytes are worth huge pages (2 MiB each on x86-64 and aarch64).
@@ -70,7 +71,7 @@ impl BatchBuffers {
             Memory::Pinned => String::new(),
         };
         let mut refused = (memory == Memory::Heap).then_some(pages);
-        let mut buffer = |dtype: Option<FieldType>, bytes: usize| match memory {
+        let mut buffer = |dtype: Option<DType>, bytes: usize| match memory {
             Memory::Heap => Buffer::heap(dtype, bytes),
             Memory::Pinned => {
                 let (slab, lock) = slab(bytes)?;
@@ -84,7 +85,7 @@ impl BatchBuffers {
             |name: &str| layout.field(name).map(|field| buffer(Some(field.dtype), field.bytes())).transpose();
         let images = named("images")?;
         let (masks, coverage) = (named("masks")?, named("coverage")?);
-        let images = images.map_or_else(|| Buffer::heap(Some(FieldType::U8), 0), Ok)?;
+        let images = images.map_or_else(|| Buffer::heap(Some(DType::U8), 0), Ok)?;
         let small = buffer(None, layout.small_bytes())?;
         let pin_state = refused.map_or(PinState::Locked, PinState::Pageable);
         Ok(Self { images, masks, coverage, small, pin_state })
@@ -93,13 +94,13 @@ impl BatchBuffers {
 
 impl Buffer {
     /// A zeroed vector of the type; `None` is several types.
-    fn heap(dtype: Option<FieldType>, bytes: usize) -> Result<Self> {
+    fn heap(dtype: Option<DType>, bytes: usize) -> Result<Self> {
         let mut buffer = match dtype {
-            Some(FieldType::U8) => Self::U8(zeroed(bytes)?),
-            Some(FieldType::F16) => Self::F16(zeroed(bytes / 2)?),
-            Some(FieldType::Bf16) => Self::Bf16(zeroed(bytes / 2)?),
-            Some(FieldType::F32) => Self::F32(zeroed(bytes / 4)?),
-            Some(FieldType::U32 | FieldType::I64) | None => Self::Mixed(zeroed(bytes.div_ceil(8))?),
+            Some(DType::U8) => Self::U8(zeroed(bytes)?),
+            Some(DType::F16) => Self::F16(zeroed(bytes / 2)?),
+            Some(DType::Bf16) => Self::Bf16(zeroed(bytes / 2)?),
+            Some(DType::F32) => Self::F32(zeroed(bytes / 4)?),
+            Some(DType::U32 | DType::I64) | None => Self::Mixed(zeroed(bytes.div_ceil(8))?),
         };
         advise_huge(buffer.bytes_mut());
         Ok(buffer)

@@ -8,10 +8,10 @@ mod memory;
 mod pool;
 
 pub(crate) use fill::{Slot, slots};
-pub use finished::{Batch, Field, Issue};
-pub use layout::{BatchLayout, FieldSpec, FieldType, FieldValue};
+pub use finished::{Batch, Field, SampleError};
+pub use layout::{BatchLayout, FieldSpec};
 pub(crate) use memory::BatchBuffers;
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use memory::Buffer;
 pub use memory::{Memory, PinState};
-pub(crate) use pool::{Pool, Stock};
+pub(crate) use pool::{Pool, SharedPool};

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// What all epochs of a loader share: buffers that are not in use, and the count of those that are.
 #[derive(Debug)]
-pub(crate) struct Stock {
+pub(crate) struct SharedPool {
     layout: Arc<BatchLayout>,
     memory: Memory,
     max_batches: usize,
@@ -34,14 +34,14 @@ struct State {
 /// The buffers of one epoch.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    stock: Arc<Stock>,
+    stock: Arc<SharedPool>,
     prefetch_batches: usize,
     /// Changed only while the stock is locked, as is `closed`.
     under_way: AtomicUsize,
     closed: AtomicBool,
 }
 
-impl Stock {
+impl SharedPool {
     /// At most `max_batches` of this layout at any time.
     pub(crate) fn new(layout: Arc<BatchLayout>, memory: Memory, max_batches: usize) -> Self {
         let (state, changed) = Default::default();
@@ -60,7 +60,7 @@ impl Stock {
 
 impl Pool {
     /// A pool for at most `prefetch_batches` under way.
-    pub(crate) fn new(stock: Arc<Stock>, prefetch_batches: usize) -> Self {
+    pub(crate) fn new(stock: Arc<SharedPool>, prefetch_batches: usize) -> Self {
         let (under_way, closed) = Default::default();
         Self { stock, prefetch_batches, under_way, closed }
     }

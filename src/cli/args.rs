@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use maskstream::annotation::{MaskFilter, RankBy, Selection};
+use maskstream::DType;
+use maskstream::annotation::{IdList, MaskFilter, TopKBy};
 use maskstream::batch::Memory;
-use maskstream::image::{ImageType, Normalization};
+use maskstream::image::Normalization;
 use maskstream::loader::OnError;
 use maskstream::sample::{BoxFormat, Fit, MaskKind};
-use maskstream::shard::{OnDamage, Quarantine, ShardSetOptions, Sidecar, expand};
+use maskstream::shard::{OnCorrupt, Quarantine, ShardSetBuilder, Sidecar, resolve_patterns};
 use maskstream::{Loader, ShardSet, StreamLoader};
 
 use super::progress;
@@ -47,7 +48,7 @@ pub(super) struct LoaderArgs {
     fit: FitArg,
     /// Number type of the images: bytes as decoded, or floats in 0 to 1
     #[arg(long, value_enum, default_value = "u8")]
-    image_type: ImageTypeArg,
+    image_dtype: ImageTypeArg,
     /// Float images are normalized with ImageNet's mean and deviation, as SAM's are
     #[arg(long)]
     imagenet: bool,
@@ -62,29 +63,29 @@ pub(super) struct LoaderArgs {
     coverage: u32,
     /// The four numbers of a box, normalized by the original image's width and height
     #[arg(long, value_enum, default_value = "xywh")]
-    boxes: BoxesArg,
+    box_format: BoxesArg,
     /// Masks per image
     #[arg(long, default_value_t = 10, value_name = "K")]
     top_k: usize,
     /// Which masks come first: the most stable, the most confident, the largest or smallest, a random draw, or small,
     /// medium and large ones in turn; draws are seeded by --seed
-    #[arg(long, value_enum, default_value = "stability")]
-    rank_by: RankByArg,
+    #[arg(long, alias = "rank-by", value_enum, default_value = "stability")]
+    top_k_by: RankByArg,
     /// Only masks with at least this predicted_iou
     #[arg(long, default_value_t = 0.88, value_name = "IOU")]
-    min_iou: f32,
+    min_predicted_iou: f32,
     /// Only masks with at least this stability_score
     #[arg(long, value_name = "SCORE")]
-    min_stability: Option<f32>,
+    min_stability_score: Option<f32>,
     /// Only images with at least this many such masks
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_masks: usize,
     /// Decoding threads; by default one per core
     #[arg(long, value_name = "N")]
-    workers: Option<usize>,
+    num_workers: Option<usize>,
     /// Batches made ahead
     #[arg(long, default_value_t = 2, value_name = "N")]
-    prefetch: usize,
+    prefetch_batches: usize,
     /// Shuffle the samples of all shards; otherwise they come in file order
     #[arg(long)]
     shuffle: bool,
@@ -107,15 +108,15 @@ pub(super) struct LoaderArgs {
     /// Only the images, or annotations, that this file lists: a line for each, IMAGE_ID or IMAGE_ID,ANNOTATION_ID
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
-    /// Leave out the bad samples that this file lists, as --list-bad writes it
+    /// Leave out the bad samples that this file lists, as --quarantine-log writes it
     #[arg(long, value_name = "FILE")]
     quarantine: Option<PathBuf>,
     /// Add each sample that cannot be decoded to this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
-    list_bad: Option<PathBuf>,
+    quarantine_log: Option<PathBuf>,
     /// Bytes of memory that the loader may take; by default 8 GiB, or what it needs
     #[arg(long, value_name = "BYTES")]
-    max_memory: Option<u64>,
+    max_memory_bytes: Option<u64>,
     /// Page-locked batches, as for uploads to a device, in place of heap memory
     #[arg(long)]
     pinned: bool,
@@ -165,7 +166,7 @@ enum BoxesArg {
 impl LoaderArgs {
     /// Opens the shards, indexing those that have no sidecar yet, and builds the loader.
     pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
-        let paths = expand(&self.shards.shards)?;
+        let paths = resolve_patterns(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
         let set = self.shards()?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
@@ -185,16 +186,16 @@ impl LoaderArgs {
         Ok(self.options().stream(self.shards()?, &self.shards.shards)?)
     }
 
-    fn shards(&self) -> Result<ShardSetOptions, Box<dyn std::error::Error>> {
+    fn shards(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
         // What is not asked for stays as the library has it: a cursor depends on it.
-        let mut filter = MaskFilter::default().min_predicted_iou(self.min_iou).min_masks(self.min_masks);
-        if let Some(least) = self.min_stability {
+        let mut filter = MaskFilter::default().min_predicted_iou(self.min_predicted_iou).min_masks(self.min_masks);
+        if let Some(least) = self.min_stability_score {
             filter = filter.min_stability_score(least);
         }
-        let on_damage = if self.skip > 0 { OnDamage::Skip { budget: self.skip } } else { OnDamage::Stop };
-        let mut options = ShardSet::options().filter(filter).sidecar(self.shards.sidecar()).on_damage(on_damage);
+        let on_corrupt = if self.skip > 0 { OnCorrupt::Skip { budget: self.skip } } else { OnCorrupt::Stop };
+        let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         if let Some(list) = &self.ids {
-            options = options.select_ids(read_ids(list)?);
+            options = options.ids(read_ids(list)?);
         }
         if let Some(list) = &self.quarantine {
             options = options.quarantine(Quarantine::load(list)?);
@@ -202,20 +203,20 @@ impl LoaderArgs {
         Ok(options)
     }
 
-    fn options(&self) -> maskstream::loader::LoaderOptions {
+    fn options(&self) -> maskstream::loader::LoaderBuilder {
         let some = |side: u32| (side > 0).then_some(side);
-        let options = Loader::options()
+        let options = Loader::builder()
             .batch_size(self.batch_size)
             .image_size(self.image_size)
             .fit(match self.fit {
                 FitArg::Letterbox => Fit::Letterbox,
                 FitArg::Stretch => Fit::Stretch,
             })
-            .image_type(match self.image_type {
-                ImageTypeArg::U8 => ImageType::U8,
-                ImageTypeArg::F32 => ImageType::F32,
-                ImageTypeArg::F16 => ImageType::F16,
-                ImageTypeArg::Bf16 => ImageType::Bf16,
+            .image_dtype(match self.image_dtype {
+                ImageTypeArg::U8 => DType::U8,
+                ImageTypeArg::F32 => DType::F32,
+                ImageTypeArg::F16 => DType::F16,
+                ImageTypeArg::Bf16 => DType::Bf16,
             })
             .normalize(if self.imagenet { Normalization::IMAGENET } else { Normalization::UNIT })
             .mask_size(some(self.mask_size).map(|side| [side, side]))
@@ -224,21 +225,21 @@ impl LoaderArgs {
                 MaskKindArg::Area => MaskKind::Area,
             })
             .coverage(some(self.coverage))
-            .box_format(match self.boxes {
+            .box_format(match self.box_format {
                 BoxesArg::Xywh => BoxFormat::Xywh,
                 BoxesArg::Xyxy => BoxFormat::Xyxy,
                 BoxesArg::Cxcywh => BoxFormat::CxCyWh,
             })
             .top_k(self.top_k)
-            .rank_by(match self.rank_by {
-                RankByArg::Stability => RankBy::StabilityScore,
-                RankByArg::Confidence => RankBy::PredictedIou,
-                RankByArg::Largest => RankBy::LargestArea,
-                RankByArg::Smallest => RankBy::SmallestArea,
-                RankByArg::Random => RankBy::Random { seed: self.seed },
-                RankByArg::Stratified => RankBy::AreaStratified { seed: self.seed },
+            .top_k_by(match self.top_k_by {
+                RankByArg::Stability => TopKBy::StabilityScore,
+                RankByArg::Confidence => TopKBy::PredictedIou,
+                RankByArg::Largest => TopKBy::LargestArea,
+                RankByArg::Smallest => TopKBy::SmallestArea,
+                RankByArg::Random => TopKBy::Random { seed: self.seed },
+                RankByArg::Stratified => TopKBy::AreaStratified { seed: self.seed },
             })
-            .prefetch_batches(self.prefetch)
+            .prefetch_batches(self.prefetch_batches)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
         let mut options = options
@@ -248,20 +249,20 @@ impl LoaderArgs {
         if self.shuffle {
             options = options.shuffle(self.seed);
         }
-        if let Some(workers) = self.workers {
+        if let Some(workers) = self.num_workers {
             options = options.num_workers(workers);
         }
-        if let Some(bytes) = self.max_memory {
+        if let Some(bytes) = self.max_memory_bytes {
             options = options.max_memory_bytes(bytes);
         }
-        if let Some(list) = &self.list_bad {
-            options = options.list_bad(list);
+        if let Some(list) = &self.quarantine_log {
+            options = options.quarantine_log(list);
         }
         options
     }
 }
 
-fn read_ids(path: &Path) -> Result<Selection, String> {
+fn read_ids(path: &Path) -> Result<IdList, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read the list {}: {e}", path.display()))?;
     text.parse().map_err(|e| format!("{}: {e}", path.display()))
 }

@@ -34,8 +34,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (column, field) in columns.iter_mut().zip(batch.fields()) {
             column.extend_from_slice(field.bytes);
         }
-        for issue in batch.issues() {
-            eprintln!("maskstream: row {} of batch {} is empty: {}", issue.row, batch.step(), issue.error);
+        for sample_error in batch.errors() {
+            eprintln!(
+                "maskstream: row {} of batch {} is empty: {}",
+                sample_error.row,
+                batch.step(),
+                sample_error.error
+            );
         }
         bar.inc(1);
     }

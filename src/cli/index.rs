@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use maskstream::ShardSet;
-use maskstream::shard::{IndexedShard, Origin, expand};
+use maskstream::shard::{IndexStatus, IndexedShard, resolve_patterns};
 
 use super::args::ShardArgs;
 use super::progress::Share;
@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
-    let (paths, task) = args.task.take(expand(&args.shards.shards)?);
+    let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
     let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
         words.line(task)?;
@@ -45,18 +45,18 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
         let share = Share::of(&bar, path);
-        let options = ShardSet::options().sidecar(args.shards.sidecar());
+        let options = ShardSet::builder().sidecar(args.shards.sidecar());
         options.progress(move |bytes| share.advance(bytes)).index(path)
     };
     let (mut bad, mut unsaved) = (0, 0);
     parallel::each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
             Ok(shard) => {
-                if let Origin::Unsaved(reason) = &shard.origin {
+                if let IndexStatus::Unsaved(reason) = &shard.status {
                     eprintln!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
                     unsaved += 1;
                 }
-                bad += usize::from(shard.index.problems().iter().any(|problem| problem.kind.is_damage()));
+                bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
                 words.say(|| print(&shard, args.json))
             }
             Err(error) => {
@@ -78,25 +78,25 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn print(shard: &IndexedShard, json: bool) -> Outcome {
-    let IndexedShard { path, origin, index, .. } = shard;
-    let origin = match origin {
-        Origin::Loaded => "up to date".to_owned(),
-        Origin::Built(reason) => format!("indexed: {reason}"),
-        Origin::Unsaved(reason) => format!("NOT SAVED: {reason}"),
+    let IndexedShard { path, status, index, .. } = shard;
+    let status = match status {
+        IndexStatus::Loaded => "up to date".to_owned(),
+        IndexStatus::Built(reason) => format!("indexed: {reason}"),
+        IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),
         other => format!("{other:?}"),
     };
     let (samples, annotations) = (index.entries().len(), index.annotations());
     if json {
-        let problems: Vec<_> = index.problems().iter().map(ToString::to_string).collect();
+        let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
-            "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": origin, "problems": problems,
+            "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status, "findings": findings,
         });
         say!("{line}");
         return Ok(());
     }
-    say!("{}: {samples} samples, {annotations} annotations, {origin}", path.display());
-    for problem in index.problems() {
-        say!("  {problem}");
+    say!("{}: {samples} samples, {annotations} annotations, {status}", path.display());
+    for finding in index.findings() {
+        say!("  {finding}");
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maskstream::ShardSet;
 use maskstream::annotation::MaskFilter;
-use maskstream::shard::{IndexedShard, expand};
+use maskstream::shard::{IndexedShard, resolve_patterns};
 use serde::Serialize;
 
 use super::args::ShardArgs;
@@ -35,7 +35,7 @@ struct Summary {
     predicted_iou: Option<Quantiles>,
     stability_score: Option<Quantiles>,
     area_percent: Option<Quantiles>,
-    problems: BTreeMap<String, usize>,
+    finding_counts: BTreeMap<String, usize>,
     findings: Vec<String>,
 }
 
@@ -44,10 +44,10 @@ struct Summary {
 struct Quantiles([f64; 5]);
 
 pub(super) fn run(args: &Args) -> Outcome {
-    for path in expand(&args.shards.shards)? {
+    for path in resolve_patterns(&args.shards.shards)? {
         let bar = progress::bar(progress::total_bytes(std::slice::from_ref(&path)), "indexing", "bytes");
         let advance = bar.clone();
-        let options = ShardSet::options().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
+        let options = ShardSet::builder().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
         let summary = summarize(&options.index(&path)?);
         bar.finish_and_clear();
         if args.json {
@@ -79,9 +79,9 @@ fn summarize(shard: &IndexedShard) -> Summary {
             areas.push(100.0 * score.area as f64 / (f64::from(width) * f64::from(height)));
         }
     }
-    let mut problems = BTreeMap::new();
-    for problem in index.problems() {
-        *problems.entry(problem.kind.to_string()).or_default() += 1;
+    let mut finding_counts = BTreeMap::new();
+    for finding in index.findings() {
+        *finding_counts.entry(finding.kind.to_string()).or_default() += 1;
     }
     Summary {
         shard: shard.path.display().to_string(),
@@ -96,8 +96,8 @@ fn summarize(shard: &IndexedShard) -> Summary {
         predicted_iou: Quantiles::of(ious),
         stability_score: Quantiles::of(stabilities),
         area_percent: Quantiles::of(areas),
-        problems,
-        findings: index.problems().iter().map(ToString::to_string).collect(),
+        finding_counts,
+        findings: index.findings().iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -133,7 +133,7 @@ fn print(summary: &Summary) -> Outcome {
     if summary.findings.is_empty() {
         say!("  no problems");
     }
-    for (kind, count) in &summary.problems {
+    for (kind, count) in &summary.finding_counts {
         say!("  {count} x {kind}");
     }
     for finding in summary.findings.iter().take(20) {

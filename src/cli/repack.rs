@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use maskstream::ShardSet;
-use maskstream::shard::{Existing, OnDamage, Repacked, expand};
+use maskstream::shard::{IfExists, OnCorrupt, RepackReport, resolve_patterns};
 use serde_json::json;
 
 use super::args::ShardArgs;
@@ -56,19 +56,19 @@ struct Totals {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
-    let paths = expand(&args.shards.shards)?;
+    let paths = resolve_patterns(&args.shards.shards)?;
     check_names(&paths)?;
     let (paths, task) = args.task.take(paths);
     let mut words = Words::default();
     if let (Some(task), false) = (task, args.json) {
         words.line(task)?;
     }
-    let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let on_damage = if args.skip > 0 { OnDamage::Skip { budget: args.skip } } else { OnDamage::Stop };
+    let existing = if args.force { IfExists::Replace } else { IfExists::Keep };
+    let on_corrupt = if args.skip > 0 { OnCorrupt::Skip { budget: args.skip } } else { OnCorrupt::Stop };
     let bar = progress::bar(progress::total_bytes(&paths), "repacking", "bytes");
     let repack = |path: &Path| {
         let (start, share) = (Instant::now(), Share::of(&bar, path));
-        let options = ShardSet::options().sidecar(args.shards.sidecar()).on_damage(on_damage);
+        let options = ShardSet::builder().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
         let repacked = options.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
         (repacked, start.elapsed().as_secs_f64())
     };
@@ -117,18 +117,18 @@ fn check_names(paths: &[PathBuf]) -> Outcome {
     Ok(())
 }
 
-fn print(shard: &Repacked, seconds: f64, json: bool) -> Outcome {
-    let Repacked { path, shard_bytes, written, source, .. } = shard;
+fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
+    let RepackReport { path, shard_bytes, written, source, .. } = shard;
     let outcome = match written {
         Some(reason) => format!("written: {reason}"),
         None => "up to date".to_owned(),
     };
     if json {
-        let problems: Vec<_> = source.problems.iter().map(ToString::to_string).collect();
+        let findings: Vec<_> = source.findings.iter().map(ToString::to_string).collect();
         let line = json!({
             "shard": source.path.display().to_string(), "repacked": path.display().to_string(), "outcome": outcome,
             "samples": source.samples, "annotations": source.annotations, "missing_samples": source.missing_samples,
-            "source_bytes": source.shard_bytes, "bytes": shard_bytes, "seconds": seconds, "problems": problems,
+            "source_bytes": source.shard_bytes, "bytes": shard_bytes, "seconds": seconds, "findings": findings,
         });
         say!("{line}");
         return Ok(());
@@ -138,8 +138,8 @@ fn print(shard: &Repacked, seconds: f64, json: bool) -> Outcome {
     if source.missing_samples > 0 {
         say!("  {} samples are missing", source.missing_samples);
     }
-    for problem in &source.problems {
-        say!("  {problem}");
+    for finding in &source.findings {
+        say!("  {finding}");
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
     for (row, sample) in batch.samples().iter().enumerate() {
         let Some((sample, entry)) = sample.and_then(|sample| Some((sample, set.entry(sample)?))) else { continue };
         let masks = batch.valid().len() / batch.samples().len();
-        let issue = batch.issues().iter().find(|issue| issue.row == row);
+        let sample_error = batch.errors().iter().find(|sample_error| sample_error.row == row);
         rows.push(Row {
             row,
             image_id: entry.image_id,
@@ -128,7 +128,7 @@ fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
             height: entry.height,
             width: entry.width,
             masks: batch.valid()[row * masks..(row + 1) * masks].iter().filter(|&&valid| valid == 1).count(),
-            error: issue.map(|issue| issue.error.to_string()),
+            error: sample_error.map(|sample_error| sample_error.error.to_string()),
         });
     }
     rows

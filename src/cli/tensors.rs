@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use maskstream::batch::{BatchLayout, FieldType};
+use maskstream::DType;
+use maskstream::batch::BatchLayout;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 use super::Outcome;
@@ -14,12 +15,12 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
     let mut tensors = Vec::new();
     for (field, column) in layout.fields().iter().zip(columns) {
         let dtype = match field.dtype {
-            FieldType::U8 => Dtype::U8,
-            FieldType::U32 => Dtype::U32,
-            FieldType::I64 => Dtype::I64,
-            FieldType::F16 => Dtype::F16,
-            FieldType::Bf16 => Dtype::BF16,
-            FieldType::F32 => Dtype::F32,
+            DType::U8 => Dtype::U8,
+            DType::U32 => Dtype::U32,
+            DType::I64 => Dtype::I64,
+            DType::F16 => Dtype::F16,
+            DType::Bf16 => Dtype::BF16,
+            DType::F32 => Dtype::F32,
             other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name).into()),
         };
         tensors.push((field.name, TensorView::new(dtype, stacked(&field.shape, batches), column)?));

@@ -3,7 +3,7 @@
 //! allowed.
 //!
 //! Three steps, so that each can be timed: [`Decoder::decode`] to interleaved pixels, [`Decoder::resize`] (bilinear
-//! with antialiasing, as PIL's `BILINEAR`), and [`write_planes`] into the batch.
+//! with antialiasing, as PIL's `BILINEAR`), and [`to_chw`] into the batch.
 
 mod decoder;
 mod planes;
@@ -12,4 +12,4 @@ mod turbo;
 mod zune;
 
 pub use decoder::{Decoder, JpegCodec};
-pub use planes::{ImageType, Normalization, Planes, write_planes};
+pub use planes::{Normalization, Planes, to_chw};

@@ -4,20 +4,8 @@
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-/// Number type of image tensors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ImageType {
-    /// 0 to 255, as decoded. A quarter of the bytes of f32; normalize on the device.
-    #[default]
-    U8,
-    /// 32-bit floats, normalized.
-    F32,
-    /// IEEE half floats, normalized.
-    F16,
-    /// bfloat16, normalized.
-    Bf16,
-}
+use crate::dtype::DType;
+use crate::{Error, Result};
 
 /// How float images are scaled: `(v / 255 - mean) / std`, per channel R, G, B. Padding is 0 after this.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,8 +30,10 @@ impl Default for Normalization {
 }
 
 /// What becomes of each of the 256 values of each channel, in the number type of the batch.
+#[derive(Debug)]
 pub struct Planes(Table);
 
+#[derive(Debug)]
 enum Table {
     U8,
     F32(Box<[[f32; 256]; 3]>),
@@ -52,16 +42,22 @@ enum Table {
 }
 
 impl Planes {
-    /// The conversion to `image_type`.
-    pub fn new(image_type: ImageType, normalization: Normalization) -> Self {
+    /// The conversion to `image_dtype`.
+    ///
+    /// # Errors
+    /// If images cannot have that type: they are u8, f32, f16 or bf16.
+    pub fn new(image_dtype: DType, normalization: Normalization) -> Result<Self> {
         let Normalization { mean, std } = normalization;
         let value = |channel: usize, v: usize| (v as f32 / 255.0 - mean[channel]) / std[channel];
-        Self(match image_type {
-            ImageType::U8 => Table::U8,
-            ImageType::F32 => Table::F32(table(value)),
-            ImageType::F16 => Table::F16(table(|c, v| f16::from_f32(value(c, v)))),
-            ImageType::Bf16 => Table::Bf16(table(|c, v| bf16::from_f32(value(c, v)))),
-        })
+        Ok(Self(match image_dtype {
+            DType::U8 => Table::U8,
+            DType::F32 => Table::F32(table(value)),
+            DType::F16 => Table::F16(table(|c, v| f16::from_f32(value(c, v)))),
+            DType::Bf16 => Table::Bf16(table(|c, v| bf16::from_f32(value(c, v)))),
+            DType::U32 | DType::I64 => {
+                return Err(Error::config(format!("image_dtype is {image_dtype:?}, not U8, F32, F16 or Bf16")));
+            }
+        }))
     }
 }
 
@@ -75,7 +71,7 @@ fn table<T: Copy>(value: impl Fn(usize, usize) -> T) -> Box<[[T; 256]; 3]> {
 /// # Panics
 /// If `pixels` do not fit `side` x `side`, or `out` is not three such planes of the type that `planes` was made for,
 /// aligned for it.
-pub fn write_planes(planes: &Planes, pixels: &[u8], width: usize, side: usize, out: &mut [u8]) {
+pub fn to_chw(planes: &Planes, pixels: &[u8], width: usize, side: usize, out: &mut [u8]) {
     match &planes.0 {
         Table::U8 => fill(pixels, width, side, out, |_, v| v),
         Table::F32(table) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| table[c][usize::from(v)]),

@@ -14,13 +14,13 @@ use super::feed::Feed;
 use super::options::{Inner, Latest};
 use super::stats::Counters;
 use super::steps::{Counts, Steps};
-use super::watch::{Patience, Stuck, Task, Watch};
+use super::watch::{ActivityBoard, StallDetector, Stalled, Task};
 use super::worker::{self, Finished, Outcome, Worker, locate};
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::{Batch, Pool};
 use crate::order::{Cursor, Fingerprint, Plan};
-use crate::shard::{Entry, GrowingSet, Samples};
-use crate::source::Unpacker;
+use crate::shard::{Entry, LiveSet, Samples};
+use crate::source::Inflater;
 use crate::{Error, Result};
 
 /// How often a waiting consumer looks whether the budget has been used up elsewhere, or a thread is stuck.
@@ -58,14 +58,14 @@ pub struct Epoch {
     threads: Vec<JoinHandle<()>>,
     /// Nothing comes, but it closes when the last thread has ended.
     alive: (Option<Sender<()>>, Receiver<()>),
-    watch: Arc<Watch>,
-    patience: Patience,
+    watch: Arc<ActivityBoard>,
+    patience: StallDetector,
     is_stuck: bool,
     failures: Failures,
     /// Of growing shards.
     taken: Arc<Counts>,
     /// The shards that are indexed meanwhile.
-    growing: Option<Arc<GrowingSet>>,
+    growing: Option<Arc<LiveSet>>,
 }
 
 impl std::fmt::Debug for Finished {
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Finished {
 }
 
 /// What an epoch goes through.
-pub(super) struct Course {
+pub(super) struct EpochSpec {
     pub(super) number: u64,
     /// The first step, and the one behind the last, if that is known.
     pub(super) first: u64,
@@ -89,8 +89,8 @@ pub(super) struct Course {
 
 impl Epoch {
     /// Starts the threads of an epoch.
-    pub(super) fn start(loader: &Arc<Inner>, samples: Arc<dyn Samples>, course: Course) -> Result<Self> {
-        let Course { number, first, end, plan, steps, on_error, passes } = course;
+    pub(super) fn start(loader: &Arc<Inner>, samples: Arc<dyn Samples>, course: EpochSpec) -> Result<Self> {
+        let EpochSpec { number, first, end, plan, steps, on_error, passes } = course;
         let taken = steps.counts();
         let pool = Arc::new(Pool::new(Arc::clone(&loader.stock), loader.prefetch_batches));
         // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
@@ -115,8 +115,8 @@ impl Epoch {
             outcomes: Some(outcomes),
             threads: Vec::new(),
             alive: (Some(alive_in), alive),
-            watch: Arc::new(Watch::new(1 + loader.num_workers + passes)),
-            patience: Patience::default(),
+            watch: Arc::new(ActivityBoard::new(1 + loader.num_workers + passes)),
+            patience: StallDetector::default(),
             is_stuck: false,
             failures: Failures::new(on_error),
             taken,
@@ -154,13 +154,13 @@ impl Epoch {
     pub(super) fn start_growing(
         loader: &Arc<Inner>,
         number: u64,
-        growing: &Arc<GrowingSet>,
+        growing: &Arc<LiveSet>,
         passes: usize,
     ) -> Result<Self> {
         let run = growing.start(passes)?;
         let steps = Steps::growing(Arc::clone(growing), loader.order);
         let on_error = loader.on_error;
-        let course = Course { number, first: 0, end: None, plan: None, steps, on_error, passes };
+        let course = EpochSpec { number, first: 0, end: None, plan: None, steps, on_error, passes };
         let epoch = Self::start(loader, Arc::clone(growing) as Arc<dyn Samples>, course);
         let mut epoch = epoch.inspect_err(|_| growing.rest(false))?;
         epoch.growing = Some(Arc::clone(growing));
@@ -271,24 +271,24 @@ impl Epoch {
                 Some(Err(RecvTimeoutError::Disconnected)) | None => return Err(self.join().unwrap_or_else(lost)),
             }
         };
-        let Finished { step, buffers, samples, issues } = finished;
+        let Finished { step, buffers, samples, errors } = finished;
         let cursor = self.cursor_at(step + 1);
-        let batch = Batch::new(buffers, Arc::clone(&self.pool), [self.number, step], cursor, samples, issues);
+        let batch = Batch::new(buffers, Arc::clone(&self.pool), [self.number, step], cursor, samples, errors);
         self.record(&batch)?;
         let batch = self.failures.judge(batch)?;
-        self.counters.add_batch(batch.valid_rows() as u64, batch.issues().len() as u64);
+        self.counters.add_batch(batch.valid_rows() as u64, batch.errors().len() as u64);
         Ok(Some(batch))
     }
 
     /// Writes down which samples of a batch are bad.
     fn record(&self, batch: &Batch) -> Result<()> {
         let Some(quarantine) = self.loader.quarantine.as_ref().filter(|_| self.records) else { return Ok(()) };
-        for issue in batch.issues() {
+        for sample_error in batch.errors() {
             if let (Some(entry), Some(shard)) =
-                (self.samples.entry(issue.sample), self.samples.path(issue.sample.shard))
+                (self.samples.entry(sample_error.sample), self.samples.path(sample_error.sample.shard))
             {
-                let is_unchanged = || self.is_unchanged(issue.sample.shard, &entry);
-                quarantine.add(&shard, &entry, [batch.epoch(), batch.step()], &issue.error, is_unchanged)?;
+                let is_unchanged = || self.is_unchanged(sample_error.sample.shard, &entry);
+                quarantine.add(&shard, &entry, [batch.epoch(), batch.step()], &sample_error.error, is_unchanged)?;
             }
         }
         Ok(())
@@ -297,13 +297,13 @@ impl Epoch {
     /// Whether a sample's bytes are those that were indexed.
     fn is_unchanged(&self, shard: u32, entry: &Entry) -> bool {
         let source = self.samples.source(shard);
-        source.is_ok_and(|source| entry.verify(source.as_ref(), &mut Unpacker::default()).is_ok())
+        source.is_ok_and(|source| entry.verify(source.as_ref(), &mut Inflater::default()).is_ok())
     }
 
     /// Why the next batch will not come, if a thread has been busy with one sample for too long.
     fn stalled(&mut self) -> Option<Error> {
         let limit = self.loader.stall_timeout?;
-        let Stuck { task, place, time } = self.patience.look(&self.watch, CHECK, limit)?;
+        let Stalled { task, place, time } = self.patience.look(&self.watch, CHECK, limit)?;
         self.is_stuck = true;
         let who = match (task, place) {
             (Task::Pass(_), _) => "a pass has been at one member of the shard".to_owned(),

@@ -1,6 +1,6 @@
 //! What happens to samples that cannot be decoded: the one place of that policy. Comes in: batches in planned order,
-//! with their issues. Goes out: the batch, or the error that ends the epoch; and in the end an account of every planned
-//! sample. Fails as the policy says, and if a row is neither valid nor an issue.
+//! with their errors. Goes out: the batch, or the error that ends the epoch; and in the end an account of every planned
+//! sample. Fails as the policy says, and if a row is neither valid nor an error.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum OnError {
     /// The epoch ends with its error.
     #[default]
     Stop,
-    /// Its row stays zero and invalid, its error stands in [`Batch::issues`], and the epoch goes on, until the budget
+    /// Its row stays zero and invalid, its error stands in [`Batch::errors`], and the epoch goes on, until the budget
     /// is used up.
     Skip {
         /// How many samples may be skipped.
@@ -166,19 +166,19 @@ impl Failures {
     /// Judges the next batch. Nothing of a batch that is refused counts as delivered or skipped.
     pub(super) fn judge(&mut self, mut batch: Batch) -> Result<Batch> {
         let planned = batch.samples().iter().flatten().count();
-        if batch.valid_rows() + batch.issues().len() != planned {
-            let found = (batch.valid_rows(), batch.issues().len());
-            return Err(Error::panic(&format!("{planned} rows were planned, {found:?} are valid and issues")));
+        if batch.valid_rows() + batch.errors().len() != planned {
+            let found = (batch.valid_rows(), batch.errors().len());
+            return Err(Error::panic(&format!("{planned} rows were planned, {found:?} are valid and errors")));
         }
         let mut tally = self.so_far.clone();
         for (row, _) in batch.samples().iter().enumerate().filter(|(_, sample)| sample.is_some()) {
-            let Some(issue) = batch.issues().iter().position(|issue| issue.row == row) else {
+            let Some(sample_error) = batch.errors().iter().position(|sample_error| sample_error.row == row) else {
                 (tally.delivered, tally.run) = (tally.delivered + 1, 0);
                 continue;
             };
-            tally.skip(batch.issues()[issue].error.kind());
+            tally.skip(batch.errors()[sample_error].error.kind());
             if let Some(verdict) = self.on_error.verdict(&tally) {
-                let error = batch.take_issues().swap_remove(issue).error;
+                let error = batch.take_errors().swap_remove(sample_error).error;
                 return Err(match verdict {
                     Verdict::Stop => error,
                     Verdict::Over(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),

@@ -1,5 +1,5 @@
 //! Plan -> work. Comes in: the plan, the pool, the shards. Goes out: each planned sample with its slot and its bytes,
-//! in order. A sample whose bytes cannot be read is an issue of its batch; a batch without buffers is an error in its
+//! in order. A sample whose bytes cannot be read is an error of its batch; a batch without buffers is an error in its
 //! place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use crossbeam_channel::Sender;
 use super::options::Inner;
 use super::stats::Counters;
 use super::steps::Steps;
-use super::watch::Watch;
-use super::worker::{Assembly, LabelBytes, Outcome, SampleBytes, Work, locate};
+use super::watch::ActivityBoard;
+use super::worker::{Job, LabelBytes, Outcome, PendingBatch, SampleBytes, locate};
 use crate::batch::{BatchBuffers, Pool, slots};
 use crate::sample::Clock;
 use crate::shard::{SampleId, Samples};
@@ -26,11 +26,11 @@ pub(super) struct Feed {
     pub(super) steps: Steps,
     pub(super) pool: Arc<Pool>,
     pub(super) counters: Arc<Counters>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) watch: Arc<ActivityBoard>,
     /// The first step.
     pub(super) first: u64,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) work: Sender<Work>,
+    pub(super) work: Sender<Job>,
     pub(super) outcomes: Sender<Outcome>,
 }
 
@@ -75,11 +75,11 @@ impl Feed {
 
     /// Reads the samples of one batch and hands them to the workers; `false` when the epoch was dropped.
     fn send(&self, step: u64, samples: Vec<Option<SampleId>>, buffers: BatchBuffers) -> bool {
-        let issues = Default::default();
-        let assembly = Arc::new(Assembly { step, samples, issues, outcomes: self.outcomes.clone() });
+        let errors = Default::default();
+        let assembly = Arc::new(PendingBatch { step, samples, errors, outcomes: self.outcomes.clone() });
         // All of them first: whatever happens below, each settles its slot.
         let works: Vec<_> =
-            slots(self.pool.layout(), buffers).into_iter().map(|slot| Work::new(slot, &assembly)).collect();
+            slots(self.pool.layout(), buffers).into_iter().map(|slot| Job::new(slot, &assembly)).collect();
         for mut work in works {
             if self.stop.load(Relaxed) {
                 return false;

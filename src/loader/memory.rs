@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::shard::Largest;
+use crate::shard::MaxSampleSize;
 use crate::{Error, Result};
 
 /// The budget unless the user says otherwise.
@@ -22,7 +22,7 @@ pub struct MemoryPlan {
     /// Batches that the budget holds, beside the rest: under way, or kept by their receivers.
     pub batches: u64,
     /// Batches that there have to be: those under way, and one in use.
-    pub least_batches: u64,
+    pub min_batches: u64,
     /// Image and annotations of one sample, as they are read.
     pub sample_bytes: u64,
     /// Samples that are read ahead of, or being decoded.
@@ -38,7 +38,7 @@ pub struct MemoryPlan {
 }
 
 /// What a plan is made of.
-pub(super) struct Needs {
+pub(super) struct MemoryRequirements {
     pub(super) max_bytes: Option<u64>,
     pub(super) batch_bytes: u64,
     pub(super) prefetch_batches: u64,
@@ -46,17 +46,18 @@ pub(super) struct Needs {
     pub(super) side: u64,
     pub(super) cache_bytes: u64,
     pub(super) samples: u64,
-    pub(super) largest: Largest,
+    pub(super) largest: MaxSampleSize,
 }
 
 impl MemoryPlan {
-    pub(super) fn new(needs: &Needs) -> Result<Self> {
-        let Needs { batch_bytes, prefetch_batches, workers, side, cache_bytes, samples, largest, .. } = *needs;
+    pub(super) fn new(needs: &MemoryRequirements) -> Result<Self> {
+        let MemoryRequirements { batch_bytes, prefetch_batches, workers, side, cache_bytes, samples, largest, .. } =
+            *needs;
         let mut plan = Self {
             max_bytes: 0,
             batch_bytes,
             batches: 0,
-            least_batches: prefetch_batches + 1,
+            min_batches: prefetch_batches + 1,
             sample_bytes: largest.sample_bytes,
             // One in the feed's hands, and for each worker one waiting and one being decoded.
             samples_ahead: 2 * workers + 1,
@@ -66,18 +67,18 @@ impl MemoryPlan {
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,
         };
-        let least = plan.usual_bytes();
+        let least = plan.expected_bytes();
         plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES.max(least));
         if plan.max_bytes < least {
-            plan.batches = plan.least_batches;
+            plan.batches = plan.min_batches;
             return Err(Error::config(format!("max_memory_bytes is {}, but {plan}", plan.max_bytes)));
         }
-        plan.batches = (plan.max_bytes - plan.rest_bytes()) / batch_bytes.max(1);
+        plan.batches = (plan.max_bytes - plan.fixed_bytes()) / batch_bytes.max(1);
         Ok(plan)
     }
 
     /// All but the batches.
-    pub fn rest_bytes(&self) -> u64 {
+    pub fn fixed_bytes(&self) -> u64 {
         let samples = self.samples_ahead * self.sample_bytes;
         let sum = samples + self.workers * self.worker_bytes + self.index_bytes;
         // The one number that is whatever the user says.
@@ -85,20 +86,20 @@ impl MemoryPlan {
     }
 
     /// What is used as long as no batch is kept beyond the one in use.
-    pub fn usual_bytes(&self) -> u64 {
-        self.rest_bytes().saturating_add(self.least_batches * self.batch_bytes)
+    pub fn expected_bytes(&self) -> u64 {
+        self.fixed_bytes().saturating_add(self.min_batches * self.batch_bytes)
     }
 }
 
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        write!(f, "{} batches x {}", self.least_batches, mb(self.batch_bytes))?;
+        write!(f, "{} batches x {}", self.min_batches, mb(self.batch_bytes))?;
         write!(f, " + {} samples read x {}", self.samples_ahead, mb(self.sample_bytes))?;
         write!(f, " + {} workers x {}", self.workers, mb(self.worker_bytes))?;
         if self.cache_bytes > 0 {
             write!(f, " + mask cache {}", mb(self.cache_bytes))?;
         }
-        write!(f, " + index {} = {}", mb(self.index_bytes), mb(self.usual_bytes()))
+        write!(f, " + index {} = {}", mb(self.index_bytes), mb(self.expected_bytes()))
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. While shards are
 //!   indexed it learns the number when the last one is; threads that end before that are an error.
-//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an issue of its batch. What follows
+//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. What follows
 //!   is the user's [`OnError`] policy, applied when that batch's turn comes; the batches before it have been delivered.
 //!   After an error the iterator is at its end.
 //! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
@@ -45,7 +45,7 @@ mod worker;
 pub use epoch::Epoch;
 pub use failures::{Budget, EpochReport, OnError};
 pub use memory::MemoryPlan;
-pub use options::LoaderOptions;
+pub use options::LoaderBuilder;
 pub use planned::Loader;
 pub use stats::{LoaderStats, StageStats};
 pub use stream::StreamLoader;

@@ -7,26 +7,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cache::LabelCache;
-use super::memory::{MemoryPlan, Needs};
+use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{Loader, OnError, StreamLoader};
-use crate::annotation::RankBy;
-use crate::batch::{BatchLayout, Memory, Stock};
-use crate::image::{ImageType, JpegCodec, Normalization};
+use crate::annotation::TopKBy;
+use crate::batch::{BatchLayout, Memory, SharedPool};
+use crate::dtype::DType;
+use crate::image::{JpegCodec, Normalization, Planes};
 use crate::order::{Distributed, Order, Shuffle};
-use crate::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind, SampleOptions};
-use crate::shard::{Largest, QuarantineLog, ShardSet, ShardSetOptions};
+use crate::sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind, SampleOptions};
+use crate::shard::{MaxSampleSize, QuarantineLog, ShardSet, ShardSetBuilder};
 use crate::{Error, Result};
 
 /// What is assumed of the largest sample while shards are not indexed: a common image, four times as large as most.
-const ASSUMED: Largest = Largest { sample_bytes: 4 << 20, pixels: 1500 * 2250 };
+const ASSUMED: MaxSampleSize = MaxSampleSize { sample_bytes: 4 << 20, pixels: 1500 * 2250 };
 /// How long a thread may be busy with one sample.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Settings of a [`Loader`]; start with [`Loader::options`].
+/// Settings of a [`Loader`]; start with [`Loader::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct LoaderOptions {
+pub struct LoaderBuilder {
     sample: SampleOptions,
     order: Order,
     chunk_bytes: u64,
@@ -44,6 +45,7 @@ pub struct LoaderOptions {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) sample: Arc<SampleOptions>,
+    pub(super) planes: Arc<Planes>,
     /// But for the length of chunks, which depends on the samples.
     pub(super) order: Order,
     pub(super) chunk_bytes: u64,
@@ -55,7 +57,7 @@ pub(super) struct Inner {
     pub(super) memory_plan: MemoryPlan,
     /// Where training stands, as far as anybody has begun.
     pub(super) latest: Mutex<Latest>,
-    pub(super) stock: Arc<Stock>,
+    pub(super) stock: Arc<SharedPool>,
     pub(super) cache: Option<LabelCache>,
     pub(super) counters: Arc<Counters>,
 }
@@ -80,13 +82,13 @@ impl Inner {
     }
 }
 
-impl Default for LoaderOptions {
+impl Default for LoaderBuilder {
     fn default() -> Self {
         Self {
             sample: SampleOptions {
                 side: 1024,
                 fit: Fit::default(),
-                image_type: ImageType::default(),
+                image_dtype: DType::default(),
                 normalization: Normalization::default(),
                 codec: JpegCodec::default(),
                 max_pixels: 1 << 26,
@@ -94,9 +96,9 @@ impl Default for LoaderOptions {
                 mask_kind: MaskKind::default(),
                 coverage: None,
                 top_k: 10,
-                rank_by: RankBy::default(),
+                top_k_by: TopKBy::default(),
                 box_format: BoxFormat::default(),
-                box_frame: BoxFrame::default(),
+                coord_frame: CoordFrame::default(),
             },
             order: Order::default(),
             chunk_bytes: 0,
@@ -112,7 +114,7 @@ impl Default for LoaderOptions {
     }
 }
 
-impl LoaderOptions {
+impl LoaderBuilder {
     /// Samples per batch on this rank. Default: 8.
     pub fn batch_size(mut self, samples: usize) -> Self {
         self.order.batch_size = samples;
@@ -131,9 +133,9 @@ impl LoaderOptions {
         self
     }
 
-    /// Number type of images. Default: [`ImageType::U8`].
-    pub fn image_type(mut self, image_type: ImageType) -> Self {
-        self.sample.image_type = image_type;
+    /// Number type of images. Default: [`DType::U8`].
+    pub fn image_dtype(mut self, image_dtype: DType) -> Self {
+        self.sample.image_dtype = image_dtype;
         self
     }
 
@@ -180,9 +182,9 @@ impl LoaderOptions {
         self
     }
 
-    /// Which of the surviving annotations come first. Default: [`RankBy::StabilityScore`].
-    pub fn rank_by(mut self, rank_by: RankBy) -> Self {
-        self.sample.rank_by = rank_by;
+    /// Which of the surviving annotations come first. Default: [`TopKBy::StabilityScore`].
+    pub fn top_k_by(mut self, top_k_by: TopKBy) -> Self {
+        self.sample.top_k_by = top_k_by;
         self
     }
 
@@ -192,9 +194,9 @@ impl LoaderOptions {
         self
     }
 
-    /// What boxes and points are relative to. Default: [`BoxFrame::Original`].
-    pub fn box_frame(mut self, frame: BoxFrame) -> Self {
-        self.sample.box_frame = frame;
+    /// What boxes and points are relative to. Default: [`CoordFrame::Original`].
+    pub fn coord_frame(mut self, frame: CoordFrame) -> Self {
+        self.sample.coord_frame = frame;
         self
     }
 
@@ -252,9 +254,9 @@ impl LoaderOptions {
     /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples. Only if
     /// its bytes are to blame, and are those that were indexed: not where the operating system or a limit refuses, nor
     /// where a file has changed since, and may be restored. A later run that loads the list leaves them out of the order:
-    /// see [`ShardSetOptions::quarantine`]. Several processes may share it where files can be locked; elsewhere each has
+    /// see [`ShardSetBuilder::quarantine`]. Several processes may share it where files can be locked; elsewhere each has
     /// its own. Default: no list.
-    pub fn list_bad(mut self, path: impl Into<PathBuf>) -> Self {
+    pub fn quarantine_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.quarantine = Some(path.into());
         self
     }
@@ -302,10 +304,10 @@ impl LoaderOptions {
     /// Opens shards to stream from at once, indexed or not: see [`StreamLoader`]. Starts no thread.
     ///
     /// # Errors
-    /// As [`ShardSetOptions::open`] and [`LoaderOptions::build`], as far as that is known without reading the shards;
+    /// As [`ShardSetBuilder::open`] and [`LoaderBuilder::build`], as far as that is known without reading the shards;
     /// and if a shard has no index although several ranks share the epoch: all must have equal steps, which only
     /// indexes tell.
-    pub fn stream<P: AsRef<Path>>(self, shards: ShardSetOptions, patterns: &[P]) -> Result<StreamLoader> {
+    pub fn stream<P: AsRef<Path>>(self, shards: ShardSetBuilder, patterns: &[P]) -> Result<StreamLoader> {
         let growing = shards.open_growing(patterns)?;
         let unindexed = growing.unindexed();
         if unindexed == 0 {
@@ -322,7 +324,7 @@ impl LoaderOptions {
         Ok(StreamLoader::new(Arc::new(self.check(0, ASSUMED)?), growing))
     }
 
-    fn check(self, samples: u64, largest: Largest) -> Result<Inner> {
+    fn check(self, samples: u64, largest: MaxSampleSize) -> Result<Inner> {
         let Self { sample, order, chunk_bytes, num_workers, prefetch_batches, on_error, stall_timeout, .. } = self;
         for (name, value) in
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
@@ -332,19 +334,20 @@ impl LoaderOptions {
             }
         }
         check_sizes(&sample)?;
+        let planes = Arc::new(Planes::new(sample.image_dtype, sample.normalization)?);
         order.check()?;
         let layout = BatchLayout::new(
             order.batch_size,
             sample.top_k,
             sample.side as usize,
-            sample.image_type,
+            sample.image_dtype,
             sample.mask_size.map(|size| size.map(|n| n as usize)),
             sample.coverage.map(|g| g as usize),
         )?;
         if let OnError::Skip { budget } = on_error {
             budget.check()?;
         }
-        let memory_plan = MemoryPlan::new(&Needs {
+        let memory_plan = MemoryPlan::new(&MemoryRequirements {
             max_bytes: self.max_memory_bytes,
             batch_bytes: layout.bytes() as u64,
             prefetch_batches: prefetch_batches as u64,
@@ -353,11 +356,12 @@ impl LoaderOptions {
             cache_bytes: self.mask_cache_bytes,
             samples,
             // Larger ones are refused, not decoded.
-            largest: Largest { pixels: largest.pixels.min(sample.max_pixels), ..largest },
+            largest: MaxSampleSize { pixels: largest.pixels.min(sample.max_pixels), ..largest },
         })?;
         let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
         Ok(Inner {
             sample: Arc::new(sample),
+            planes,
             order,
             chunk_bytes,
             num_workers,
@@ -367,7 +371,7 @@ impl LoaderOptions {
             stall_timeout,
             memory_plan,
             latest: Mutex::default(),
-            stock: Arc::new(Stock::new(Arc::new(layout), self.memory, max_batches)),
+            stock: Arc::new(SharedPool::new(Arc::new(layout), self.memory, max_batches)),
             cache: (self.mask_cache_bytes > 0).then(|| LabelCache::new(self.mask_cache_bytes)),
             counters: Arc::default(),
         })

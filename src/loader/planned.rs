@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::epoch::Course;
+use super::epoch::EpochSpec;
 use super::options::{Inner, Latest};
 use super::steps::Steps;
-use super::{Budget, Epoch, LoaderOptions, LoaderStats, MemoryPlan, OnError};
+use super::{Budget, Epoch, LoaderBuilder, LoaderStats, MemoryPlan, OnError};
 use crate::batch::{Batch, BatchLayout};
 use crate::order::{Cursor, Fingerprint, Order, Plan};
 use crate::shard::{Samples, ShardSet};
@@ -24,8 +24,8 @@ pub struct Loader {
 
 impl Loader {
     /// Settings to make a loader with.
-    pub fn options() -> LoaderOptions {
-        LoaderOptions::default()
+    pub fn builder() -> LoaderBuilder {
+        LoaderBuilder::default()
     }
 
     pub(super) fn new(inner: Arc<Inner>, set: Arc<ShardSet>) -> Result<Self> {
@@ -40,7 +40,7 @@ impl Loader {
             data: set.identity(),
             top_k: inner.sample.top_k as u64,
             // Numbers only: encoding cannot fail.
-            rank_by: crc32c::crc32c(&postcard::to_stdvec(&inner.sample.rank_by).unwrap_or_default()),
+            top_k_by: crc32c::crc32c(&postcard::to_stdvec(&inner.sample.top_k_by).unwrap_or_default()),
             shuffle: order.shuffle.map(|shuffle| (shuffle.seed, shuffle.chunk_samples)),
             global_batch: order.global_batch(),
             drop_last: order.drop_last,
@@ -110,7 +110,7 @@ impl Loader {
     }
 
     /// One batch of the epoch that a cursor stands in, decoded once more, alone: to look at what a training run has
-    /// seen. Rows that cannot be decoded are issues, whatever [`OnError`] says; [`Loader::cursor`] does not move.
+    /// seen. Rows that cannot be decoded are errors, whatever [`OnError`] says; [`Loader::cursor`] does not move.
     ///
     /// # Errors
     /// As [`Loader::resume_from`], and if the epoch has no such step.
@@ -127,8 +127,8 @@ impl Loader {
     /// A digest of all that decides which samples are in which batch: what a [`Cursor`] holds, and the world size. Ranks
     /// that have the same one agree; exchange it once before training, and a rank with other shards or settings is
     /// found before it makes all others wait.
-    pub fn plan_digest(&self) -> u64 {
-        crate::mix::mix64(self.fingerprint.digest() ^ self.order.world_size as u64)
+    pub fn fingerprint(&self) -> u64 {
+        crate::splitmix::mix64(self.fingerprint.digest() ^ self.order.world_size as u64)
     }
 
     /// The plan of an epoch: which sample stands in which row of which batch.
@@ -181,7 +181,7 @@ impl Loader {
 
     fn start(&self, epoch: u64, steps: std::ops::Range<u64>, on_error: OnError) -> Result<Epoch> {
         let plan = self.plan(epoch);
-        let course = Course {
+        let course = EpochSpec {
             number: epoch,
             first: steps.start,
             end: Some(steps.end),

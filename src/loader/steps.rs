@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lru::LruCache;
 
 use crate::order::{Order, Plan};
-use crate::shard::{GrowingSet, Position, SampleId, ShardSet};
+use crate::shard::{LiveSet, Position, SampleId, ShardSet};
 use crate::{Error, Result};
 
 /// Chunks that are not announced again: more than are in use at a time.
@@ -32,7 +32,7 @@ pub(super) struct PlannedSteps {
 }
 
 pub(super) struct GrowingSteps {
-    set: Arc<GrowingSet>,
+    set: Arc<LiveSet>,
     order: Order,
     position: Position,
     /// What stands after the last sound sample.
@@ -51,7 +51,7 @@ pub(super) struct Counts {
 }
 
 impl Steps {
-    pub(super) fn growing(set: Arc<GrowingSet>, order: Order) -> Self {
+    pub(super) fn growing(set: Arc<LiveSet>, order: Order) -> Self {
         let (position, counts) = Default::default();
         Self::Growing(GrowingSteps { set, order, position, failure: None, ended: false, counts })
     }

@@ -7,7 +7,7 @@ use super::options::Inner;
 use super::{Epoch, Loader, LoaderStats, MemoryPlan};
 use crate::batch::BatchLayout;
 use crate::order::Cursor;
-use crate::shard::{GrowingSet, ShardReport, ShardSet};
+use crate::shard::{LiveSet, ShardReport, ShardSet};
 use crate::{Error, Result};
 
 /// A loader that does not wait for its shards to be indexed.
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// ```no_run
 /// use maskstream::{Loader, ShardSet};
 ///
-/// let loader = Loader::options().batch_size(16).shuffle(42).stream(ShardSet::options(), &["sa1b/*.tar"])?;
+/// let loader = Loader::builder().batch_size(16).shuffle(42).stream(ShardSet::builder(), &["sa1b/*.tar"])?;
 /// if let Some(notice) = loader.notice() {
 ///     eprintln!("{notice}");
 /// }
@@ -37,17 +37,17 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct StreamLoader {
     inner: Arc<Inner>,
-    growing: Arc<GrowingSet>,
+    growing: Arc<LiveSet>,
     ready: Arc<OnceLock<Result<Loader>>>,
 }
 
 impl StreamLoader {
-    pub(super) fn new(inner: Arc<Inner>, growing: GrowingSet) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, growing: LiveSet) -> Self {
         Self { inner, growing: Arc::new(growing), ready: Arc::default() }
     }
 
     /// Of shards that all have an index.
-    pub(super) fn indexed(loader: Loader, growing: GrowingSet) -> Self {
+    pub(super) fn indexed(loader: Loader, growing: LiveSet) -> Self {
         let inner = Arc::clone(loader.inner());
         Self { inner, growing: Arc::new(growing), ready: Arc::new(OnceLock::from(Ok(loader))) }
     }

@@ -9,7 +9,7 @@ use crate::shard::SampleId;
 
 /// What each thread of an epoch is busy with: the feed at place 0, the workers behind it, then the passes.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ActivityBoard {
     places: Vec<Mutex<Option<Busy>>>,
     /// Numbers what threads begin with.
     begun: AtomicU64,
@@ -33,27 +33,27 @@ struct Busy {
 ///
 /// It counts its own looks and reads no clock: of a process that was stopped for an hour and goes on, nobody is stuck.
 #[derive(Debug, Default)]
-pub(super) struct Patience(Vec<(u64, Duration)>);
+pub(super) struct StallDetector(Vec<(u64, Duration)>);
 
 /// A thread that does not get on.
-pub(super) struct Stuck {
+pub(super) struct Stalled {
     pub(super) task: Task,
     pub(super) place: usize,
     pub(super) time: Duration,
 }
 
 /// Ends a thread's time with a sample.
-pub(super) struct Shift<'a>(&'a Watch, usize);
+pub(super) struct ActivityGuard<'a>(&'a ActivityBoard, usize);
 
-impl Watch {
+impl ActivityBoard {
     pub(super) fn new(threads: usize) -> Self {
         Self { places: (0..threads).map(|_| Mutex::default()).collect(), begun: AtomicU64::new(1) }
     }
 
     /// The thread at `place` begins with a sample; it ends when the result is dropped.
-    pub(super) fn begin(&self, place: usize, sample: SampleId) -> Shift<'_> {
+    pub(super) fn begin(&self, place: usize, sample: SampleId) -> ActivityGuard<'_> {
         self.set(place, Some(Task::Sample(sample)));
-        Shift(self, place)
+        ActivityGuard(self, place)
     }
 
     /// The thread at `place` gets on with a task, or has none.
@@ -65,24 +65,24 @@ impl Watch {
     }
 }
 
-impl Patience {
+impl StallDetector {
     /// Looks once more, `after` the last time; who has been seen at one task for `limit`, longest first?
-    pub(super) fn look(&mut self, watch: &Watch, after: Duration, limit: Duration) -> Option<Stuck> {
+    pub(super) fn look(&mut self, watch: &ActivityBoard, after: Duration, limit: Duration) -> Option<Stalled> {
         self.0.resize(watch.places.len(), (0, Duration::ZERO));
-        let mut longest: Option<Stuck> = None;
+        let mut longest: Option<Stalled> = None;
         for (place, (busy, seen)) in watch.places.iter().zip(&mut self.0).enumerate() {
             let busy = *busy.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(Busy { task, number }) = busy else { continue };
             *seen = (number, if seen.0 == number { seen.1 + after } else { Duration::ZERO });
             if seen.1 >= limit && longest.as_ref().is_none_or(|longest| longest.time < seen.1) {
-                longest = Some(Stuck { task, place, time: seen.1 });
+                longest = Some(Stalled { task, place, time: seen.1 });
             }
         }
         longest
     }
 }
 
-impl Drop for Shift<'_> {
+impl Drop for ActivityGuard<'_> {
     fn drop(&mut self) {
         self.0.set(self.1, None);
     }
@@ -90,7 +90,7 @@ impl Drop for Shift<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Patience, Task, Watch};
+    use super::{ActivityBoard, StallDetector, Task};
     use crate::shard::SampleId;
     use std::time::Duration;
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn only_looks_count_and_only_at_the_same_task() {
-        let (watch, mut patience) = (Watch::new(3), Patience::default());
+        let (watch, mut patience) = (ActivityBoard::new(3), StallDetector::default());
         let mut look = || patience.look(&watch, Duration::from_secs(1), LIMIT).map(|stuck| (stuck.place, stuck.time));
         let _feed = watch.begin(0, sample(1));
         watch.set(2, Some(Task::Pass(7)));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_same_sample_begun_again_is_another_task() {
-        let (watch, mut patience) = (Watch::new(1), Patience::default());
+        let (watch, mut patience) = (ActivityBoard::new(1), StallDetector::default());
         for _ in 0..20 {
             let _shift = watch.begin(0, sample(1));
             assert!(patience.look(&watch, Duration::from_secs(2), LIMIT).is_none());

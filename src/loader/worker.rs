@@ -1,5 +1,5 @@
 //! Decoding. Comes in: samples with their bytes, packed or not, and slots. Goes out: filled slots, and with a batch's
-//! last one the batch. A sample that fails, panics or is given up is an issue of its batch.
+//! last one the batch. A sample that fails, panics or is given up is an error of its batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,12 +9,12 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::options::Inner;
 use super::stats::Counters;
-use super::watch::Watch;
-use crate::annotation::Wanted;
-use crate::batch::{BatchBuffers, Issue, Slot};
+use super::watch::ActivityBoard;
+use crate::annotation::AnnotationSelector;
+use crate::batch::{BatchBuffers, SampleError, Slot};
 use crate::sample::{Clock, LabelSource, SampleDecoder, StageTimes};
 use crate::shard::{Entry, SampleId, Samples};
-use crate::source::{Fetched, Unpacker};
+use crate::source::{Fetched, Inflater};
 use crate::{Error, Result};
 
 /// A batch all of whose slots are done.
@@ -22,7 +22,7 @@ pub(super) struct Finished {
     pub(super) step: u64,
     pub(super) buffers: BatchBuffers,
     pub(super) samples: Vec<Option<SampleId>>,
-    pub(super) issues: Vec<Issue>,
+    pub(super) errors: Vec<SampleError>,
 }
 
 /// What goes to the consumer.
@@ -40,18 +40,18 @@ pub(super) enum Outcome {
 }
 
 /// What the slots of one batch have in common.
-pub(super) struct Assembly {
+pub(super) struct PendingBatch {
     pub(super) step: u64,
     pub(super) samples: Vec<Option<SampleId>>,
-    pub(super) issues: Mutex<Vec<Issue>>,
+    pub(super) errors: Mutex<Vec<SampleError>>,
     pub(super) outcomes: Sender<Outcome>,
 }
 
 /// One sample to decode. However it ends, dropping it settles its slot, and the last one of a batch sends the batch.
-pub(super) struct Work {
+pub(super) struct Job {
     slot: Option<Slot>,
     sample: Option<SampleId>,
-    assembly: Arc<Assembly>,
+    assembly: Arc<PendingBatch>,
     settled: bool,
     pub(super) bytes: Option<SampleBytes>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Work {
 /// A sample's index row, and its bytes as they were fetched.
 pub(super) struct SampleBytes {
     pub(super) entry: Entry,
-    pub(super) wanted: Arc<Wanted>,
+    pub(super) wanted: Arc<AnnotationSelector>,
     pub(super) image: Fetched,
     pub(super) labels: LabelBytes,
 }
@@ -69,8 +69,8 @@ pub(super) enum LabelBytes {
     Saved(Arc<[u8]>),
 }
 
-impl Work {
-    pub(super) fn new(slot: Slot, assembly: &Arc<Assembly>) -> Self {
+impl Job {
+    pub(super) fn new(slot: Slot, assembly: &Arc<PendingBatch>) -> Self {
         let sample = assembly.samples.get(slot.row()).copied().flatten();
         Self { slot: Some(slot), sample, assembly: Arc::clone(assembly), settled: false, bytes: None }
     }
@@ -88,8 +88,8 @@ impl Work {
     pub(super) fn fail(&mut self, error: Error) {
         self.empty();
         if let (Some(slot), Some(sample)) = (&self.slot, self.sample) {
-            let issue = Issue { row: slot.row(), sample, error };
-            self.assembly.issues.lock().unwrap_or_else(PoisonError::into_inner).push(issue);
+            let sample_error = SampleError { row: slot.row(), sample, error };
+            self.assembly.errors.lock().unwrap_or_else(PoisonError::into_inner).push(sample_error);
         }
     }
 
@@ -101,31 +101,31 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for Job {
     fn drop(&mut self) {
         if !self.settled {
             self.fail(Error::panic(&"the sample was given up"));
         }
         let Some(buffers) = self.slot.take().and_then(Slot::finish) else { return };
-        let Assembly { step, samples, issues, outcomes } = &*self.assembly;
-        let issues = std::mem::take(&mut *issues.lock().unwrap_or_else(PoisonError::into_inner));
-        let finished = Finished { step: *step, buffers, samples: samples.clone(), issues };
+        let PendingBatch { step, samples, errors, outcomes } = &*self.assembly;
+        let errors = std::mem::take(&mut *errors.lock().unwrap_or_else(PoisonError::into_inner));
+        let finished = Finished { step: *step, buffers, samples: samples.clone(), errors };
         // Nobody listens any more when the epoch was dropped.
         let _ = outcomes.send(Outcome::Batch(finished));
     }
 }
 
 /// What a worker works with, used again for each sample.
-struct Tools {
+struct WorkerState {
     decoder: SampleDecoder,
-    image: Unpacker,
-    json: Unpacker,
+    image: Inflater,
+    json: Inflater,
 }
 
-impl Tools {
+impl WorkerState {
     fn new(loader: &Inner) -> Self {
         let (image, json) = Default::default();
-        Self { decoder: SampleDecoder::new(Arc::clone(&loader.sample)), image, json }
+        Self { decoder: SampleDecoder::new(Arc::clone(&loader.sample), Arc::clone(&loader.planes)), image, json }
     }
 }
 
@@ -134,17 +134,17 @@ pub(super) struct Worker {
     pub(super) loader: Arc<Inner>,
     pub(super) samples: Arc<dyn Samples>,
     pub(super) counters: Arc<Counters>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) watch: Arc<ActivityBoard>,
     /// Its place there.
     pub(super) place: usize,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) work: Receiver<Work>,
+    pub(super) work: Receiver<Job>,
 }
 
 /// A worker's life: decodes until the work channel closes. Once `stop` is set, work is dropped undone.
 pub(super) fn run(worker: &Worker) {
     let Worker { loader, samples, counters, .. } = worker;
-    let mut tools = Tools::new(loader);
+    let mut tools = WorkerState::new(loader);
     for mut work in &worker.work {
         if worker.stop.load(Relaxed) {
             continue;
@@ -160,7 +160,7 @@ pub(super) fn run(worker: &Worker) {
             }
             Ok(Err(error)) => error,
             Err(payload) => {
-                tools = Tools::new(loader);
+                tools = WorkerState::new(loader);
                 Error::panic(&*payload)
             }
         };
@@ -170,7 +170,7 @@ pub(super) fn run(worker: &Worker) {
     }
 }
 
-fn decode(loader: &Inner, tools: &mut Tools, work: &mut Work) -> Result<StageTimes> {
+fn decode(loader: &Inner, tools: &mut WorkerState, work: &mut Job) -> Result<StageTimes> {
     let mut times = StageTimes::default();
     // Taken out, so that they are dropped here, on success and on failure.
     let bytes = work.bytes.take();

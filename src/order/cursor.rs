@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mix::mix64;
+use crate::splitmix::mix64;
 use crate::{Error, Result};
 
 /// Changes whenever the same settings give another order.
@@ -29,7 +29,7 @@ pub(crate) struct Fingerprint {
     pub(crate) data: Identity,
     pub(crate) top_k: u64,
     /// Of the ranking of annotations.
-    pub(crate) rank_by: u32,
+    pub(crate) top_k_by: u32,
     pub(crate) shuffle: Option<(u64, u64)>,
     pub(crate) global_batch: u64,
     pub(crate) drop_last: bool,
@@ -138,7 +138,7 @@ impl Fingerprint {
             ("the list of shards (names and sizes)", saved.data.files, self.data.files),
             ("what the shards hold (their index)", saved.data.index, self.data.index),
             ("the filter", saved.data.filter, self.data.filter),
-            ("the ranking of annotations", saved.rank_by, self.rank_by),
+            ("the ranking of annotations", saved.top_k_by, self.top_k_by),
             ("the weights of the sets", saved.data.weights, self.data.weights),
         ];
         for (name, then, now) in digests {

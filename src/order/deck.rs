@@ -13,8 +13,8 @@
 use std::ops::Range;
 
 use super::population::Part;
-use super::{Permutation, Sums};
-use crate::mix::mix64;
+use super::{Permutation, PrefixSums};
+use crate::splitmix::mix64;
 
 /// As many chunks are in use at a time: enough for batches of a thousand to vary little more than random ones. Divisible
 /// by most world sizes in use, so that a rank reads its own lanes only: 1 to 6, 8, 10, 12, 15, 16, 20, 24, 30, 32, 40,
@@ -30,7 +30,7 @@ const WITHIN: u64 = 5;
 
 /// How to find samples by their place in a round.
 #[derive(Clone, Debug)]
-pub(super) enum Deck {
+pub(super) enum ShuffleRound {
     /// As they come.
     Sequential,
     /// Every sample for itself.
@@ -45,12 +45,12 @@ pub(super) struct Chunks {
     chunk: u64,
     len: u64,
     /// Samples, whole chunks, and samples beyond them, by shard.
-    shards: Sums,
-    whole: Sums,
-    singles: Sums,
+    shards: PrefixSums,
+    whole: PrefixSums,
+    singles: PrefixSums,
 }
 
-impl Deck {
+impl ShuffleRound {
     /// `chunk` samples to a chunk; 0 is no shuffle.
     pub(super) fn new(part: &Part, chunk: u64) -> Self {
         match chunk {
@@ -80,7 +80,7 @@ impl Deck {
 
 impl Chunks {
     fn new(part: &Part, chunk: u64) -> Self {
-        let of = |count: fn(u64, u64) -> u64| Sums::of(part.shards.counts().map(|samples| count(samples, chunk)));
+        let of = |count: fn(u64, u64) -> u64| PrefixSums::of(part.shards.counts().map(|samples| count(samples, chunk)));
         let (whole, singles) = (of(|samples, chunk| samples / chunk), of(|samples, chunk| samples % chunk));
         Self { chunk, len: part.len(), shards: part.shards.clone(), whole, singles }
     }

@@ -26,7 +26,7 @@ pub struct Distributed {
 #[non_exhaustive]
 pub enum Launcher {
     /// Nobody: one process.
-    Alone,
+    SingleProcess,
     /// torchrun, DeepSpeed, Accelerate: `RANK` and `WORLD_SIZE`.
     Torchrun,
     /// `srun`: `SLURM_PROCID` and `SLURM_STEP_NUM_TASKS` of a job step.
@@ -55,12 +55,12 @@ const LAUNCHERS: [Names; 4] = [
 impl Distributed {
     /// One process, alone.
     pub fn alone() -> Self {
-        Self { rank: 0, world_size: 1, local_rank: None, local_world_size: None, launcher: Launcher::Alone }
+        Self { rank: 0, world_size: 1, local_rank: None, local_world_size: None, launcher: Launcher::SingleProcess }
     }
 
     /// What the launcher of this process says, of torchrun, `srun`, Open MPI, MPICH and Intel MPI; alone if there is
     /// none. The library never looks at the environment by itself: call this, and hand the result to
-    /// [`LoaderOptions::distributed`](crate::loader::LoaderOptions::distributed).
+    /// [`LoaderBuilder::distributed`](crate::loader::LoaderBuilder::distributed).
     ///
     /// A batch script of Slurm that does not call `srun` is alone, whatever the job's number of tasks, and so is each
     /// task of a job array or of an Indexed Job of Kubernetes.
@@ -121,7 +121,7 @@ impl fmt::Display for Distributed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rank, world_size, launcher, .. } = self;
         let launcher = match launcher {
-            Launcher::Alone => return f.write_str("one process"),
+            Launcher::SingleProcess => return f.write_str("one process"),
             Launcher::Torchrun => "torchrun",
             Launcher::Slurm => "srun",
             Launcher::OpenMpi => "Open MPI",

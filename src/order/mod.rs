@@ -35,5 +35,5 @@ pub(crate) use cursor::{Fingerprint, Identity};
 pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};
-pub use population::Population;
-pub(crate) use sums::Sums;
+pub use population::SampleSpace;
+pub(crate) use sums::PrefixSums;

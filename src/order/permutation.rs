@@ -7,7 +7,7 @@
 //! it a bijection, and takes fewer than four rounds on average, as the range is less than four times the count. (Black
 //! and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
 
-use crate::mix::mix64;
+use crate::splitmix::mix64;
 
 /// Six rounds look random on large ranges; small ones need some more.
 const ROUNDS: u64 = 8;

@@ -1,12 +1,12 @@
-//! Position -> sample. Comes in: an [`Order`] and a [`Population`]. Goes out: a [`Plan`] of steps. Fails on a rank
+//! Position -> sample. Comes in: an [`Order`] and a [`SampleSpace`]. Goes out: a [`Plan`] of steps. Fails on a rank
 //! outside the world, or zero sizes.
 
 use std::ops::Range;
 
-use super::Population;
-use super::deck::Deck;
-use super::population::{Draw, Part};
-use crate::mix::mix64;
+use super::SampleSpace;
+use super::deck::ShuffleRound;
+use super::population::{MixSlot, Part};
+use crate::splitmix::mix64;
 use crate::{Error, Result};
 
 /// Largest batch and world: their product and every position stay far inside 64 bits.
@@ -62,9 +62,9 @@ impl Default for Order {
 pub struct Plan {
     order: Order,
     epoch: u64,
-    population: Population,
+    population: SampleSpace,
     /// One for each set.
-    decks: Vec<Deck>,
+    decks: Vec<ShuffleRound>,
 }
 
 impl Order {
@@ -73,7 +73,7 @@ impl Order {
     /// # Errors
     /// If batch or world size is 0 or beyond 2^20, the rank is not below the world size, a chunk has no samples, there
     /// is no sample, or there is no full batch and `drop_last` is set.
-    pub fn plan(self, population: &Population, epoch: u64) -> Result<Plan> {
+    pub fn plan(self, population: &SampleSpace, epoch: u64) -> Result<Plan> {
         self.check()?;
         let plan = self.plan_checked(population, epoch);
         if plan.steps() == 0 {
@@ -89,9 +89,9 @@ impl Order {
     }
 
     /// The same of settings that were found good for this population.
-    pub(crate) fn plan_checked(self, population: &Population, epoch: u64) -> Plan {
+    pub(crate) fn plan_checked(self, population: &SampleSpace, epoch: u64) -> Plan {
         let chunk = self.shuffle.map_or(0, |shuffle| shuffle.chunk_samples);
-        let decks = population.parts.iter().map(|part| Deck::new(part, chunk)).collect();
+        let decks = population.parts.iter().map(|part| ShuffleRound::new(part, chunk)).collect();
         Plan { order: self, epoch, population: population.clone(), decks }
     }
 
@@ -176,7 +176,7 @@ impl Plan {
         }
         // Draws are counted over all epochs, so that each set is gone through before it begins anew.
         let (drawn, period) = (u128::from(self.epoch) * u128::from(len) + u128::from(position), draws.len() as u128);
-        let Draw { part, before } = draws[(drawn % period) as usize];
+        let MixSlot { part, before } = draws[(drawn % period) as usize];
         let Part { share, .. } = &self.population.parts[part];
         let drawn_of_part = drawn / period * u128::from(*share) + u128::from(before);
         let samples = u128::from(self.population.parts[part].len());

@@ -1,9 +1,9 @@
 //! What is ordered. Comes in: the number of samples of each shard, of one set or of several with weights. Goes out: a
-//! [`Population`]. Fails on weights that cannot be kept.
+//! [`SampleSpace`]. Fails on weights that cannot be kept.
 
 use std::sync::Arc;
 
-use super::{Permutation, Sums};
+use super::{Permutation, PrefixSums};
 use crate::{Error, Result};
 
 /// Draws after which every set has had its share exactly. A prime: no rank and no row of a batch meets the same draws in
@@ -12,15 +12,15 @@ const PERIOD: u64 = 4093;
 
 /// The samples that an order ranges over, numbered from 0: shard by shard, set by set.
 #[derive(Clone, Debug)]
-pub struct Population {
+pub struct SampleSpace {
     pub(super) parts: Arc<[Part]>,
     /// The draws of a period; one if nothing is mixed.
-    pub(super) draws: Arc<[Draw]>,
+    pub(super) draws: Arc<[MixSlot]>,
 }
 
 /// Which set a draw goes to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
+pub(super) struct MixSlot {
     pub(super) part: usize,
     /// Draws of the period before it that go to the same set.
     pub(super) before: u64,
@@ -31,15 +31,15 @@ pub(super) struct Draw {
 pub(super) struct Part {
     /// Number of the first sample.
     pub(super) first: u64,
-    pub(super) shards: Sums,
+    pub(super) shards: PrefixSums,
     /// How many draws of a period go to this set.
     pub(super) share: u64,
 }
 
-impl Population {
+impl SampleSpace {
     /// One set, whose shards hold so many samples each. An epoch is all of them, once.
     pub fn of_shards(samples: &[u64]) -> Self {
-        Self { parts: Arc::new([Part::new(0, samples, 1)]), draws: Arc::new([Draw { part: 0, before: 0 }]) }
+        Self { parts: Arc::new([Part::new(0, samples, 1)]), draws: Arc::new([MixSlot { part: 0, before: 0 }]) }
     }
 
     /// Several sets, each with its weight and the number of samples in its shards. An epoch has as many samples as all
@@ -72,7 +72,7 @@ impl Population {
         let mut draw = |place| {
             let part = ends.partition_point(|&end| end <= place);
             taken[part] += 1;
-            Draw { part, before: taken[part] - 1 }
+            MixSlot { part, before: taken[part] - 1 }
         };
         let scattered = Permutation::new(PERIOD, 0);
         let draws = (0..PERIOD).map(|place| draw(scattered.get(place))).collect();
@@ -108,7 +108,7 @@ fn shares(weights: &[f64]) -> Vec<u64> {
 
 impl Part {
     fn new(first: u64, samples: &[u64], share: u64) -> Self {
-        Self { first, shards: Sums::of(samples.iter().copied()), share }
+        Self { first, shards: PrefixSums::of(samples.iter().copied()), share }
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 /// Number of things before each of several groups, and at the end their total.
 #[derive(Clone, Debug)]
-pub(crate) struct Sums(Arc<[u64]>);
+pub(crate) struct PrefixSums(Arc<[u64]>);
 
-impl Sums {
+impl PrefixSums {
     /// Groups of so many things each.
     pub(crate) fn of(counts: impl IntoIterator<Item = u64>) -> Self {
         let mut sum = 0_u64;

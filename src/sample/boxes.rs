@@ -17,7 +17,7 @@ pub enum BoxFormat {
 
 /// What boxes and points are relative to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BoxFrame {
+pub enum CoordFrame {
     /// The original image: x by its width, y by its height.
     #[default]
     Original,
@@ -25,7 +25,7 @@ pub enum BoxFrame {
     Canvas,
 }
 
-impl BoxFrame {
+impl CoordFrame {
     /// Factors from original pixels to 0..1, across and down.
     pub(super) fn factors(self, geometry: &Geometry) -> (f64, f64) {
         match self {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use lru::LruCache;
 use rustix::time::ClockId;
 
-use super::{BoxFormat, BoxFrame, Fit, Geometry, LabelsMut, RowMut};
-use crate::annotation::{AnnotationFile, RankBy, Wanted};
-use crate::image::{Decoder, ImageType, JpegCodec, Normalization, Planes, write_planes};
+use super::{BoxFormat, CoordFrame, Fit, Geometry, LabelsMut, RowMut};
+use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
+use crate::dtype::DType;
+use crate::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
 use crate::{Error, Result};
@@ -33,7 +34,7 @@ pub enum MaskKind {
 pub(crate) struct SampleOptions {
     pub(crate) side: u32,
     pub(crate) fit: Fit,
-    pub(crate) image_type: ImageType,
+    pub(crate) image_dtype: DType,
     pub(crate) normalization: Normalization,
     pub(crate) codec: JpegCodec,
     pub(crate) max_pixels: u64,
@@ -41,9 +42,9 @@ pub(crate) struct SampleOptions {
     pub(crate) mask_kind: MaskKind,
     pub(crate) coverage: Option<u32>,
     pub(crate) top_k: usize,
-    pub(crate) rank_by: RankBy,
+    pub(crate) top_k_by: TopKBy,
     pub(crate) box_format: BoxFormat,
-    pub(crate) box_frame: BoxFrame,
+    pub(crate) coord_frame: CoordFrame,
 }
 
 /// CPU time of each step of one sample.
@@ -61,7 +62,7 @@ pub(crate) struct StageTimes {
 /// Where everything but the image comes from.
 pub(crate) enum LabelSource<'a> {
     /// The bytes of the json member, and which annotations count.
-    Json(&'a [u8], &'a Wanted),
+    Json(&'a [u8], &'a AnnotationSelector),
     /// A row of the same sample, saved before.
     Saved(&'a [u8]),
 }
@@ -69,7 +70,7 @@ pub(crate) enum LabelSource<'a> {
 /// Decodes samples one after the other, in memory that is used again. Each worker has one.
 pub(crate) struct SampleDecoder {
     options: Arc<SampleOptions>,
-    planes: Planes,
+    planes: Arc<Planes>,
     decoder: Decoder,
     rle: Rle,
     scratch: GridScratch,
@@ -84,9 +85,8 @@ struct Grids {
 }
 
 impl SampleDecoder {
-    pub(crate) fn new(options: Arc<SampleOptions>) -> Self {
+    pub(crate) fn new(options: Arc<SampleOptions>, planes: Arc<Planes>) -> Self {
         let (rle, scratch) = Default::default();
-        let planes = Planes::new(options.image_type, options.normalization);
         let decoder = Decoder::new(options.codec, options.max_pixels);
         Self { options, planes, decoder, rle, scratch, grids: LruCache::new(KEPT_GRIDS) }
     }
@@ -129,7 +129,7 @@ impl SampleDecoder {
         times.jpeg += clock.lap();
         let pixels = self.decoder.resize(wanted)?;
         times.resize += clock.lap();
-        write_planes(&self.planes, pixels, wanted.0 as usize, geometry.side as usize, out);
+        to_chw(&self.planes, pixels, wanted.0 as usize, geometry.side as usize, out);
         times.planes += clock.lap();
         Ok(())
     }
@@ -139,7 +139,7 @@ impl SampleDecoder {
         entry: &Entry,
         geometry: &Geometry,
         json: &[u8],
-        wanted: &Wanted,
+        wanted: &AnnotationSelector,
         out: &mut LabelsMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
@@ -147,14 +147,14 @@ impl SampleDecoder {
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
-        let chosen = self.options.rank_by.top_k_wanted(&file, wanted, self.options.top_k);
+        let chosen = self.options.top_k_by.top_k_wanted(&file, wanted, self.options.top_k);
         times.json += clock.lap();
 
         // Rows that no annotation fills, and everything the previous batch left here, are zero.
         out.zero();
         write_image_fields(entry, geometry, self.options.coverage, out);
         let grids = self.grids(geometry)?;
-        let factors = self.options.box_frame.factors(geometry);
+        let factors = self.options.coord_frame.factors(geometry);
         for (k, &index) in chosen.iter().enumerate() {
             let annotation = &file.annotations[index];
             let bbox = self.options.box_format.normalize(annotation.bbox, factors);

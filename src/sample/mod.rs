@@ -7,7 +7,7 @@ mod decode;
 mod geometry;
 mod row;
 
-pub use boxes::{BoxFormat, BoxFrame};
+pub use boxes::{BoxFormat, CoordFrame};
 pub use decode::MaskKind;
 pub(crate) use decode::{Clock, LabelSource, SampleDecoder, SampleOptions, StageTimes};
 pub use geometry::{Fit, Geometry};

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
-use crate::annotation::{Score, ScoreColumns};
+use crate::annotation::{AnnotationStats, ScoreColumns};
 
 /// What a sidecar says of its columns, in the order in which they stand there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ struct Column {
 
 impl Columns {
     /// The columns of these scores, and what to say of them.
-    pub(super) fn encode(scores: &[Score]) -> (Self, Vec<u8>) {
+    pub(super) fn encode(scores: &[AnnotationStats]) -> (Self, Vec<u8>) {
         let ids = scores.iter().scan(0_i64, |last, score| {
             let step = score.id.wrapping_sub(*last);
             *last = score.id;
@@ -34,7 +34,7 @@ impl Columns {
         });
         // Numbers only: encoding cannot fail.
         let ids = postcard::to_stdvec(&ids.collect::<Vec<_>>()).unwrap_or_default();
-        let column = |number: fn(&Score) -> [u8; 4]| scores.iter().flat_map(number).collect::<Vec<u8>>();
+        let column = |number: fn(&AnnotationStats) -> [u8; 4]| scores.iter().flat_map(number).collect::<Vec<u8>>();
         let parts = [
             ids,
             column(|score| score.predicted_iou.to_le_bytes()),
@@ -59,7 +59,7 @@ impl Columns {
         file: &mut (impl Read + Seek),
         start: u64,
         wanted: ScoreColumns,
-    ) -> Result<Vec<Score>, String> {
+    ) -> Result<Vec<AnnotationStats>, String> {
         let ScoreColumns { id, predicted_iou, stability_score, area, box_sides } = wanted;
         let is_wanted = [id, predicted_iou, stability_score, area, box_sides, box_sides];
         let is_row_of_numbers = |column: &Column| Some(column.bytes) == self.rows.checked_mul(4);
@@ -68,7 +68,7 @@ impl Columns {
         if !fits || self.columns[0].bytes < self.rows {
             return Err("its columns are not as long as they should be".to_owned());
         }
-        let mut scores = vec![Score::default(); self.rows as usize];
+        let mut scores = vec![AnnotationStats::default(); self.rows as usize];
         let mut at = start;
         for (number, (column, is_wanted)) in self.columns.iter().zip(is_wanted).enumerate() {
             if is_wanted {
@@ -87,7 +87,7 @@ impl Columns {
 }
 
 /// Sets the numbers of one column.
-fn fill(scores: &mut [Score], number: usize, bytes: &[u8]) -> Option<()> {
+fn fill(scores: &mut [AnnotationStats], number: usize, bytes: &[u8]) -> Option<()> {
     if number == 0 {
         let steps: Vec<i64> = postcard::from_bytes(bytes).ok()?;
         let mut id = 0_i64;
@@ -98,7 +98,7 @@ fn fill(scores: &mut [Score], number: usize, bytes: &[u8]) -> Option<()> {
         return (steps.len() == scores.len()).then_some(());
     }
     let words = bytes.as_chunks().0.iter().copied();
-    let set: fn(&mut Score, [u8; 4]) = match number {
+    let set: fn(&mut AnnotationStats, [u8; 4]) = match number {
         1 => |score, word| score.predicted_iou = f32::from_le_bytes(word),
         2 => |score, word| score.stability_score = f32::from_le_bytes(word),
         3 => |score, word| score.area = u64::from(u32::from_le_bytes(word)),

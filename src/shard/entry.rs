@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Source, Unpacker};
+use crate::source::{Inflater, Source};
 use crate::{Error, Result};
 
 /// A sample's place in a [`ShardSet`](super::ShardSet).
@@ -72,7 +72,7 @@ pub struct Entry {
 
 impl Entry {
     /// Reads both members: they must be what was indexed.
-    pub(crate) fn verify(&self, source: &dyn Source, unpacker: &mut Unpacker) -> Result<()> {
+    pub(crate) fn verify(&self, source: &dyn Source, unpacker: &mut Inflater) -> Result<()> {
         for extent in [self.annotations, self.image] {
             extent.verify(source.fetch(extent.range())?.unpack(unpacker)?)?;
         }

@@ -2,7 +2,7 @@
 //! the order of their indexes, as soon as a pass has come by them; and when all passes are done, the [`ShardSet`].
 //! Fails as indexing does, after the samples before the failure.
 //!
-//! Passes run on threads that the loader lends ([`GrowingSet::run_passes`]), at most `lookahead` shards ahead of the one
+//! Passes run on threads that the loader lends ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the one
 //! whose samples are being taken.
 
 use std::collections::HashSet;
@@ -12,11 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::index::Follow;
+use super::index::PassObserver;
 use super::indexed::{self, IndexedShard, Unindexed};
 use super::set::Shard;
-use super::{Entry, SampleId, ShardReport, ShardSet, ShardSetOptions};
-use crate::annotation::{Score, Wanted};
+use super::{Entry, SampleId, ShardReport, ShardSet, ShardSetBuilder};
+use crate::annotation::{AnnotationSelector, AnnotationStats};
 use crate::source::{GzipSource, Restarts, Source};
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
     /// Where a shard is.
     fn path(&self, shard: u32) -> Option<PathBuf>;
     /// Which annotations of a shard's samples count.
-    fn wanted(&self, shard: u32) -> Option<Arc<Wanted>>;
+    fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>>;
 }
 
 impl Samples for ShardSet {
@@ -45,21 +45,21 @@ impl Samples for ShardSet {
         self.shard_path(SampleId { shard, entry: 0 }).map(Into::into)
     }
 
-    fn wanted(&self, shard: u32) -> Option<Arc<Wanted>> {
+    fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
         ShardSet::wanted(self, shard)
     }
 }
 
 /// Shards of which some have no index yet.
-pub(crate) struct GrowingSet {
-    options: ShardSetOptions,
+pub(crate) struct LiveSet {
+    options: ShardSetBuilder,
     paths: Vec<PathBuf>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    shards: Vec<Growing>,
+    shards: Vec<LiveShard>,
     /// The shard whose samples are being taken, and how many after it may be passed over meanwhile.
     current: usize,
     lookahead: usize,
@@ -80,15 +80,15 @@ enum Stage {
     Stopping,
 }
 
-struct Growing {
+struct LiveShard {
     /// Samples that pass the filter, as a pass of this epoch has found them.
     entries: Vec<Entry>,
     /// Of a shard that is being passed over.
     source: Option<Arc<dyn Source>>,
-    is: Is,
+    is: IndexState,
 }
 
-enum Is {
+enum IndexState {
     Unindexed(Unindexed),
     UnderWay(Unindexed),
     Failed(Unindexed, Error),
@@ -102,21 +102,21 @@ pub(crate) struct Position {
     entry: usize,
 }
 
-impl GrowingSet {
+impl LiveSet {
     /// Looks for the indexes that are there.
-    pub(crate) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
+    pub(crate) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
         let load = |path: &PathBuf| {
             let is = match options.load(path, options.wanted.columns())? {
                 Ok(indexed) => {
                     (options.progress)(indexed.shard_bytes);
-                    Is::Indexed(Shard::select(indexed, &options)?)
+                    IndexState::Indexed(Shard::select(indexed, &options)?)
                 }
-                Err(unindexed) => Is::Unindexed(unindexed),
+                Err(unindexed) => IndexState::Unindexed(unindexed),
             };
-            Ok(Growing { entries: Vec::new(), source: None, is })
+            Ok(LiveShard { entries: Vec::new(), source: None, is })
         };
         let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
-        let is_known = shards.iter().all(|shard| matches!(shard.is, Is::Indexed(_)));
+        let is_known = shards.iter().all(|shard| matches!(shard.is, IndexState::Indexed(_)));
         let open = LruCache::new(options.open_shards);
         let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_known, open };
         Ok(Self { options, paths, state: Mutex::new(state), changed: Condvar::new() })
@@ -129,7 +129,7 @@ impl GrowingSet {
 
     /// Number of shards without an index.
     pub(crate) fn unindexed(&self) -> usize {
-        self.lock().shards.iter().filter(|shard| !matches!(shard.is, Is::Indexed(_))).count()
+        self.lock().shards.iter().filter(|shard| !matches!(shard.is, IndexState::Indexed(_))).count()
     }
 
     /// Whether every shard has an index and nobody takes samples: the set can be finished. It does not depend on how
@@ -143,7 +143,7 @@ impl GrowingSet {
     pub(crate) fn reports(&self) -> Vec<ShardReport> {
         let state = self.lock();
         let indexed = state.shards.iter().filter_map(|shard| match &shard.is {
-            Is::Indexed(shard) => Some(shard.report().clone()),
+            IndexState::Indexed(shard) => Some(shard.report().clone()),
             _ => None,
         });
         indexed.collect()
@@ -152,8 +152,8 @@ impl GrowingSet {
     /// The finished set; to be called once, when it is known.
     pub(crate) fn finish(&self) -> Result<ShardSet> {
         let shards = std::mem::take(&mut self.lock().shards);
-        let indexed = |shard: Growing| match shard.is {
-            Is::Indexed(shard) => Ok(shard),
+        let indexed = |shard: LiveShard| match shard.is {
+            IndexState::Indexed(shard) => Ok(shard),
             _ => Err(Error::config("a shard has no index yet")),
         };
         let shards = shards.into_iter().map(indexed).collect::<Result<_>>()?;
@@ -175,18 +175,18 @@ impl GrowingSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;
         for shard in &mut state.shards {
-            if let Is::Failed(unindexed, _) = &shard.is {
+            if let IndexState::Failed(unindexed, _) = &shard.is {
                 // It may be another file by now.
                 let is = match self.options.load(&unindexed.path, self.options.wanted.columns()) {
-                    Ok(Ok(indexed)) => Is::Indexed(Shard::sound(indexed, &self.options)),
-                    Ok(Err(unindexed)) => Is::Unindexed(unindexed),
-                    Err(_) => Is::Unindexed(unindexed.clone()),
+                    Ok(Ok(indexed)) => IndexState::Indexed(Shard::sound(indexed, &self.options)),
+                    Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
+                    Err(_) => IndexState::Unindexed(unindexed.clone()),
                 };
-                *shard = Growing { entries: Vec::new(), source: None, is };
-            } else if let Is::UnderWay(unindexed) = &shard.is {
+                *shard = LiveShard { entries: Vec::new(), source: None, is };
+            } else if let IndexState::UnderWay(unindexed) = &shard.is {
                 // By a thread that was left behind.
-                let is = Is::Unindexed(unindexed.clone());
-                *shard = Growing { entries: Vec::new(), source: None, is };
+                let is = IndexState::Unindexed(unindexed.clone());
+                *shard = LiveShard { entries: Vec::new(), source: None, is };
             }
         }
         Ok(state.run)
@@ -225,17 +225,17 @@ impl GrowingSet {
                 return Ok(Some(id));
             }
             match &shard.is {
-                Is::Indexed(_) => {
+                IndexState::Indexed(_) => {
                     let reports = state.shards[..=position.shard].iter().filter_map(|shard| match &shard.is {
-                        Is::Indexed(shard) => Some(shard.report()),
+                        IndexState::Indexed(shard) => Some(shard.report()),
                         _ => None,
                     });
-                    self.options.on_damage.judge(reports)?;
+                    self.options.on_corrupt.judge(reports)?;
                     *position = Position { shard: position.shard + 1, entry: 0 };
                     state.current = position.shard;
                     self.changed.notify_all();
                 }
-                Is::Failed(_, error) => return Err(error.repeat()),
+                IndexState::Failed(_, error) => return Err(error.repeat()),
                 _ if state.stage != Stage::Running => return Err(given_up()),
                 _ => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
@@ -257,11 +257,11 @@ impl GrowingSet {
             match passed {
                 Ok(passed) => {
                     shard.complete(passed.entries());
-                    (shard.is, shard.source) = (Is::Indexed(passed), None);
+                    (shard.is, shard.source) = (IndexState::Indexed(passed), None);
                 }
-                Err(_) if stopping => (shard.is, shard.source) = (Is::Unindexed(unindexed), None),
+                Err(_) if stopping => (shard.is, shard.source) = (IndexState::Unindexed(unindexed), None),
                 // What was found before can still be read.
-                Err(error) => shard.is = Is::Failed(unindexed, error),
+                Err(error) => shard.is = IndexState::Failed(unindexed, error),
             }
             self.changed.notify_all();
         }
@@ -270,13 +270,13 @@ impl GrowingSet {
     fn take_unindexed(&self, run: u64) -> Option<(usize, Unindexed)> {
         let mut state = self.lock();
         while state.stage == Stage::Running && state.run == run {
-            let index = state.shards.iter().position(|shard| matches!(shard.is, Is::Unindexed(_)))?;
+            let index = state.shards.iter().position(|shard| matches!(shard.is, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
                 shard.entries.clear();
-                if let Is::Unindexed(unindexed) = &shard.is {
+                if let IndexState::Unindexed(unindexed) = &shard.is {
                     let unindexed = unindexed.clone();
-                    shard.is = Is::UnderWay(unindexed.clone());
+                    shard.is = IndexState::UnderWay(unindexed.clone());
                     return Some((index, unindexed));
                 }
             }
@@ -287,10 +287,10 @@ impl GrowingSet {
 
     /// A panic of foreign code, be it the opener, the source or the choice of samples, is this shard's error.
     fn pass(&self, run: u64, index: usize, unindexed: &Unindexed, alive: &dyn Fn(Option<u32>)) -> Result<Shard> {
-        indexed::caught(&unindexed.path, || {
+        indexed::catch_panic(&unindexed.path, || {
             alive(Some(index as u32));
             let file = (self.options.opener)(&unindexed.path)?;
-            let mut follower = Follower { set: self, run, index, file: Arc::clone(&file), alive };
+            let mut follower = LivePass { set: self, run, index, file: Arc::clone(&file), alive };
             let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.options.progress, &mut follower)?;
             // What an earlier index knows behind a break is tried: that may take a while.
             alive(None);
@@ -306,11 +306,11 @@ impl GrowingSet {
     }
 }
 
-impl Growing {
+impl LiveShard {
     /// The samples as this epoch counts them: those that a pass found, else those of the index.
     fn entries(&self) -> &[Entry] {
         match &self.is {
-            Is::Indexed(shard) if self.entries.is_empty() => shard.entries(),
+            IndexState::Indexed(shard) if self.entries.is_empty() => shard.entries(),
             _ => &self.entries,
         }
     }
@@ -324,7 +324,7 @@ impl Growing {
     }
 }
 
-impl Samples for GrowingSet {
+impl Samples for LiveSet {
     fn entry(&self, id: SampleId) -> Option<Entry> {
         self.lock().shards.get(id.shard as usize)?.entries().get(id.entry as usize).cloned()
     }
@@ -336,7 +336,7 @@ impl Samples for GrowingSet {
             let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
             match (&shard.source, open.get(&index), &shard.is) {
                 (Some(source), ..) | (None, Some(source), _) => return Ok(Arc::clone(source)),
-                (None, None, Is::Indexed(indexed)) => indexed.opening(),
+                (None, None, IndexState::Indexed(indexed)) => indexed.opening(),
                 (None, None, _) => return Err(given_up()),
             }
         };
@@ -350,28 +350,28 @@ impl Samples for GrowingSet {
         self.paths.get(shard as usize).cloned()
     }
 
-    fn wanted(&self, _: u32) -> Option<Arc<Wanted>> {
+    fn wanted(&self, _: u32) -> Option<Arc<AnnotationSelector>> {
         Some(Arc::clone(&self.options.wanted))
     }
 }
 
-impl std::fmt::Debug for GrowingSet {
+impl std::fmt::Debug for LiveSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GrowingSet").field("shards", &self.paths.len()).finish_non_exhaustive()
+        f.debug_struct("LiveSet").field("shards", &self.paths.len()).finish_non_exhaustive()
     }
 }
 
 /// Takes down what a pass finds.
-struct Follower<'a> {
-    set: &'a GrowingSet,
+struct LivePass<'a> {
+    set: &'a LiveSet,
     run: u64,
     index: usize,
     file: Arc<dyn Source>,
     alive: &'a dyn Fn(Option<u32>),
 }
 
-impl Follow for Follower<'_> {
-    fn found(&mut self, entry: &Entry, scores: &[Score], restarts: Option<&Arc<Restarts>>) -> Result<()> {
+impl PassObserver for LivePass<'_> {
+    fn found(&mut self, entry: &Entry, scores: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
         let options = &self.set.options;
         let count = options.wanted.count(entry.image_id, scores, entry.width, entry.height);
         if options.keeps(entry, count) && !options.quarantine.holds(entry) {

@@ -1,6 +1,6 @@
 //! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges,
 //! checksums, sizes and scores, and everything that did not fit. Fails only if the source cannot be read; damaged data
-//! becomes a [`Problem`].
+//! becomes a [`Finding`].
 //!
 //! Samples stand in the order in which their second half comes: so a pass that hands them on as it goes has the order
 //! of the finished index.
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::usual_stem;
 use super::scan::{self, Member};
-use super::{Entry, Extent, Problem, ProblemKind};
-use crate::annotation::{AnnotationFile, Score};
+use super::{Entry, Extent, Finding, FindingKind};
+use crate::annotation::{AnnotationFile, AnnotationStats};
 use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
@@ -29,25 +29,25 @@ pub struct ShardIndex {
     score_ends: Vec<u32>,
     /// Saved in columns, beside the rest.
     #[serde(skip)]
-    pub(super) scores: Vec<Score>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) scores: Vec<AnnotationStats>,
+    pub(super) findings: Vec<Finding>,
     /// Samples lost to damage, as far as that can be told.
     pub(super) missing: u64,
 }
 
 /// Who follows a pass.
-pub(super) trait Follow {
+pub(super) trait PassObserver {
     /// Told of each sample, in the order of the index, as soon as it can be read: with the restart points to read it
     /// by, if the shard is a gzip stream. An error ends the pass.
-    fn found(&mut self, entry: &Entry, scores: &[Score], restarts: Option<&Arc<Restarts>>) -> Result<()>;
+    fn found(&mut self, entry: &Entry, scores: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()>;
 
     /// Asked at each member; an error ends the pass.
     fn goes_on(&self) -> Result<()>;
 }
 
 /// Nobody.
-impl Follow for () {
-    fn found(&mut self, _: &Entry, _: &[Score], _: Option<&Arc<Restarts>>) -> Result<()> {
+impl PassObserver for () {
+    fn found(&mut self, _: &Entry, _: &[AnnotationStats], _: Option<&Arc<Restarts>>) -> Result<()> {
         Ok(())
     }
 
@@ -74,7 +74,7 @@ struct Labels {
     image_id: i64,
     width: u32,
     height: u32,
-    scores: Vec<Score>,
+    scores: Vec<AnnotationStats>,
 }
 
 /// What a member is to its sample.
@@ -87,7 +87,7 @@ enum Role {
 impl ShardIndex {
     /// Reads a whole shard once: a plain one on the current rayon pool, a gzip stream from front to back. `progress`
     /// gets the bytes of the file that have been read since it was called last. To read a gzip shard by its index as
-    /// well, see [`ShardSetOptions::index`](super::ShardSetOptions::index).
+    /// well, see [`ShardSetBuilder::index`](super::ShardSetBuilder::index).
     ///
     /// # Errors
     /// If the source cannot be read.
@@ -102,7 +102,7 @@ impl ShardIndex {
     pub(super) fn build_plain(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
         let mut pairing = Pairing::default();
         let mut members = Vec::new();
-        let problems = scan::walk(source, &mut |member| {
+        let findings = scan::walk(source, &mut |member| {
             members.extend(pairing.admit(&member).map(|role| (member, role)));
             Ok(())
         })?;
@@ -120,13 +120,13 @@ impl ShardIndex {
         for ((member, _), digest) in members.into_iter().zip(digests) {
             pairing.take(member, digest)?;
         }
-        Ok(pairing.finish(problems, None, source.len()))
+        Ok(pairing.finish(findings, None, source.len()))
     }
 
     /// Reads a whole plain shard once, from front to back, and names each sample as soon as it is complete.
-    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), follow: &mut dyn Follow) -> Result<Self> {
+    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), follow: &mut dyn PassObserver) -> Result<Self> {
         let (mut pairing, mut done) = (Pairing::default(), 0);
-        let problems = scan::walk(source, &mut |member| {
+        let findings = scan::walk(source, &mut |member| {
             follow.goes_on()?;
             if let Some(role) = pairing.admit(&member) {
                 let end = member.offset + u64::from(member.len);
@@ -139,7 +139,7 @@ impl ShardIndex {
             Ok(())
         })?;
         progress(source.len().saturating_sub(done));
-        Ok(pairing.finish(problems, None, source.len()))
+        Ok(pairing.finish(findings, None, source.len()))
     }
 
     /// Reads a whole gzip shard once, from front to back: members, checksums, annotations and restart points in one
@@ -147,12 +147,12 @@ impl ShardIndex {
     pub(super) fn pass_gzip(
         source: &dyn Source,
         progress: &dyn Fn(u64),
-        follow: &mut dyn Follow,
+        follow: &mut dyn PassObserver,
     ) -> Result<(Self, Arc<Restarts>)> {
         let pass = RefCell::new(GzipPass::new(source));
         let restarts = Arc::clone(pass.borrow().restarts());
         let (mut pairing, mut done) = (Pairing::default(), 0);
-        let (problems, sound) = scan::walk_gzip(&pass, &mut |member, data| {
+        let (findings, sound) = scan::walk_gzip(&pass, &mut |member, data| {
             follow.goes_on()?;
             // The members before this one are behind a restart point now.
             pairing.announce(follow, Some(&restarts), pass.borrow().sound_until())?;
@@ -166,10 +166,10 @@ impl ShardIndex {
             Ok(())
         })?;
         pass.borrow_mut().finish()?;
-        pairing.retract(sound);
+        pairing.drop_doubtful(sound);
         pairing.announce(follow, Some(&restarts), sound)?;
         progress(source.len().saturating_sub(done));
-        Ok((pairing.finish(problems, Some(done), source.len()), restarts))
+        Ok((pairing.finish(findings, Some(done), source.len()), restarts))
     }
 
     /// The samples.
@@ -178,13 +178,13 @@ impl ShardIndex {
     }
 
     /// The scores of each annotation of entry `index`, in file order.
-    pub fn scores(&self, index: usize) -> &[Score] {
+    pub fn scores(&self, index: usize) -> &[AnnotationStats] {
         &self.scores[self.score_range(index)]
     }
 
     /// Everything that did not fit.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// How many samples are lost to damage: those whose annotations cannot be read, and, where the shard breaks off, a
@@ -221,7 +221,7 @@ impl ShardIndex {
         self.scores.truncate(scores);
     }
 
-    pub(super) fn push(&mut self, entry: Entry, scores: &[Score]) -> Result<()> {
+    pub(super) fn push(&mut self, entry: Entry, scores: &[AnnotationStats]) -> Result<()> {
         let end = self.scores.len() + scores.len();
         if end > MAX_ANNOTATIONS {
             return Err(Error::limit(format!("more than {MAX_ANNOTATIONS} annotations in one shard")));
@@ -239,7 +239,7 @@ impl ShardIndex {
 struct Pairing {
     index: ShardIndex,
     stems: HashMap<String, Stem>,
-    problems: Vec<Problem>,
+    findings: Vec<Finding>,
     announced: usize,
     /// Samples that were complete, but are in doubt.
     retracted: u64,
@@ -252,10 +252,10 @@ struct Stem {
     /// Offset of the first member of each role.
     image: Option<u64>,
     annotations: Option<u64>,
-    half: Option<Half>,
+    half: Option<Unpaired>,
 }
 
-enum Half {
+enum Unpaired {
     Image(Member, Extent),
     Annotations(Member, Extent, Box<Labels>),
     /// Annotations that cannot be read: named already, so that their image is not named a second time.
@@ -266,13 +266,13 @@ impl Pairing {
     /// Says what to do with a member: images and json members count, first of each name; others are named.
     fn admit(&mut self, member: &Member) -> Option<Role> {
         let Some((stem, role)) = role_of(&member.name) else {
-            self.problems.push(problem(ProblemKind::UnknownMember, member, "neither image nor json"));
+            self.findings.push(finding(FindingKind::UnknownMember, member, "neither image nor json"));
             return None;
         };
         if member.len > MAX_MEMBER_BYTES {
             let message =
                 format!("{} bytes, more than the {MAX_MEMBER_BYTES} that an image or json may have", member.len);
-            self.problems.push(problem(ProblemKind::UnknownMember, member, message));
+            self.findings.push(finding(FindingKind::UnknownMember, member, message));
             return None;
         }
         self.members += 1;
@@ -281,7 +281,7 @@ impl Pairing {
         let first = *seen.get_or_insert(member.offset);
         if first != member.offset {
             let message = format!("the first one, at byte {first}, counts");
-            self.problems.push(problem(ProblemKind::Duplicate, member, message));
+            self.findings.push(finding(FindingKind::Duplicate, member, message));
             return None;
         }
         Some(role)
@@ -294,22 +294,22 @@ impl Pairing {
         let pair = match (digest, half.take()) {
             (Err(error), _) if error.is_io() => return Err(error),
             (Err(error), _) => {
-                self.problems.push(problem(ProblemKind::BrokenAnnotations, &member, error.message()));
-                *half = Some(Half::Broken);
+                self.findings.push(finding(FindingKind::BrokenAnnotations, &member, error.message()));
+                *half = Some(Unpaired::Broken);
                 return Ok(());
             }
-            (Ok(Digest::Image(image)), Some(Half::Annotations(_, annotations, labels))) => {
+            (Ok(Digest::Image(image)), Some(Unpaired::Annotations(_, annotations, labels))) => {
                 (member, image, annotations, labels)
             }
-            (Ok(Digest::Annotations(annotations, labels)), Some(Half::Image(member, image))) => {
+            (Ok(Digest::Annotations(annotations, labels)), Some(Unpaired::Image(member, image))) => {
                 (member, image, annotations, labels)
             }
             (Ok(Digest::Image(image)), None) => {
-                *half = Some(Half::Image(member, image));
+                *half = Some(Unpaired::Image(member, image));
                 return Ok(());
             }
             (Ok(Digest::Annotations(annotations, labels)), None) => {
-                *half = Some(Half::Annotations(member, annotations, labels));
+                *half = Some(Unpaired::Annotations(member, annotations, labels));
                 return Ok(());
             }
             (Ok(_), broken) => {
@@ -332,7 +332,7 @@ impl Pairing {
     }
 
     /// Hands on the samples that have become complete since the last call and lie before `sound`.
-    fn announce(&mut self, follow: &mut dyn Follow, restarts: Option<&Arc<Restarts>>, sound: u64) -> Result<()> {
+    fn announce(&mut self, follow: &mut dyn PassObserver, restarts: Option<&Arc<Restarts>>, sound: u64) -> Result<()> {
         while let Some(entry) = self.index.entries.get(self.announced).filter(|entry| entry.end() <= sound) {
             follow.found(entry, self.index.scores(self.announced), restarts)?;
             self.announced += 1;
@@ -341,7 +341,7 @@ impl Pairing {
     }
 
     /// Leaves out the samples that reach beyond `sound`: the last ones, as samples stand in the order of their ends.
-    fn retract(&mut self, sound: u64) {
+    fn drop_doubtful(&mut self, sound: u64) {
         let kept = self.index.entries.partition_point(|entry| entry.end() <= sound);
         self.retracted = (self.index.entries.len() - kept) as u64;
         self.index.truncate(kept);
@@ -349,32 +349,32 @@ impl Pairing {
 
     /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of a
     /// plain shard a break says that itself.
-    fn finish(self, problems: Vec<Problem>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
-        let Self { mut index, stems, problems: mut found, members, retracted, .. } = self;
+    fn finish(self, findings: Vec<Finding>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
+        let Self { mut index, stems, findings: mut found, members, retracted, .. } = self;
         let mut halves = 0;
         for half in stems.into_values().filter_map(|stem| stem.half) {
             let (kind, member) = match half {
-                Half::Image(member, _) => (ProblemKind::ImageWithoutAnnotations, member),
-                Half::Annotations(member, ..) => (ProblemKind::AnnotationsWithoutImage, member),
-                Half::Broken => continue,
+                Unpaired::Image(member, _) => (FindingKind::ImageWithoutAnnotations, member),
+                Unpaired::Annotations(member, ..) => (FindingKind::AnnotationsWithoutImage, member),
+                Unpaired::Broken => continue,
             };
             halves += 1;
-            found.push(problem(kind, &member, "the sample is left out"));
+            found.push(finding(kind, &member, "the sample is left out"));
         }
-        let is = |problem: &&Problem, kind| problem.kind == kind;
-        index.missing = found.iter().filter(|p| is(p, ProblemKind::BrokenAnnotations)).count() as u64;
-        found.extend(problems);
-        for problem in &mut found {
-            match problem.kind {
-                ProblemKind::BrokenShard => {}
-                ProblemKind::WrongChecksum => {
+        let is = |finding: &&Finding, kind| finding.kind == kind;
+        index.missing = found.iter().filter(|p| is(p, FindingKind::BrokenAnnotations)).count() as u64;
+        found.extend(findings);
+        for finding in &mut found {
+            match finding.kind {
+                FindingKind::BrokenShard => {}
+                FindingKind::WrongChecksum => {
                     index.missing += 1;
-                    problem.message += "; at least one sample may be wrong, which one cannot be told";
+                    finding.message += "; at least one sample may be wrong, which one cannot be told";
                     continue;
                 }
                 _ => continue,
             }
-            let reached = reached.unwrap_or(problem.offset).min(shard_bytes);
+            let reached = reached.unwrap_or(finding.offset).min(shard_bytes);
             let left = shard_bytes - reached;
             // As many members to a byte as before the break; as in official shards where no member is.
             let rest = match (members, reached) {
@@ -386,12 +386,12 @@ impl Pairing {
             let missing = expected.saturating_sub(samples + index.missing).max(halves + retracted);
             let guess = if rest > 0 { "about" } else { "at least" };
             index.missing += missing;
-            problem.message += &format!(
+            finding.message += &format!(
                 "; {samples} samples are complete before it, {guess} {missing} are missing ({halves} of them were half read, {retracted} are in doubt)"
             );
         }
-        found.sort_by_key(|problem| problem.offset);
-        index.problems = found;
+        found.sort_by_key(|finding| finding.offset);
+        index.findings = found;
         index
     }
 }
@@ -453,6 +453,6 @@ fn labels(json: &[u8]) -> Result<Box<Labels>> {
     }))
 }
 
-fn problem(kind: ProblemKind, member: &Member, message: impl Into<String>) -> Problem {
-    Problem { kind, member: member.name.clone(), offset: member.offset, message: message.into() }
+fn finding(kind: FindingKind, member: &Member, message: impl Into<String>) -> Finding {
+    Finding { kind, member: member.name.clone(), offset: member.offset, message: message.into() }
 }

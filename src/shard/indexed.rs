@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::Follow;
+use super::index::PassObserver;
 use super::options::Progress;
-use super::sidecar::{self, Saved, SavedRestarts, Stamp, Unfit};
-use super::{Origin, ShardIndex, ShardSetOptions};
+use super::sidecar::{self, FileStamp, Rejected, Saved, SavedRestarts};
+use super::{IndexStatus, ShardIndex, ShardSetBuilder};
 use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -22,16 +22,16 @@ pub struct IndexedShard {
     /// Length of the shard's file in bytes.
     pub shard_bytes: u64,
     /// How the index came to be.
-    pub origin: Origin,
+    pub status: IndexStatus,
     /// The index.
     pub index: ShardIndex,
     /// How to get at the bytes that the index speaks of.
-    pub(super) form: Form,
+    pub(super) form: Encoding,
 }
 
 /// What kind of file a shard is.
 #[derive(Clone, Debug)]
-pub(super) enum Form {
+pub(super) enum Encoding {
     Plain,
     /// A gzip stream, whose restart points are in its sidecar.
     Saved(SavedRestarts),
@@ -39,7 +39,7 @@ pub(super) enum Form {
     Held(Arc<Restarts>),
 }
 
-impl Form {
+impl Encoding {
     /// The bytes that the index speaks of: those of the file, or the inflated ones.
     pub(super) fn source(&self, file: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
         let restarts = match self {
@@ -54,7 +54,7 @@ impl Form {
 impl IndexedShard {
     /// Whether the shard is a gzip stream: offsets in its index are then offsets in the inflated stream.
     pub fn is_gzip(&self) -> bool {
-        !matches!(self.form, Form::Plain)
+        !matches!(self.form, Encoding::Plain)
     }
 
     /// The bytes that the index speaks of, given the shard's file.
@@ -70,7 +70,7 @@ impl IndexedShard {
 #[derive(Clone)]
 pub(super) struct Unindexed {
     pub(super) path: PathBuf,
-    stamp: Stamp,
+    stamp: FileStamp,
     sidecar: Option<PathBuf>,
     /// Why not.
     pub(super) reason: String,
@@ -78,7 +78,7 @@ pub(super) struct Unindexed {
     has_earlier: bool,
 }
 
-impl ShardSetOptions {
+impl ShardSetBuilder {
     /// Loads or builds the index of one shard, damaged or not, and saves it.
     ///
     /// # Errors
@@ -104,16 +104,16 @@ impl ShardSetOptions {
 
     /// The index that a shard has already, or that it has none.
     pub(super) fn load(&self, path: &Path, columns: ScoreColumns) -> Result<Result<IndexedShard, Unindexed>> {
-        let stamp = Stamp::of(path)?;
+        let stamp = FileStamp::of(path)?;
         let sidecar = self.sidecar.path(path);
-        let Unfit { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp, columns)) {
+        let Rejected { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp, columns)) {
             Some(Ok(saved)) => {
                 return Ok(Ok(IndexedShard {
                     path: path.to_owned(),
                     shard_bytes: stamp.shard_bytes,
-                    origin: Origin::Loaded,
+                    status: IndexStatus::Loaded,
                     index: saved.index,
-                    form: saved.restarts.map_or(Form::Plain, Form::Saved),
+                    form: saved.restarts.map_or(Encoding::Plain, Encoding::Saved),
                 }));
             }
             Some(Err(unfit)) => unfit,
@@ -135,22 +135,22 @@ impl Unindexed {
         let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken());
         let earlier = earlier.map(|file| sidecar::read(file, ScoreColumns::ALL));
         let Built { index, restarts } = match earlier {
-            Some(Ok((_, earlier))) => caught(&path, || built.salvage(&earlier, file))?,
+            Some(Ok((_, earlier))) => catch_panic(&path, || built.salvage(&earlier, file))?,
             // There is none, or none any more.
             Some(Err(_)) | None => built,
         };
         saving();
         // A shard that changed while it was read must not get a sidecar that says otherwise.
-        if Stamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
+        if FileStamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
         }
         let saved = sidecar.map(|sidecar| sidecar::save(&sidecar, stamp, &index, restarts.as_deref()));
-        let (origin, form) = match saved {
-            Some(Ok(saved)) => (Origin::Built(reason), saved.map_or(Form::Plain, Form::Saved)),
-            Some(Err(e)) => (Origin::Unsaved(e.to_string()), restarts.map_or(Form::Plain, Form::Held)),
-            None => (Origin::Unsaved(reason), restarts.map_or(Form::Plain, Form::Held)),
+        let (status, form) = match saved {
+            Some(Ok(saved)) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::Saved)),
+            Some(Err(e)) => (IndexStatus::Unsaved(e.to_string()), restarts.map_or(Encoding::Plain, Encoding::Held)),
+            None => (IndexStatus::Unsaved(reason), restarts.map_or(Encoding::Plain, Encoding::Held)),
         };
-        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, origin, index, form })
+        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, form })
     }
 }
 
@@ -185,27 +185,32 @@ impl Built {
 
 /// Builds the index of a shard that is a file or not.
 pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<Built> {
-    caught(path, || match is_gzip(file)? {
+    catch_panic(path, || match is_gzip(file)? {
         true => gzip(file, progress, &mut ()),
         false => Ok(Built { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
     })
 }
 
 /// The same from front to back, naming each sample as soon as it is complete.
-pub(super) fn pass(file: &dyn Source, path: &Path, progress: &Progress, follow: &mut dyn Follow) -> Result<Built> {
-    caught(path, || match is_gzip(file)? {
+pub(super) fn pass(
+    file: &dyn Source,
+    path: &Path,
+    progress: &Progress,
+    follow: &mut dyn PassObserver,
+) -> Result<Built> {
+    catch_panic(path, || match is_gzip(file)? {
         true => gzip(file, progress, follow),
         false => Ok(Built { index: ShardIndex::pass(file, progress, follow)?, restarts: None }),
     })
 }
 
-fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn Follow) -> Result<Built> {
+fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn PassObserver) -> Result<Built> {
     let (index, restarts) = ShardIndex::pass_gzip(file, progress, follow)?;
     Ok(Built { index, restarts: Some(restarts) })
 }
 
 /// A source is foreign code: its panic is this shard's error.
-pub(super) fn caught<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     done.map_err(|e| e.in_shard(path))
 }

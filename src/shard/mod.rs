@@ -8,12 +8,12 @@
 
 mod columns;
 mod entry;
+mod finding;
 mod growing;
 mod index;
 mod indexed;
 mod options;
 mod paths;
-mod problem;
 mod quarantine;
 mod repack;
 mod salvage;
@@ -22,15 +22,15 @@ mod set;
 mod sidecar;
 
 pub use entry::{Entry, Extent, SampleId};
-pub(crate) use growing::{GrowingSet, Position, Samples};
+pub use finding::{Finding, FindingKind};
+pub(crate) use growing::{LiveSet, Position, Samples};
 pub use index::ShardIndex;
 pub use indexed::IndexedShard;
-pub use options::{OnDamage, ShardSetOptions};
-pub use paths::expand;
-pub use problem::{Problem, ProblemKind};
+pub use options::{OnCorrupt, ShardSetBuilder};
+pub use paths::resolve_patterns;
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::QuarantineLog;
-pub use repack::{Existing, Repacked};
-pub(crate) use set::Largest;
+pub use repack::{IfExists, RepackReport};
+pub(crate) use set::MaxSampleSize;
 pub use set::{ShardReport, ShardSet};
-pub use sidecar::{Origin, Sidecar};
+pub use sidecar::{IndexStatus, Sidecar};

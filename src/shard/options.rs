@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, GrowingSet, Quarantine, ShardReport, ShardSet, Sidecar};
-use crate::annotation::{MaskFilter, Selection, Wanted};
+use super::{Entry, LiveSet, Quarantine, ShardReport, ShardSet, Sidecar};
+use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::source::{self, Source};
 use crate::{Error, Result};
 
 /// What to do about shards that are damaged: that break off, or hold json members that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OnDamage {
+pub enum OnCorrupt {
     /// Refuse them, with the first finding as the error.
     #[default]
     Stop,
@@ -25,7 +25,7 @@ pub enum OnDamage {
     },
 }
 
-impl OnDamage {
+impl OnCorrupt {
     /// Uses whatever is sound, however little that is.
     pub const KEEP: Self = Self::Skip { budget: u64::MAX };
 
@@ -34,18 +34,18 @@ impl OnDamage {
         let mut missing = 0_u64;
         for shard in shards {
             missing = missing.saturating_add(shard.missing_samples);
-            let Some(problem) = shard.problems.iter().find(|problem| problem.kind.is_damage()) else { continue };
+            let Some(finding) = shard.findings.iter().find(|finding| finding.kind.is_damage()) else { continue };
             let advice = match self {
                 Self::Skip { budget } if missing <= budget => continue,
                 Self::Skip { budget } => {
                     format!("{missing} samples are missing by now, more than the budget of {budget}")
                 }
-                Self::Stop => "to use the sound samples, open with OnDamage::Skip".to_owned(),
+                Self::Stop => "to use the sound samples, open with OnCorrupt::Skip".to_owned(),
             };
-            return Err(Error::corrupt(format!("{}: {} ({advice})", problem.kind, problem.message))
+            return Err(Error::corrupt(format!("{}: {} ({advice})", finding.kind, finding.message))
                 .in_shard(&shard.path)
-                .in_member(&problem.member)
-                .at_offset(problem.offset));
+                .in_member(&finding.member)
+                .at_offset(finding.offset));
         }
         Ok(())
     }
@@ -55,28 +55,28 @@ pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
 type Select = dyn Fn(&Entry) -> bool + Send + Sync;
 pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 
-/// Settings of a [`ShardSet`]; start with [`ShardSet::options`].
+/// Settings of a [`ShardSet`]; start with [`ShardSet::builder`].
 #[derive(Clone)]
 #[must_use]
-pub struct ShardSetOptions {
-    pub(super) wanted: Arc<Wanted>,
+pub struct ShardSetBuilder {
+    pub(super) wanted: Arc<AnnotationSelector>,
     pub(super) select: Arc<Select>,
     pub(super) quarantine: Arc<Quarantine>,
     pub(super) sidecar: Sidecar,
-    pub(super) on_damage: OnDamage,
+    pub(super) on_corrupt: OnCorrupt,
     pub(super) open_shards: NonZeroUsize,
     pub(super) opener: Arc<Opener>,
     pub(super) progress: Arc<Progress>,
 }
 
-impl Default for ShardSetOptions {
+impl Default for ShardSetBuilder {
     fn default() -> Self {
         Self {
             wanted: Arc::default(),
             select: Arc::new(|_| true),
             quarantine: Arc::default(),
             sidecar: Sidecar::default(),
-            on_damage: OnDamage::default(),
+            on_corrupt: OnCorrupt::default(),
             open_shards: NonZeroUsize::MIN.saturating_add(127),
             opener: Arc::new(source::open),
             progress: Arc::new(|_| {}),
@@ -84,7 +84,7 @@ impl Default for ShardSetOptions {
     }
 }
 
-impl ShardSetOptions {
+impl ShardSetBuilder {
     /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
     pub fn filter(mut self, filter: MaskFilter) -> Self {
         Arc::make_mut(&mut self.wanted).filter = filter;
@@ -92,12 +92,12 @@ impl ShardSetOptions {
     }
 
     /// Only the images, or the annotations, of a list made elsewhere. Default: all.
-    pub fn select_ids(mut self, selection: Selection) -> Self {
+    pub fn ids(mut self, selection: IdList) -> Self {
         Arc::make_mut(&mut self.wanted).selection = Some(selection);
         self
     }
 
-    /// Leaves out samples that are known to be bad, as [`LoaderOptions::list_bad`](crate::loader::LoaderOptions::list_bad)
+    /// Leaves out samples that are known to be bad, as [`LoaderBuilder::quarantine_log`](crate::loader::LoaderBuilder::quarantine_log)
     /// lists them. An epoch that is resumed needs the list it began with: each sample that leaves the order changes it.
     /// Default: none.
     pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
@@ -109,10 +109,10 @@ impl ShardSetOptions {
     ///
     /// ```
     /// # use maskstream::ShardSet;
-    /// let train = ShardSet::options().select(|entry| entry.image_id % 10 != 0);
-    /// let held_out = ShardSet::options().select(|entry| entry.image_id % 10 == 0);
+    /// let train = ShardSet::builder().retain(|entry| entry.image_id % 10 != 0);
+    /// let held_out = ShardSet::builder().retain(|entry| entry.image_id % 10 == 0);
     /// ```
-    pub fn select(mut self, select: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+    pub fn retain(mut self, select: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
         self.select = Arc::new(select);
         self
     }
@@ -123,9 +123,9 @@ impl ShardSetOptions {
         self
     }
 
-    /// What to do about damaged shards. Default: [`OnDamage::Stop`].
-    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
-        self.on_damage = on_damage;
+    /// What to do about damaged shards. Default: [`OnCorrupt::Stop`].
+    pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
+        self.on_corrupt = on_corrupt;
         self
     }
 
@@ -154,29 +154,29 @@ impl ShardSetOptions {
         self.wanted.keeps_image(entry.image_id, annotations) && (self.select)(entry)
     }
 
-    /// Opens the shards that `patterns` name (see [`expand`](super::expand)): loads or builds their indexes, in
+    /// Opens the shards that `patterns` name (see [`resolve_patterns`](super::resolve_patterns)): loads or builds their indexes, in
     /// parallel on the current rayon pool, and keeps the samples that pass the filter.
     ///
     /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnDamage`]), or no sample at all passes
+    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all passes
     /// the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
         self.wanted.filter.check()?;
-        let paths = super::expand(patterns)?;
+        let paths = super::resolve_patterns(patterns)?;
         ShardSet::open(self, paths)
     }
 
     /// The same without building indexes that are missing.
-    pub(crate) fn open_growing<P: AsRef<Path>>(self, patterns: &[P]) -> Result<GrowingSet> {
+    pub(crate) fn open_growing<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LiveSet> {
         self.wanted.filter.check()?;
-        let paths = super::expand(patterns)?;
-        GrowingSet::open(self, paths)
+        let paths = super::resolve_patterns(patterns)?;
+        LiveSet::open(self, paths)
     }
 
     /// Takes shards that are open already, with a name for each. No sidecar is read or written.
     ///
     /// # Errors
-    /// As [`ShardSetOptions::open`], and if two have the same name.
+    /// As [`ShardSetBuilder::open`], and if two have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
         self.wanted.filter.check()?;
         if sources.is_empty() {

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// If a pattern is malformed, cannot be read, or matches nothing.
-pub fn expand<P: AsRef<Path>>(patterns: &[P]) -> Result<Vec<PathBuf>> {
+pub fn resolve_patterns<P: AsRef<Path>>(patterns: &[P]) -> Result<Vec<PathBuf>> {
     let mut seen = HashSet::new();
     let mut paths = Vec::new();
     for pattern in patterns {

@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::indexed::{self, IndexedShard, caught};
+use super::indexed::{self, IndexedShard, catch_panic};
 use super::options::Progress;
-use super::{Entry, Origin, ShardIndex, ShardReport, ShardSetOptions, Sidecar};
+use super::{Entry, IndexStatus, ShardIndex, ShardReport, ShardSetBuilder, Sidecar};
 use crate::annotation::ScoreColumns;
-use crate::atomic::{Draft, dir_of};
-use crate::container::Members;
-use crate::source::{MmapSource, Source, Unpacker};
+use crate::atomic::{AtomicFile, dir_of};
+use crate::container::TarWriter;
+use crate::source::{Inflater, MmapSource, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do about a repacked shard that is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Existing {
+pub enum IfExists {
     /// Leave it if it is what would be written, as far as the two indexes can tell.
     #[default]
     Keep,
@@ -31,7 +31,7 @@ pub enum Existing {
 /// What became of one shard.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Repacked {
+pub struct RepackReport {
     /// Where the repacked shard is.
     pub path: PathBuf,
     /// Its length in bytes.
@@ -45,21 +45,21 @@ pub struct Repacked {
 /// Samples whose ranges the device is told of ahead: in the official shards they are scattered all over the file.
 const SAMPLES_AHEAD: usize = 16;
 
-impl ShardSetOptions {
+impl ShardSetBuilder {
     /// Writes the sound samples of `shard` to a plain tar of the same file name in `dir`: in the order of the index,
     /// each image followed by its json, under the names that the index has for them. Neither filter nor selection is
     /// asked. Then reads what was written once more, and only if its index says what that of `shard` says, the file gets
     /// its name, and its sidecar beside it.
     ///
-    /// [`OnDamage`](super::OnDamage) is asked of this shard alone, so that whether it passes does not depend on others.
+    /// [`OnCorrupt`](super::OnCorrupt) is asked of this shard alone, so that whether it passes does not depend on others.
     /// The sidecar of `shard` itself is where these options say. Progress is told of the bytes of `shard` as the work on
     /// them goes on, and of nothing where there is none to do.
     ///
     /// # Errors
     /// If `shard` cannot be read, is damaged, or changes; if it lies in `dir` itself; if the file cannot be written, or
     /// is not what was to be written.
-    pub fn repack(&self, shard: &Path, dir: &Path, existing: Existing) -> Result<Repacked> {
-        caught(shard, || {
+    pub fn repack(&self, shard: &Path, dir: &Path, existing: IfExists) -> Result<RepackReport> {
+        catch_panic(shard, || {
             let path = self.target(shard, dir)?;
             let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
                 Ok(source) => (source, 2),
@@ -69,13 +69,13 @@ impl ShardSetOptions {
                 }
             };
             let report = ShardReport::of(&source);
-            self.on_damage.judge([&report])?;
-            if let (true, Some(damage)) = (report.samples == 0, report.problems.iter().find(|p| p.kind.is_damage())) {
+            self.on_corrupt.judge([&report])?;
+            if let (true, Some(damage)) = (report.samples == 0, report.findings.iter().find(|p| p.kind.is_damage())) {
                 return Err(Error::corrupt(format!("not one sample is sound: {damage}")));
             }
             let written = match existing {
-                Existing::Keep => why_write(&path, &source.index)?,
-                Existing::Replace => Some("to replace what may be there".to_owned()),
+                IfExists::Keep => why_write(&path, &source.index)?,
+                IfExists::Replace => Some("to replace what may be there".to_owned()),
             };
             let shard_bytes = match written {
                 Some(_) => self.write(&source, &path, source.shard_bytes / stages)?,
@@ -83,7 +83,7 @@ impl ShardSetOptions {
                     fs::metadata(&path).map_err(|e| Error::io("cannot look at the shard", e).in_shard(&path))?.len()
                 }
             };
-            Ok(Repacked { path, shard_bytes, written, source: report })
+            Ok(RepackReport { path, shard_bytes, written, source: report })
         })
     }
 
@@ -110,7 +110,7 @@ impl ShardSetOptions {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
-        let mut draft = Draft::of(path).map_err(failed)?;
+        let mut draft = AtomicFile::of(path).map_err(failed)?;
         copy(bytes.as_ref(), &source.index, draft.file(), &failed, &stage(self, share, members))?;
 
         let written: Arc<dyn Source> = Arc::new(MmapSource::open(draft.path())?);
@@ -118,12 +118,12 @@ impl ShardSetOptions {
         compare(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
         draft.publish(path).map_err(failed)?;
         // A reader that is faster has built the same index.
-        let origin = match beside().load(path, ScoreColumns::ALL)? {
-            Ok(indexed) => indexed.origin,
-            Err(unindexed) => unindexed.finish(&written, built, &|| ())?.origin,
+        let status = match beside().load(path, ScoreColumns::ALL)? {
+            Ok(indexed) => indexed.status,
+            Err(unindexed) => unindexed.finish(&written, built, &|| ())?.status,
         };
-        match origin {
-            Origin::Unsaved(reason) => {
+        match status {
+            IndexStatus::Unsaved(reason) => {
                 let text = format!("the repacked shard is there, but its index could not be saved: {reason}");
                 Err(Error::new(ErrorKind::Io, text).in_shard(path))
             }
@@ -141,8 +141,8 @@ fn copy(
     progress: &Progress,
 ) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    let mut tar = Members::start(&mut out).map_err(failed)?;
-    let mut unpacker = Unpacker::default();
+    let mut tar = TarWriter::start(&mut out).map_err(failed)?;
+    let mut unpacker = Inflater::default();
     for (i, entry) in index.entries().iter().enumerate() {
         if let Some(ahead) = index.entries().get(i + SAMPLES_AHEAD) {
             source.will_need(ahead.image.range());
@@ -174,8 +174,8 @@ fn why_write(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
 
 /// Whether `repacked` is the index of the samples of `source`, in their order and side by side, and of nothing else.
 fn compare(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
-    if let Some(problem) = repacked.problems().first() {
-        return Err(Error::corrupt(problem.to_string()));
+    if let Some(finding) = repacked.findings().first() {
+        return Err(Error::corrupt(finding.to_string()));
     }
     let (wanted, found) = (source.entries().len(), repacked.entries().len());
     if wanted != found {
@@ -206,8 +206,8 @@ fn content(entry: &Entry) -> impl PartialEq {
 }
 
 /// A repacked shard always has its sidecar beside it.
-fn beside() -> ShardSetOptions {
-    ShardSetOptions::default().sidecar(Sidecar::Beside)
+fn beside() -> ShardSetBuilder {
+    ShardSetBuilder::default().sidecar(Sidecar::Beside)
 }
 
 /// Whether two paths lead to the same file or directory.
@@ -216,7 +216,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
 }
 
 /// Progress of one stage of the work: when `all` bytes of it are done, `share` bytes will have been told.
-fn stage(options: &ShardSetOptions, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
+fn stage(options: &ShardSetBuilder, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
     let (progress, done) = (options.progress.clone(), AtomicU64::new(0));
     move |bytes| {
         let before = done.fetch_add(bytes, Relaxed);

@@ -8,14 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{Entry, ProblemKind, ShardIndex};
+use super::{Entry, FindingKind, ShardIndex};
 use crate::Result;
-use crate::source::{Source, Unpacker};
+use crate::source::{Inflater, Source};
 
 impl ShardIndex {
     /// Whether the shard is damaged in a way that an earlier index may help with.
     pub(super) fn is_broken(&self) -> bool {
-        self.problems().iter().any(|problem| is_break(problem.kind))
+        self.findings().iter().any(|finding| is_break(finding.kind))
     }
 
     /// Adds the samples of `earlier` that are missing here and can be read from `source`, which offers the bytes that
@@ -32,14 +32,14 @@ impl ShardIndex {
             return Ok(None);
         }
         let mut whole = Self::default();
-        whole.problems = std::mem::take(&mut self.problems);
+        whole.findings = std::mem::take(&mut self.findings);
         for at in sound {
             whole.push(self.entries()[at].clone(), self.scores(at))?;
         }
         let here: HashSet<u64> = whole.entries().iter().map(|entry| entry.image.offset).collect();
         let (before, of) = (whole.entries().len(), earlier.entries().len());
         let lost: Vec<usize> = (0..of).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
-        let readable = lost.into_par_iter().map_init(Unpacker::default, |unpacker, at| {
+        let readable = lost.into_par_iter().map_init(Inflater::default, |unpacker, at| {
             match earlier.entries()[at].verify(source, unpacker) {
                 Ok(()) => Ok(Some(at)),
                 Err(error) if error.is_io() => Err(error),
@@ -49,15 +49,15 @@ impl ShardIndex {
         for at in readable.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             let entry = &earlier.entries()[at];
             let is_half = |offset| offset == entry.image.offset || offset == entry.annotations.offset;
-            whole.problems.retain(|problem| !(problem.kind.is_half() && is_half(problem.offset)));
+            whole.findings.retain(|finding| !(finding.kind.is_half() && is_half(finding.offset)));
             whole.push(entry.clone(), earlier.scores(at))?;
         }
         let (after, missing) = (whole.entries().len() - before, of - whole.entries().len());
         whole.missing = earlier.missing + missing as u64;
-        for problem in whole.problems.iter_mut().filter(|problem| is_break(problem.kind)) {
-            problem.message = format!(
+        for finding in whole.findings.iter_mut().filter(|finding| is_break(finding.kind)) {
+            finding.message = format!(
                 "{}; by the index of before, {before} of {of} samples are sound before it, {after} behind it, {missing} are missing",
-                problem.message.split(';').next().unwrap_or_default(),
+                finding.message.split(';').next().unwrap_or_default(),
             );
         }
         *self = whole;
@@ -65,6 +65,6 @@ impl ShardIndex {
     }
 }
 
-fn is_break(kind: ProblemKind) -> bool {
-    matches!(kind, ProblemKind::BrokenShard | ProblemKind::WrongChecksum)
+fn is_break(kind: FindingKind) -> bool {
+    matches!(kind, FindingKind::BrokenShard | FindingKind::WrongChecksum)
 }

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 
-use super::{Problem, ProblemKind};
+use super::{Finding, FindingKind};
 use crate::source::{GzipPass, Source, SourceReader};
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Member {
 }
 
 /// Walks the headers of a plain shard from its start to the end marker or to the first break; returns what is wrong.
-pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Problem>> {
+pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Finding>> {
     let allowance = Cell::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(SourceReader::new(source, &allowance));
     let mut walk = Walk::default();
@@ -49,7 +49,7 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
         }
     }
     match check_end(source, walk.end) {
-        Ok(()) => Ok(walk.problems),
+        Ok(()) => Ok(walk.findings),
         Err(error) if error.is_io() => Err(error),
         Err(error) => Ok(walk.broken(&error)),
     }
@@ -61,7 +61,7 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
 pub(super) fn walk_gzip(
     pass: &RefCell<GzipPass<'_>>,
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
-) -> Result<(Vec<Problem>, u64)> {
+) -> Result<(Vec<Finding>, u64)> {
     let allowance = Cell::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
     let mut walk = Walk::default();
@@ -113,13 +113,13 @@ pub(super) fn walk_gzip(
     }
     let sound = |pass: &RefCell<GzipPass<'_>>| pass.borrow().sound_until();
     match check_end_of_stream(pass, walk.end) {
-        Ok(()) => Ok((walk.problems, sound(pass))),
+        Ok(()) => Ok((walk.findings, sound(pass))),
         Err(error) if error.is_corrupt() => {
-            let mut problems = walk.broken(&error);
-            if let (true, Some(last)) = (pass.borrow().is_mismatch(), problems.last_mut()) {
-                last.kind = ProblemKind::WrongChecksum;
+            let mut findings = walk.broken(&error);
+            if let (true, Some(last)) = (pass.borrow().is_mismatch(), findings.last_mut()) {
+                last.kind = FindingKind::WrongChecksum;
             }
-            Ok((problems, sound(pass)))
+            Ok((findings, sound(pass)))
         }
         Err(error) => Err(error),
     }
@@ -128,7 +128,7 @@ pub(super) fn walk_gzip(
 /// How far a walk has come.
 #[derive(Default)]
 struct Walk {
-    problems: Vec<Problem>,
+    findings: Vec<Finding>,
     members: usize,
     name_bytes: usize,
     last_name: Option<String>,
@@ -156,8 +156,8 @@ impl Walk {
             (true, Ok(len)) => Some(Member { name, offset, len }),
             _ if kind.is_dir() => None,
             _ => {
-                self.problems.push(Problem {
-                    kind: ProblemKind::UnknownMember,
+                self.findings.push(Finding {
+                    kind: FindingKind::UnknownMember,
                     member: name,
                     offset,
                     message: format!("of tar type {:?} and {size} bytes", kind.as_byte() as char),
@@ -176,15 +176,15 @@ impl Walk {
         self.end = end.and_then(|end| end.checked_next_multiple_of(BLOCK_BYTES)).unwrap_or(u64::MAX);
     }
 
-    /// The problems, with the break that `error` describes.
-    fn broken(mut self, error: &Error) -> Vec<Problem> {
-        self.problems.push(Problem {
-            kind: ProblemKind::BrokenShard,
+    /// The findings, with the break that `error` describes.
+    fn broken(mut self, error: &Error) -> Vec<Finding> {
+        self.findings.push(Finding {
+            kind: FindingKind::BrokenShard,
             member: format!("{} (the last good one)", self.last_name.as_deref().unwrap_or("(none)")),
             offset: error.location().offset.unwrap_or(self.end),
             message: error.message().to_owned(),
         });
-        self.problems
+        self.findings
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::indexed::{self, Built, Form, IndexedShard};
+use super::indexed::{self, Built, Encoding, IndexedShard};
 use super::options::Opener;
-use super::{Entry, Origin, Problem, SampleId, ShardSetOptions};
-use crate::annotation::{Selection, Wanted};
-use crate::order::{Identity, Population, Sums};
+use super::{Entry, Finding, IndexStatus, SampleId, ShardSetBuilder};
+use crate::annotation::{AnnotationSelector, IdList};
+use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -21,10 +21,10 @@ use crate::{Error, Result};
 pub struct ShardSet {
     shards: Vec<Shard>,
     /// Samples by shard.
-    samples: Sums,
+    samples: PrefixSums,
     /// Number of shards of each set that is mixed; one set where nothing is.
     parts: Vec<usize>,
-    population: Population,
+    population: SampleSpace,
     unmatched: Vec<i64>,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
 }
@@ -33,11 +33,11 @@ pub struct ShardSet {
 pub(super) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
-    form: Form,
+    form: Encoding,
     digests: Digests,
     /// Places in the selection of all its images.
     selected: Vec<u32>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<AnnotationSelector>,
     opener: Arc<Opener>,
 }
 
@@ -54,7 +54,7 @@ struct Digests {
 
 /// What the largest of a set's samples needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Largest {
+pub(crate) struct MaxSampleSize {
     /// Bytes of image and annotations.
     pub(crate) sample_bytes: u64,
     /// Pixels of the image.
@@ -72,7 +72,7 @@ pub struct ShardReport {
     /// Whether it is a gzip stream: offsets are then those of the inflated stream.
     pub is_gzip: bool,
     /// How its index came to be.
-    pub origin: Origin,
+    pub status: IndexStatus,
     /// Samples found.
     pub samples: usize,
     /// Annotations found.
@@ -86,7 +86,7 @@ pub struct ShardReport {
     /// Samples lost to damage, as far as that can be told.
     pub missing_samples: u64,
     /// Everything that did not fit.
-    pub problems: Vec<Problem>,
+    pub findings: Vec<Finding>,
 }
 
 impl ShardReport {
@@ -97,25 +97,25 @@ impl ShardReport {
             path: shard.path.clone(),
             shard_bytes: shard.shard_bytes,
             is_gzip: shard.is_gzip(),
-            origin: shard.origin.clone(),
+            status: shard.status.clone(),
             samples: index.entries().len(),
             annotations: index.annotations(),
             kept_samples: index.entries().len(),
             quarantined_samples: 0,
             kept_annotations: index.annotations(),
             missing_samples: index.missing(),
-            problems: index.problems().to_vec(),
+            findings: index.findings().to_vec(),
         }
     }
 }
 
 impl ShardSet {
     /// Settings to open shards with.
-    pub fn options() -> ShardSetOptions {
-        ShardSetOptions::default()
+    pub fn builder() -> ShardSetBuilder {
+        ShardSetBuilder::default()
     }
 
-    pub(super) fn open(options: ShardSetOptions, paths: Vec<PathBuf>) -> Result<Self> {
+    pub(super) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
         let shards = paths
             .into_par_iter()
             .map(|path| {
@@ -127,7 +127,7 @@ impl ShardSet {
         Self::assemble(options, shards)
     }
 
-    pub(super) fn from_sources(options: ShardSetOptions, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
+    pub(super) fn from_sources(options: ShardSetBuilder, sources: Vec<(String, Arc<dyn Source>)>) -> Result<Self> {
         let mut by_name = HashMap::new();
         for (name, source) in &sources {
             if by_name.insert(PathBuf::from(name), Arc::clone(source)).is_some() {
@@ -140,21 +140,21 @@ impl ShardSet {
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
             let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.progress)?;
-            let origin = Origin::Unsaved("the shard is not a file".to_owned());
-            let form = restarts.map_or(Form::Plain, Form::Held);
-            Shard::select(IndexedShard { path, shard_bytes: source.len(), origin, index, form }, &options)
+            let status = IndexStatus::Unsaved("the shard is not a file".to_owned());
+            let form = restarts.map_or(Encoding::Plain, Encoding::Held);
+            Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, form }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }
 
-    pub(super) fn assemble(options: ShardSetOptions, shards: Vec<Shard>) -> Result<Self> {
-        options.on_damage.judge(shards.iter().map(|shard| &shard.report))?;
+    pub(super) fn assemble(options: ShardSetBuilder, shards: Vec<Shard>) -> Result<Self> {
+        options.on_corrupt.judge(shards.iter().map(|shard| &shard.report))?;
         let lengths = lengths(&shards);
         let set = Self {
-            samples: Sums::of(lengths.iter().copied()),
+            samples: PrefixSums::of(lengths.iter().copied()),
             parts: vec![shards.len()],
-            population: Population::of_shards(&lengths),
+            population: SampleSpace::of_shards(&lengths),
             unmatched: unmatched(options.wanted.selection.as_ref(), &shards),
             open: Mutex::new(LruCache::new(options.open_shards)),
             shards,
@@ -182,14 +182,14 @@ impl ShardSet {
     ///
     /// ```no_run
     /// # use maskstream::{Loader, ShardSet};
-    /// let (photos, drawings) = (ShardSet::options().open(&["sa1b/*.tar"])?, ShardSet::options().open(&["own/*.tar"])?);
-    /// let loader = Loader::options().shuffle(7).build(ShardSet::mix(vec![(0.8, photos), (0.2, drawings)])?)?;
+    /// let (photos, drawings) = (ShardSet::builder().open(&["sa1b/*.tar"])?, ShardSet::builder().open(&["own/*.tar"])?);
+    /// let loader = Loader::builder().shuffle(7).build(ShardSet::interleave(vec![(0.8, photos), (0.2, drawings)])?)?;
     /// # Ok::<(), maskstream::Error>(())
     /// ```
     ///
     /// # Errors
     /// If no set is given, a weight is not positive, or its share is below 1/4093.
-    pub fn mix(sets: Vec<(f64, Self)>) -> Result<Self> {
+    pub fn interleave(sets: Vec<(f64, Self)>) -> Result<Self> {
         let (mut shards, mut unmatched) = (Vec::new(), Vec::new());
         let (mut weights, mut parts) = (Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;
@@ -211,8 +211,8 @@ impl ShardSet {
             (weight, own)
         };
         let weighted: Vec<(f64, &[u64])> = weights.into_iter().zip(&parts).map(of_part).collect();
-        let population = Population::mixed(&weighted)?;
-        let samples = Sums::of(lengths.iter().copied());
+        let population = SampleSpace::mixed(&weighted)?;
+        let samples = PrefixSums::of(lengths.iter().copied());
         let open = Mutex::new(LruCache::new(open_shards));
         Ok(Self { samples, parts, population, unmatched, open, shards })
     }
@@ -228,7 +228,7 @@ impl ShardSet {
     }
 
     /// What an order ranges over.
-    pub fn population(&self) -> &Population {
+    pub fn population(&self) -> &SampleSpace {
         &self.population
     }
 
@@ -238,7 +238,7 @@ impl ShardSet {
     }
 
     /// Which annotations of a shard's samples count.
-    pub(crate) fn wanted(&self, shard: u32) -> Option<Arc<Wanted>> {
+    pub(crate) fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
         self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.wanted))
     }
 
@@ -271,9 +271,9 @@ impl ShardSet {
     }
 
     /// What the largest sample needs.
-    pub(crate) fn largest(&self) -> Largest {
+    pub(crate) fn largest(&self) -> MaxSampleSize {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
-        entries.fold(Largest::default(), |largest, entry| Largest {
+        entries.fold(MaxSampleSize::default(), |largest, entry| MaxSampleSize {
             sample_bytes: largest.sample_bytes.max(entry.bytes()),
             pixels: largest.pixels.max(u64::from(entry.width) * u64::from(entry.height)),
         })
@@ -339,7 +339,7 @@ fn lengths(shards: &[Shard]) -> Vec<u64> {
 }
 
 /// Images of the selection that are in no shard.
-fn unmatched(selection: Option<&Selection>, shards: &[Shard]) -> Vec<i64> {
+fn unmatched(selection: Option<&IdList>, shards: &[Shard]) -> Vec<i64> {
     let Some(selection) = selection else { return Vec::new() };
     let mut found = vec![false; selection.len()];
     shards.iter().flat_map(|shard| &shard.selected).for_each(|&place| found[place as usize] = true);
@@ -362,14 +362,14 @@ impl std::fmt::Debug for ShardSet {
 
 impl Shard {
     /// Keeps the samples that pass the filter, if the policy on damage lets the shard pass.
-    pub(super) fn select(indexed: IndexedShard, options: &ShardSetOptions) -> Result<Self> {
+    pub(super) fn select(indexed: IndexedShard, options: &ShardSetBuilder) -> Result<Self> {
         let shard = Self::sound(indexed, options);
-        options.on_damage.judge([&shard.report])?;
+        options.on_corrupt.judge([&shard.report])?;
         Ok(shard)
     }
 
     /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
-    pub(super) fn sound(indexed: IndexedShard, options: &ShardSetOptions) -> Self {
+    pub(super) fn sound(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
         let mut report = ShardReport::of(&indexed);
         let IndexedShard { mut index, form, .. } = indexed;
         let wanted = &options.wanted;
@@ -422,12 +422,12 @@ impl Shard {
 }
 
 impl Digests {
-    fn of(report: &ShardReport, selection: Option<&Selection>) -> Self {
+    fn of(report: &ShardReport, selection: Option<&IdList>) -> Self {
         // The name alone: where the shards lie may change.
         let name = report.path.file_name().unwrap_or(report.path.as_os_str());
         let file = crc32c::crc32c(name.as_encoded_bytes());
         let file = crc32c::crc32c_append(file, &report.shard_bytes.to_le_bytes());
-        Self { file, index: 0, kept: selection.map_or(0, Selection::digest) }
+        Self { file, index: 0, kept: selection.map_or(0, IdList::digest) }
     }
 
     /// Adds a sample.

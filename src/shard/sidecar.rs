@@ -46,7 +46,7 @@ pub enum Sidecar {
 /// How an index came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Origin {
+pub enum IndexStatus {
     /// Read from its sidecar.
     Loaded,
     /// Built by reading the shard, for this reason, and saved.
@@ -57,7 +57,7 @@ pub enum Origin {
 
 /// The shard an index belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     pub(super) shard_bytes: u64,
     modified_ns: u64,
 }
@@ -75,7 +75,7 @@ impl Sidecar {
     }
 }
 
-impl Stamp {
+impl FileStamp {
     pub(super) fn of(shard: &Path) -> Result<Self> {
         let read = || {
             let metadata = fs::metadata(shard)?;
@@ -115,30 +115,30 @@ pub(super) struct SavedRestarts {
 
 /// Why a sidecar does not serve.
 #[derive(Debug)]
-pub(super) struct Unfit {
+pub(super) struct Rejected {
     pub(super) reason: String,
     /// Whether it is sound, but of the shard as it was before it changed.
     pub(super) is_earlier: bool,
 }
 
-impl From<String> for Unfit {
+impl From<String> for Rejected {
     fn from(reason: String) -> Self {
         Self { reason, is_earlier: false }
     }
 }
 
 /// Reads the sidecar at `path`, or says why it cannot serve the shard of this stamp.
-pub(super) fn load(path: &Path, stamp: Stamp, columns: ScoreColumns) -> Result<Saved, Unfit> {
+pub(super) fn load(path: &Path, stamp: FileStamp, columns: ScoreColumns) -> Result<Saved, Rejected> {
     let (found, saved) = read(path, columns)?;
     if found == stamp {
         return Ok(saved);
     }
     let reason = format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes);
-    Err(Unfit { reason, is_earlier: true })
+    Err(Rejected { reason, is_earlier: true })
 }
 
 /// Reads the sidecar at `path`, whatever became of its shard.
-pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(Stamp, Saved), String> {
+pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, Saved), String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let mut file = match File::open(path) {
@@ -164,7 +164,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(Stamp, Saved), 
     if word(12) != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not fit"));
     }
-    let (found, mut index, columns, section): (Stamp, ShardIndex, Columns, Option<Section>) =
+    let (found, mut index, columns, section): (FileStamp, ShardIndex, Columns, Option<Section>) =
         postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
     let columns_start = start;
     let start = columns.bytes().and_then(|bytes| columns_start.checked_add(bytes)).filter(|&end| end <= file_bytes);
@@ -193,7 +193,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(Stamp, Saved), 
 /// Writes the sidecar so that a reader sees the old file or the whole new one; returns where the restart points are.
 pub(super) fn save(
     path: &Path,
-    stamp: Stamp,
+    stamp: FileStamp,
     index: &ShardIndex,
     restarts: Option<&Restarts>,
 ) -> Result<Option<SavedRestarts>> {

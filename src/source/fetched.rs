@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::gzip::{Packed, Unpacker};
+use super::gzip::{Inflater, Packed};
 use crate::Result;
 
 /// What [`Source::fetch`](super::Source::fetch) returns: nothing is left to wait for, only to compute.
@@ -25,7 +25,7 @@ impl Fetched {
     ///
     /// # Errors
     /// If a gzip stream is broken here, or its restart point does not fit; the error names the offset.
-    pub fn unpack<'a>(&'a self, unpacker: &'a mut Unpacker) -> Result<&'a [u8]> {
+    pub fn unpack<'a>(&'a self, unpacker: &'a mut Inflater) -> Result<&'a [u8]> {
         match &self.0 {
             Form::Ready(bytes) => Ok(bytes),
             Form::Packed(packed) => packed.unpack(unpacker),

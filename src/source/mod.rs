@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::{Error, Result};
 
 pub use fetched::Fetched;
-pub use gzip::Unpacker;
+pub use gzip::Inflater;
 pub(crate) use gzip::{Frontier, GzipPass, GzipSource, Parts, RECORD_BYTES, Restarts, is_gzip};
 pub use memory::MemorySource;
 pub use mmap::MmapSource;

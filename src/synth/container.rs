@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::container::Members;
+use crate::container::TarWriter;
 use crate::{Error, Result};
 
 /// Packs members into a shard in memory, in the given order: the directory entry `./`, then a member `./name` for each.
@@ -26,7 +26,7 @@ pub fn pack<'a>(members: impl IntoIterator<Item = (&'a str, &'a [u8])>, gzip: bo
 pub(super) fn write_tar(
     out: &mut dyn Write,
     gzip: bool,
-    append_members: impl FnOnce(&mut Members<'_>) -> io::Result<()>,
+    append_members: impl FnOnce(&mut TarWriter<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     if gzip {
         let mut gzip = GzEncoder::new(out, Compression::default());
@@ -37,8 +37,11 @@ pub(super) fn write_tar(
     }
 }
 
-fn append_all(out: &mut dyn Write, append_members: impl FnOnce(&mut Members<'_>) -> io::Result<()>) -> io::Result<()> {
-    let mut members = Members::start(out)?;
+fn append_all(
+    out: &mut dyn Write,
+    append_members: impl FnOnce(&mut TarWriter<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut members = TarWriter::start(out)?;
     append_members(&mut members)?;
     members.finish()
 }

@@ -2,7 +2,7 @@
 //! Goes out: numbers that stay the same for ever, on every platform: only integer arithmetic and IEEE operations that
 //! round exactly. Cannot fail.
 
-use crate::mix::mix64;
+use crate::splitmix::mix64;
 
 /// SplitMix64: the state is a counter, each output a hash of it.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use super::photos::Photos;
 use super::rng::Rng;
 use super::{SynthOptions, generate, stem};
 use crate::atomic::{dir_of, write_file};
-use crate::container::Members;
+use crate::container::TarWriter;
 use crate::{Error, Result};
 
 /// What was written.
@@ -91,7 +91,7 @@ fn write_one(
     let spool = tempfile::tempfile_in(dir).map_err(failed)?;
     let (mut spool, mut members, masks) = spool_members(spool, first_id, options, photos, path, progress)?;
     shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
-    let copy = |tar: &mut Members<'_>| {
+    let copy = |tar: &mut TarWriter<'_>| {
         members.iter().try_for_each(|Spooled { name, offset, len }| {
             spool.seek(SeekFrom::Start(*offset))?;
             tar.append(&format!("./{name}"), *len, Read::by_ref(&mut spool))

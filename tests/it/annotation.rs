@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use maskstream::ErrorKind;
-use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy, Score};
+use maskstream::annotation::{AnnotationFile, AnnotationStats, MaskFilter, TopKBy};
 use maskstream::mask::Rle;
 use maskstream::shard::ShardIndex;
 use proptest::prelude::*;
@@ -44,8 +44,14 @@ fn the_plain_form_is_read_field_by_field() {
     let one = &file.annotations[0];
     assert_eq!((one.id, one.area, one.bbox, one.crop_box), (70, 4, [2.0, 1.0, 1.0, 1.0], [0.0, 0.0, 6.0, 4.0]));
     assert_eq!((one.predicted_iou, one.stability_score, &one.point_coords[..]), (0.95, 0.97, &[[2.5, 1.5]][..]));
-    let expected =
-        Score { id: 70, predicted_iou: 0.95, stability_score: 0.97, area: 4, box_width: 1.0, box_height: 1.0 };
+    let expected = AnnotationStats {
+        id: 70,
+        predicted_iou: 0.95,
+        stability_score: 0.97,
+        area: 4,
+        box_width: 1.0,
+        box_height: 1.0,
+    };
     assert_eq!(one.score(), expected);
     assert_eq!(mask_of(&file, 0).unwrap().runs(), [9, 2, 2, 2, 9]);
 }
@@ -178,11 +184,11 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
     let index = ShardIndex::build(source.as_ref(), &|_| {}).unwrap();
     let filters = [
         MaskFilter::default(),
-        MaskFilter::keep_all(),
-        MaskFilter::keep_all().min_stability_score(0.95),
-        MaskFilter::keep_all().area(50, 300),
-        MaskFilter::keep_all().area_fraction(0.1, 0.5),
-        MaskFilter::keep_all().box_side(5.0, 20.0),
+        MaskFilter::all(),
+        MaskFilter::all().min_stability_score(0.95),
+        MaskFilter::all().area(50, 300),
+        MaskFilter::all().area_fraction(0.1, 0.5),
+        MaskFilter::all().box_side(5.0, 20.0),
         MaskFilter::default().min_masks(3),
     ];
     assert_eq!(index.entries().len(), samples.len());
@@ -191,14 +197,14 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
         for (i, entry) in index.entries().iter().enumerate() {
             let sample = samples.iter().find(|s| s.id == entry.image_id).unwrap();
             let file = AnnotationFile::parse(&sample.json).unwrap();
-            let scores: Vec<Score> = file.annotations.iter().map(|a| a.score()).collect();
+            let scores: Vec<AnnotationStats> = file.annotations.iter().map(|a| a.score()).collect();
             assert_eq!(index.scores(i), scores);
             for (a, b) in index.scores(i).iter().zip(&scores) {
                 let keeps = filter.keeps(a, entry.width, entry.height);
                 assert_eq!(keeps, filter.keeps(b, file.image.width, file.image.height));
                 decisions[usize::from(keeps)] += 1;
             }
-            let kept = RankBy::default().top_k(&file, filter, usize::MAX);
+            let kept = TopKBy::default().top_k(&file, filter, usize::MAX);
             let naive = scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
             assert_eq!(kept.len(), naive);
         }
@@ -208,8 +214,15 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
 
 #[test]
 fn filter_bounds_are_inclusive() {
-    let score = Score { id: 1, predicted_iou: 0.88, stability_score: 0.95, area: 24, box_width: 3.0, box_height: 8.0 };
-    let all = MaskFilter::keep_all;
+    let score = AnnotationStats {
+        id: 1,
+        predicted_iou: 0.88,
+        stability_score: 0.95,
+        area: 24,
+        box_width: 3.0,
+        box_height: 8.0,
+    };
+    let all = MaskFilter::all;
     let next = |v: f32| f32::from_bits(v.to_bits() + 1);
     let keeps = |filter: MaskFilter| filter.keeps(&score, 12, 4);
     assert!(keeps(MaskFilter::default()));
@@ -249,23 +262,23 @@ proptest! {
     fn top_k_equals_a_naive_sort(seed: u64, count in 0_usize..60, k in 0_usize..70, least in 0.75_f32..1.0) {
         let text = crowd(seed, count);
         let file = parse(&text);
-        let filter = MaskFilter::keep_all().min_predicted_iou(least);
+        let filter = MaskFilter::all().min_predicted_iou(least);
         let all = &file.annotations;
         let down = |a: f32, b: f32| b.partial_cmp(&a).unwrap();
         type Compare<'a> = Box<dyn Fn(usize, usize) -> Ordering + 'a>;
-        let rankings: [(RankBy, Compare<'_>); 4] = [
-            (RankBy::StabilityScore, Box::new(|a, b| down(all[a].stability_score, all[b].stability_score))),
-            (RankBy::PredictedIou, Box::new(|a, b| down(all[a].predicted_iou, all[b].predicted_iou))),
-            (RankBy::LargestArea, Box::new(|a, b| all[b].area.cmp(&all[a].area))),
-            (RankBy::SmallestArea, Box::new(|a, b| all[a].area.cmp(&all[b].area))),
+        let rankings: [(TopKBy, Compare<'_>); 4] = [
+            (TopKBy::StabilityScore, Box::new(|a, b| down(all[a].stability_score, all[b].stability_score))),
+            (TopKBy::PredictedIou, Box::new(|a, b| down(all[a].predicted_iou, all[b].predicted_iou))),
+            (TopKBy::LargestArea, Box::new(|a, b| all[b].area.cmp(&all[a].area))),
+            (TopKBy::SmallestArea, Box::new(|a, b| all[a].area.cmp(&all[b].area))),
         ];
-        for (rank_by, compare) in rankings {
+        for (top_k_by, compare) in rankings {
             let mut expected: Vec<usize> = (0..count).filter(|&i| all[i].predicted_iou >= least).collect();
             expected.sort_by(|&a, &b| {
                 compare(a, b).then(down(all[a].predicted_iou, all[b].predicted_iou)).then(all[a].id.cmp(&all[b].id))
             });
             expected.truncate(k);
-            prop_assert_eq!(rank_by.top_k(&file, &filter, k), expected, "{:?}", rank_by);
+            prop_assert_eq!(top_k_by.top_k(&file, &filter, k), expected, "{:?}", top_k_by);
         }
     }
 
@@ -275,12 +288,12 @@ proptest! {
         let mut turned: Value = serde_json::from_str(&text).unwrap();
         turned["annotations"].as_array_mut().unwrap().reverse();
         let turned = turned.to_string();
-        let ids = |text: &str, rank_by: RankBy| -> Vec<i64> {
+        let ids = |text: &str, top_k_by: TopKBy| -> Vec<i64> {
             let file = AnnotationFile::parse(text.as_bytes()).unwrap();
-            rank_by.top_k(&file, &MaskFilter::keep_all(), k).into_iter().map(|i| file.annotations[i].id).collect()
+            top_k_by.top_k(&file, &MaskFilter::all(), k).into_iter().map(|i| file.annotations[i].id).collect()
         };
-        for rank_by in [RankBy::StabilityScore, RankBy::PredictedIou, RankBy::LargestArea, RankBy::SmallestArea, RankBy::Random { seed }, RankBy::AreaStratified { seed }] {
-            prop_assert_eq!(ids(&text, rank_by), ids(&turned, rank_by), "{:?}", rank_by);
+        for top_k_by in [TopKBy::StabilityScore, TopKBy::PredictedIou, TopKBy::LargestArea, TopKBy::SmallestArea, TopKBy::Random { seed }, TopKBy::AreaStratified { seed }] {
+            prop_assert_eq!(ids(&text, top_k_by), ids(&turned, top_k_by), "{:?}", top_k_by);
         }
     }
 }
@@ -305,11 +318,11 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
     let file = parse(&text);
     let mut hits = [0; 51];
     for seed in 0..200 {
-        let chosen = RankBy::AreaStratified { seed }.top_k(&file, &MaskFilter::keep_all(), 12);
+        let chosen = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 12);
         let classes: Vec<usize> = chosen.iter().map(|&i| class(file.annotations[i].area)).collect();
         assert_eq!(classes, [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1]);
         chosen.into_iter().for_each(|i| hits[i] += 1);
-        let all = RankBy::AreaStratified { seed }.top_k(&file, &MaskFilter::keep_all(), 99);
+        let all = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 99);
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 51);
     }
     // Of 200 draws: 5 of 40 small ones, 5 of 9 medium ones, both large ones.
@@ -322,7 +335,7 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
 fn a_random_draw_is_even_and_depends_on_its_seed() {
     let text = crowd(3, 40);
     let file = parse(&text);
-    let draw = |seed| RankBy::Random { seed }.top_k(&file, &MaskFilter::keep_all(), 10);
+    let draw = |seed| TopKBy::Random { seed }.top_k(&file, &MaskFilter::all(), 10);
     assert_eq!(draw(1), draw(1));
     let mut hits = vec![0; 40];
     for seed in 0..400 {

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the foundation up.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "error",
-    "mix",
+    "dtype",
+    "splitmix",
     "atomic",
     "container",
     "mask",

@@ -8,20 +8,21 @@ use burn_core::data::dataloader::DataLoader;
 use burn_core::data::dataloader::split::split_dataloader;
 use burn_core::tensor::kind::Basic;
 use burn_core::tensor::{DType, Device, Tensor};
+use maskstream::DType as FieldDType;
 use maskstream::adapter::{BurnBatch, BurnImages, BurnLoader};
 use maskstream::batch::Memory;
-use maskstream::image::{ImageType, Normalization};
-use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::image::Normalization;
+use maskstream::loader::{LoaderBuilder, OnError};
 use maskstream::{ErrorKind, Loader};
 
 use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
 use crate::tensors::{batches, every_field};
 
-const TYPES: [(ImageType, DType); 4] = [
-    (ImageType::U8, DType::U8),
-    (ImageType::F32, DType::F32),
-    (ImageType::F16, DType::F16),
-    (ImageType::Bf16, DType::BF16),
+const TYPES: [(FieldDType, DType); 4] = [
+    (FieldDType::U8, DType::U8),
+    (FieldDType::F32, DType::F32),
+    (FieldDType::F16, DType::F16),
+    (FieldDType::Bf16, DType::BF16),
 ];
 
 /// What a tensor is, and where its numbers lie.
@@ -74,13 +75,13 @@ fn ids(batch: &BurnBatch) -> Vec<i64> {
 #[test]
 fn large_fields_are_not_copied() {
     for memory in [Memory::Heap, Memory::Pinned] {
-        for (image_type, _) in TYPES {
-            for batch in batches(every_field().image_type(image_type).memory(memory)) {
+        for (image_dtype, _) in TYPES {
+            for batch in batches(every_field().image_dtype(image_dtype).memory(memory)) {
                 let images = batch.images().bytes.as_ptr() as usize;
                 let masks = batch.masks().unwrap().as_ptr() as usize;
                 let coverage = batch.coverage().unwrap().as_ptr() as usize;
-                let taken = all_seen(batch.to_burn(&Device::flex()).unwrap());
-                assert_eq!(taken["images"].place, images, "{image_type:?}, {memory:?}");
+                let taken = all_seen(batch.into_burn(&Device::flex()).unwrap());
+                assert_eq!(taken["images"].place, images, "{image_dtype:?}, {memory:?}");
                 assert_eq!(taken["masks"].place, masks, "{memory:?}");
                 assert_eq!(taken["coverage"].place, coverage, "{memory:?}");
             }
@@ -91,21 +92,21 @@ fn large_fields_are_not_copied() {
 #[test]
 fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
     for memory in [Memory::Heap, Memory::Pinned] {
-        for (image_type, dtype) in TYPES {
-            let options = every_field().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+        for (image_dtype, dtype) in TYPES {
+            let options = every_field().image_dtype(image_dtype).normalize(Normalization::IMAGENET).memory(memory);
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
                     batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
                 let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
                 let cursor = batch.cursor().copied();
-                let taken = batch.to_burn(&Device::flex()).unwrap();
+                let taken = batch.into_burn(&Device::flex()).unwrap();
                 assert_eq!((taken.epoch, taken.step, taken.cursor, &taken.samples), (epoch, step, cursor, &samples));
                 let tensors = all_seen(taken);
                 assert_eq!(tensors.len(), shapes.len());
                 for (name, tensor) in tensors {
                     assert_eq!(tensor.shape, shapes[name], "{name}");
-                    assert!(tensor.bytes == expected[name], "{name}, {image_type:?}, {memory:?}");
+                    assert!(tensor.bytes == expected[name], "{name}, {image_dtype:?}, {memory:?}");
                     let wanted = match name {
                         "images" => dtype,
                         "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
@@ -122,7 +123,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
 
 #[test]
 fn padded_rows_are_zero_in_every_tensor() {
-    let last = batches(every_field().image_type(ImageType::F32)).pop().unwrap().to_burn(&Device::flex()).unwrap();
+    let last = batches(every_field().image_dtype(FieldDType::F32)).pop().unwrap().into_burn(&Device::flex()).unwrap();
     let tensors = all_seen(last);
     assert_eq!(tensors["image_valid"].bytes, [1, 1, 0, 0]);
     for (name, Seen { bytes, .. }) in &tensors {
@@ -135,17 +136,17 @@ fn padded_rows_are_zero_in_every_tensor() {
 fn images_of_either_kind_become_floats() {
     let bytes = batches(every_field()).remove(0);
     let expected: Vec<f32> = bytes.images().bytes.iter().map(|&byte| f32::from(byte)).collect();
-    let floats = bytes.to_burn(&Device::flex()).unwrap().images.float();
+    let floats = bytes.into_burn(&Device::flex()).unwrap().images.float();
     assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
-    let floats = batches(every_field().image_type(ImageType::F32)).remove(0);
+    let floats = batches(every_field().image_dtype(FieldDType::F32)).remove(0);
     let expected = floats.images().values::<f32>().unwrap().to_vec();
-    let floats = floats.to_burn(&Device::flex()).unwrap().images.float();
+    let floats = floats.into_burn(&Device::flex()).unwrap().images.float();
     assert_eq!(floats.into_data().try_to_vec::<f32>().unwrap(), expected);
 }
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).to_burn(&Device::flex()).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).into_burn(&Device::flex()).unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
     assert_eq!(all_seen(batch).len(), 12);
 }
@@ -161,7 +162,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
         assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (0, Some(12), (1, Some(12))));
         let kept: Vec<BurnBatch> = epoch.map(Result::unwrap).collect();
         assert_eq!(kept.iter().flat_map(ids).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
-        assert!(kept.iter().all(|batch| batch.issues.is_empty()));
+        assert!(kept.iter().all(|batch| batch.errors.is_empty()));
     });
 }
 
@@ -186,7 +187,7 @@ fn a_tensor_keeps_its_page_locked_buffers_and_a_change_is_its_own() {
     within(|| {
         let set = Arc::new(set_of(vec![shard(&made_many(12))]));
         let options =
-            || every_field().batch_size(1).memory(Memory::Pinned).image_type(ImageType::F32).prefetch_batches(1);
+            || every_field().batch_size(1).memory(Memory::Pinned).image_dtype(FieldDType::F32).prefetch_batches(1);
         let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let mut epoch = loader.epoch(0).unwrap().burn(&Device::flex());
         let kept: Vec<_> = epoch.by_ref().take(2).map(|batch| batch.unwrap().images.float()).collect();
@@ -228,7 +229,7 @@ fn an_error_is_the_last_item() {
     });
 }
 
-fn burn_loader(options: LoaderOptions, samples: i64) -> (Loader, BurnLoader) {
+fn burn_loader(options: LoaderBuilder, samples: i64) -> (Loader, BurnLoader) {
     let loader = options.build(set_of(vec![shard(&made_many(samples))])).unwrap();
     (loader.clone(), BurnLoader::new(loader, &Device::flex()))
 }

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use maskstream::DType as FieldDType;
 use maskstream::adapter::CandleBatch;
 use maskstream::batch::Memory;
-use maskstream::image::{ImageType, Normalization};
+use maskstream::image::Normalization;
 use maskstream::loader::OnError;
 
 use crate::fixture::{budget, content, made_many, set_of, shard, within};
 use crate::tensors::{batches, every_field};
 
-const TYPES: [(ImageType, DType); 4] = [
-    (ImageType::U8, DType::U8),
-    (ImageType::F32, DType::F32),
-    (ImageType::F16, DType::F16),
-    (ImageType::Bf16, DType::BF16),
+const TYPES: [(FieldDType, DType); 4] = [
+    (FieldDType::U8, DType::U8),
+    (FieldDType::F32, DType::F32),
+    (FieldDType::F16, DType::F16),
+    (FieldDType::Bf16, DType::BF16),
 ];
 
 /// Address and bytes of a tensor's storage, which must start at its first number.
@@ -58,13 +59,13 @@ fn tensors(batch: &CandleBatch) -> Vec<(&'static str, &Tensor)> {
 
 #[test]
 fn large_fields_of_heap_batches_are_not_copied() {
-    for (image_type, _) in TYPES {
-        for batch in batches(every_field().image_type(image_type)) {
+    for (image_dtype, _) in TYPES {
+        for batch in batches(every_field().image_dtype(image_dtype)) {
             let images = batch.images().bytes.as_ptr() as usize;
             let masks = batch.masks().unwrap().as_ptr() as usize;
             let coverage = batch.coverage().unwrap().as_ptr() as usize;
-            let taken = batch.to_candle(&Device::Cpu).unwrap();
-            assert_eq!(storage(&taken.images).0, images, "{image_type:?}");
+            let taken = batch.into_candle(&Device::Cpu).unwrap();
+            assert_eq!(storage(&taken.images).0, images, "{image_dtype:?}");
             assert_eq!(storage(taken.masks.as_ref().unwrap()).0, masks);
             assert_eq!(storage(taken.coverage.as_ref().unwrap()).0, coverage);
         }
@@ -74,20 +75,20 @@ fn large_fields_of_heap_batches_are_not_copied() {
 #[test]
 fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
     for memory in [Memory::Heap, Memory::Pinned] {
-        for (image_type, dtype) in TYPES {
-            let options = every_field().image_type(image_type).normalize(Normalization::IMAGENET).memory(memory);
+        for (image_dtype, dtype) in TYPES {
+            let options = every_field().image_dtype(image_dtype).normalize(Normalization::IMAGENET).memory(memory);
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
                     batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
                 let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
-                let taken = batch.to_candle(&Device::Cpu).unwrap();
+                let taken = batch.into_candle(&Device::Cpu).unwrap();
                 assert_eq!((taken.epoch, taken.step, &taken.samples), (epoch, step, &samples));
                 let tensors = tensors(&taken);
                 assert_eq!(tensors.len(), shapes.len());
                 for (name, tensor) in tensors {
                     assert_eq!(tensor.dims(), shapes[name], "{name}");
-                    assert!(storage(tensor).1 == expected[name], "{name}, {image_type:?}, {memory:?}");
+                    assert!(storage(tensor).1 == expected[name], "{name}, {image_dtype:?}, {memory:?}");
                     let wanted = match name {
                         "images" => dtype,
                         "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
@@ -104,7 +105,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
 
 #[test]
 fn padded_rows_are_zero_in_every_tensor() {
-    let last = batches(every_field().image_type(ImageType::F32)).pop().unwrap().to_candle(&Device::Cpu).unwrap();
+    let last = batches(every_field().image_dtype(FieldDType::F32)).pop().unwrap().into_candle(&Device::Cpu).unwrap();
     assert_eq!(last.image_valid.to_vec1::<u8>().unwrap(), [1, 1, 0, 0]);
     for (name, tensor) in tensors(&last) {
         let (_, bytes) = storage(tensor);
@@ -115,7 +116,7 @@ fn padded_rows_are_zero_in_every_tensor() {
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).to_candle(&Device::Cpu).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).into_candle(&Device::Cpu).unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
     assert_eq!(tensors(&batch).len(), 12);
 }
@@ -132,7 +133,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
         let kept: Vec<CandleBatch> = epoch.map(Result::unwrap).collect();
         let ids: Vec<i64> = kept.iter().flat_map(|batch| batch.image_ids.to_vec1::<i64>().unwrap()).collect();
         assert_eq!(ids, (1..=12).collect::<Vec<_>>());
-        assert!(kept.iter().all(|batch| batch.issues.is_empty()));
+        assert!(kept.iter().all(|batch| batch.errors.is_empty()));
     });
 }
 
@@ -147,7 +148,7 @@ fn page_locked_buffers_are_copied_and_used_again() {
                 let batch = batch.unwrap();
                 let (place, images) = (batch.images().bytes.as_ptr() as usize, batch.images().bytes.to_vec());
                 places.insert(place);
-                let (copy, copied) = storage(&batch.to_candle(&Device::Cpu).unwrap().images);
+                let (copy, copied) = storage(&batch.into_candle(&Device::Cpu).unwrap().images);
                 assert!(copy != place && copied == images);
             }
         }

@@ -50,7 +50,8 @@ fn made_shards_can_be_indexed_inspected_measured_and_exported() {
     assert_eq!(shards.iter().map(|shard| shard["samples"].as_u64().unwrap()).collect::<Vec<_>>(), [5, 5]);
     assert!(succeeds(dir, "inspect data/sa_000000.tar").contains("no problems"));
 
-    let shape = "--batch-size 4 --image-size 64 --mask-size 16 --coverage 8 --top-k 3 --workers 2 --prefetch 1";
+    let shape =
+        "--batch-size 4 --image-size 64 --mask-size 16 --coverage 8 --top-k 3 --num-workers 2 --prefetch-batches 1";
     let figures: Value = serde_json::from_str(&succeeds(dir, &format!("bench data --json --shuffle {shape}"))).unwrap();
     assert_eq!((figures["batches"].as_u64(), figures["samples"].as_u64()), (Some(3), Some(10)));
     let stages = figures["stages_ms"].as_array().unwrap();
@@ -92,7 +93,7 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
     assert!(fails(dir, "bench nowhere/*.tar").contains("nowhere"));
     succeeds(dir, "synth data --samples 2 --preset small");
     assert!(fails(dir, "bench data --batch-size 0").contains("batch_size"));
-    assert!(fails(dir, "bench data --min-iou 7").contains("none of the 2 samples"));
+    assert!(fails(dir, "bench data --min-predicted-iou 7").contains("none of the 2 samples"));
     assert!(fails(dir, "export data -o missing/batch.safetensors").contains("maskstream:"));
 }
 
@@ -180,8 +181,8 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     succeeds(dir, "synth data --shards 2 --samples 5 --preset small --seed 3");
-    let set = ShardSet::options().open(&[dir.join("data")]).unwrap();
-    let options = Loader::options().batch_size(2).rank(1, 2).image_size(48).top_k(3).shuffle(5);
+    let set = ShardSet::builder().open(&[dir.join("data")]).unwrap();
+    let options = Loader::builder().batch_size(2).rank(1, 2).image_size(48).top_k(3).shuffle(5);
     let loader = options.build(set).unwrap();
     let batches: Vec<Batch> = loader.epoch(6).unwrap().map(Result::unwrap).collect();
     let cursor = serde_json::to_string(batches[1].cursor().unwrap()).unwrap();
@@ -222,7 +223,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     succeeds(dir, "index data --index-dir .");
     // A JPEG that begins as none does, from before the shard was indexed.
     let path = dir.join("data/sa_000000.tar");
-    let set = ShardSet::options().open(&[&path]).unwrap();
+    let set = ShardSet::builder().open(&[&path]).unwrap();
     let third = set.entry(SampleId { shard: 0, entry: 2 }).unwrap().clone();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[third.image.offset as usize] ^= 4;
@@ -236,14 +237,14 @@ fn bad_samples_are_listed_left_out_and_counted() {
         assert!(output.status.success(), "{args}: {}", text(&output.stderr));
         serde_json::from_str(&text(&output.stdout)).unwrap()
     };
-    let skipped = figures(&format!("{bench} --skip 1 --list-bad bad.jsonl"));
+    let skipped = figures(&format!("{bench} --skip 1 --quarantine-log bad.jsonl"));
     assert_eq!((&skipped["planned"], &skipped["samples"], &skipped["skipped"]), (&6.into(), &5.into(), &1.into()));
     let without = figures(&format!("{bench} --quarantine bad.jsonl --drop-last"));
     assert_eq!((&without["planned"], &without["samples"], &without["dropped"]), (&4.into(), &4.into(), &1.into()));
     std::fs::write(dir.join("ids"), format!("# one\n{}\n12345\n", third.image_id + 1)).unwrap();
     let output = maskstream(dir, &format!("{bench} --ids ids"));
     assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
-    let error = fails(dir, &format!("{bench} --max-memory 1000000"));
+    let error = fails(dir, &format!("{bench} --max-memory-bytes 1000000"));
     assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
 }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use maskstream::loader::{Budget, EpochReport, LoaderOptions, OnError};
-use maskstream::shard::OnDamage;
+use maskstream::loader::{Budget, EpochReport, LoaderBuilder, OnError};
+use maskstream::shard::OnCorrupt;
 use maskstream::source;
 use maskstream::{ErrorKind, Loader, ShardSet};
 
@@ -21,9 +21,9 @@ use crate::fixture::{
     rectangle, set_of, set_of_sources, shard, within,
 };
 
-fn options() -> LoaderOptions {
+fn options() -> LoaderBuilder {
     let on_error = OnError::skip(Budget::UNLIMITED);
-    Loader::options().batch_size(2).image_size(24).mask_size(Some([8, 8])).num_workers(2).on_error(on_error)
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).num_workers(2).on_error(on_error)
 }
 
 /// What a row says.
@@ -167,7 +167,7 @@ fn what_was_wrong_before_indexing_is_found_when_it_is_decoded_or_indexed() {
         let all = members(&made_many(12));
         let without: Vec<_> = all.iter().filter(|(name, _)| name != "sa_7.json").cloned().collect();
         let set = set_of(vec![pack(&without)]);
-        assert_eq!(set.reports().next().unwrap().problems.len(), 1, "the half that is left is named");
+        assert_eq!(set.reports().next().unwrap().findings.len(), 1, "the half that is left is named");
         row("a member is missing", "source", &options().build(set).unwrap(), &Outcome::indexed(11, 0));
         // The header before the ninth image: what follows cannot be found.
         let mut bytes = pack(&all);
@@ -178,7 +178,7 @@ fn what_was_wrong_before_indexing_is_found_when_it_is_decoded_or_indexed() {
         let cut = pack(&all);
         let set = set_of(vec![cut[..read_with_tar(&cut)["sa_9.jpg"].0 as usize + 5].to_vec()]);
         row("a shard was cut", "source", &options().build(set).unwrap(), &Outcome::indexed(8, 4));
-        let refused = lenient().on_damage(OnDamage::Stop);
+        let refused = lenient().on_corrupt(OnCorrupt::Stop);
         let sources = vec![("a".to_owned(), crate::fixture::memory(cut[..cut.len() / 2].to_vec()))];
         assert!(refused.from_sources(sources).is_err(), "unless that is allowed");
     });

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use maskstream::batch::Memory;
-use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::loader::{LoaderBuilder, OnError};
 use maskstream::source::{self, MemorySource};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet};
 
@@ -17,8 +17,8 @@ use crate::fixture::{
     set_of, set_of_sources, shard, within,
 };
 
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(2).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4).num_workers(2)
+fn options() -> LoaderBuilder {
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4).num_workers(2)
 }
 
 /// Batches until the first error, and that error; nothing may follow it.
@@ -151,7 +151,7 @@ fn skip_leaves_a_zeroed_row_records_it_and_touches_no_other() {
                             let case = format!("{kind:?} of {member}, epoch {epoch}, step {step}");
                             let batch = batches.next().unwrap().unwrap();
                             if step != 3 {
-                                assert!(batch.issues().is_empty() && content(&batch) == content(expected), "{case}");
+                                assert!(batch.errors().is_empty() && content(&batch) == content(expected), "{case}");
                                 continue;
                             }
                             assert_eq!(batch.image_valid(), [0, 1], "{case}");
@@ -160,8 +160,8 @@ fn skip_leaves_a_zeroed_row_records_it_and_touches_no_other() {
                                 let half = found.bytes.len() / 2;
                                 assert_eq!(found.bytes[half..], expected.bytes[half..], "{case}: {}", found.spec.name);
                             }
-                            assert_eq!(batch.issues().len(), 1);
-                            let issue = &batch.issues()[0];
+                            assert_eq!(batch.errors().len(), 1);
+                            let issue = &batch.errors()[0];
                             assert_eq!((issue.row, Some(issue.sample)), (0, batch.samples()[0]), "{case}");
                             assert_eq!(issue.error.kind(), kind.expected(), "{case}: {}", issue.error);
                         }

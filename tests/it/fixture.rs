@@ -13,9 +13,9 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use maskstream::annotation::MaskFilter;
-use maskstream::loader::LoaderOptions;
+use maskstream::loader::LoaderBuilder;
 use maskstream::mask::Rle;
-use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
+use maskstream::shard::{OnCorrupt, ShardSetBuilder, Sidecar};
 use maskstream::source::{MemorySource, Source};
 use maskstream::{Batch, Error, Result, ShardSet};
 use serde_json::{Value, json};
@@ -163,8 +163,8 @@ pub(crate) fn memory(bytes: Vec<u8>) -> Arc<dyn Source> {
 }
 
 /// Options that keep everything and write nothing.
-pub(crate) fn lenient() -> ShardSetOptions {
-    ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off).on_damage(OnDamage::KEEP)
+pub(crate) fn lenient() -> ShardSetBuilder {
+    ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off).on_corrupt(OnCorrupt::KEEP)
 }
 
 /// A set of these shards, called a, b, c ...
@@ -251,9 +251,9 @@ impl Drop for Bomb {
 }
 
 /// A memory budget that holds so many batches.
-pub(crate) fn budget(options: LoaderOptions, set: &Arc<ShardSet>, batches: u64) -> u64 {
+pub(crate) fn budget(options: LoaderBuilder, set: &Arc<ShardSet>, batches: u64) -> u64 {
     let plan = *options.build(Arc::clone(set)).unwrap().memory_plan();
-    plan.rest_bytes() + batches * plan.batch_bytes
+    plan.fixed_bytes() + batches * plan.batch_bytes
 }
 
 /// A source whose advice panics.

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::shard::{OnDamage, Origin, Problem, ProblemKind, SampleId, ShardIndex, Sidecar};
+use maskstream::loader::{LoaderBuilder, OnError};
+use maskstream::shard::{Finding, FindingKind, IndexStatus, OnCorrupt, SampleId, ShardIndex, Sidecar};
 use maskstream::source::{self, MemorySource, Source};
 use maskstream::{Batch, ErrorKind, Loader, Result, ShardSet};
 use proptest::prelude::*;
@@ -59,9 +59,9 @@ fn index(bytes: &[u8]) -> ShardIndex {
     ShardIndex::build(&MemorySource::new(bytes.to_vec()), &|_| {}).unwrap()
 }
 
-fn broken(index: &ShardIndex) -> Option<&Problem> {
-    let is_break = |kind| matches!(kind, ProblemKind::BrokenShard | ProblemKind::WrongChecksum);
-    index.problems().iter().find(|problem| is_break(problem.kind))
+fn broken(index: &ShardIndex) -> Option<&Finding> {
+    let is_break = |kind| matches!(kind, FindingKind::BrokenShard | FindingKind::WrongChecksum);
+    index.findings().iter().find(|finding| is_break(finding.kind))
 }
 
 /// What another inflater gets out of a gzip file before it breaks.
@@ -138,7 +138,7 @@ proptest! {
         let [a, b] = [index(&plain), index(&gzip(&plain, 6))];
         prop_assert_eq!(a.entries(), b.entries());
         let kinds = |index: &ShardIndex| -> Vec<_> {
-            index.problems().iter().map(|problem| (problem.kind, problem.member.clone())).collect()
+            index.findings().iter().map(|finding| (finding.kind, finding.member.clone())).collect()
         };
         prop_assert_eq!(kinds(&a), kinds(&b));
     }
@@ -167,8 +167,8 @@ impl OnDisk {
         lenient().sidecar(Sidecar::Beside).open(&[&self.path]).unwrap()
     }
 
-    fn origin(&self) -> Origin {
-        self.open().reports().next().unwrap().origin.clone()
+    fn status(&self) -> IndexStatus {
+        self.open().reports().next().unwrap().status.clone()
     }
 
     /// Other bytes, but nothing to be seen of it from outside.
@@ -206,23 +206,23 @@ fn every_member_is_read_in_place_with_a_sidecar_and_without() {
             let indexed = options.index(&disk.path).unwrap();
             assert!(indexed.is_gzip());
             assert_eq!((indexed.shard_bytes, indexed.index.missing()), (file.len() as u64, 0));
-            assert_eq!(indexed.index.problems(), &[]);
+            assert_eq!(indexed.index.findings(), &[]);
             disk.check(&indexed.index, indexed.source(source::open(&disk.path).unwrap()).unwrap().as_ref());
             let set = options.open(&[&disk.path]).unwrap();
             assert!(set.reports().all(|report| report.is_gzip && report.missing_samples == 0));
             disk.check(&indexed.index, set.source(0).unwrap().as_ref());
         }
-        assert_eq!(disk.origin(), Origin::Loaded);
+        assert_eq!(disk.status(), IndexStatus::Loaded);
         let set = lenient().from_sources(vec![("in memory".into(), memory(file))]).unwrap();
         disk.check(&index(&plain), set.source(0).unwrap().as_ref());
     }
 }
 
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(3).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4)
+fn options() -> LoaderBuilder {
+    Loader::builder().batch_size(3).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4)
 }
 
-fn epoch(options: LoaderOptions, set: ShardSet, number: u64) -> Vec<Batch> {
+fn epoch(options: LoaderBuilder, set: ShardSet, number: u64) -> Vec<Batch> {
     options.build(set).unwrap().epoch(number).unwrap().map(Result::unwrap).collect()
 }
 
@@ -245,14 +245,14 @@ fn an_epoch_over_gzip_shards_is_that_over_plain_ones() {
         }
         let disk = OnDisk::new(plain[0].clone(), &packed[0]);
         let expected = epoch(options(), set_of(vec![plain[0].clone()]), 0);
-        for origin in ["Built", "Loaded"] {
+        for status in ["Built", "Loaded"] {
             let set = disk.open();
-            assert!(format!("{:?}", set.reports().next().unwrap().origin).starts_with(origin));
+            assert!(format!("{:?}", set.reports().next().unwrap().status).starts_with(status));
             let found = epoch(options(), set, 0);
             let rows = |batch: &Batch| {
                 batch.fields().map(|field| (field.spec.name.to_owned(), field.bytes.to_vec())).collect::<Vec<_>>()
             };
-            assert!(found.iter().map(rows).eq(expected.iter().map(rows)), "{origin}");
+            assert!(found.iter().map(rows).eq(expected.iter().map(rows)), "{status}");
         }
     });
 }
@@ -261,43 +261,43 @@ fn an_epoch_over_gzip_shards_is_that_over_plain_ones() {
 fn check_damaged(file: &[u8], tar: &[u8], samples: &[Made], sound: usize, case: &str) {
     let index = index(file);
     let expected = whole_before(tar, samples, sound);
-    let problem = broken(&index).unwrap_or_else(|| panic!("{case}: no word of the damage"));
+    let finding = broken(&index).unwrap_or_else(|| panic!("{case}: no word of the damage"));
     // Of the block that breaks, and before a header that is none, what seemed whole is left out.
-    let in_doubt: usize = problem
+    let in_doubt: usize = finding
         .message
         .split(", ")
         .find_map(|part| part.strip_suffix(" are in doubt)"))
-        .map_or(0, |n| n.parse().unwrap_or_else(|_| panic!("{case}: {problem}")));
+        .map_or(0, |n| n.parse().unwrap_or_else(|_| panic!("{case}: {finding}")));
     let right = right(&index, samples);
     let lost = expected.difference(&right).count();
-    assert!(lost <= in_doubt, "{case}: {expected:?} are whole, {:?}", index.problems());
+    assert!(lost <= in_doubt, "{case}: {expected:?} are whole, {:?}", index.findings());
     if in_doubt > 0 {
         assert_eq!(right.len(), index.entries().len(), "{case}: nothing else is in doubt");
     }
-    assert!(problem.offset >= sound as u64 / 512 * 512, "{case}: {problem}, of {sound} bytes");
-    assert!(problem.member.ends_with("(the last good one)"), "{case}: {problem}");
+    assert!(finding.offset >= sound as u64 / 512 * 512, "{case}: {finding}, of {sound} bytes");
+    assert!(finding.member.ends_with("(the last good one)"), "{case}: {finding}");
     let complete = format!("{} samples are complete before it", index.entries().len());
     let missing = index.missing();
     // A changed byte that breaks no code may break annotations; they are counted by themselves.
     let unread =
-        index.problems().iter().filter(|problem| problem.kind == ProblemKind::BrokenAnnotations).count() as u64;
-    if problem.kind == ProblemKind::WrongChecksum {
-        assert!(problem.message.contains("which one cannot be told") && missing > unread, "{case}: {problem}");
+        index.findings().iter().filter(|finding| finding.kind == FindingKind::BrokenAnnotations).count() as u64;
+    if finding.kind == FindingKind::WrongChecksum {
+        assert!(finding.message.contains("which one cannot be told") && missing > unread, "{case}: {finding}");
     } else {
-        assert!(problem.message.contains(&complete), "{case}: {problem}");
-        assert!(problem.message.contains(&format!(" {} are missing", missing - unread)), "{case}: {problem}");
+        assert!(finding.message.contains(&complete), "{case}: {finding}");
+        assert!(finding.message.contains(&format!(" {} are missing", missing - unread)), "{case}: {finding}");
     }
-    let open = |on_damage| lenient().on_damage(on_damage).from_sources(vec![("s".into(), memory(file.to_vec()))]);
-    let error = open(OnDamage::Stop).unwrap_err();
-    let first = index.problems().iter().find(|problem| problem.kind.is_damage()).unwrap();
+    let open = |on_corrupt| lenient().on_corrupt(on_corrupt).from_sources(vec![("s".into(), memory(file.to_vec()))]);
+    let error = open(OnCorrupt::Stop).unwrap_err();
+    let first = index.findings().iter().find(|finding| finding.kind.is_damage()).unwrap();
     assert!(error.is_corrupt() && error.to_string().contains(&first.message), "{case}: {error}");
     assert_eq!(error.location().offset, Some(first.offset), "{case}");
     if missing > 0 {
-        let error = open(OnDamage::Skip { budget: missing - 1 }).unwrap_err();
+        let error = open(OnCorrupt::Skip { budget: missing - 1 }).unwrap_err();
         assert!(error.is_corrupt(), "{case}: {error}");
         assert!(error.to_string().contains(&format!("the budget of {}", missing - 1)), "{case}: {error}");
     }
-    match open(OnDamage::Skip { budget: missing }) {
+    match open(OnCorrupt::Skip { budget: missing }) {
         Ok(set) => {
             assert_eq!(set.len(), index.entries().len() as u64, "{case}");
             let source = set.source(0).unwrap();
@@ -342,17 +342,17 @@ fn a_gzip_shard_cut_anywhere_keeps_what_is_whole_and_names_the_cut() {
                 continue;
             }
             check_damaged(&file[..cut], &tar, &samples, sound, &case);
-            let problem = broken(&index).unwrap();
+            let finding = broken(&index).unwrap();
             if !borders.contains(&cut) {
-                assert!(problem.message.contains("is cut"), "{case}: {problem}");
+                assert!(finding.message.contains("is cut"), "{case}: {finding}");
                 let place =
-                    if problem.message.contains("header") { "gzip header at byte".to_owned() } else { cut.to_string() };
-                assert!(problem.message.contains(&place), "{case}: {problem}");
+                    if finding.message.contains("header") { "gzip header at byte".to_owned() } else { cut.to_string() };
+                assert!(finding.message.contains(&place), "{case}: {finding}");
             }
             let whole = found.iter().filter(|(_, (offset, content))| *offset as usize + content.len() <= sound);
             let last = whole.max_by_key(|(_, (offset, _))| *offset).map(|(name, _)| format!("./{name} "));
             let last = last.unwrap_or_else(|| if sound >= 512 { "./ ".to_owned() } else { "(none)".to_owned() });
-            assert!(problem.member.starts_with(&last), "{case}: {problem}, not {last}");
+            assert!(finding.member.starts_with(&last), "{case}: {finding}, not {last}");
         }
     }
 }
@@ -394,11 +394,11 @@ fn a_wrong_trailer_costs_no_sample_and_names_its_place() {
         file[at] ^= 1;
         check_damaged(&file, &tar, &samples, tar.len(), "trailer");
         let index = index(&file);
-        let problem = broken(&index).unwrap();
+        let finding = broken(&index).unwrap();
         assert_eq!((index.entries().len(), index.missing()), (4, 1), "one may be wrong");
-        assert!(problem.message.contains("checksum"), "{problem}");
-        assert!(problem.message.contains(&format!("byte {} of the file", sound.len() - 8)), "{problem}");
-        assert_eq!(problem.offset, tar.len() as u64);
+        assert!(finding.message.contains("checksum"), "{finding}");
+        assert!(finding.message.contains(&format!("byte {} of the file", sound.len() - 8)), "{finding}");
+        assert_eq!(finding.offset, tar.len() as u64);
     }
 }
 
@@ -440,11 +440,11 @@ fn a_bad_block_in_the_middle_costs_what_is_behind_it_and_the_rest_is_guessed() {
         let index = index(&file);
         check_damaged(&file, &tar, &samples, read_with_tar(&tar)[&format!("sa_{id}.jpg")].0 as usize, "bad block");
         assert_eq!(index.entries().len() as i64, id - 1);
-        let problem = broken(&index).unwrap();
-        assert!(problem.message.contains(&format!("byte {} of the file", place.start)), "{problem}");
-        assert_eq!(problem.member, format!("./sa_{id}.jpg (the last good one)"));
+        let finding = broken(&index).unwrap();
+        assert!(finding.message.contains(&format!("byte {} of the file", place.start)), "{finding}");
+        assert_eq!(finding.member, format!("./sa_{id}.jpg (the last good one)"));
         let (missing, truth) = (index.missing() as f64, (21 - id) as f64);
-        assert!(missing >= 1.0 && (missing - truth).abs() <= 2.0 + truth * 0.3, "{missing} of {truth}: {problem}");
+        assert!(missing >= 1.0 && (missing - truth).abs() <= 2.0 + truth * 0.3, "{missing} of {truth}: {finding}");
     }
 }
 
@@ -458,7 +458,7 @@ fn the_budget_of_damage_is_that_of_all_shards_together() {
     assert!(missing > 0);
     let open = |budget| {
         let sources = ["a", "b"].map(|name| (name.to_owned(), memory(cut.clone())));
-        lenient().on_damage(OnDamage::Skip { budget }).from_sources(sources.into())
+        lenient().on_corrupt(OnCorrupt::Skip { budget }).from_sources(sources.into())
     };
     assert!(open(2 * missing).is_ok());
     assert!(open(2 * missing - 1).unwrap_err().is_corrupt());
@@ -485,19 +485,19 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
                 _ => file[place.start + dice.below(place.len() as u64) as usize] ^= 1 << dice.below(8),
             }
             disk.overwrite(&file);
-            assert_eq!(disk.origin(), Origin::Loaded, "nothing tells from outside");
+            assert_eq!(disk.status(), IndexStatus::Loaded, "nothing tells from outside");
             let loader = options().num_workers(2).on_error(OnError::skip(12)).build(disk.open()).unwrap();
             let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
-            let mut issues = 0;
+            let mut errors = 0;
             for (batch, expected) in batches.iter().zip(&reference) {
-                let bad: Vec<usize> = batch.issues().iter().map(|issue| issue.row).collect();
-                for issue in batch.issues() {
+                let bad: Vec<usize> = batch.errors().iter().map(|issue| issue.row).collect();
+                for issue in batch.errors() {
                     let at = issue.error.location();
                     assert_eq!(at.shard.as_deref(), Some(disk.path.as_path()), "{}", issue.error);
                     let named = at.member.as_deref().unwrap();
                     assert!(named.starts_with(&format!("./sa_{}.", sample.id)), "{name} was struck: {}", issue.error);
                     assert!(at.offset.is_some() && issue.error.is_corrupt(), "{}", issue.error);
-                    issues += 1;
+                    errors += 1;
                 }
                 for (field, expected) in batch.fields().zip(expected.fields()) {
                     let rows = field.bytes.len() / field.spec.shape[0];
@@ -506,10 +506,10 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
                     }
                 }
             }
-            assert!(issues <= 1, "{name} was struck, {issues} issues");
+            assert!(errors <= 1, "{name} was struck, {errors} errors");
             // A flipped bit may be one that means nothing.
-            assert!(issues == 1 || round % 3 == 2, "{name} was struck, and nobody noticed");
-            struck += issues;
+            assert!(errors == 1 || round % 3 == 2, "{name} was struck, and nobody noticed");
+            struck += errors;
         }
         assert!(struck > 18, "{struck}");
     });
@@ -569,7 +569,7 @@ fn a_damaged_sidecar_of_a_gzip_shard_is_built_anew_or_its_samples_are_refused() 
         fs::write(disk.sidecar(), bytes).unwrap();
         let set = disk.open();
         assert_eq!(set.len(), 3, "{case}");
-        let is_rebuilt = set.reports().next().unwrap().origin != Origin::Loaded;
+        let is_rebuilt = set.reports().next().unwrap().status != IndexStatus::Loaded;
         let mut refused = 0;
         let source = set.source(0).unwrap();
         for entry in expected.entries() {
@@ -628,7 +628,7 @@ fn a_forged_sidecar_of_a_gzip_shard_never_panics() {
             fs::write(disk.sidecar(), &bytes).unwrap();
             let opened = lenient().sidecar(Sidecar::Beside).open(&[&disk.path]);
             let Ok(set) = opened else { continue };
-            loaded += usize::from(set.reports().next().unwrap().origin == Origin::Loaded);
+            loaded += usize::from(set.reports().next().unwrap().status == IndexStatus::Loaded);
             let Ok(source) = set.source(0) else { continue };
             for position in 0..set.len() as u32 {
                 let entry = set.entry(SampleId { shard: 0, entry: position }).unwrap();
@@ -717,9 +717,9 @@ fn a_fault_of_the_file_is_the_error_of_the_samples_read_from_it() {
             source.arm();
             let loader = options().on_error(OnError::skip(1)).build(set).unwrap();
             let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
-            let issues: Vec<_> = batches.iter().flat_map(Batch::issues).collect();
-            assert_eq!(issues.len(), 1);
-            assert_eq!(issues[0].error.location().member.as_deref(), Some("./sa_4.jpg"), "{}", issues[0].error);
+            let errors: Vec<_> = batches.iter().flat_map(Batch::errors).collect();
+            assert_eq!(errors.len(), 1);
+            assert_eq!(errors[0].error.location().member.as_deref(), Some("./sa_4.jpg"), "{}", errors[0].error);
         }
     });
 }

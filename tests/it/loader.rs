@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use half::{bf16, f16};
-use maskstream::annotation::{AnnotationFile, MaskFilter, RankBy};
-use maskstream::batch::{FieldType, Memory, PinState};
-use maskstream::image::{ImageType, JpegCodec, Normalization};
-use maskstream::loader::{LoaderOptions, OnError};
+use maskstream::DType;
+use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
+use maskstream::batch::{Memory, PinState};
+use maskstream::image::{JpegCodec, Normalization};
+use maskstream::loader::{LoaderBuilder, OnError};
 use maskstream::mask::{GridScratch, Rle};
-use maskstream::sample::{BoxFormat, BoxFrame, Fit, Geometry, MaskKind};
+use maskstream::sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind};
 use maskstream::{Batch, ErrorKind, Loader, ShardSet};
 
 use crate::fixture::{
@@ -25,8 +26,8 @@ const GRID: [u32; 2] = [12, 18];
 const PATCHES: u32 = 7;
 const K: usize = 5;
 
-fn options() -> LoaderOptions {
-    Loader::options()
+fn options() -> LoaderBuilder {
+    Loader::builder()
         .batch_size(4)
         .image_size(SIDE)
         .mask_size(Some(GRID))
@@ -77,7 +78,7 @@ fn workers_prefetch_and_memory_do_not_change_a_byte() {
     within(|| {
         let set = Arc::new(two_shards(&made_many(10)));
         let epochs = |loader: &Loader| [0, 1].map(|epoch| contents(loader, epoch));
-        let options = || options().shuffle(11).image_type(ImageType::F32).normalize(Normalization::IMAGENET);
+        let options = || options().shuffle(11).image_dtype(DType::F32).normalize(Normalization::IMAGENET);
         let expected = epochs(&options().num_workers(1).prefetch_batches(1).build(Arc::clone(&set)).unwrap());
         assert_eq!((expected[0].len(), expected[0][0].len()), (3, 17));
         assert_ne!(expected[0], expected[1]);
@@ -95,24 +96,24 @@ fn workers_prefetch_and_memory_do_not_change_a_byte() {
 
 #[test]
 fn every_field_has_the_shape_and_type_of_the_table() {
-    let loader = options().image_type(ImageType::Bf16).build(two_shards(&made_many(4))).unwrap();
+    let loader = options().image_dtype(DType::Bf16).build(two_shards(&made_many(4))).unwrap();
     let (g, [h, w], s) = (PATCHES as usize, GRID.map(|n| n as usize), SIDE as usize);
     let expected = [
-        ("images", FieldType::Bf16, vec![4, 3, s, s]),
-        ("masks", FieldType::U8, vec![4, K, h, w]),
-        ("coverage", FieldType::F32, vec![4, K, g, g]),
-        ("boxes", FieldType::F32, vec![4, K, 4]),
-        ("predicted_iou", FieldType::F32, vec![4, K]),
-        ("stability_score", FieldType::F32, vec![4, K]),
-        ("area", FieldType::F32, vec![4, K]),
-        ("points", FieldType::F32, vec![4, K, 2]),
-        ("annotation_ids", FieldType::I64, vec![4, K]),
-        ("valid", FieldType::U8, vec![4, K]),
-        ("image_ids", FieldType::I64, vec![4]),
-        ("original_sizes", FieldType::U32, vec![4, 2]),
-        ("geometry", FieldType::F32, vec![4, 6]),
-        ("image_valid", FieldType::U8, vec![4]),
-        ("patch_valid", FieldType::U8, vec![4, g, g]),
+        ("images", DType::Bf16, vec![4, 3, s, s]),
+        ("masks", DType::U8, vec![4, K, h, w]),
+        ("coverage", DType::F32, vec![4, K, g, g]),
+        ("boxes", DType::F32, vec![4, K, 4]),
+        ("predicted_iou", DType::F32, vec![4, K]),
+        ("stability_score", DType::F32, vec![4, K]),
+        ("area", DType::F32, vec![4, K]),
+        ("points", DType::F32, vec![4, K, 2]),
+        ("annotation_ids", DType::I64, vec![4, K]),
+        ("valid", DType::U8, vec![4, K]),
+        ("image_ids", DType::I64, vec![4]),
+        ("original_sizes", DType::U32, vec![4, 2]),
+        ("geometry", DType::F32, vec![4, 6]),
+        ("image_valid", DType::U8, vec![4]),
+        ("patch_valid", DType::U8, vec![4, g, g]),
     ];
     let batch = batches(&loader, 0).remove(0);
     let found: Vec<_> = batch.fields().map(|f| (f.spec.name, f.spec.dtype, f.spec.shape.clone())).collect();
@@ -207,8 +208,8 @@ fn images_equal_an_independent_decode_and_padding_is_zero_in_every_type() {
             let expected = |v: Option<u8>, c: usize| {
                 v.map_or(0.0, |v| (f32::from(v) / 255.0 - normalization.mean[c]) / normalization.std[c])
             };
-            for image_type in [ImageType::U8, ImageType::F32, ImageType::F16, ImageType::Bf16] {
-                let options = options().image_size(side).image_type(image_type).normalize(normalization);
+            for image_dtype in [DType::U8, DType::F32, DType::F16, DType::Bf16] {
+                let options = options().image_size(side).image_dtype(image_dtype).normalize(normalization);
                 let loader = options.build(two_shards(&samples)).unwrap();
                 let batches = batches(&loader, 0);
                 for (batch, index, made) in rows(&batches, &samples) {
@@ -217,13 +218,13 @@ fn images_equal_an_independent_decode_and_padding_is_zero_in_every_type() {
                     assert!(canvas.iter().any(|pixel| pixel[0].is_none()) || made.width == made.height);
                     for (c, values) in bytes.chunks(bytes.len() / 3).enumerate() {
                         let wanted = canvas.iter().map(|pixel| pixel[c]);
-                        let equal = match image_type {
-                            ImageType::U8 => values.iter().copied().eq(wanted.map(|v| v.unwrap_or(0))),
-                            ImageType::F32 => {
+                        let equal = match image_dtype {
+                            DType::U8 => values.iter().copied().eq(wanted.map(|v| v.unwrap_or(0))),
+                            DType::F32 => {
                                 let close = |(found, v): (&f32, Option<u8>)| (found - expected(v, c)).abs() < 1e-6;
                                 bytemuck::cast_slice::<_, f32>(values).iter().zip(wanted).all(close)
                             }
-                            ImageType::F16 => bytemuck::cast_slice::<_, f16>(values)
+                            DType::F16 => bytemuck::cast_slice::<_, f16>(values)
                                 .iter()
                                 .copied()
                                 .eq(wanted.map(|v| f16::from_f32(expected(v, c)))),
@@ -232,8 +233,8 @@ fn images_equal_an_independent_decode_and_padding_is_zero_in_every_type() {
                                 .copied()
                                 .eq(wanted.map(|v| bf16::from_f32(expected(v, c)))),
                         };
-                        assert!(equal, "image {}, side {side}, {image_type:?}, channel {c}", made.id);
-                        assert_eq!(values.len(), plane(side) * maskstream::batch::FieldType::from(image_type).bytes());
+                        assert!(equal, "image {}, side {side}, {image_dtype:?}, channel {c}", made.id);
+                        assert_eq!(values.len(), plane(side) * image_dtype.bytes());
                     }
                 }
             }
@@ -264,20 +265,20 @@ fn a_stretched_image_fills_the_canvas() {
 fn boxes_and_points_follow_their_format_and_frame() {
     let samples = made_many(8);
     for fit in [Fit::Letterbox, Fit::Stretch] {
-        for frame in [BoxFrame::Original, BoxFrame::Canvas] {
+        for frame in [CoordFrame::Original, CoordFrame::Canvas] {
             for format in [BoxFormat::Xywh, BoxFormat::Xyxy, BoxFormat::CxCyWh] {
-                let options = options().fit(fit).box_frame(frame).box_format(format);
+                let options = options().fit(fit).coord_frame(frame).box_format(format);
                 let loader = options.build(two_shards(&samples)).unwrap();
                 let batches = batches(&loader, 0);
                 for (batch, index, made) in rows(&batches, &samples) {
                     let (w, h) = (f64::from(made.width), f64::from(made.height));
                     let content = |length: f64| (length * f64::from(SIDE) / w.max(h)).round() / f64::from(SIDE);
                     let (sx, sy) = match (fit, frame) {
-                        (Fit::Letterbox, BoxFrame::Canvas) => (content(w) / w, content(h) / h),
+                        (Fit::Letterbox, CoordFrame::Canvas) => (content(w) / w, content(h) / h),
                         _ => (1.0 / w, 1.0 / h),
                     };
                     let file = AnnotationFile::parse(&made.json).unwrap();
-                    let chosen = RankBy::default().top_k(&file, &MaskFilter::keep_all(), K);
+                    let chosen = TopKBy::default().top_k(&file, &MaskFilter::all(), K);
                     let boxes: &[f32] = bytemuck::cast_slice(row(batch, "boxes", index));
                     let points: &[f32] = bytemuck::cast_slice(row(batch, "points", index));
                     for (k, &i) in chosen.iter().enumerate() {
@@ -305,16 +306,16 @@ fn boxes_and_points_follow_their_format_and_frame() {
 #[test]
 fn labels_equal_the_rooms_they_come_from() {
     let samples = made_many(10);
-    let filter = MaskFilter::keep_all().min_predicted_iou(0.88);
-    for (kind, rank_by) in [(MaskKind::Nearest, RankBy::StabilityScore), (MaskKind::Area, RankBy::LargestArea)] {
+    let filter = MaskFilter::all().min_predicted_iou(0.88);
+    for (kind, top_k_by) in [(MaskKind::Nearest, TopKBy::StabilityScore), (MaskKind::Area, TopKBy::LargestArea)] {
         let sources = vec![("s".to_owned(), memory(shard(&samples)))];
         let set = lenient().filter(filter.clone()).from_sources(sources).unwrap();
-        let loader = options().mask_kind(kind).rank_by(rank_by).build(set).unwrap();
+        let loader = options().mask_kind(kind).top_k_by(top_k_by).build(set).unwrap();
         let batches = batches(&loader, 0);
         let mut masks = 0;
         for (batch, index, made) in rows(&batches, &samples) {
             let file = AnnotationFile::parse(&made.json).unwrap();
-            let chosen = rank_by.top_k(&file, &filter, K);
+            let chosen = top_k_by.top_k(&file, &filter, K);
             let geometry = Geometry::new(made.width, made.height, SIDE, Fit::Letterbox).unwrap();
             let (grid, patches) = (geometry.grid(GRID[0], GRID[1]).unwrap(), geometry.grid(PATCHES, PATCHES).unwrap());
             let (cells, patch_cells) = ((GRID[0] * GRID[1]) as usize, (PATCHES * PATCHES) as usize);
@@ -452,7 +453,7 @@ fn figures_of_an_epoch_add_up() {
     let first = epoch.next().unwrap().unwrap();
     assert_eq!((first.epoch(), first.step(), first.valid_rows()), (5, 0, 4));
     let second = epoch.next().unwrap().unwrap();
-    assert_eq!((second.step(), second.valid_rows(), second.issues().len()), (1, 2, 0));
+    assert_eq!((second.step(), second.valid_rows(), second.errors().len()), (1, 2, 0));
     assert!(epoch.next().is_none() && epoch.next().is_none());
     assert_eq!(epoch.size_hint(), (0, Some(0)));
     let stats = epoch.stats();
@@ -518,8 +519,8 @@ fn images_of_too_many_pixels_are_refused_by_name() {
     let batch = batches(&loader, 0).remove(0);
     // 28 x 40, 33 x 33, 56 x 24: the second alone is small enough.
     assert_eq!(batch.image_valid(), [0, 1, 0, 0]);
-    assert_eq!(batch.issues().len(), 2);
-    for issue in batch.issues() {
+    assert_eq!(batch.errors().len(), 2);
+    for issue in batch.errors() {
         assert!(issue.error.is_limit() && issue.error.to_string().contains("1089"), "{}", issue.error);
     }
 }

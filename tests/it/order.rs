@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use maskstream::ErrorKind;
-use maskstream::order::{Distributed, Launcher, Order, Permutation, Population, Shuffle};
+use maskstream::order::{Distributed, Launcher, Order, Permutation, SampleSpace, Shuffle};
 
 /// One shard of so many samples.
-fn samples(count: u64) -> Population {
-    Population::of_shards(&[count])
+fn samples(count: u64) -> SampleSpace {
+    SampleSpace::of_shards(&[count])
 }
 
 fn order(batch_size: usize, world_size: usize, rank: usize) -> Order {
@@ -88,18 +88,18 @@ fn shuffles() -> [Option<Shuffle>; 6] {
 }
 
 /// Shards of equal, of uneven and of no size; one sample; and several sets mixed.
-fn populations() -> Vec<Population> {
+fn populations() -> Vec<SampleSpace> {
     vec![
-        Population::of_shards(&[1]),
-        Population::of_shards(&[37, 0, 1, 250, 16, 16, 17]),
-        Population::of_shards(&[0, 0, 96]),
-        Population::of_shards(&[1300; 3]),
-        Population::mixed(&[(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])]).unwrap(),
+        SampleSpace::of_shards(&[1]),
+        SampleSpace::of_shards(&[37, 0, 1, 250, 16, 16, 17]),
+        SampleSpace::of_shards(&[0, 0, 96]),
+        SampleSpace::of_shards(&[1300; 3]),
+        SampleSpace::mixed(&[(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])]).unwrap(),
     ]
 }
 
 /// The rows of a step on all ranks, rank by rank.
-fn rows(order: Order, population: &Population, epoch: u64, step: u64) -> Vec<Option<u64>> {
+fn rows(order: Order, population: &SampleSpace, epoch: u64, step: u64) -> Vec<Option<u64>> {
     let on = |rank| Order { rank, ..order }.plan(population, epoch).unwrap().batch(step).collect::<Vec<_>>();
     (0..order.world_size).flat_map(on).collect()
 }
@@ -187,7 +187,7 @@ fn g3_no_sample_comes_twice_and_none_is_missed_but_a_dropped_tail() {
 #[test]
 fn g3_of_mixed_sets_each_is_gone_through_as_a_whole_before_it_begins_anew() {
     let sets: [(f64, &[u64]); 3] = [(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])];
-    let population = Population::mixed(&sets).unwrap();
+    let population = SampleSpace::mixed(&sets).unwrap();
     let (len, starts) = (population.len(), [0, 141, 148, 748]);
     for shuffle in shuffles() {
         let order = Order { shuffle, ..order(8, 1, 0) };
@@ -219,7 +219,7 @@ fn g4_a_position_is_reached_without_those_before_it() {
     // An order far too large to be listed, at its very end.
     for shuffle in shuffles() {
         let shards: Vec<u64> = (0..1000).map(|shard| (1 << 40) + shard).collect();
-        let population = Population::of_shards(&shards);
+        let population = SampleSpace::of_shards(&shards);
         let order = Order { shuffle, ..order(64, 240, 11) };
         let plan = order.plan(&population, 9).unwrap();
         let last: Vec<u64> = plan.batch(plan.steps() - 1).flatten().collect();
@@ -230,7 +230,7 @@ fn g4_a_position_is_reached_without_those_before_it() {
 
 #[test]
 fn g5_ranks_agree_without_talking_and_differ_in_epochs_and_seeds() {
-    let population = Population::of_shards(&[500, 500]);
+    let population = SampleSpace::of_shards(&[500, 500]);
     let list = |seed, epoch, chunk_samples| -> Vec<u64> {
         let order = Order { shuffle: Some(Shuffle { seed, chunk_samples }), ..order(8, 2, 0) };
         let plan = order.plan(&population, epoch).unwrap();
@@ -251,7 +251,7 @@ fn g5_ranks_agree_without_talking_and_differ_in_epochs_and_seeds() {
 #[test]
 fn a_chunk_is_a_run_of_one_shard_and_is_in_use_for_a_short_while() {
     let shards = [40_000, 333, 7, 40_960, 25_000];
-    let population = Population::of_shards(&shards);
+    let population = SampleSpace::of_shards(&shards);
     let starts: Vec<u64> = (0..=shards.len()).map(|shard| shards[..shard].iter().sum()).collect();
     for chunk_samples in [1, 2, 7, 8] {
         let order = Order { shuffle: Some(Shuffle { seed: 3, chunk_samples }), ..order(8, 1, 0) };
@@ -299,10 +299,10 @@ fn shares_are_within_one_draw_of_their_weights_whatever_stands_before_them() {
     {
         let total: f64 = weights.iter().sum();
         let sets: Vec<(f64, &[u64])> = weights.iter().map(|&weight| (weight, &[10_u64][..])).collect();
-        let population = Population::mixed(&sets).unwrap();
+        let population = SampleSpace::mixed(&sets).unwrap();
         let plan = order(1, 1, 0).plan(&population, 0).unwrap();
         let reversed: Vec<_> = sets.iter().rev().copied().collect();
-        assert!(Population::mixed(&reversed).is_ok());
+        assert!(SampleSpace::mixed(&reversed).is_ok());
         // Over 4093 epochs every set has had whole periods.
         let len = population.len();
         let mut drawn = vec![0_u64; weights.len()];
@@ -316,7 +316,7 @@ fn shares_are_within_one_draw_of_their_weights_whatever_stands_before_them() {
         }
         assert_eq!(plan.steps(), len);
     }
-    assert!(Population::mixed(&[(0.9, &[5]), (4093.0, &[5])]).is_err(), "less than one draw");
+    assert!(SampleSpace::mixed(&[(0.9, &[5]), (4093.0, &[5])]).is_err(), "less than one draw");
 }
 
 #[test]
@@ -339,10 +339,10 @@ fn weights_that_are_no_shares_are_refused() {
         &[(1.0, &[5]), (1.0, &[0, 0])],
     ];
     for sets in bad {
-        assert_eq!(Population::mixed(sets).unwrap_err().kind(), ErrorKind::Config, "{sets:?}");
+        assert_eq!(SampleSpace::mixed(sets).unwrap_err().kind(), ErrorKind::Config, "{sets:?}");
     }
-    assert_eq!(Population::mixed(&[(1e30, &[5]), (1e30, &[6])]).unwrap().len(), 11);
-    assert!(Population::mixed(&[(f64::MAX, &[5]), (f64::MAX, &[6])]).is_err(), "their sum is not finite");
+    assert_eq!(SampleSpace::mixed(&[(1e30, &[5]), (1e30, &[6])]).unwrap().len(), 11);
+    assert!(SampleSpace::mixed(&[(f64::MAX, &[5]), (f64::MAX, &[6])]).is_err(), "their sum is not finite");
 }
 
 fn launched(variables: &[(&str, &str)]) -> maskstream::Result<Distributed> {
@@ -372,8 +372,14 @@ fn launchers_are_told_apart_and_their_traps_avoided() {
     // torchrun in each of srun's tasks: Slurm's are the machines.
     expect(&[&torch[..], &srun].concat(), 5, 8, Some(1), Launcher::Torchrun);
     // A batch script without srun, and a task of a job array.
-    expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_ID", "7")], 0, 1, None, Launcher::Alone);
-    expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", ""), ("SLURM_ARRAY_TASK_ID", "4")], 0, 1, None, Launcher::Alone);
+    expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_ID", "7")], 0, 1, None, Launcher::SingleProcess);
+    expect(
+        &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", ""), ("SLURM_ARRAY_TASK_ID", "4")],
+        0,
+        1,
+        None,
+        Launcher::SingleProcess,
+    );
     let mpirun = [
         ("OMPI_COMM_WORLD_RANK", "2"),
         ("OMPI_COMM_WORLD_SIZE", "3"),
@@ -384,11 +390,11 @@ fn launchers_are_told_apart_and_their_traps_avoided() {
     // mpirun in an allocation of Slurm starts its daemons with srun, one on each machine; ranks inherit their variables.
     expect(&[&srun[..], &mpirun].concat(), 2, 3, Some(0), Launcher::OpenMpi);
     expect(&[&srun[..], &[("PMI_RANK", "1"), ("PMI_SIZE", "2")]].concat(), 1, 2, None, Launcher::Mpich);
-    expect(&[("PMIX_RANK", "2")], 0, 1, None, Launcher::Alone);
+    expect(&[("PMIX_RANK", "2")], 0, 1, None, Launcher::SingleProcess);
     expect(&[("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "1")], 1, 2, Some(1), Launcher::Mpich);
-    expect(&[("JOB_COMPLETION_INDEX", "3")], 0, 1, None, Launcher::Alone);
-    expect(&[("RANK", " "), ("WORLD_SIZE", "")], 0, 1, None, Launcher::Alone);
-    expect(&[], 0, 1, None, Launcher::Alone);
+    expect(&[("JOB_COMPLETION_INDEX", "3")], 0, 1, None, Launcher::SingleProcess);
+    expect(&[("RANK", " "), ("WORLD_SIZE", "")], 0, 1, None, Launcher::SingleProcess);
+    expect(&[], 0, 1, None, Launcher::SingleProcess);
 }
 
 #[test]

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use maskstream::annotation::{MaskFilter, RankBy, Selection};
+use maskstream::annotation::{IdList, MaskFilter, TopKBy};
 use maskstream::batch::Memory;
-use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::shard::{Sidecar, expand};
+use maskstream::loader::{LoaderBuilder, OnError};
+use maskstream::shard::{Sidecar, resolve_patterns};
 use maskstream::{Batch, Cursor, ErrorKind, Loader, ShardSet};
 
 use crate::fixture::{Made, content, lenient, made_many, memory, set_of, shard, within};
 
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(2).image_size(24).mask_size(Some([8, 8])).top_k(3).num_workers(2).shuffle(9)
+fn options() -> LoaderBuilder {
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).top_k(3).num_workers(2).shuffle(9)
 }
 
 /// Three shards of five samples, and one of nine.
@@ -22,7 +22,7 @@ fn shards() -> Vec<Vec<u8>> {
     [0..5, 5..10, 10..15, 15..24].map(|range| shard(&samples[range])).to_vec()
 }
 
-fn loader(options: LoaderOptions) -> Loader {
+fn loader(options: LoaderBuilder) -> Loader {
     options.build(set_of(shards())).unwrap()
 }
 
@@ -38,7 +38,7 @@ fn saved(cursor: &Cursor) -> Cursor {
 #[test]
 fn g4_an_epoch_resumed_at_any_batch_goes_on_as_if_nothing_had_happened() {
     within(|| {
-        for options in [options as fn() -> LoaderOptions, || options().chunk_bytes(20_000), || options().batch_size(5)]
+        for options in [options as fn() -> LoaderBuilder, || options().chunk_bytes(20_000), || options().batch_size(5)]
         {
             let whole = contents(loader(options()).epoch(3).unwrap());
             for taken in 0..=whole.len() {
@@ -69,8 +69,10 @@ fn g4_an_epoch_begun_on_eight_ranks_is_finished_on_twelve() {
         // Two steps of 24 samples, the second one padded, of one set and of two that are mixed.
         let samples = made_many(40);
         let set = |range: std::ops::Range<usize>| set_of(vec![shard(&samples[range])]);
-        let sets =
-            [Arc::new(set(0..40)), Arc::new(ShardSet::mix(vec![(2.0, set(0..30)), (1.0, set(30..40))]).unwrap())];
+        let sets = [
+            Arc::new(set(0..40)),
+            Arc::new(ShardSet::interleave(vec![(2.0, set(0..30)), (1.0, set(30..40))]).unwrap()),
+        ];
         for set in sets {
             let on = |rank: usize, world: usize| {
                 options().batch_size(24 / world).rank(rank, world).build(Arc::clone(&set)).unwrap()
@@ -89,7 +91,7 @@ fn g4_an_epoch_begun_on_eight_ranks_is_finished_on_twelve() {
             let first: Vec<Batch> = (0..8)
                 .map(|rank| {
                     let loader = on(rank, 8);
-                    digests.push(loader.plan_digest());
+                    digests.push(loader.fingerprint());
                     loader.epoch(1).unwrap().next().unwrap().unwrap()
                 })
                 .collect();
@@ -145,16 +147,16 @@ fn what_does_not_fit_a_cursor_is_refused_and_named() {
         refused(&loader(options().rank(0, 2)), "batch_size x world_size");
         refused(&loader(options().top_k(4)), "top_k was 3");
         refused(&loader(options().drop_last(true)), "drop_last");
-        refused(&loader(options().rank_by(RankBy::LargestArea)), "ranking");
+        refused(&loader(options().top_k_by(TopKBy::LargestArea)), "ranking");
         let sources = |shards: Vec<Vec<u8>>| {
             shards.into_iter().zip('a'..).map(|(bytes, name)| (name.to_string(), memory(bytes))).collect::<Vec<_>>()
         };
         let build = |set: maskstream::Result<ShardSet>| options().build(set.unwrap()).unwrap();
-        let filter = MaskFilter::keep_all().min_stability_score(0.92);
+        let filter = MaskFilter::all().min_stability_score(0.92);
         refused(&build(lenient().filter(filter).from_sources(sources(shards()))), "the filter");
-        refused(&build(lenient().select(|entry| entry.image_id != 7).from_sources(sources(shards()))), "23 samples");
-        let ids = Selection::images(1..=24);
-        assert!(build(lenient().select_ids(ids).from_sources(sources(shards()))).resume_from(&cursor).is_ok());
+        refused(&build(lenient().retain(|entry| entry.image_id != 7).from_sources(sources(shards()))), "23 samples");
+        let ids = IdList::images(1..=24);
+        assert!(build(lenient().ids(ids).from_sources(sources(shards()))).resume_from(&cursor).is_ok());
         // A shard of the same length with another json.
         let mut samples = made_many(24);
         let end = samples[20].json.len() - 8;
@@ -172,7 +174,7 @@ fn what_does_not_fit_a_cursor_is_refused_and_named() {
         let mut turned = shards();
         turned.swap(0, 3);
         refused(&build(lenient().from_sources(sources(turned))), "the list of shards");
-        let weights = ShardSet::mix(vec![
+        let weights = ShardSet::interleave(vec![
             (1.0, lenient().from_sources(sources(shards())[..2].to_vec()).unwrap()),
             (2.0, lenient().from_sources(sources(shards())[2..].to_vec()).unwrap()),
         ]);
@@ -197,7 +199,7 @@ fn shards_may_move_and_be_indexed_anew() {
             std::fs::write(there.path().join(name), bytes).unwrap();
         }
         let open = |dir: &tempfile::TempDir, sidecar| {
-            let paths: Vec<PathBuf> = expand(&[dir.path()]).unwrap();
+            let paths: Vec<PathBuf> = resolve_patterns(&[dir.path()]).unwrap();
             options().build(lenient().sidecar(sidecar).open(&paths).unwrap()).unwrap()
         };
         let whole = contents(open(&here, Sidecar::Beside).epoch(0).unwrap());
@@ -225,7 +227,7 @@ fn a_batch_is_replayed_as_it_was_and_leaves_no_trace() {
 
 #[test]
 fn ranks_with_other_data_or_settings_have_another_digest() {
-    let digest = |options: LoaderOptions| loader(options).plan_digest();
+    let digest = |options: LoaderBuilder| loader(options).fingerprint();
     let same = digest(options().rank(0, 2).batch_size(1));
     assert_eq!(digest(options().rank(1, 2).batch_size(1).num_workers(5).image_size(32)), same);
     let others = [
@@ -243,13 +245,13 @@ fn ranks_with_other_data_or_settings_have_another_digest() {
 fn of_mixed_sets_each_keeps_its_filter_its_share_and_its_opener() {
     within(|| {
         let samples = made_many(30);
-        let few = MaskFilter::keep_all().min_stability_score(0.95);
+        let few = MaskFilter::all().min_stability_score(0.95);
         let open = |range: std::ops::Range<usize>, filter: MaskFilter| {
             lenient().filter(filter).from_sources(vec![("s".to_owned(), memory(shard(&samples[range])))]).unwrap()
         };
-        let sets = || vec![(3.0, open(0..20, MaskFilter::keep_all())), (1.0, open(20..30, few.clone()))];
+        let sets = || vec![(3.0, open(0..20, MaskFilter::all())), (1.0, open(20..30, few.clone()))];
         let lengths: Vec<u64> = sets().iter().map(|(_, set)| set.len()).collect();
-        let mixed = ShardSet::mix(sets()).unwrap();
+        let mixed = ShardSet::interleave(sets()).unwrap();
         assert_eq!((mixed.len(), mixed.reports().len()), (lengths[0] + lengths[1], 2));
         let loader = options().batch_size(1).top_k(10).build(mixed).unwrap();
         let mut drawn = [0_u64; 2];
@@ -266,7 +268,8 @@ fn of_mixed_sets_each_keeps_its_filter_its_share_and_its_opener() {
         }
         let share = drawn[0] as f64 / (drawn[0] + drawn[1]) as f64;
         assert!((share - 0.75).abs() < 0.04, "{drawn:?}");
-        let nested = ShardSet::mix(vec![(1.0, ShardSet::mix(sets()).unwrap()), (1.0, open(0..2, few.clone()))]);
+        let nested =
+            ShardSet::interleave(vec![(1.0, ShardSet::interleave(sets()).unwrap()), (1.0, open(0..2, few.clone()))]);
         assert!(nested.unwrap_err().to_string().contains("mixture itself"));
     });
 }

@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use maskstream::annotation::{AnnotationFile, MaskFilter, Selection};
-use maskstream::loader::{LoaderOptions, OnError};
-use maskstream::shard::{Quarantine, ShardSetOptions};
+use maskstream::annotation::{AnnotationFile, IdList, MaskFilter};
+use maskstream::loader::{LoaderBuilder, OnError};
+use maskstream::shard::{Quarantine, ShardSetBuilder};
 use maskstream::{Batch, ErrorKind, Loader, ShardSet};
 
 use crate::fixture::{
     Faulty, Made, lenient, made_many, memory, read_error, read_with_tar, set_of_sources, shard, within,
 };
 
-fn options() -> LoaderOptions {
-    Loader::options().batch_size(4).image_size(24).mask_size(None).top_k(8).num_workers(2)
+fn options() -> LoaderBuilder {
+    Loader::builder().batch_size(4).image_size(24).mask_size(None).top_k(8).num_workers(2)
 }
 
-fn open(options: ShardSetOptions, samples: &[Made]) -> maskstream::Result<ShardSet> {
+fn open(options: ShardSetBuilder, samples: &[Made]) -> maskstream::Result<ShardSet> {
     let half = samples.len() / 2;
     let sources = [("a", &samples[..half]), ("b", &samples[half..])];
     options.from_sources(sources.map(|(name, samples)| (name.to_owned(), memory(shard(samples)))).to_vec())
@@ -41,7 +41,7 @@ fn delivered(set: ShardSet) -> BTreeSet<(i64, Vec<i64>)> {
 fn a_list_of_images_lets_them_alone_in_and_names_those_that_are_nowhere() {
     within(|| {
         let samples = made_many(12);
-        let set = open(lenient().select_ids(Selection::images([3, 11, 99, 3, -4])), &samples).unwrap();
+        let set = open(lenient().ids(IdList::images([3, 11, 99, 3, -4])), &samples).unwrap();
         assert_eq!((set.len(), set.unmatched()), (2, &[-4, 99][..]));
         let ids: Vec<i64> = delivered(set).into_iter().map(|(image, _)| image).collect();
         assert_eq!(ids, [3, 11]);
@@ -52,7 +52,7 @@ fn a_list_of_images_lets_them_alone_in_and_names_those_that_are_nowhere() {
 fn a_list_of_annotations_decides_on_the_index_and_in_the_batch() {
     within(|| {
         let samples = made_many(12);
-        let filter = MaskFilter::keep_all().min_predicted_iou(0.9);
+        let filter = MaskFilter::all().min_predicted_iou(0.9);
         // Every second annotation of every image, found by parsing the json; those that pass the filter count.
         let (mut chosen, mut expected) = (Vec::new(), BTreeSet::new());
         for made in &samples {
@@ -66,7 +66,7 @@ fn a_list_of_annotations_decides_on_the_index_and_in_the_batch() {
             }
         }
         assert!(expected.len() > 2 && expected.len() < 12, "{}", expected.len());
-        let shards = lenient().filter(filter.min_masks(2)).select_ids(Selection::annotations(chosen));
+        let shards = lenient().filter(filter.min_masks(2)).ids(IdList::annotations(chosen));
         let set = open(shards, &samples).unwrap();
         assert_eq!(set.len(), expected.len() as u64, "the length is known from the index");
         assert_eq!(delivered(set), expected);
@@ -75,13 +75,13 @@ fn a_list_of_annotations_decides_on_the_index_and_in_the_batch() {
 
 #[test]
 fn a_list_is_read_from_text_and_its_faults_are_named_by_line() {
-    let images: Selection = "# some\n4\n\n 7 \n-1\r\n".parse().unwrap();
-    assert_eq!(images, Selection::images([7, 4, -1]));
-    let annotations: Selection = "4,40\n4\t41\n7 70\n".parse().unwrap();
-    assert_eq!(annotations, Selection::annotations([(4, 40), (4, 41), (7, 70)]));
+    let images: IdList = "# some\n4\n\n 7 \n-1\r\n".parse().unwrap();
+    assert_eq!(images, IdList::images([7, 4, -1]));
+    let annotations: IdList = "4,40\n4\t41\n7 70\n".parse().unwrap();
+    assert_eq!(annotations, IdList::annotations([(4, 40), (4, 41), (7, 70)]));
     assert!(annotations.keeps(4, 41) && !annotations.keeps(7, 41) && !annotations.is_empty());
     for (text, line) in [("1\nx\n", 2), ("1\n1,2\n", 2), ("1,2\n3\n", 2), ("1,2,3", 1), ("1\n9223372036854775808", 2)] {
-        let error = text.parse::<Selection>().unwrap_err();
+        let error = text.parse::<IdList>().unwrap_err();
         assert!(error.to_string().contains(&format!("line {line} ")), "{text:?}: {error}");
     }
 }
@@ -126,9 +126,9 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         let samples = cut(made_many(12), &[2, 7]);
         for _ in 0..2 {
             let set = set_of_sources(vec![memory(shard(&samples))]);
-            let loader = options().on_error(OnError::skip(5)).list_bad(&list).build(set).unwrap();
+            let loader = options().on_error(OnError::skip(5)).quarantine_log(&list).build(set).unwrap();
             for epoch in 0..3 {
-                assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().issues().len()).sum::<usize>(), 2);
+                assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().errors().len()).sum::<usize>(), 2);
             }
             loader.replay(&loader.cursor(), 0).unwrap();
         }
@@ -147,7 +147,7 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         // Mended, a sample has other bytes and is in the order again.
         let mended = cut(made_many(12), &[7]);
         assert_eq!(open(lenient().quarantine(bad.clone()), &mended).unwrap().len(), 11);
-        let all_bad = open(lenient().quarantine(bad).select_ids(Selection::images([2, 7])), &samples).unwrap_err();
+        let all_bad = open(lenient().quarantine(bad).ids(IdList::images([2, 7])), &samples).unwrap_err();
         assert!(all_bad.to_string().contains("2 that do are quarantined"), "{all_bad}");
     });
 }
@@ -158,8 +158,8 @@ fn the_sample_that_ends_an_epoch_is_listed_unless_it_may_be_sound() {
         let dir = tempfile::tempdir().unwrap();
         let list = dir.path().join("bad.jsonl");
         let samples = made_many(12);
-        let ends = |options: LoaderOptions, set: ShardSet| -> (ErrorKind, usize) {
-            let loader = options.list_bad(&list).build(set).unwrap();
+        let ends = |options: LoaderBuilder, set: ShardSet| -> (ErrorKind, usize) {
+            let loader = options.quarantine_log(&list).build(set).unwrap();
             let error = loader.epoch(0).unwrap().find_map(Result::err).unwrap();
             (error.kind(), Quarantine::load(&list).unwrap().len())
         };
@@ -190,7 +190,7 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     assert!(Quarantine::load(&list).unwrap().is_empty());
     let add = |bad: i64| {
         let set = set_of_sources(vec![memory(shard(&cut(made_many(4), &[bad])))]);
-        options().on_error(OnError::skip(1)).list_bad(&list).build(set).unwrap().epoch(0).unwrap().for_each(drop);
+        options().on_error(OnError::skip(1)).quarantine_log(&list).build(set).unwrap().epoch(0).unwrap().for_each(drop);
         Quarantine::load(&list).unwrap().len()
     };
     assert_eq!(add(2), 1);
@@ -201,6 +201,6 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     assert_eq!(add(3), 2);
     std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
     let set = || open(lenient(), &made_many(4)).unwrap();
-    assert!(options().list_bad(&list).build(set()).is_err());
-    assert!(options().list_bad(dir.path()).build(set()).is_err());
+    assert!(options().quarantine_log(&list).build(set()).is_err());
+    assert!(options().quarantine_log(dir.path()).build(set()).is_err());
 }

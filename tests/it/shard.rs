@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-use maskstream::annotation::{MaskFilter, Selection};
-use maskstream::shard::{Entry, OnDamage, Origin, Problem, ProblemKind, SampleId, ShardIndex, Sidecar, expand};
+use maskstream::annotation::{IdList, MaskFilter};
+use maskstream::shard::{
+    Entry, Finding, FindingKind, IndexStatus, OnCorrupt, SampleId, ShardIndex, Sidecar, resolve_patterns,
+};
 use maskstream::source::{self, MemorySource, MmapSource, Source};
 use maskstream::{ErrorKind, ShardSet};
 use proptest::prelude::*;
@@ -20,8 +22,8 @@ fn index(bytes: &[u8]) -> ShardIndex {
     ShardIndex::build(&MemorySource::new(bytes.to_vec()), &|_| {}).unwrap()
 }
 
-fn kinds(problems: &[Problem]) -> Vec<(ProblemKind, &str)> {
-    problems.iter().map(|problem| (problem.kind, problem.member.as_str())).collect()
+fn kinds(findings: &[Finding]) -> Vec<(FindingKind, &str)> {
+    findings.iter().map(|finding| (finding.kind, finding.member.as_str())).collect()
 }
 
 /// Compares an index with what the `tar` crate reads; returns the ids in index order.
@@ -75,7 +77,7 @@ proptest! {
         let shuffled: Vec<_> = order.iter().map(|&i| all[i].clone()).collect();
         let bytes = pack(&shuffled);
         let index = index(&bytes);
-        prop_assert_eq!(index.problems(), &[]);
+        prop_assert_eq!(index.findings(), &[]);
         let ids = check_against_tar(&bytes, &index);
         let mut seen = Vec::new();
         let mut complete = Vec::new();
@@ -97,7 +99,7 @@ fn generated_shards_equal_what_the_tar_crate_reads() {
     let index = index(&bytes);
     let mut ids = check_against_tar(&bytes, &index);
     ids.sort_unstable();
-    assert_eq!((ids, index.problems()), (vec![1, 2, 3], &[][..]));
+    assert_eq!((ids, index.findings()), (vec![1, 2, 3], &[][..]));
     let set = lenient().open(&[&path]).unwrap();
     assert_eq!(set.len(), 3);
 }
@@ -144,7 +146,7 @@ fn long_names_of_gnu_and_pax_are_read() {
 
     for bytes in [gnu, pax] {
         let index = index(&bytes);
-        assert_eq!(index.problems(), &[]);
+        assert_eq!(index.findings(), &[]);
         assert_eq!(check_against_tar(&bytes, &index), [1, 2, 3]);
         assert!(index.entries()[0].image_name().ends_with(&format!("{}.jpg", stem(1))));
         assert!(index.entries()[0].annotations_name().ends_with(&format!("{}.json", stem(1))));
@@ -169,25 +171,25 @@ fn what_does_not_fit_is_counted_and_named() {
 
     let index = index(&bytes);
     assert_eq!(
-        kinds(index.problems()),
+        kinds(index.findings()),
         [
-            (ProblemKind::AnnotationsWithoutImage, "./sa_3.json"),
-            (ProblemKind::ImageWithoutAnnotations, "./sa_2.jpg"),
-            (ProblemKind::Duplicate, "./sa_1.jpg"),
-            (ProblemKind::Duplicate, "./sa_4.json"),
-            (ProblemKind::UnknownMember, "./README.txt"),
-            (ProblemKind::UnknownMember, "./no_extension"),
-            (ProblemKind::UnknownMember, "link.jpg"),
+            (FindingKind::AnnotationsWithoutImage, "./sa_3.json"),
+            (FindingKind::ImageWithoutAnnotations, "./sa_2.jpg"),
+            (FindingKind::Duplicate, "./sa_1.jpg"),
+            (FindingKind::Duplicate, "./sa_4.json"),
+            (FindingKind::UnknownMember, "./README.txt"),
+            (FindingKind::UnknownMember, "./no_extension"),
+            (FindingKind::UnknownMember, "link.jpg"),
         ]
     );
-    assert!(index.problems().is_sorted_by_key(|problem| problem.offset));
+    assert!(index.findings().is_sorted_by_key(|finding| finding.offset));
     let ids: Vec<i64> = index.entries().iter().map(|entry| entry.image_id).collect();
     assert_eq!(ids, [1, 4]);
     assert_eq!(index.entries()[0].image.crc32c, crc32c::crc32c(&samples[0].image), "the first one counts");
     // None of this is damage.
     let sources = || vec![("odd".to_owned(), fixture::memory(bytes.clone()))];
-    let set = lenient().on_damage(OnDamage::Stop).from_sources(sources()).unwrap();
-    assert_eq!(set.reports().next().unwrap().problems.len(), 7);
+    let set = lenient().on_corrupt(OnCorrupt::Stop).from_sources(sources()).unwrap();
+    assert_eq!(set.reports().next().unwrap().findings.len(), 7);
 }
 
 #[test]
@@ -198,21 +200,22 @@ fn broken_json_loses_its_own_sample_only() {
     broken.1.truncate(40);
     let bytes = pack(&all);
     let index = index(&bytes);
-    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenAnnotations, "./sa_2.json")]);
+    assert_eq!(kinds(index.findings()), [(FindingKind::BrokenAnnotations, "./sa_2.json")]);
     let (offset, _) = read_with_tar(&bytes)["sa_2.json"];
-    assert_eq!(index.problems()[0].offset, offset);
+    assert_eq!(index.findings()[0].offset, offset);
     assert_eq!(index.entries().iter().map(|e| e.image_id).collect::<Vec<_>>(), [1, 3]);
 
-    let open =
-        |on_damage| lenient().on_damage(on_damage).from_sources(vec![("s.tar".into(), fixture::memory(bytes.clone()))]);
-    let error = open(OnDamage::Stop).unwrap_err();
+    let open = |on_corrupt| {
+        lenient().on_corrupt(on_corrupt).from_sources(vec![("s.tar".into(), fixture::memory(bytes.clone()))])
+    };
+    let error = open(OnCorrupt::Stop).unwrap_err();
     let at = error.location();
     assert!(error.is_corrupt());
     assert_eq!(
         (at.shard.as_deref(), at.member.as_deref(), at.offset),
         (Some(Path::new("s.tar")), Some("./sa_2.json"), Some(offset))
     );
-    assert_eq!(open(OnDamage::KEEP).unwrap().len(), 2);
+    assert_eq!(open(OnCorrupt::KEEP).unwrap().len(), 2);
 }
 
 #[test]
@@ -243,18 +246,18 @@ fn a_shard_cut_anywhere_keeps_its_sound_samples_and_names_the_cut() {
             let sound: Vec<i64> = samples.iter().filter(whole).map(|s| s.id).collect();
             let index = index(&cut_bytes);
             assert_eq!(index.entries().iter().map(|e| e.image_id).collect::<Vec<_>>(), sound, "cut at {cut}");
-            let broken: Vec<_> = index.problems().iter().filter(|p| p.kind == ProblemKind::BrokenShard).collect();
-            assert_eq!(broken.len(), 1, "cut at {cut}: {:?}", index.problems());
+            let broken: Vec<_> = index.findings().iter().filter(|p| p.kind == FindingKind::BrokenShard).collect();
+            assert_eq!(broken.len(), 1, "cut at {cut}: {:?}", index.findings());
             assert_eq!(broken[0].offset, expected_offset, "cut at {cut} in {name}: {}", broken[0]);
             assert!(broken[0].member.starts_with(&last_good), "cut at {cut}: {} is not {last_good}", broken[0].member);
             assert!(broken[0].message.contains(&cut.to_string()), "the length is named: {}", broken[0]);
 
-            let open = |on_damage| {
-                lenient().on_damage(on_damage).from_sources(vec![("s".into(), fixture::memory(cut_bytes.clone()))])
+            let open = |on_corrupt| {
+                lenient().on_corrupt(on_corrupt).from_sources(vec![("s".into(), fixture::memory(cut_bytes.clone()))])
             };
-            let error = open(OnDamage::Stop).unwrap_err();
+            let error = open(OnCorrupt::Stop).unwrap_err();
             assert!(error.is_corrupt() && error.location().offset == Some(expected_offset), "cut at {cut}: {error}");
-            match open(OnDamage::KEEP) {
+            match open(OnCorrupt::KEEP) {
                 Ok(set) => assert_eq!(set.len(), sound.len() as u64),
                 Err(error) => assert!(sound.is_empty() && error.kind() == ErrorKind::Config, "cut at {cut}: {error}"),
             }
@@ -265,7 +268,7 @@ fn a_shard_cut_anywhere_keeps_its_sound_samples_and_names_the_cut() {
     // Cut exactly after the last member: nothing is lost, and it is still named.
     let index = index(&without_end(&bytes));
     assert_eq!(index.entries().len(), 4);
-    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenShard, "./sa_4.jpg (the last good one)")]);
+    assert_eq!(kinds(index.findings()), [(FindingKind::BrokenShard, "./sa_4.jpg (the last good one)")]);
 }
 
 #[test]
@@ -278,9 +281,9 @@ fn a_bad_header_checksum_is_named_and_ends_the_shard() {
     bytes[start as usize + 3] ^= 1;
     let index = index(&bytes);
     assert_eq!(index.entries().len(), 2);
-    assert_eq!(kinds(index.problems()), [(ProblemKind::BrokenShard, "./sa_2.jpg (the last good one)")]);
-    assert_eq!(index.problems()[0].offset, start);
-    assert!(index.problems()[0].message.contains("checksum"), "{}", index.problems()[0]);
+    assert_eq!(kinds(index.findings()), [(FindingKind::BrokenShard, "./sa_2.jpg (the last good one)")]);
+    assert_eq!(index.findings()[0].offset, start);
+    assert!(index.findings()[0].message.contains("checksum"), "{}", index.findings()[0]);
 }
 
 #[test]
@@ -301,13 +304,13 @@ fn impossible_sizes_are_damage_and_nothing_is_allocated_for_them() {
         let bytes = [sound.clone(), block(&header, b"content"), vec![0; 1024]].concat();
         let index = index(&bytes);
         assert_eq!(index.entries().len(), 2);
-        let broken: Vec<_> = index.problems().iter().filter(|p| p.kind == ProblemKind::BrokenShard).collect();
-        assert_eq!(broken.len(), 1, "type {:?}, size {:?}: {:?}", header.entry_type(), header.size(), index.problems());
+        let broken: Vec<_> = index.findings().iter().filter(|p| p.kind == FindingKind::BrokenShard).collect();
+        assert_eq!(broken.len(), 1, "type {:?}, size {:?}: {:?}", header.entry_type(), header.size(), index.findings());
     }
     // A long name that is there in full, but longer than any name needs.
     let long = vec![b'n'; 3 << 20];
     let bytes = [sound, block(&header("x", EntryType::GNULongName, long.len() as u64), &long), vec![0; 1024]].concat();
-    assert!(index(&bytes).problems().iter().any(|p| p.kind == ProblemKind::BrokenShard));
+    assert!(index(&bytes).findings().iter().any(|p| p.kind == FindingKind::BrokenShard));
 }
 
 #[test]
@@ -324,7 +327,7 @@ fn flipped_header_bytes_never_panic_and_never_invent_samples() {
             for entry in index.entries() {
                 assert_eq!(jsons.get(&entry.image_id), Some(&entry.annotations.crc32c), "byte {at}");
             }
-            assert!(index.entries().len() < 2 || index.problems().is_empty(), "byte {at} ^ {flip}");
+            assert!(index.entries().len() < 2 || index.findings().is_empty(), "byte {at} ^ {flip}");
         }
     }
 }
@@ -336,14 +339,14 @@ fn data_after_the_end_marker_is_damage_and_named() {
     let glued = [sound.clone(), fixture::shard(&made_many(3))].concat();
     let index_of_glued = index(&glued);
     assert_eq!(index_of_glued.entries().len(), 2);
-    assert_eq!(index_of_glued.problems().len(), 1);
-    let problem = &index_of_glued.problems()[0];
-    assert_eq!(problem.kind, ProblemKind::BrokenShard);
-    assert_eq!(problem.offset, sound.len() as u64, "{problem}");
-    assert!(problem.message.contains(&format!("{} bytes", glued.len() - sound.len())), "{problem}");
+    assert_eq!(index_of_glued.findings().len(), 1);
+    let finding = &index_of_glued.findings()[0];
+    assert_eq!(finding.kind, FindingKind::BrokenShard);
+    assert_eq!(finding.offset, sound.len() as u64, "{finding}");
+    assert!(finding.message.contains(&format!("{} bytes", glued.len() - sound.len())), "{finding}");
     // Zeros are padding, as tar itself writes it.
     let padded = [sound, vec![0; 10_240]].concat();
-    assert_eq!(index(&padded).problems(), &[]);
+    assert_eq!(index(&padded).findings(), &[]);
 }
 
 #[test]
@@ -351,7 +354,7 @@ fn the_offset_of_data_after_the_end_marker_is_where_it_starts() {
     let sound = fixture::shard(&made_many(2));
     let garbage = [sound.clone(), vec![0; 100], b"junk".to_vec()].concat();
     let index = index(&garbage);
-    assert_eq!(index.problems()[0].offset, sound.len() as u64 + 100, "{}", index.problems()[0]);
+    assert_eq!(index.findings()[0].offset, sound.len() as u64 + 100, "{}", index.findings()[0]);
 }
 
 #[test]
@@ -359,7 +362,7 @@ fn an_empty_file_is_damage_at_byte_0() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("empty.tar");
     File::create(&path).unwrap();
-    let error = ShardSet::options().open(&[&path]).unwrap_err();
+    let error = ShardSet::builder().open(&[&path]).unwrap_err();
     assert!(error.is_corrupt(), "{error}");
     assert_eq!((error.location().shard.as_deref(), error.location().offset), (Some(path.as_path()), Some(0)));
     assert_eq!(lenient().open(&[&path]).unwrap_err().kind(), ErrorKind::Config);
@@ -412,20 +415,20 @@ impl OnDisk {
         self.dir.path().join("s.tar.msidx")
     }
 
-    fn open(&self, sidecar: Sidecar) -> (Origin, Vec<Entry>) {
+    fn open(&self, sidecar: Sidecar) -> (IndexStatus, Vec<Entry>) {
         let set = lenient().sidecar(sidecar).open(&[&self.path]).unwrap();
         let entries =
             (0..set.len() as u32).map(|entry| set.entry(SampleId { shard: 0, entry }).unwrap().clone()).collect();
-        let origin = set.reports().next().unwrap().origin.clone();
-        (origin, entries)
+        let status = set.reports().next().unwrap().status.clone();
+        (status, entries)
     }
 
     /// Opens twice: built for a reason that says `why`, then loaded.
     fn rebuilt(&self, why: &str, expected: &[Entry]) {
-        let (origin, entries) = self.open(Sidecar::Beside);
-        assert!(matches!(&origin, Origin::Built(reason) if reason.contains(why)), "{origin:?} does not say {why}");
+        let (status, entries) = self.open(Sidecar::Beside);
+        assert!(matches!(&status, IndexStatus::Built(reason) if reason.contains(why)), "{status:?} does not say {why}");
         assert_eq!(entries, expected);
-        assert_eq!(self.open(Sidecar::Beside), (Origin::Loaded, expected.to_vec()));
+        assert_eq!(self.open(Sidecar::Beside), (IndexStatus::Loaded, expected.to_vec()));
     }
 
     fn files(&self) -> Vec<String> {
@@ -461,8 +464,8 @@ fn findings_and_scores_survive_in_the_sidecar() {
         set.reports().next().unwrap().clone()
     };
     let (built, loaded) = (report(), report());
-    assert_eq!((built.problems.len(), loaded.origin), (1, Origin::Loaded));
-    assert_eq!(built.problems, loaded.problems);
+    assert_eq!((built.findings.len(), loaded.status), (1, IndexStatus::Loaded));
+    assert_eq!(built.findings, loaded.findings);
     assert_eq!(
         (built.samples, built.annotations, built.kept_samples, built.kept_annotations),
         (loaded.samples, loaded.annotations, loaded.kept_samples, loaded.kept_annotations)
@@ -529,17 +532,17 @@ fn a_damaged_column_is_noticed_by_those_who_read_it_and_by_no_other() {
     let disk = OnDisk::new(5);
     let (_, expected) = disk.open(Sidecar::Beside);
     let sound = fs::read(disk.sidecar()).unwrap();
-    let index = || ShardSet::options().sidecar(Sidecar::Beside).index(&disk.path).unwrap();
+    let index = || ShardSet::builder().sidecar(Sidecar::Beside).index(&disk.path).unwrap();
     let whole = index();
-    assert_eq!(whole.origin, Origin::Loaded);
+    assert_eq!(whole.status, IndexStatus::Loaded);
     for at in payload_end(&sound)..sound.len() {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), &bytes).unwrap();
         // A filter that asks for no number.
-        assert_eq!(disk.open(Sidecar::Beside), (Origin::Loaded, expected.clone()));
+        assert_eq!(disk.open(Sidecar::Beside), (IndexStatus::Loaded, expected.clone()));
         let rebuilt = index();
-        assert!(matches!(&rebuilt.origin, Origin::Built(why) if why.contains("column")), "{:?}", rebuilt.origin);
+        assert!(matches!(&rebuilt.status, IndexStatus::Built(why) if why.contains("column")), "{:?}", rebuilt.status);
         assert_eq!(rebuilt.index, whole.index);
     }
     assert_eq!(fs::read(disk.sidecar()).unwrap(), sound);
@@ -549,8 +552,8 @@ fn a_damaged_column_is_noticed_by_those_who_read_it_and_by_no_other() {
 fn reading_only_the_numbers_that_a_filter_asks_for_changes_nothing() {
     let disk = OnDisk::new(12);
     disk.open(Sidecar::Beside);
-    let all = || MaskFilter::keep_all().min_masks(2);
-    let ids = || Selection::annotations((1..=12).flat_map(|image| [(image, image * 100), (image, image * 100 + 2)]));
+    let all = || MaskFilter::all().min_masks(2);
+    let ids = || IdList::annotations((1..=12).flat_map(|image| [(image, image * 100), (image, image * 100 + 2)]));
     let filters = [
         all(),
         all().min_predicted_iou(0.93),
@@ -566,7 +569,7 @@ fn reading_only_the_numbers_that_a_filter_asks_for_changes_nothing() {
             let set = |sidecar| {
                 let options = lenient().filter(filter.clone()).sidecar(sidecar);
                 let options = match &selection {
-                    Some(selection) => options.select_ids(selection.clone()),
+                    Some(selection) => options.ids(selection.clone()),
                     None => options,
                 };
                 options.open(&[&disk.path]).ok()
@@ -581,7 +584,7 @@ fn reading_only_the_numbers_that_a_filter_asks_for_changes_nothing() {
                 })
             };
             assert_eq!(said(&saved), said(&fresh), "filter {number}, {selection:?}");
-            assert!(saved.is_none_or(|set| set.reports().all(|report| report.origin == Origin::Loaded)));
+            assert!(saved.is_none_or(|set| set.reports().all(|report| report.status == IndexStatus::Loaded)));
         }
     }
 }
@@ -602,7 +605,7 @@ fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
             bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
             fs::write(disk.sidecar(), &bytes).unwrap();
             // With an opener that fails, so that this does not write a thousand files.
-            let index = ShardSet::options().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
+            let index = ShardSet::builder().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
             loaded += usize::from(index.index(&disk.path).is_ok());
             let Ok(set) =
                 lenient().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0))).open(&[&disk.path])
@@ -627,14 +630,14 @@ fn a_sidecar_that_cannot_be_written_costs_nothing_but_time() {
     // A directory below a file cannot be made, whoever asks.
     let blocked = Sidecar::Dir(disk.path.join("below"));
     for _ in 0..2 {
-        let (origin, entries) = disk.open(blocked.clone());
-        assert!(matches!(&origin, Origin::Unsaved(reason) if reason.contains("s.tar.msidx")), "{origin:?}");
+        let (status, entries) = disk.open(blocked.clone());
+        assert!(matches!(&status, IndexStatus::Unsaved(reason) if reason.contains("s.tar.msidx")), "{status:?}");
         assert_eq!(entries, expected);
     }
     // A directory where the sidecar should be.
     fs::create_dir(disk.sidecar()).unwrap();
-    let (origin, entries) = disk.open(Sidecar::Beside);
-    assert!(matches!(&origin, Origin::Unsaved(_)), "{origin:?}");
+    let (status, entries) = disk.open(Sidecar::Beside);
+    assert!(matches!(&status, IndexStatus::Unsaved(_)), "{status:?}");
     assert_eq!(entries, expected);
     assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"], "nothing temporary is left");
 }
@@ -644,8 +647,8 @@ fn sidecars_may_live_in_a_directory_of_their_own() {
     let disk = OnDisk::new(3);
     let dir = disk.dir.path().join("made/for/it");
     let (first, expected) = disk.open(Sidecar::Dir(dir.clone()));
-    assert!(matches!(first, Origin::Built(_)));
-    assert_eq!(disk.open(Sidecar::Dir(dir.clone())), (Origin::Loaded, expected));
+    assert!(matches!(first, IndexStatus::Built(_)));
+    assert_eq!(disk.open(Sidecar::Dir(dir.clone())), (IndexStatus::Loaded, expected));
     assert!(dir.join("s.tar.msidx").is_file());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     assert_eq!(disk.files(), ["made", "s.tar"]);
@@ -663,7 +666,7 @@ fn several_openers_at_once_agree_on_one_sidecar() {
     let all: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"]);
-    assert_eq!(disk.open(Sidecar::Beside).0, Origin::Loaded);
+    assert_eq!(disk.open(Sidecar::Beside).0, IndexStatus::Loaded);
 }
 
 #[test]
@@ -703,10 +706,10 @@ fn few_shards_are_open_at_once_and_used_again() {
 /// What a shard with a break says of what it lacks; no budget below that lets it pass.
 fn missing_by_a_guess(bytes: &[u8]) -> (u64, u64) {
     let index = index(bytes);
-    let broken = index.problems().iter().find(|p| p.kind == ProblemKind::BrokenShard).unwrap();
+    let broken = index.findings().iter().find(|p| p.kind == FindingKind::BrokenShard).unwrap();
     let open = |budget| {
         let sources = vec![("s".into(), fixture::memory(bytes.to_vec()))];
-        lenient().on_damage(OnDamage::Skip { budget }).from_sources(sources)
+        lenient().on_corrupt(OnCorrupt::Skip { budget }).from_sources(sources)
     };
     let error = open(index.missing() - 1).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("the budget of"), "{error}");
@@ -740,8 +743,8 @@ fn a_plain_shard_that_ends_in_zeros_was_not_downloaded_to_its_end() {
     let found = read_with_tar(&whole);
     let zeros = |bytes: &[u8], more: usize| [bytes, &vec![0; more]].concat();
     // Some zeros are usual.
-    assert!(index(&zeros(&whole, 900 << 10)).problems().is_empty());
-    assert!(index(&zeros(&[], 10_240)).problems().is_empty());
+    assert!(index(&zeros(&whole, 900 << 10)).findings().is_empty());
+    assert!(index(&zeros(&[], 10_240)).findings().is_empty());
 
     assert_eq!(missing_by_a_guess(&zeros(&[], 3 << 20)), (3, 0));
     let (offset, content) = &found[&all[5].0];
@@ -769,7 +772,7 @@ fn a_sparse_file_takes_up_what_is_stored_of_it() {
     for bytes in [[&sparse[..], &whole].concat(), [&whole[..whole.len() - 1024], &sparse, &[0; 1024]].concat()] {
         for packed in [bytes.clone(), fixture::gzip(&bytes, 6)] {
             let index = index(&packed);
-            assert_eq!(kinds(index.problems()), [(ProblemKind::UnknownMember, "sparse.bin")]);
+            assert_eq!(kinds(index.findings()), [(FindingKind::UnknownMember, "sparse.bin")]);
             assert_eq!(index.entries().len(), 3);
         }
     }
@@ -784,29 +787,32 @@ fn patterns_name_files_directories_and_globs() {
     }
     fs::create_dir(at("sub.tar")).unwrap();
     let tars = || vec![at("a.tar"), at("b.tar"), at("odd[1].tar")];
-    assert_eq!(expand(&[dir.path()]).unwrap(), tars());
-    assert_eq!(expand(&[at("*.tar")]).unwrap(), tars());
-    assert_eq!(expand(&[at("c.txt")]).unwrap(), [at("c.txt")], "a named file needs no extension");
-    assert_eq!(expand(&[at("odd[1].tar")]).unwrap(), [at("odd[1].tar")], "a real file wins over a pattern");
-    assert_eq!(expand(&[at("[ab].tar")]).unwrap(), [at("a.tar"), at("b.tar")]);
-    assert_eq!(expand(&[at("b.tar"), at("*.tar"), at("b.tar")]).unwrap(), [at("b.tar"), at("a.tar"), at("odd[1].tar")]);
+    assert_eq!(resolve_patterns(&[dir.path()]).unwrap(), tars());
+    assert_eq!(resolve_patterns(&[at("*.tar")]).unwrap(), tars());
+    assert_eq!(resolve_patterns(&[at("c.txt")]).unwrap(), [at("c.txt")], "a named file needs no extension");
+    assert_eq!(resolve_patterns(&[at("odd[1].tar")]).unwrap(), [at("odd[1].tar")], "a real file wins over a pattern");
+    assert_eq!(resolve_patterns(&[at("[ab].tar")]).unwrap(), [at("a.tar"), at("b.tar")]);
+    assert_eq!(
+        resolve_patterns(&[at("b.tar"), at("*.tar"), at("b.tar")]).unwrap(),
+        [at("b.tar"), at("a.tar"), at("odd[1].tar")]
+    );
     // One file under several names.
     std::os::unix::fs::symlink(at("a.tar"), at("link.tar")).unwrap();
     assert_eq!(
-        expand(&[at("a.tar"), at("sub.tar/../a.tar"), at("link.tar"), at("c.txt")]).unwrap(),
+        resolve_patterns(&[at("a.tar"), at("sub.tar/../a.tar"), at("link.tar"), at("c.txt")]).unwrap(),
         [at("a.tar"), at("c.txt")]
     );
     fs::remove_file(at("link.tar")).unwrap();
     for nothing in [at("missing.tar"), at("*.zip"), at("sub.tar"), at("[")] {
-        let error = expand(&[at("a.tar"), nothing.clone()]).unwrap_err();
+        let error = resolve_patterns(&[at("a.tar"), nothing.clone()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(nothing.to_str().unwrap()), "{error}");
     }
-    assert_eq!(expand::<&str>(&[]).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(resolve_patterns::<&str>(&[]).unwrap_err().kind(), ErrorKind::Config);
     // A directory whose own name looks like a pattern.
     fs::create_dir(at("dir[x]")).unwrap();
     File::create(at("dir[x]/d.tar")).unwrap();
-    assert_eq!(expand(&[at("dir[x]")]).unwrap(), [at("dir[x]/d.tar")]);
+    assert_eq!(resolve_patterns(&[at("dir[x]")]).unwrap(), [at("dir[x]/d.tar")]);
 }
 
 #[test]
@@ -847,7 +853,7 @@ fn a_set_without_samples_is_refused_and_filters_nobody_can_pass() {
     use maskstream::annotation::MaskFilter;
     let sources = || vec![("s".to_owned(), fixture::memory(fixture::shard(&made_many(3))))];
     let open = |filter| lenient().filter(filter).from_sources(sources());
-    let all = MaskFilter::keep_all;
+    let all = MaskFilter::all;
     for filter in [
         all().min_predicted_iou(5.0).min_masks(1),
         all().min_predicted_iou(f32::NAN),
@@ -891,7 +897,7 @@ fn a_mapped_file_that_shrank_is_an_error_not_a_signal() {
 fn selected_samples_alone_enter_the_order() {
     let samples = fixture::made_many(9);
     let open = |keep: fn(i64) -> bool| {
-        let options = lenient().select(move |entry| keep(entry.image_id));
+        let options = lenient().retain(move |entry| keep(entry.image_id));
         options.from_sources(vec![("s".into(), fixture::memory(fixture::shard(&samples)))])
     };
     let (even, odd) = (open(|id| id % 2 == 0).unwrap(), open(|id| id % 2 != 0).unwrap());

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use maskstream::annotation::MaskFilter;
 use maskstream::image::JpegCodec;
-use maskstream::loader::{Epoch, LoaderOptions, OnError};
-use maskstream::shard::{OnDamage, ShardSetOptions, Sidecar};
+use maskstream::loader::{Epoch, LoaderBuilder, OnError};
+use maskstream::shard::{OnCorrupt, ShardSetBuilder, Sidecar};
 use maskstream::source::{self, Source};
 use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet, StreamLoader};
 
@@ -44,7 +44,7 @@ impl Shards {
         self.dir.path().join(format!("sa_{number:06}.tar"))
     }
 
-    fn stream(&self, options: LoaderOptions) -> StreamLoader {
+    fn stream(&self, options: LoaderBuilder) -> StreamLoader {
         options.stream(shards(), &[self.dir.path()]).unwrap()
     }
 
@@ -73,12 +73,12 @@ fn tar(samples: &[Made], seed: u64) -> Vec<u8> {
     pack(&members)
 }
 
-fn shards() -> ShardSetOptions {
-    ShardSet::options().filter(MaskFilter::keep_all())
+fn shards() -> ShardSetBuilder {
+    ShardSet::builder().filter(MaskFilter::all())
 }
 
-fn options() -> LoaderOptions {
-    Loader::options()
+fn options() -> LoaderBuilder {
+    Loader::builder()
         .batch_size(4)
         .image_size(32)
         .mask_size(Some([12, 12]))
@@ -213,7 +213,7 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             let shards_dir = Shards::new();
             let bytes = fs::read(shards_dir.path(0)).unwrap();
             fs::write(shards_dir.path(0), &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
-            let sound = shards().on_damage(OnDamage::KEEP).index(&shards_dir.path(0)).unwrap();
+            let sound = shards().on_corrupt(OnCorrupt::KEEP).index(&shards_dir.path(0)).unwrap();
             let whole: Vec<i64> = sound.index.entries().iter().map(|entry| entry.image_id).collect();
             assert!(whole.len() < 8 && sound.index.missing() > 0);
             shards_dir.delete_indexes();
@@ -227,7 +227,7 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             assert!(error.to_string().contains("is cut"), "{error}");
 
             // With a budget the other shards follow; without enough of one they do not.
-            let skip = |budget| shards().on_damage(OnDamage::Skip { budget });
+            let skip = |budget| shards().on_corrupt(OnCorrupt::Skip { budget });
             shards_dir.delete_indexes();
             let loader = options().stream(skip(sound.index.missing()), &[shards_dir.dir.path()]).unwrap();
             let (batches, error) = run(loader.epoch(0).unwrap());
@@ -260,10 +260,10 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
         assert!(after.index.entries().len() > fresh.index.entries().len(), "more than without the earlier index");
         assert_eq!(after.index.entries().len() as u64 + after.index.missing(), 8);
         assert!(after.index.missing() > 0 && after.index.entries().iter().all(|e| before.index.entries().contains(e)));
-        let report = after.index.problems().iter().map(ToString::to_string).collect::<String>();
+        let report = after.index.findings().iter().map(ToString::to_string).collect::<String>();
         assert!(report.contains("by the index of before"), "{report}");
 
-        let keep = shards().on_damage(OnDamage::Skip { budget: 8 });
+        let keep = shards().on_corrupt(OnCorrupt::Skip { budget: 8 });
         let loader = options().stream(keep, &[&path]).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none(), "{}", error.unwrap());
@@ -278,14 +278,14 @@ fn an_earlier_index_of_another_shard_is_not_believed() {
     let other = gzip(&tar(&made_many(9)[1..], 99), 6);
     fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
     let index = shards().index(&shards_dir.path(0)).unwrap().index;
-    let report = index.problems().iter().map(ToString::to_string).collect::<String>();
+    let report = index.findings().iter().map(ToString::to_string).collect::<String>();
     assert!(!report.contains("by the index of before") && index.missing() > 0, "{report}");
 }
 
 #[test]
 fn several_ranks_need_indexes_and_are_told_so() {
     let shards_dir = Shards::new();
-    let refused = |options: LoaderOptions| options.stream(shards(), &[shards_dir.dir.path()]).unwrap_err().to_string();
+    let refused = |options: LoaderBuilder| options.stream(shards(), &[shards_dir.dir.path()]).unwrap_err().to_string();
     let error = refused(options().rank(1, 2));
     assert!(error.contains("3 of 3 shards have no index") && error.contains("maskstream index"), "{error}");
     shards().open(&[shards_dir.dir.path()]).unwrap();
@@ -297,7 +297,7 @@ fn several_ranks_need_indexes_and_are_told_so() {
 fn a_filter_that_nothing_passes_is_an_error_not_an_empty_epoch() {
     within(|| {
         let shards_dir = Shards::new();
-        let loader = options().stream(shards().select(|_| false), &[shards_dir.dir.path()]).unwrap();
+        let loader = options().stream(shards().retain(|_| false), &[shards_dir.dir.path()]).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(batches.is_empty() && error.unwrap().to_string().contains("pass the filter"));
     });
@@ -384,7 +384,7 @@ fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
             true
         };
         let cached = options().mask_cache_bytes(1 << 20).batch_size(1);
-        let loader = cached.stream(shards().select(choose), &[&path]).unwrap();
+        let loader = cached.stream(shards().retain(choose), &[&path]).unwrap();
         let (_, error) = run(loader.epoch(0).unwrap());
         assert!(error.unwrap().to_string().contains("changed while it was indexed"));
         let fields = |epoch: Epoch| -> Vec<_> {
@@ -410,9 +410,9 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
         let loader = options().on_error(OnError::skip(1)).stream(shards(), &[dir.path()]).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none());
-        let issues: Vec<_> = batches.iter().flat_map(Batch::issues).collect();
-        assert_eq!(issues.len(), 1);
-        assert_eq!(issues[0].error.location().member.as_deref(), Some("./sa_3.jpg"), "{}", issues[0].error);
+        let errors: Vec<_> = batches.iter().flat_map(Batch::errors).collect();
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].error.location().member.as_deref(), Some("./sa_3.jpg"), "{}", errors[0].error);
         assert_eq!(batches.iter().map(Batch::valid_rows).sum::<usize>(), 5);
     });
 }

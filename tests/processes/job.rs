@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use maskstream::annotation::MaskFilter;
 use maskstream::order::Cursor;
-use maskstream::shard::Origin;
+use maskstream::shard::IndexStatus;
 use maskstream::{Loader, ShardSet};
 use serde::{Deserialize, Serialize};
 
@@ -101,9 +101,9 @@ pub(crate) fn run(job: &Job) {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(1);
     });
-    let set = ShardSet::options().filter(MaskFilter::keep_all()).open(&[&job.shards]).unwrap();
-    assert!(set.reports().all(|report| report.origin == Origin::Loaded));
-    let options = Loader::options().batch_size(job.batch_size).rank(job.rank, job.world_size).shuffle(32);
+    let set = ShardSet::builder().filter(MaskFilter::all()).open(&[&job.shards]).unwrap();
+    assert!(set.reports().all(|report| report.status == IndexStatus::Loaded));
+    let options = Loader::builder().batch_size(job.batch_size).rank(job.rank, job.world_size).shuffle(32);
     let options = options.image_size(16).mask_size(Some([4, 4])).top_k(2).num_workers(1);
     let loader = options.build(set).unwrap();
     let (lines, whole) = read_log(&job.log);
@@ -142,6 +142,6 @@ pub(crate) fn write_shards(dir: &Path, count: i64, shards: usize, gzip: bool) {
         let shard = maskstream::synth::pack(members, gzip).unwrap();
         fs::write(dir.join(format!("sa_{number:06}.tar")), shard).unwrap();
     }
-    let set = ShardSet::options().filter(MaskFilter::keep_all()).open(&[dir]).unwrap();
+    let set = ShardSet::builder().filter(MaskFilter::all()).open(&[dir]).unwrap();
     assert_eq!((set.len(), set.reports().len()), (count as u64, shards));
 }

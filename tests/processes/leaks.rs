@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use maskstream::annotation::MaskFilter;
 use maskstream::batch::Memory;
-use maskstream::loader::{Epoch, LoaderOptions, OnError};
+use maskstream::loader::{Epoch, LoaderBuilder, OnError};
 use maskstream::shard::Sidecar;
 use maskstream::{Batch, ErrorKind, Loader, ShardSet};
 
@@ -98,11 +98,11 @@ const MOST_HELD: usize = 5;
 const MOST_TAKEN: u64 = 7;
 
 fn open(dir: &Path) -> Arc<ShardSet> {
-    Arc::new(ShardSet::options().filter(MaskFilter::keep_all()).open(&[dir]).unwrap())
+    Arc::new(ShardSet::builder().filter(MaskFilter::all()).open(&[dir]).unwrap())
 }
 
-fn options(memory: Memory) -> LoaderOptions {
-    let options = Loader::options().batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
+fn options(memory: Memory) -> LoaderBuilder {
+    let options = Loader::builder().batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
     options.num_workers(3).prefetch_batches(PREFETCH).shuffle(9).memory(memory)
 }
 
@@ -169,7 +169,7 @@ impl Lives {
     /// An epoch over shards that are indexed meanwhile.
     fn stream(&mut self) -> Epoch {
         let dir = if self.dice.below(2) == 0 { &self.plain } else { &self.gzip };
-        let shards = ShardSet::options().filter(MaskFilter::keep_all()).sidecar(Sidecar::Off);
+        let shards = ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off);
         options(Memory::Heap).stream(shards, &[dir]).unwrap().epoch(0).unwrap()
     }
 
@@ -179,7 +179,7 @@ impl Lives {
         for _ in 0..self.dice.below(MOST_TAKEN + 1) {
             match epoch.next() {
                 Some(Ok(batch)) => {
-                    self.seen.skipped += batch.issues().len();
+                    self.seen.skipped += batch.errors().len();
                     if self.dice.below(4) == 0 {
                         self.seen.held += 1;
                         held.push(batch);

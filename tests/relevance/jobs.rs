@@ -19,7 +19,7 @@ pub(crate) fn shards(dir: &Path) {
     for number in 0..2 {
         let path = dir.join(format!("sa_{number:06}.tar"));
         write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
-        ShardSet::options().index(&path).unwrap();
+        ShardSet::builder().index(&path).unwrap();
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::Parser;
-use maskstream::loader::LoaderOptions;
-use maskstream::sample::BoxFrame;
+use maskstream::loader::LoaderBuilder;
+use maskstream::sample::CoordFrame;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Batch, Loader, ShardSet};
 
@@ -18,16 +18,16 @@ pub(crate) fn settings(args: &[&str]) -> Settings {
     Args::parse_from(["finetune"].iter().chain(args)).settings().unwrap()
 }
 
-fn options(settings: &Settings) -> LoaderOptions {
-    let options = Loader::options().batch_size(6).image_size(settings.image_size).fit(settings.fit()).top_k(20);
-    options.coverage(Some(settings.grid)).mask_size(None).box_frame(BoxFrame::Canvas)
+fn options(settings: &Settings) -> LoaderBuilder {
+    let options = Loader::builder().batch_size(6).image_size(settings.image_size).fit(settings.fit()).top_k(20);
+    options.coverage(Some(settings.grid)).mask_size(None).coord_frame(CoordFrame::Canvas)
 }
 
 fn batches(settings: &Settings) -> Vec<Batch> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sa_000000.tar");
     write_shard(&path, 0, &SynthOptions::new(Preset::Small).samples(9)).unwrap();
-    let loader = options(settings).build(ShardSet::options().open(&[path]).unwrap()).unwrap();
+    let loader = options(settings).build(ShardSet::builder().open(&[path]).unwrap()).unwrap();
     loader.epoch(3).unwrap().map(Result::unwrap).collect()
 }
 

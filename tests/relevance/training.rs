@@ -75,7 +75,7 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     // Other shards: the loader's own check.
     let path = dir.path().join("sa_000000.tar");
     write_shard(&path, 0, &SynthOptions::new(Preset::Small).seed(9).samples(10)).unwrap();
-    ShardSet::options().index(&path).unwrap();
+    ShardSet::builder().index(&path).unwrap();
     let error = run(&args(dir.path(), &["--resume"])).err().unwrap().to_string();
     assert!(error.contains("cursor"), "{error}");
     std::fs::write(Checkpoint::path(dir.path()), b"{").unwrap();

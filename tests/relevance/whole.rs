@@ -149,7 +149,7 @@ fn what_is_held_out_is_never_trained_on() {
     // Of a single shard, every tenth image.
     fs::remove_file(second).unwrap();
     write_shard(&first, 0, &SynthOptions::new(Preset::Small).samples(24)).unwrap();
-    ShardSet::options().index(&first).unwrap();
+    ShardSet::builder().index(&first).unwrap();
     let [train, held_out] = images(&args(dir.path(), &[]));
     assert!(train.iter().all(|id| id % 10 != 0) && !held_out.is_empty() && held_out.iter().all(|id| id % 10 == 0));
     assert_eq!(train.len() + held_out.len(), 24);

@@ -174,7 +174,7 @@ impl Grounded {
         let [images, patches, width] = embedding.dims();
         let vectors = match query {
             Query::Patches(at) => {
-                let rows = at.clone().unsqueeze_dim::<3>(2).expand([images, at.dims()[1], width]);
+                let rows = at.clone().unsqueeze_dim::<3>(2).resolve_patterns([images, at.dims()[1], width]);
                 embedding.clone().gather(1, rows)
             }
             Query::Vectors(vectors) => unit(vectors.clone()),
@@ -194,7 +194,7 @@ impl Grounded {
             Query::Vectors(_) => alike,
         };
 
-        let for_each = |map: &Tensor<2>| map.clone().unsqueeze_dim::<3>(1).expand([images, queries, patches]);
+        let for_each = |map: &Tensor<2>| map.clone().unsqueeze_dim::<3>(1).resolve_patterns([images, queries, patches]);
         let maps = [for_each(&seen.information), for_each(&seen.edge), participatory];
         let statistics = statistics(&maps, &seen.valid().unsqueeze_dim(1));
         let predicted = predict(&self.balancer.weight_predictor, &statistics, &vectors) * LEASH;
@@ -208,7 +208,7 @@ impl Grounded {
     pub(crate) fn allocate(&self, seen: &Seen) -> Option<Said<3>> {
         let query = self.participatory_scorer.query.as_ref()?.val();
         let (images, width) = (seen.valid.dims()[0], query.dims()[0]);
-        Some(self.forward(seen, &Query::Vectors(query.reshape([1, 1, width]).expand([images, 1, width]))))
+        Some(self.forward(seen, &Query::Vectors(query.reshape([1, 1, width]).resolve_patterns([images, 1, width]))))
     }
 }
 

@@ -62,7 +62,7 @@ impl Source for GzipSource {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let mut unpacker = Unpacker::default();
+        let mut unpacker = Inflater::default();
         self.fetch(range)?.unpack(&mut unpacker).map(Bytes::copy_from_slice)
     }
 
@@ -99,20 +99,20 @@ const MAX_EXPANSION: u64 = 4 * MAX_MATCH as u64;
 const KEPT_BYTES: usize = 8 << 20;
 
 /// Inflates what was fetched, into memory that it uses again.
-pub struct Unpacker {
+pub struct Inflater {
     gunzip: Gunzip,
     buffer: Vec<u8>,
 }
 
-impl Default for Unpacker {
+impl Default for Inflater {
     fn default() -> Self {
         Self { gunzip: Gunzip::new(), buffer: Vec::new() }
     }
 }
 
-impl fmt::Debug for Unpacker {
+impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unpacker").field("buffer_bytes", &self.buffer.len()).finish_non_exhaustive()
+        f.debug_struct("Inflater").field("buffer_bytes", &self.buffer.len()).finish_non_exhaustive()
     }
 }
 
@@ -122,13 +122,13 @@ impl Packed {
         self.range.end - self.points.first().map_or(self.range.start, |point| point.inflated)
     }
 
-    pub(super) fn unpack<'a>(&self, unpacker: &'a mut Unpacker) -> Result<&'a [u8]> {
+    pub(super) fn unpack<'a>(&self, unpacker: &'a mut Inflater) -> Result<&'a [u8]> {
         if self.range.is_empty() {
             return Ok(&[]);
         }
         let part = Part::new(self.bytes.clone(), self.start);
         let mut chunks = Chunks::new(&part);
-        let Unpacker { gunzip, buffer } = unpacker;
+        let Inflater { gunzip, buffer } = unpacker;
         let first = self.points.first().map_or(self.range.start, |point| point.inflated);
         // A forged table may ask for any amount of memory.
         if (self.range.end - first) / MAX_EXPANSION > self.bytes.len() as u64 {

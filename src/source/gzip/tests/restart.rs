@@ -14,7 +14,7 @@ use super::encoder::{self, Dice};
 use crate::Result;
 use crate::source::gzip::inflate::WINDOW_BYTES;
 use crate::source::gzip::restart::{read_window, write_window};
-use crate::source::gzip::{GzipPass, GzipSource, Unpacker};
+use crate::source::gzip::{GzipPass, GzipSource, Inflater};
 use crate::source::{Frontier, MemorySource, Parts, RECORD_BYTES, Restarts, Source};
 
 /// One gzip member.
@@ -186,10 +186,10 @@ proptest! {
                 let fetched = source.fetch(range.start as u64..range.end as u64).unwrap();
                 let most = (range.len() + 258) as u64;
                 prop_assert!(fetched.inflated_bytes() <= most, "{} bytes for {}", fetched.inflated_bytes(), range.len());
-                prop_assert!(fetched.unpack(&mut Unpacker::default()).unwrap() == &all[range]);
+                prop_assert!(fetched.unpack(&mut Inflater::default()).unwrap() == &all[range]);
             }
             // Memory that is used again holds other bytes before the window.
-            let mut unpacker = Unpacker::default();
+            let mut unpacker = Inflater::default();
             for _ in 0..40 {
                 let start = dice.below(all.len() + 1);
                 let most = [1, 300, 70_000, all.len()][dice.below(4)];

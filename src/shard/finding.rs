@@ -1,4 +1,4 @@
-//! What an index pass found wrong. Comes in: nothing. Goes out: [`Problem`], one per finding, with its place. Cannot
+//! What an index pass found wrong. Comes in: nothing. Goes out: [`Finding`], one per finding, with its place. Cannot
 //! fail.
 
 use std::fmt;
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// One finding of an index pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Finding {
     /// What kind of finding.
-    pub kind: ProblemKind,
+    pub kind: FindingKind,
     /// The member it concerns, or the last good one before it.
     pub member: String,
     /// Offset in bytes from the start of the shard.
@@ -18,10 +18,10 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Kinds of [`Problem`].
+/// Kinds of [`Finding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum ProblemKind {
+pub enum FindingKind {
     /// An image without a json member: the sample is left out.
     ImageWithoutAnnotations,
     /// A json member without an image: the sample is left out.
@@ -39,7 +39,7 @@ pub enum ProblemKind {
     WrongChecksum,
 }
 
-impl ProblemKind {
+impl FindingKind {
     /// Whether this means damaged data, as opposed to a shard packed in an unusual way.
     pub fn is_damage(self) -> bool {
         matches!(self, Self::BrokenAnnotations | Self::BrokenShard | Self::WrongChecksum)
@@ -51,7 +51,7 @@ impl ProblemKind {
     }
 }
 
-impl fmt::Display for ProblemKind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ImageWithoutAnnotations => "image without annotations",
@@ -65,7 +65,7 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: member {}, byte {}: {}", self.kind, self.member, self.offset, self.message)
     }

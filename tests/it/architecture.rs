@@ -103,7 +103,7 @@ fn rooms_import_only_rooms_above_them() {
             assert!(other <= place, "{name}: {room} imports {import}, which stands below it");
             if room == "synth" {
                 assert!(
-                    ["mask", "mix", "atomic", "container", "error", "synth"].contains(&import.as_str()),
+                    ["mask", "splitmix", "atomic", "container", "error", "synth"].contains(&import.as_str()),
                     "{name}: synth imports {import}"
                 );
             }

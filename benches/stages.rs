@@ -5,16 +5,12 @@ use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use maskstream::DType;
-use maskstream::DType;
-use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
-use maskstream::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
+use maskstream::index::{AnnotationFile, ShardIndex};
+use maskstream::internals::{Decoder, Geometry, Planes, to_chw};
 use maskstream::mask::{Grid, GridScratch, Rle};
-use maskstream::sample::{Fit, Geometry};
-use maskstream::shard::ShardIndex;
 use maskstream::source::{MemorySource, MmapSource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
-use maskstream::{Loader, ShardSet};
+use maskstream::{DType, Fit, JpegCodec, Loader, MaskFilter, Normalization, ShardSet, TopKBy};
 
 /// As in the `maskstream` binary: pages of dropped buffers are used again.
 #[global_allocator]
@@ -34,7 +30,7 @@ static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
 static MASKS: LazyLock<Vec<Rle>> = LazyLock::new(|| {
     let file = AnnotationFile::parse(&SAMPLES[0].annotations).unwrap_or_else(|e| fail(&e));
     let (height, width) = (file.image.height, file.image.width);
-    let read = |annotation: &maskstream::annotation::Annotation<'_>| {
+    let read = |annotation: &maskstream::index::Annotation<'_>| {
         let mut rle = Rle::default();
         annotation.read_mask(height, width, &mut rle).unwrap_or_else(|e| fail(&e));
         rle

@@ -5,16 +5,28 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::mask::RleError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong, where, and why.
+/// What went wrong, where, and why. A clone shares the cause.
+///
+/// ```
+/// use maskstream::{ErrorKind, ShardSet};
+///
+/// let error = ShardSet::builder().open(&["no/such/shard.tar"]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Config);
+/// assert_eq!(error.to_string(), "no shard matches no/such/shard.tar");
+/// ```
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
     at: Location,
@@ -87,8 +99,8 @@ impl Error {
         Self::new(ErrorKind::Panic, format!("panic: {text}"))
     }
 
-    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
-        self.0.source = Some(cause.into());
+    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(cause.into().into());
         self
     }
 
@@ -124,16 +136,6 @@ impl Error {
         &self.0.message
     }
 
-    /// The same once more, for another who has to be told; without its cause, which cannot be copied.
-    pub(crate) fn repeat(&self) -> Self {
-        let Inner { kind, at, message, source } = &*self.0;
-        let message = match source {
-            Some(cause) if self.is_io() => format!("{message}: {cause}"),
-            _ => message.clone(),
-        };
-        Self(Box::new(Inner { kind: *kind, at: at.clone(), message, source: None }))
-    }
-
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -160,10 +162,17 @@ impl Error {
     }
 }
 
-/// For sources outside of this crate.
+/// For implementations of [`Source`](crate::source::Source) and callers outside of this crate.
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
-        Self::io("cannot read", cause)
+        Self::io("input or output failed", cause)
+    }
+}
+
+/// So that code which works with masks can use this crate's [`Result`].
+impl From<RleError> for Error {
+    fn from(cause: RleError) -> Self {
+        Self::corrupt(cause.to_string()).caused_by(cause)
     }
 }
 

@@ -18,8 +18,7 @@
 //! # #[cfg(feature = "candle")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use candle_core::Device;
-//! use maskstream::annotation::MaskFilter;
-//! use maskstream::{Loader, ShardSet};
+//! use maskstream::{Loader, MaskFilter, ShardSet};
 //!
 //! // Finds the samples (and saves where they are, for the next time).
 //! let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
@@ -62,30 +61,59 @@
 //!
 //! Linux is what it is built for and measured on; other Unix systems lack its advice to the kernel, nothing else.
 
+mod adapter;
+mod annotation;
 mod atomic;
+mod batch;
 mod container;
 mod dtype;
-mod splitmix;
-
-pub mod error;
-
-#[cfg(any(feature = "burn", feature = "candle"))]
-pub mod adapter;
-pub mod annotation;
-pub mod batch;
-pub mod image;
-pub mod loader;
+mod error;
+mod field;
+mod image;
+mod loader;
 pub mod mask;
-pub mod order;
-pub mod sample;
-pub mod shard;
+mod order;
+mod sample;
+mod shard;
 pub mod source;
+mod splitmix;
 #[cfg(feature = "synth")]
 pub mod synth;
 
-pub use batch::Batch;
+#[cfg(feature = "candle")]
+#[cfg_attr(docsrs, doc(cfg(feature = "candle")))]
+pub use adapter::CandleBatch;
+#[cfg(feature = "burn")]
+#[cfg_attr(docsrs, doc(cfg(feature = "burn")))]
+pub use adapter::{BurnBatch, BurnImages, BurnLoader};
+pub use annotation::{IdList, MaskFilter, TopKBy};
+pub use batch::{
+    Batch, BatchLayout, BatchParts, FieldData, FieldSpec, FieldValues, FieldView, Memory, PinState, SampleError,
+    SharedBytes,
+};
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
-pub use loader::{Loader, StreamLoader};
-pub use order::Cursor;
-pub use shard::ShardSet;
+pub use field::Field;
+pub use image::{JpegCodec, Normalization};
+pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
+pub use order::{Cursor, Distributed, Launcher};
+pub use sample::{BoxFormat, CoordFrame, Fit, MaskKind};
+pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSetBuilder};
+
+/// What an index says of a shard, and how indexes are built: for programs that prepare or inspect shards.
+pub mod index {
+    pub use crate::annotation::{Annotation, AnnotationFile, AnnotationStats, ImageInfo};
+    pub use crate::shard::{
+        Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, RepackReport, ShardIndex,
+        ShardReport, Sidecar, resolve_patterns,
+    };
+}
+
+/// Parts that this crate's own tests, benches and fuzz targets reach. No promise is made about them.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::image::{Decoder, Planes, to_chw};
+    pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
+    pub use crate::sample::Geometry;
+    pub use crate::source::{Inflater, open};
+}

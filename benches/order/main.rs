@@ -11,7 +11,7 @@
 mod measures;
 mod schemes;
 
-use maskstream::order::{Order, Plan, SampleSpace, Shuffle};
+use maskstream::internals::{Order, Plan, SampleSpace, Shuffle};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use maskstream::annotation::TopKBy;
-use maskstream::sample::Fit;
+use maskstream::{Fit, TopKBy};
 use serde::Serialize;
 
 use super::model::Result;

@@ -7,12 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use maskstream::annotation::{MaskFilter, TopKBy};
-use maskstream::loader::LoaderBuilder;
-use maskstream::sample::CoordFrame;
-use maskstream::shard::{Entry, ShardReport, ShardSetBuilder, resolve_patterns};
+use maskstream::index::{Entry, ShardReport, resolve_patterns};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{Loader, ShardSet, StreamLoader};
+use maskstream::{CoordFrame, Loader, LoaderBuilder, MaskFilter, ShardSet, ShardSetBuilder, StreamLoader, TopKBy};
 
 use super::args::{Args, MASKS_PER_IMAGE, Settings, Task};
 use super::lesson::MIN_PATCHES;

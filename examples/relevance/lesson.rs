@@ -2,7 +2,7 @@
 //! image; for some of its masks, a patch that is pointed at and how much of every patch belongs to the mask; or, where
 //! nobody asks, how much of the relevance each patch should have. Cannot fail.
 
-use maskstream::order::Cursor;
+use maskstream::Cursor;
 
 use super::args::{Settings, Task};
 use super::rng::Rng;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use maskstream::loader::Epoch;
+use maskstream::Epoch;
 
 use super::args::{Freeze, Settings, Task};
 use super::lesson::{Ask, Lesson};

@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
+use maskstream::index::AnnotationFile;
 use maskstream::mask::Rle;
+use maskstream::{MaskFilter, TopKBy};
 
 fuzz_target!(|json: &[u8]| {
     let Ok(file) = AnnotationFile::parse(json) else { return };

@@ -9,10 +9,9 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use libfuzzer_sys::fuzz_target;
-use maskstream::ShardSet;
-use maskstream::annotation::MaskFilter;
-use maskstream::shard::{OnCorrupt, ShardIndex, Sidecar};
+use maskstream::index::{ShardIndex, Sidecar};
 use maskstream::source::{MemorySource, Source};
+use maskstream::{MaskFilter, OnCorrupt, ShardSet};
 
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::image::{Decoder, JpegCodec};
+use maskstream::internals::Decoder;
+use maskstream::JpegCodec;
 
 // Two bytes of size, then the JPEG, so that small real images serve as a corpus.
 fuzz_target!(|input: &[u8]| {

@@ -2,9 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::Cursor;
-use maskstream::annotation::IdList;
-use maskstream::shard::Quarantine;
+use maskstream::{Cursor, IdList, Quarantine};
 
 fuzz_target!(|text: &str| {
     if let Ok(selection) = text.parse::<IdList>() {

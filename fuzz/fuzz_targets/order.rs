@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::order::{Order, SampleSpace, Shuffle};
+use maskstream::internals::{Order, SampleSpace, Shuffle};
 
 fuzz_target!(|input: (Vec<u8>, u64, u64, Option<u64>, [u16; 3], bool, u8)| {
     let (shards, seed, epoch, chunk_samples, [batch_size, world_size, rank], drop_last, scale) = input;

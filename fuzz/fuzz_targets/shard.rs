@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::shard::ShardIndex;
+use maskstream::index::ShardIndex;
 use maskstream::source::{MemorySource, Source};
 
 fuzz_target!(|bytes: &[u8]| {

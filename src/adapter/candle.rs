@@ -1,156 +1,195 @@
-//! Batch -> candle tensors. Comes in: a batch and a device. Goes out: a [`CandleBatch`]. On the CPU, images, masks and
-//! coverage of heap batches become tensors without a copy; the small fields are copied. Fails as candle does.
+//! Batches as candle tensors. On the CPU, images, masks and coverage of heap batches become tensors without a copy; all
+//! other fields are copied, a few kilobytes.
 
-use std::mem::take;
+use candle_core::{DType as CandleDType, Device, Tensor};
 
-use bytemuck::cast_slice;
-use candle_core::{Device, Tensor};
+use crate::field::batch_fields;
+use crate::{
+    Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, FieldView, Result, SampleError,
+    SampleId,
+};
 
-use super::TensorEpoch;
-use crate::batch::{Batch, BatchBuffers, Buffer, FieldSpec, SampleError};
-use crate::dtype::DType;
-use crate::loader::Epoch;
-use crate::order::Cursor;
-use crate::shard::SampleId;
-use crate::{Error, Result};
-
-/// The fields of a [`Batch`] as tensors; shapes as there. B is the batch size, K the masks per image, S the image side,
-/// h x w the mask grid, G the coverage grid.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct CandleBatch {
-    /// `[B, 3, S, S]`, of the image type asked for.
-    pub images: Tensor,
-    /// `[B, K, h, w]`, u8.
-    pub masks: Option<Tensor>,
-    /// `[B, K, G, G]`, f32.
-    pub coverage: Option<Tensor>,
-    /// `[B, K, 4]`, f32.
-    pub boxes: Tensor,
-    /// `[B, K]`, f32: the confidence.
-    pub predicted_iou: Tensor,
-    /// `[B, K]`, f32.
-    pub stability_score: Tensor,
-    /// `[B, K]`, f32: pixels of the original image.
-    pub area: Tensor,
-    /// `[B, K, 2]`, f32.
-    pub points: Tensor,
-    /// `[B, K]`, i64.
-    pub annotation_ids: Tensor,
-    /// `[B, K]`, u8: which of the K are real.
-    pub valid: Tensor,
-    /// `[B]`, i64.
-    pub image_ids: Tensor,
-    /// `[B, 2]`, u32: height, width.
-    pub original_sizes: Tensor,
-    /// `[B, 6]`, f32: map from original to canvas pixels.
-    pub geometry: Tensor,
-    /// `[B]`, u8: which rows are real.
-    pub image_valid: Tensor,
-    /// `[B, G, G]`, u8: which patches are image, not padding. There if coverage is.
-    pub patch_valid: Option<Tensor>,
-    /// The epoch it belongs to.
-    pub epoch: u64,
-    /// Its number in the epoch.
-    pub step: u64,
-    /// Where training stands once this batch has been used, as [`Batch::cursor`].
-    pub cursor: Option<Cursor>,
-    /// The sample planned for each row.
-    pub samples: Vec<Option<SampleId>>,
-    /// Rows that could not be decoded.
-    pub errors: Vec<SampleError>,
+/// The type of one field of a [`CandleBatch`].
+macro_rules! tensor {
+    (always) => {
+        Tensor
+    };
+    (optional) => {
+        Option<Tensor>
+    };
 }
 
-impl Batch {
-    /// Turns the batch into tensors on `device`. On the CPU the large fields of heap batches are handed over, not
-    /// copied.
+/// The tensor of one field.
+macro_rules! make {
+    ($tensors:ident $variant:ident always) => {
+        $tensors.required(Field::$variant)?
+    };
+    ($tensors:ident $variant:ident optional) => {
+        $tensors.make(Field::$variant)?
+    };
+}
+
+macro_rules! define_candle_batch {
+    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+        /// The fields of a [`Batch`] as candle tensors, of the shapes and number types that [`Field`] names.
+        ///
+        /// Masks and images are u8 unless the loader was told otherwise, and candle computes in the type of its
+        /// operands: cast before computing, with [`CandleBatch::masks_as`] or `to_dtype`.
+        #[derive(Debug)]
+        #[non_exhaustive]
+        pub struct CandleBatch {
+            $($(#[$doc])* pub $name: tensor!($presence),)*
+            /// Index of its epoch.
+            pub epoch: u64,
+            /// Its index in the epoch.
+            pub step: u64,
+            /// The place behind this batch, as [`Batch::cursor`].
+            pub cursor: Option<Cursor>,
+            /// The sample planned for each row.
+            pub samples: Vec<Option<SampleId>>,
+            /// Samples that could not be decoded.
+            pub errors: Vec<SampleError>,
+        }
+
+        impl Batch {
+            /// Turns the batch into tensors on `device`. On the CPU, the large fields of a heap batch are handed over,
+            /// not copied.
+            ///
+            /// For CUDA, call it on the thread that computes: candle's `Device::new_cuda` has a stream for each thread,
+            /// and nothing orders the work of two streams, so tensors made on another thread may be used before their
+            /// bytes have arrived. (`Device::new_cuda_with_stream` has one stream for all threads.) The [`Batch`] itself
+            /// may come from any thread.
+            ///
+            /// # Errors
+            /// If candle cannot make the tensors: no memory, or a device that refuses.
+            pub fn into_candle(self, device: &Device) -> Result<CandleBatch> {
+                let mut tensors = Tensors::new(self, device);
+                Ok(CandleBatch {
+                    $($name: make!(tensors $variant $presence),)*
+                    epoch: tensors.epoch,
+                    step: tensors.step,
+                    cursor: tensors.cursor,
+                    samples: tensors.samples,
+                    errors: tensors.errors,
+                })
+            }
+        }
+    };
+}
+
+batch_fields!(define_candle_batch);
+
+impl CandleBatch {
+    /// The masks in another number type, in one pass; `None` if none are drawn. Values stay what they are: 0 and 1, or 0
+    /// to 255 for masks by area.
     ///
-    /// For CUDA, call it on the thread that computes: candle's `Device::new_cuda` has a stream for each thread, and nothing
-    /// orders what two of them do, so tensors made on another thread may be used before their bytes are there. (A device
-    /// of `Device::new_cuda_with_stream` has one for all.) The [`Batch`] itself may come from any thread.
+    /// ```no_run
+    /// # fn loss(batch: maskstream::CandleBatch) -> maskstream::Result<()> {
+    /// use candle_core::DType;
+    ///
+    /// let masks = batch.masks_as(DType::F32)?; // [B, K, H, W] f32: now 1.0 - mask is what it says
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// If candle cannot make the tensors: no memory, or a device that refuses.
-    #[allow(
-        clippy::wrong_self_convention,
-        reason = "moves its buffers into the tensors; named as candle's own conversions are"
-    )]
-    pub fn into_candle(mut self, device: &Device) -> Result<CandleBatch> {
-        // Only the CPU's tensors own vectors; a device copies, and the buffers go back to the pool.
-        let mut own = if device.is_cpu() { self.take_heap_buffers() } else { None };
-        let layout = self.layout().clone();
-        let batch = &self;
-        let mut make = |name: &str| -> Result<Option<Tensor>> {
-            let Some(spec) = layout.field(name) else { return Ok(None) };
-            let made = match &mut own {
-                Some(own) => match hand_over(own, spec) {
-                    Some(made) => made,
-                    None => copy(spec, own.bytes_of(spec), device),
-                },
-                None => copy(spec, batch.bytes_of(spec), device),
-            };
-            let refused = |e| Error::limit(format!("cannot make the tensor {name}: {e}")).caused_by(e);
-            made.map(Some).map_err(refused)
-        };
-        let mut always =
-            |name: &str| make(name)?.ok_or_else(|| Error::config(format!("the batch has no field {name}")));
-        Ok(CandleBatch {
-            boxes: always("boxes")?,
-            predicted_iou: always("predicted_iou")?,
-            stability_score: always("stability_score")?,
-            area: always("area")?,
-            points: always("points")?,
-            annotation_ids: always("annotation_ids")?,
-            valid: always("valid")?,
-            image_ids: always("image_ids")?,
-            original_sizes: always("original_sizes")?,
-            geometry: always("geometry")?,
-            image_valid: always("image_valid")?,
-            images: always("images")?,
-            masks: make("masks")?,
-            coverage: make("coverage")?,
-            patch_valid: make("patch_valid")?,
-            epoch: self.epoch(),
-            step: self.step(),
-            cursor: self.cursor().copied(),
-            samples: self.samples().to_vec(),
-            errors: self.take_errors(),
-        })
+    /// If candle cannot make the tensor.
+    pub fn masks_as(&self, dtype: CandleDType) -> Result<Option<Tensor>> {
+        let cast = |masks: &Tensor| masks.to_dtype(dtype).map_err(|e| refused(Field::Masks, e));
+        self.masks.as_ref().map(cast).transpose()
     }
 }
 
-/// The field's vector as a tensor, if it has one of its own.
-fn hand_over(buffers: &mut BatchBuffers, spec: &FieldSpec) -> Option<candle_core::Result<Tensor>> {
-    let (shape, cpu) = (spec.shape.as_slice(), &Device::Cpu);
-    Some(match buffers.own_buffer(spec)? {
-        Buffer::U8(v) => Tensor::from_vec(take(v), shape, cpu),
-        Buffer::F16(v) => Tensor::from_vec(take(v), shape, cpu),
-        Buffer::Bf16(v) => Tensor::from_vec(take(v), shape, cpu),
-        Buffer::F32(v) => Tensor::from_vec(take(v), shape, cpu),
-        Buffer::Mixed(_) | Buffer::Slab(_) => return None,
-    })
+impl Epoch {
+    /// The same epoch, whose batches are candle tensors on `device`: see [`Batch::into_candle`].
+    ///
+    /// ```no_run
+    /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
+    /// use candle_core::Device;
+    ///
+    /// for batch in loader.epoch(0)?.candle(&Device::Cpu) {
+    ///     let batch = batch?;
+    ///     println!("{:?} {:?}", batch.images, batch.masks);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn candle(self, device: &Device) -> Epoch<CandleBatch> {
+        let device = device.clone();
+        self.convert_with(move |batch| batch.into_candle(&device))
+    }
+}
+
+/// A batch that is being turned into tensors.
+struct Tensors<'a> {
+    source: Source,
+    device: &'a Device,
+    epoch: u64,
+    step: u64,
+    cursor: Option<Cursor>,
+    samples: Vec<Option<SampleId>>,
+    errors: Vec<SampleError>,
+}
+
+enum Source {
+    /// The CPU's tensors own vectors.
+    Parts(BatchParts),
+    /// Other devices copy, and the buffers go back to the loader.
+    Whole(Batch),
+}
+
+impl<'a> Tensors<'a> {
+    fn new(batch: Batch, device: &'a Device) -> Self {
+        let (epoch, step, cursor) = (batch.epoch(), batch.step(), batch.cursor());
+        let (samples, errors) = (batch.samples().to_vec(), batch.errors().to_vec());
+        let source = if device.is_cpu() { Source::Parts(batch.into_parts()) } else { Source::Whole(batch) };
+        Self { source, device, epoch, step, cursor, samples, errors }
+    }
+
+    fn required(&mut self, field: Field) -> Result<Tensor> {
+        self.make(field)?.ok_or_else(|| Error::config(format!("the batch has no field {field}")))
+    }
+
+    fn make(&mut self, field: Field) -> Result<Option<Tensor>> {
+        let made = match &mut self.source {
+            Source::Parts(parts) => parts.take(field).map(|data| hand_over(data, self.device)),
+            Source::Whole(batch) => batch.field(field).map(|view| copy(view, self.device)),
+        };
+        made.transpose().map_err(|e| refused(field, e))
+    }
+}
+
+fn refused(field: Field, e: candle_core::Error) -> Error {
+    Error::limit(format!("cannot make the tensor {field}: {e}")).caused_by(e)
+}
+
+/// The field's vector as a tensor.
+fn hand_over(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
+    let shape = data.shape.as_slice();
+    match data.values {
+        FieldValues::U8(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::U32(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::I64(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::F16(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::Bf16(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::F32(v) => Tensor::from_vec(v, shape, device),
+        FieldValues::Shared(bytes) => copy_bytes(data.dtype, shape, bytes.as_ref(), device),
+    }
+}
+
+fn copy(view: FieldView<'_>, device: &Device) -> candle_core::Result<Tensor> {
+    copy_bytes(view.spec.dtype, &view.spec.shape, view.bytes, device)
 }
 
 /// A copy of the field's bytes as a tensor.
-fn copy(spec: &FieldSpec, bytes: &[u8], device: &Device) -> candle_core::Result<Tensor> {
-    let shape = spec.shape.as_slice();
-    match spec.dtype {
+fn copy_bytes(dtype: DType, shape: &[usize], bytes: &[u8], device: &Device) -> candle_core::Result<Tensor> {
+    use bytemuck::cast_slice;
+    match dtype {
         DType::U8 => Tensor::from_slice(bytes, shape, device),
         DType::U32 => Tensor::from_slice(cast_slice::<_, u32>(bytes), shape, device),
         DType::I64 => Tensor::from_slice(cast_slice::<_, i64>(bytes), shape, device),
         DType::F16 => Tensor::from_slice(cast_slice::<_, half::f16>(bytes), shape, device),
         DType::Bf16 => Tensor::from_slice(cast_slice::<_, half::bf16>(bytes), shape, device),
         DType::F32 => Tensor::from_slice(cast_slice::<_, f32>(bytes), shape, device),
-    }
-}
-
-/// An [`Epoch`] whose batches are candle tensors. For CUDA, iterate on the thread that computes: see [`Batch::into_candle`].
-pub type CandleEpoch = TensorEpoch<CandleBatch>;
-
-impl Epoch {
-    /// The batches as tensors on `device`.
-    pub fn candle(self, device: &Device) -> CandleEpoch {
-        let device = device.clone();
-        TensorEpoch::new(self, move |batch| batch.into_candle(&device))
     }
 }

@@ -1,14 +1,19 @@
-//! Batch -> tensors of a framework. Comes in: a [`Batch`](crate::batch::Batch). Goes out: the framework's own tensors.
-//! Fails as the framework does.
+//! Batches as tensors of a framework. Each adapter uses the crate's public API alone: [`Batch::into_parts`] and
+//! [`Epoch::convert_with`] are what an adapter for another framework needs.
+//!
+//! [`Batch::into_parts`]: crate::Batch::into_parts
+//! [`Epoch::convert_with`]: crate::Epoch::convert_with
 
 #[cfg(feature = "burn")]
 mod burn;
+#[cfg(feature = "burn")]
+mod burn_loader;
 #[cfg(feature = "candle")]
 mod candle;
-mod epoch;
 
 #[cfg(feature = "burn")]
-pub use burn::{BurnBatch, BurnEpoch, BurnImages, BurnLoader};
+pub use burn::{BurnBatch, BurnImages};
+#[cfg(feature = "burn")]
+pub use burn_loader::BurnLoader;
 #[cfg(feature = "candle")]
-pub use candle::{CandleBatch, CandleEpoch};
-pub use epoch::TensorEpoch;
+pub use candle::CandleBatch;

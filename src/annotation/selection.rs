@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// lines and lines that begin with `#` are skipped.
 ///
 /// ```
-/// use maskstream::annotation::IdList;
+/// use maskstream::IdList;
 ///
 /// let some: IdList = "# hard ones\n1, 17\n1, 18\n3, 40\n".parse()?;
 /// assert_eq!((some.len(), some.keeps(1, 18), some.keeps(1, 19)), (2, true, false));

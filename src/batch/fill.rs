@@ -14,17 +14,15 @@
 use std::sync::Arc;
 
 use super::layout::Place;
-use super::{BatchBuffers, BatchLayout, FieldSpec};
-use crate::sample::{LabelsMut, RowMut};
+use super::{BatchBuffers, BatchLayout};
+use crate::field::{Field, batch_fields};
+use crate::sample::RowMut;
 
 /// What the slots of a batch share.
 struct Shared {
-    layout: Arc<BatchLayout>,
-    /// Start of each buffer; null where the batch has none.
-    images: *mut u8,
-    masks: *mut u8,
-    coverage: *mut u8,
-    small: *mut u8,
+    /// Start of each field in its buffer and bytes of one row, by the order of [`Field::ALL`]; `None` where the batch
+    /// does not have the field.
+    fields: Vec<Option<(*mut u8, usize)>>,
     /// Owns what the pointers point to; not touched before the last slot is gone.
     buffers: BatchBuffers,
 }
@@ -43,20 +41,36 @@ pub(crate) struct Slot {
 }
 
 /// One slot for each row of `buffers`, which must be of `layout`.
-pub(crate) fn slots(layout: &Arc<BatchLayout>, mut buffers: BatchBuffers) -> Vec<Slot> {
-    let start = |buffer: Option<&mut super::memory::Buffer>| {
-        buffer.map_or(std::ptr::null_mut(), |buffer| buffer.bytes_mut().as_mut_ptr())
+pub(crate) fn slots(layout: &BatchLayout, mut buffers: BatchBuffers) -> Vec<Slot> {
+    let large: Vec<*mut u8> = buffers.large.iter_mut().map(|buffer| buffer.bytes_mut().as_mut_ptr()).collect();
+    let small = buffers.small.bytes_mut().as_mut_ptr();
+    let start = |&field: &Field| {
+        let spec = layout.spec(field)?;
+        let start = match spec.place {
+            Place::Large(index) => large[index],
+            // SAFETY: the layout made the offset, and the buffer is as long as the layout says.
+            Place::Small(offset) => unsafe { small.add(offset) },
+        };
+        Some((start, spec.row_bytes()))
     };
-    let shared = Arc::new(Shared {
-        layout: Arc::clone(layout),
-        images: start(Some(&mut buffers.images)),
-        masks: start(buffers.masks.as_mut()),
-        coverage: start(buffers.coverage.as_mut()),
-        small: start(Some(&mut buffers.small)),
-        buffers,
-    });
-    (0..layout.batch_size).map(|row| Slot { shared: Arc::clone(&shared), row }).collect()
+    let fields = Field::ALL.iter().map(start).collect();
+    let shared = Arc::new(Shared { fields, buffers });
+    (0..layout.batch_size()).map(|row| Slot { shared: Arc::clone(&shared), row }).collect()
 }
+
+macro_rules! define_row_mut {
+    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+        impl Slot {
+            /// The row's numbers of every field.
+            pub(crate) fn row_mut(&mut self) -> RowMut<'_> {
+                // SAFETY: each field is taken once, and the results borrow from `&mut self`.
+                unsafe { RowMut { $($name: self.field(Field::$variant),)* } }
+            }
+        }
+    };
+}
+
+batch_fields!(define_row_mut);
 
 impl Slot {
     /// Index of the row.
@@ -64,37 +78,9 @@ impl Slot {
         self.row
     }
 
-    /// The row's bytes of every field.
-    pub(crate) fn row_mut(&mut self) -> RowMut<'_> {
-        // SAFETY: each field is asked for once, and the results borrow from `&mut self`.
-        unsafe {
-            RowMut {
-                images: self.field("images"),
-                labels: LabelsMut {
-                    masks: self.field("masks"),
-                    coverage: self.field("coverage"),
-                    boxes: self.field("boxes"),
-                    predicted_iou: self.field("predicted_iou"),
-                    stability_score: self.field("stability_score"),
-                    area: self.field("area"),
-                    points: self.field("points"),
-                    annotation_ids: self.field("annotation_ids"),
-                    valid: self.field("valid"),
-                    image_id: self.field("image_ids"),
-                    original_size: self.field("original_sizes"),
-                    geometry: self.field("geometry"),
-                    image_valid: self.field("image_valid"),
-                    patch_valid: self.field("patch_valid"),
-                },
-            }
-        }
-    }
-
     /// Sets the whole row to zero: an invalid row.
     pub(crate) fn zero(&mut self) {
-        let RowMut { images, mut labels } = self.row_mut();
-        images.fill(0);
-        labels.zero();
+        self.row_mut().zero();
     }
 
     /// Gives the slot up. The last one gets the buffers.
@@ -102,32 +88,18 @@ impl Slot {
         Arc::into_inner(self.shared).map(|shared| shared.buffers)
     }
 
-    /// This row of the field called `name`; empty if the batch does not have it.
+    /// This row of a field; empty if the batch does not have it.
     ///
     /// # Safety
-    /// No other result for the same name may be alive.
+    /// No other result for the same field may be alive.
     #[allow(clippy::mut_from_ref)]
-    unsafe fn field<T: bytemuck::Pod>(&self, name: &str) -> &mut [T] {
-        let Some(field) = self.shared.layout.field(name) else { return &mut [] };
-        let bytes = field.row_bytes();
-        let start = self.shared.start(field);
-        // SAFETY: `start` points to `field.bytes()` initialized bytes that `buffers` owns, and `row` is below the
-        // number of rows, so these bytes lie inside. No other slot has this row, and the caller holds no other result
-        // for this name.
+    unsafe fn field<T: bytemuck::Pod>(&self, field: Field) -> &mut [T] {
+        let Some((start, bytes)) = self.shared.fields[field as usize] else { return &mut [] };
+        // SAFETY: `start` points to as many rows of `bytes` initialized bytes as there are slots, in memory that
+        // `buffers` owns, so the bytes of this row lie inside. No other slot has this row, and the caller holds no other
+        // result for this field.
         let row = unsafe { std::slice::from_raw_parts_mut(start.add(self.row * bytes), bytes) };
         // Fields start aligned, and a row is a whole number of values.
         bytemuck::cast_slice_mut(row)
-    }
-}
-
-impl Shared {
-    fn start(&self, field: &FieldSpec) -> *mut u8 {
-        match field.place {
-            Place::Images => self.images,
-            Place::Masks => self.masks,
-            Place::Coverage => self.coverage,
-            // SAFETY: the layout made the offset, and the buffer is as long as the layout says.
-            Place::Small(offset) => unsafe { self.small.add(offset) },
-        }
     }
 }

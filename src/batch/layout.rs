@@ -1,10 +1,9 @@
-//! What a batch holds and where. Comes in: the sizes. Goes out: every field's name, type, shape and place. Fails on
-//! sizes whose product does not fit.
-//!
-//! A batch is up to four buffers: images, masks, coverage, and all the small fields one after the other. B is the batch
-//! size, K the masks per image, S the image side, h x w the mask grid, G the coverage grid.
+//! Which fields a batch has, and where they lie in its buffers: each large field in a buffer of its own, all small
+//! fields one after the other in one more.
 
 use crate::dtype::DType;
+use crate::field::{Field, Sizes};
+use crate::sample::SampleOptions;
 use crate::{Error, Result};
 
 /// Small fields start at multiples of this: a cache line.
@@ -12,149 +11,145 @@ const ALIGN: usize = 64;
 /// Largest batch in bytes, far beyond any device.
 const MAX_BYTES: usize = 1 << 42;
 
-/// The buffer a field lies in.
+/// The place of a field in the buffers of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Images,
-    Masks,
-    Coverage,
-    /// Offset in bytes.
+pub(super) enum Place {
+    /// A buffer of its own, of this index.
+    Large(usize),
+    /// An offset in bytes in the buffer of small fields.
     Small(usize),
 }
 
-/// One field of a batch.
+/// Number type and shape of one field of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldSpec {
-    /// Its name, also in exported files.
-    pub name: &'static str,
+    /// Which field.
+    pub field: Field,
     /// Its number type.
     pub dtype: DType,
-    /// Its shape; the first dimension is B.
+    /// Its shape; the first dimension is the batch size.
     pub shape: Vec<usize>,
-    pub(crate) place: Place,
+    pub(super) place: Place,
 }
 
 impl FieldSpec {
-    /// Whether it has a buffer of its own.
-    pub(crate) fn is_large(&self) -> bool {
-        !matches!(self.place, Place::Small(_))
+    /// The field's name, also in exported files.
+    pub fn name(&self) -> &'static str {
+        self.field.name()
     }
 
     /// Bytes of one row.
-    pub(crate) fn row_bytes(&self) -> usize {
+    pub(super) fn row_bytes(&self) -> usize {
         self.shape[1..].iter().product::<usize>() * self.dtype.bytes()
     }
 
     /// Bytes of all rows.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.shape[0] * self.row_bytes()
     }
 }
 
-/// The fields of a batch. Which ones there are depends on what was asked for.
+/// The fields of a batch. Which fields there are depends on the loader's settings.
+///
+/// ```no_run
+/// # fn show(loader: &maskstream::Loader) {
+/// for spec in loader.layout().fields() {
+///     println!("{}: {:?} {:?}", spec.name(), spec.dtype, spec.shape);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchLayout {
-    /// B
-    pub batch_size: usize,
-    /// K
-    pub top_k: usize,
-    /// S
-    pub image_side: usize,
-    /// Number type of the images.
-    pub image_dtype: DType,
-    /// [h, w], if masks are drawn.
-    pub mask_size: Option<[usize; 2]>,
-    /// G, if coverage is computed.
-    pub coverage: Option<usize>,
+    sizes: Sizes,
     fields: Vec<FieldSpec>,
     small_bytes: usize,
 }
 
 impl BatchLayout {
-    /// Lays out a batch.
+    /// The layout of a loader's batches.
     ///
     /// # Errors
     /// If the batch would exceed 4 TiB.
-    pub fn new(
-        batch_size: usize,
-        top_k: usize,
-        image_side: usize,
-        image_dtype: DType,
-        mask_size: Option<[usize; 2]>,
-        coverage: Option<usize>,
-    ) -> Result<Self> {
-        use DType::{F32, I64, U8, U32};
-        let (b, k, s) = (batch_size, top_k, image_side);
-        let mut layout = Self {
+    pub(crate) fn of(batch_size: usize, sample: &SampleOptions) -> Result<Self> {
+        let sizes = Sizes {
             batch_size,
-            top_k,
-            image_side,
-            image_dtype,
-            mask_size,
-            coverage,
-            fields: Vec::new(),
-            small_bytes: 0,
+            top_k: sample.top_k,
+            image_side: sample.side as usize,
+            image_dtype: sample.image_dtype,
+            mask_size: sample.mask_size.map(|size| size.map(|n| n as usize)),
+            coverage: sample.coverage.map(|g| g as usize),
         };
-        layout.big("images", image_dtype, vec![b, 3, s, s], Place::Images)?;
-        if let Some([h, w]) = mask_size {
-            layout.big("masks", U8, vec![b, k, h, w], Place::Masks)?;
-        }
-        if let Some(g) = coverage {
-            layout.big("coverage", F32, vec![b, k, g, g], Place::Coverage)?;
-        }
-        layout.small("boxes", F32, vec![b, k, 4])?;
-        layout.small("predicted_iou", F32, vec![b, k])?;
-        layout.small("stability_score", F32, vec![b, k])?;
-        layout.small("area", F32, vec![b, k])?;
-        layout.small("points", F32, vec![b, k, 2])?;
-        layout.small("annotation_ids", I64, vec![b, k])?;
-        layout.small("valid", U8, vec![b, k])?;
-        layout.small("image_ids", I64, vec![b])?;
-        layout.small("original_sizes", U32, vec![b, 2])?;
-        layout.small("geometry", F32, vec![b, 6])?;
-        layout.small("image_valid", U8, vec![b])?;
-        if let Some(g) = coverage {
-            layout.small("patch_valid", U8, vec![b, g, g])?;
+        let mut layout = Self { sizes, fields: Vec::new(), small_bytes: 0 };
+        for &field in Field::ALL {
+            if let Some(shape) = field.shape(sizes) {
+                layout.add(field, field.dtype(sizes), shape)?;
+            }
         }
         Ok(layout)
     }
 
-    /// The fields, in the order of the table in the README.
+    /// The fields, in the order of [`Field::ALL`].
     pub fn fields(&self) -> &[FieldSpec] {
         &self.fields
     }
 
+    /// Number type and shape of a field; `None` if the batch does not have it.
+    pub fn spec(&self, field: Field) -> Option<&FieldSpec> {
+        self.fields.iter().find(|spec| spec.field == field)
+    }
+
+    /// Samples per batch.
+    pub fn batch_size(&self) -> usize {
+        self.sizes.batch_size
+    }
+
+    /// Masks per image.
+    pub fn top_k(&self) -> usize {
+        self.sizes.top_k
+    }
+
+    /// Side of the square images in pixels.
+    pub fn image_size(&self) -> usize {
+        self.sizes.image_side
+    }
+
+    /// Height and width of the mask grid, if masks are drawn.
+    pub fn mask_size(&self) -> Option<[usize; 2]> {
+        self.sizes.mask_size
+    }
+
+    /// Side of the coverage grid, if coverage is computed.
+    pub fn coverage(&self) -> Option<usize> {
+        self.sizes.coverage
+    }
+
     /// Bytes of a whole batch.
     pub fn bytes(&self) -> usize {
-        let large = self.fields.iter().filter(|field| field.is_large());
-        self.small_bytes + large.map(FieldSpec::bytes).sum::<usize>()
+        self.small_bytes + self.large().map(FieldSpec::bytes).sum::<usize>()
     }
 
     /// Bytes of the buffer of small fields.
-    pub(crate) fn small_bytes(&self) -> usize {
+    pub(super) fn small_bytes(&self) -> usize {
         self.small_bytes
     }
 
-    /// The field called `name`, if the batch has it.
-    pub fn field(&self, name: &str) -> Option<&FieldSpec> {
-        self.fields.iter().find(|field| field.name == name)
+    /// The fields with a buffer of their own, in the order of those.
+    pub(super) fn large(&self) -> impl Iterator<Item = &FieldSpec> {
+        self.fields.iter().filter(|spec| spec.field.is_large())
     }
 
-    fn big(&mut self, name: &'static str, dtype: DType, shape: Vec<usize>, place: Place) -> Result<()> {
+    fn add(&mut self, field: Field, dtype: DType, shape: Vec<usize>) -> Result<()> {
         let bytes = shape.iter().try_fold(dtype.bytes(), |bytes, &n| bytes.checked_mul(n));
         let total = bytes.and_then(|bytes| self.bytes().checked_add(bytes)).filter(|&total| total <= MAX_BYTES);
-        if total.is_none() {
-            return Err(Error::config(format!("a batch with {name} of shape {shape:?} exceeds {MAX_BYTES} bytes")));
+        let (Some(bytes), Some(_)) = (bytes, total) else {
+            return Err(Error::config(format!("a batch with {field} of shape {shape:?} exceeds {MAX_BYTES} bytes")));
+        };
+        let place = if field.is_large() { Place::Large(self.large().count()) } else { Place::Small(self.small_bytes) };
+        if let Place::Small(offset) = place {
+            self.small_bytes = (offset + bytes).next_multiple_of(ALIGN);
         }
-        self.fields.push(FieldSpec { name, dtype, shape, place });
-        Ok(())
-    }
-
-    fn small(&mut self, name: &'static str, dtype: DType, shape: Vec<usize>) -> Result<()> {
-        let offset = self.small_bytes;
-        self.big(name, dtype, shape, Place::Small(offset))?;
-        let bytes = self.fields.last().map_or(0, FieldSpec::bytes);
-        self.small_bytes = (offset + bytes).next_multiple_of(ALIGN);
+        self.fields.push(FieldSpec { field, dtype, shape, place });
         Ok(())
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Buffer {
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
     F32(Vec<f32>),
+    U32(Vec<u32>),
+    I64(Vec<i64>),
     /// Small fields of several types: eight bytes a piece, so that each of them is aligned.
     Mixed(Vec<u64>),
     Slab(MmapMut),
@@ -56,11 +58,10 @@ pub(crate) enum Buffer {
 /// All the buffers of one batch.
 #[derive(Debug)]
 pub(crate) struct BatchBuffers {
-    pub(crate) images: Buffer,
-    pub(crate) masks: Option<Buffer>,
-    pub(crate) coverage: Option<Buffer>,
-    pub(crate) small: Buffer,
-    pub(crate) pin_state: PinState,
+    /// Those of the large fields, in the order of the layout.
+    pub(super) large: Vec<Buffer>,
+    pub(super) small: Buffer,
+    pub(super) pin_state: PinState,
 }
 
 impl BatchBuffers {
@@ -81,14 +82,10 @@ impl BatchBuffers {
                 Ok(Buffer::Slab(slab))
             }
         };
-        let mut named =
-            |name: &str| layout.field(name).map(|field| buffer(Some(field.dtype), field.bytes())).transpose();
-        let images = named("images")?;
-        let (masks, coverage) = (named("masks")?, named("coverage")?);
-        let images = images.map_or_else(|| Buffer::heap(Some(DType::U8), 0), Ok)?;
+        let large = layout.large().map(|spec| buffer(Some(spec.dtype), spec.bytes())).collect::<Result<Vec<_>>>()?;
         let small = buffer(None, layout.small_bytes())?;
         let pin_state = refused.map_or(PinState::Locked, PinState::Pageable);
-        Ok(Self { images, masks, coverage, small, pin_state })
+        Ok(Self { large, small, pin_state })
     }
 }
 
@@ -100,7 +97,9 @@ impl Buffer {
             Some(DType::F16) => Self::F16(zeroed(bytes / 2)?),
             Some(DType::Bf16) => Self::Bf16(zeroed(bytes / 2)?),
             Some(DType::F32) => Self::F32(zeroed(bytes / 4)?),
-            Some(DType::U32 | DType::I64) | None => Self::Mixed(zeroed(bytes.div_ceil(8))?),
+            Some(DType::U32) => Self::U32(zeroed(bytes / 4)?),
+            Some(DType::I64) => Self::I64(zeroed(bytes / 8)?),
+            None => Self::Mixed(zeroed(bytes.div_ceil(8))?),
         };
         advise_huge(buffer.bytes_mut());
         Ok(buffer)
@@ -112,6 +111,8 @@ impl Buffer {
             Self::F16(v) => bytemuck::cast_slice(v),
             Self::Bf16(v) => bytemuck::cast_slice(v),
             Self::F32(v) => bytemuck::cast_slice(v),
+            Self::U32(v) => bytemuck::cast_slice(v),
+            Self::I64(v) => bytemuck::cast_slice(v),
             Self::Mixed(v) => bytemuck::cast_slice(v),
             Self::Slab(map) => map,
         }
@@ -123,6 +124,8 @@ impl Buffer {
             Self::F16(v) => cast_slice_mut(v),
             Self::Bf16(v) => cast_slice_mut(v),
             Self::F32(v) => cast_slice_mut(v),
+            Self::U32(v) => cast_slice_mut(v),
+            Self::I64(v) => cast_slice_mut(v),
             Self::Mixed(v) => cast_slice_mut(v),
             Self::Slab(map) => map,
         }

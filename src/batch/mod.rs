@@ -1,17 +1,213 @@
-//! Batches. Comes in: the sizes of a batch. Goes out: buffers from a pool, slots that workers fill side by side, and
-//! the finished [`Batch`] with named fields. Fails where memory cannot be had or the memory budget is used up.
+//! Batches: buffers from a pool, the slots that workers fill side by side, and the finished [`Batch`] with its fields.
 
 mod fill;
-mod finished;
 mod layout;
 mod memory;
+mod parts;
 mod pool;
 
+use std::sync::Arc;
+
 pub(crate) use fill::{Slot, slots};
-pub use finished::{Batch, Field, SampleError};
 pub use layout::{BatchLayout, FieldSpec};
 pub(crate) use memory::BatchBuffers;
-#[cfg(any(feature = "burn", feature = "candle"))]
-pub(crate) use memory::Buffer;
 pub use memory::{Memory, PinState};
+pub use parts::{BatchParts, FieldData, FieldValues, SharedBytes};
 pub(crate) use pool::{Pool, SharedPool};
+
+use self::layout::Place;
+use crate::Error;
+use crate::dtype::Element;
+use crate::field::{Field, batch_fields};
+use crate::order::Cursor;
+use crate::shard::SampleId;
+
+/// Samples of one step, field by field. Rows and masks that are not real are all zero.
+///
+/// The accessors yield row-major slices whose shapes are those of [`Batch::layout`]; [`Field`] says what each field
+/// holds. Frameworks take a batch over by [`Batch::into_candle`], [`Batch::into_burn`] or [`Batch::into_parts`]. A batch
+/// that is dropped gives its buffers back to the loader.
+///
+/// ```no_run
+/// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
+/// for batch in loader.epoch(0)? {
+///     let batch = batch?;
+///     let k = batch.layout().top_k();
+///     for (row, &image) in batch.image_ids().iter().enumerate() {
+///         let masks = batch.valid()[row * k..][..k].iter().filter(|&&valid| valid == 1).count();
+///         println!("image {image}: {masks} masks");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Batch {
+    /// `None` only while the batch is being taken apart.
+    buffers: Option<BatchBuffers>,
+    pool: Arc<Pool>,
+    epoch: u64,
+    step: u64,
+    cursor: Option<Cursor>,
+    samples: Vec<Option<SampleId>>,
+    errors: Vec<SampleError>,
+}
+
+/// A sample that could not be decoded: its row is zero, and its `image_valid` is 0.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SampleError {
+    /// Row in the batch.
+    pub row: usize,
+    /// The sample planned for that row.
+    pub sample: SampleId,
+    /// Why it could not be decoded.
+    pub error: Error,
+}
+
+/// One field's data.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FieldView<'a> {
+    /// Field, number type and shape.
+    pub spec: &'a FieldSpec,
+    /// All values, row-major, in the machine's byte order.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> FieldView<'a> {
+    /// The values, if the field is of type `T`.
+    pub fn values<T: Element>(&self) -> Option<&'a [T]> {
+        (self.spec.dtype == T::DTYPE).then(|| bytemuck::cast_slice(self.bytes))
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(
+        buffers: BatchBuffers,
+        pool: Arc<Pool>,
+        epoch: u64,
+        step: u64,
+        cursor: Option<Cursor>,
+        samples: Vec<Option<SampleId>>,
+        mut errors: Vec<SampleError>,
+    ) -> Self {
+        errors.sort_by_key(|failed| failed.row);
+        pool.deliver();
+        Self { buffers: Some(buffers), pool, epoch, step, cursor, samples, errors }
+    }
+
+    /// Sizes, and the list of fields.
+    pub fn layout(&self) -> &BatchLayout {
+        self.pool.layout()
+    }
+
+    /// Index of its epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Its index in the epoch, from 0.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The place behind this batch: save it with the model to resume there. `None` while shards are being indexed.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
+    /// The sample planned for each row; `None` where the epoch's last batch is padded.
+    pub fn samples(&self) -> &[Option<SampleId>] {
+        &self.samples
+    }
+
+    /// Number of rows that hold a sample.
+    pub fn valid_rows(&self) -> usize {
+        self.image_valid().iter().filter(|&&valid| valid != 0).count()
+    }
+
+    /// Samples that could not be decoded, by row; empty unless the loader skips errors.
+    pub fn errors(&self) -> &[SampleError] {
+        &self.errors
+    }
+
+    pub(crate) fn take_errors(&mut self) -> Vec<SampleError> {
+        std::mem::take(&mut self.errors)
+    }
+
+    /// Whether its pages are locked.
+    pub fn pin_state(&self) -> &PinState {
+        // Never seen: a batch that was taken apart has no references.
+        static GONE: PinState = PinState::Pageable(String::new());
+        self.buffers.as_ref().map_or(&GONE, |buffers| &buffers.pin_state)
+    }
+
+    /// All fields.
+    pub fn fields(&self) -> impl Iterator<Item = FieldView<'_>> {
+        self.layout().fields().iter().map(|spec| FieldView { spec, bytes: self.bytes_of(spec) })
+    }
+
+    /// One field; `None` if the batch does not have it.
+    pub fn field(&self, field: Field) -> Option<FieldView<'_>> {
+        let spec = self.layout().spec(field)?;
+        Some(FieldView { spec, bytes: self.bytes_of(spec) })
+    }
+
+    fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {
+        self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes_of(spec))
+    }
+}
+
+/// The accessor of one field.
+macro_rules! accessor {
+    ($(#[$doc:meta])* $variant:ident $name:ident image always) => {
+        $(#[$doc])*
+        pub fn $name(&self) -> FieldView<'_> {
+            // The first field of every layout.
+            let spec = &self.layout().fields()[0];
+            FieldView { spec, bytes: self.bytes_of(spec) }
+        }
+    };
+    ($(#[$doc:meta])* $variant:ident $name:ident $element:ident always) => {
+        $(#[$doc])*
+        pub fn $name(&self) -> &[$element] {
+            self.field(Field::$variant).and_then(|view| view.values()).unwrap_or_default()
+        }
+    };
+    ($(#[$doc:meta])* $variant:ident $name:ident $element:ident optional) => {
+        $(#[$doc])*
+        pub fn $name(&self) -> Option<&[$element]> {
+            self.field(Field::$variant)?.values()
+        }
+    };
+}
+
+macro_rules! define_accessors {
+    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+        impl Batch {
+            $(accessor!($(#[$doc])* $variant $name $element $presence);)*
+        }
+    };
+}
+
+batch_fields!(define_accessors);
+
+impl BatchBuffers {
+    /// All rows of one field.
+    fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {
+        let (buffer, start) = match spec.place {
+            Place::Large(index) => (&self.large[index], 0),
+            Place::Small(offset) => (&self.small, offset),
+        };
+        &buffer.bytes()[start..start + spec.bytes()]
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(buffers) = self.buffers.take() {
+            self.pool.release(Some(buffers));
+        }
+    }
+}

@@ -4,14 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use maskstream::DType;
-use maskstream::annotation::{IdList, MaskFilter, TopKBy};
-use maskstream::batch::Memory;
-use maskstream::image::Normalization;
-use maskstream::loader::OnError;
-use maskstream::sample::{BoxFormat, Fit, MaskKind};
-use maskstream::shard::{OnCorrupt, Quarantine, ShardSetBuilder, Sidecar, resolve_patterns};
-use maskstream::{Loader, ShardSet, StreamLoader};
+use maskstream::index::{Sidecar, resolve_patterns};
+use maskstream::{
+    BoxFormat, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization, OnCorrupt,
+    OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
+};
 
 use super::progress;
 
@@ -164,12 +161,12 @@ enum BoxesArg {
 }
 
 impl LoaderArgs {
-    /// Opens the shards, indexing those that have no sidecar yet, and builds the loader.
+    /// Opens the shards, indexes those that have no index yet, and builds the loader.
     pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
         let paths = resolve_patterns(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
-        let set = self.shards()?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        let set = self.shard_settings()?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {
@@ -178,15 +175,16 @@ impl LoaderArgs {
         if !set.unmatched().is_empty() {
             eprintln!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
-        Ok(self.options().build(set)?)
+        Ok(self.loader_settings().build(set)?)
     }
 
-    /// The same without waiting for indexes.
-    pub(super) fn stream(&self) -> Result<StreamLoader, Box<dyn std::error::Error>> {
-        Ok(self.options().stream(self.shards()?, &self.shards.shards)?)
+    /// Builds the loader without waiting for indexes.
+    pub(super) fn lazy_loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
+        let shards = self.shard_settings()?.open_lazy(&self.shards.shards)?;
+        Ok(self.loader_settings().build(shards)?)
     }
 
-    fn shards(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
+    fn shard_settings(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
         // What is not asked for stays as the library has it: a cursor depends on it.
         let mut filter = MaskFilter::default().min_predicted_iou(self.min_predicted_iou).min_masks(self.min_masks);
         if let Some(least) = self.min_stability_score {
@@ -203,7 +201,7 @@ impl LoaderArgs {
         Ok(options)
     }
 
-    fn options(&self) -> maskstream::loader::LoaderBuilder {
+    fn loader_settings(&self) -> LoaderBuilder {
         let some = |side: u32| (side > 0).then_some(side);
         let options = Loader::builder()
             .batch_size(self.batch_size)

@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use maskstream::batch::PinState;
-use maskstream::loader::{Epoch, EpochReport, LoaderStats};
-use maskstream::{Loader, StreamLoader};
+use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
 use super::args::LoaderArgs;
@@ -62,53 +60,13 @@ struct Figures {
     peak_memory_bytes: Option<u64>,
 }
 
-/// Either way to epochs.
-enum Loading {
-    Planned(Loader),
-    Stream(StreamLoader),
-}
-
-impl Loading {
-    fn epoch(&self, number: u64) -> maskstream::Result<Epoch> {
-        match self {
-            Self::Planned(loader) => loader.epoch(number),
-            Self::Stream(loader) => loader.epoch(number),
-        }
-    }
-
-    fn batch_bytes(&self) -> usize {
-        match self {
-            Self::Planned(loader) => loader.layout().bytes(),
-            Self::Stream(loader) => loader.layout().bytes(),
-        }
-    }
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
-    let loader = match args.stream {
-        true => Loading::Stream(args.loader.stream()?),
-        false => Loading::Planned(args.loader.loader()?),
-    };
-    match &loader {
-        Loading::Planned(loader) if !args.json => {
-            let (set, layout, plan) = (loader.shards(), loader.layout(), loader.memory_plan());
-            say!(
-                "{} samples in {} shards, {} batches of {} ({:.1} MB each)",
-                set.len(),
-                set.reports().len(),
-                loader.steps(),
-                layout.batch_size,
-                layout.bytes() as f64 / 1e6
-            );
-            say!("memory: {} ({:.0} MB allowed)", plan, plan.max_bytes as f64 / 1e6);
-        }
-        Loading::Stream(loader) => {
-            loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}"));
-            if !args.json {
-                say!("memory: {}, if the largest sample is no larger than most", loader.memory_plan());
-            }
-        }
-        Loading::Planned(_) => {}
+    let loader = if args.stream { args.loader.lazy_loader()? } else { args.loader.loader()? };
+    if let Some(warning) = loader.warning() {
+        eprintln!("maskstream: {warning}");
+    }
+    if !args.json {
+        announce(&loader)?;
     }
     for number in 0..args.epochs {
         let (wall, cpu) = (Instant::now(), process_cpu());
@@ -129,7 +87,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let report = epoch.report();
         // Samples in flight when a shortened epoch ends are decoded as well, so the CPU time is theirs too.
         drop(epoch);
-        let mut figures = figures(&report, &stats, seconds, process_cpu() - cpu, pin_state, loader.batch_bytes());
+        let mut figures = figures(&report, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
         figures.first_batch_seconds = first_batch.as_secs_f64();
         if args.json {
             say!("{}", serde_json::to_string(&figures)?);
@@ -137,6 +95,24 @@ pub(super) fn run(args: &Args) -> Outcome {
             print(&figures, &report)?;
         }
     }
+    Ok(())
+}
+
+/// What is about to be measured.
+fn announce(loader: &Loader) -> Outcome {
+    let (layout, plan) = (loader.layout(), loader.memory_plan());
+    let (Some(set), Some(steps)) = (loader.shards(), loader.steps()) else {
+        say!("memory: {plan}, for a largest sample of common size");
+        return Ok(());
+    };
+    say!(
+        "{} samples in {} shards, {steps} batches of {} ({:.1} MB each)",
+        set.len(),
+        set.reports().len(),
+        layout.batch_size(),
+        layout.bytes() as f64 / 1e6
+    );
+    say!("memory: {plan} ({:.0} MB allowed)", plan.max_bytes as f64 / 1e6);
     Ok(())
 }
 

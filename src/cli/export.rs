@@ -26,7 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let loader = args.loader.loader()?;
     let mut epoch = loader.epoch(0)?;
-    let batches = args.batches.min(loader.steps());
+    let batches = args.batches.min(loader.steps().unwrap_or(0));
     let bar = progress::bar(batches, "decoding", "batches");
     let mut columns: Vec<Vec<u8>> = vec![Vec::new(); loader.layout().fields().len()];
     for batch in epoch.by_ref().take(batches as usize) {
@@ -34,13 +34,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (column, field) in columns.iter_mut().zip(batch.fields()) {
             column.extend_from_slice(field.bytes);
         }
-        for sample_error in batch.errors() {
-            eprintln!(
-                "maskstream: row {} of batch {} is empty: {}",
-                sample_error.row,
-                batch.step(),
-                sample_error.error
-            );
+        for failed in batch.errors() {
+            eprintln!("maskstream: row {} of batch {} is empty: {}", failed.row, batch.step(), failed.error);
         }
         bar.inc(1);
     }
@@ -49,7 +44,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {:.1} MB", args.output.display(), bytes as f64 / 1e6);
     for field in loader.layout().fields() {
-        say!("  {:16} {:?} {:?}", field.name, field.dtype, stacked(&field.shape, batches as usize));
+        say!("  {:16} {:?} {:?}", field.name(), field.dtype, stacked(&field.shape, batches as usize));
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use maskstream::ShardSet;
-use maskstream::shard::{IndexStatus, IndexedShard, resolve_patterns};
+use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 
 use super::args::ShardArgs;
 use super::progress::Share;
@@ -45,8 +44,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
         let share = Share::of(&bar, path);
-        let options = ShardSet::builder().sidecar(args.shards.sidecar());
-        options.progress(move |bytes| share.advance(bytes)).index(path)
+        let indexer = Indexer::new().sidecar(args.shards.sidecar());
+        indexer.progress(move |bytes| share.advance(bytes)).index(path)
     };
     let (mut bad, mut unsaved) = (0, 0);
     parallel::each(&paths, jobs, index, |result| {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use maskstream::ShardSet;
-use maskstream::annotation::MaskFilter;
-use maskstream::shard::{IndexedShard, resolve_patterns};
+use maskstream::MaskFilter;
+use maskstream::index::{IndexedShard, Indexer, resolve_patterns};
 use serde::Serialize;
 
 use super::args::ShardArgs;
@@ -47,8 +46,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     for path in resolve_patterns(&args.shards.shards)? {
         let bar = progress::bar(progress::total_bytes(std::slice::from_ref(&path)), "indexing", "bytes");
         let advance = bar.clone();
-        let options = ShardSet::builder().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
-        let summary = summarize(&options.index(&path)?);
+        let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
+        let summary = summarize(&indexer.index(&path)?);
         bar.finish_and_clear();
         if args.json {
             say!("{}", serde_json::to_string(&summary)?);

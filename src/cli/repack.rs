@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use maskstream::ShardSet;
-use maskstream::shard::{IfExists, OnCorrupt, RepackReport, resolve_patterns};
+use maskstream::OnCorrupt;
+use maskstream::index::{IfExists, Indexer, RepackReport, resolve_patterns};
 use serde_json::json;
 
 use super::args::ShardArgs;
@@ -68,8 +68,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "repacking", "bytes");
     let repack = |path: &Path| {
         let (start, share) = (Instant::now(), Share::of(&bar, path));
-        let options = ShardSet::builder().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
-        let repacked = options.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
+        let indexer = Indexer::new().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
+        let repacked = indexer.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
         (repacked, start.elapsed().as_secs_f64())
     };
     let mut totals = Totals::default();

@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use maskstream::batch::{Batch, Field};
-use maskstream::{Cursor, Loader};
+use maskstream::{Batch, Cursor, FieldView, Loader};
 use serde::Serialize;
 
 use super::Outcome;
@@ -109,12 +108,12 @@ fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {
 }
 
 fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
-    let set = loader.shards();
     let mut rows = Vec::new();
+    let Some(set) = loader.shards() else { return rows };
     for (row, sample) in batch.samples().iter().enumerate() {
         let Some((sample, entry)) = sample.and_then(|sample| Some((sample, set.entry(sample)?))) else { continue };
         let masks = batch.valid().len() / batch.samples().len();
-        let sample_error = batch.errors().iter().find(|sample_error| sample_error.row == row);
+        let failed = batch.errors().iter().find(|failed| failed.row == row);
         rows.push(Row {
             row,
             image_id: entry.image_id,
@@ -128,20 +127,20 @@ fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
             height: entry.height,
             width: entry.width,
             masks: batch.valid()[row * masks..(row + 1) * masks].iter().filter(|&&valid| valid == 1).count(),
-            error: sample_error.map(|sample_error| sample_error.error.to_string()),
+            error: failed.map(|failed| failed.error.to_string()),
         });
     }
     rows
 }
 
-fn values(batch: &Batch, field: Field<'_>) -> Values {
+fn values(batch: &Batch, field: FieldView<'_>) -> Values {
     let numbers: Vec<f64> = numbers(field);
     let per_row = numbers.len() / batch.samples().len().max(1);
     let rows = numbers.chunks(per_row.max(1)).zip(batch.image_valid());
     let valid: Vec<f64> = rows.filter(|(_, valid)| **valid == 1).flat_map(|(row, _)| row.iter().copied()).collect();
     let finite: Vec<f64> = valid.iter().copied().filter(|value| value.is_finite()).collect();
     Values {
-        name: field.spec.name,
+        name: field.spec.name(),
         least: finite.iter().copied().fold(f64::NAN, f64::min),
         mean: finite.iter().sum::<f64>() / finite.len() as f64,
         greatest: finite.iter().copied().fold(f64::NAN, f64::max),
@@ -149,7 +148,7 @@ fn values(batch: &Batch, field: Field<'_>) -> Values {
     }
 }
 
-fn numbers(field: Field<'_>) -> Vec<f64> {
+fn numbers(field: FieldView<'_>) -> Vec<f64> {
     fn all<T: Copy>(values: &[T], f: impl Fn(T) -> f64) -> Vec<f64> {
         values.iter().map(|&value| f(value)).collect()
     }

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use maskstream::DType;
-use maskstream::batch::BatchLayout;
+use maskstream::{BatchLayout, DType};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 use super::Outcome;
@@ -21,9 +20,9 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
             DType::F16 => Dtype::F16,
             DType::Bf16 => Dtype::BF16,
             DType::F32 => Dtype::F32,
-            other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name).into()),
+            other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name()).into()),
         };
-        tensors.push((field.name, TensorView::new(dtype, stacked(&field.shape, batches), column)?));
+        tensors.push((field.name(), TensorView::new(dtype, stacked(&field.shape, batches), column)?));
     }
     let about = HashMap::from([("producer".to_owned(), concat!("maskstream ", env!("CARGO_PKG_VERSION")).to_owned())]);
     serialize_to_file(tensors, Some(about), path)?;

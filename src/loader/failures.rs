@@ -35,7 +35,7 @@ impl OnError {
 /// How many samples may be skipped in one epoch on one rank. Each bound counts for itself.
 ///
 /// ```
-/// use maskstream::loader::{Budget, OnError};
+/// use maskstream::{Budget, OnError};
 ///
 /// // One in a thousand, and never twenty in a row: that is a dead disk, not a bad file.
 /// let on_error = OnError::skip(Budget::UNLIMITED.rate(0.001).consecutive(20));
@@ -143,14 +143,12 @@ impl fmt::Display for EpochReport {
 pub(super) struct Failures {
     on_error: OnError,
     so_far: Tally,
-    /// Before the last batch.
-    #[cfg_attr(not(any(feature = "burn", feature = "candle")), allow(dead_code))]
-    before: Tally,
     lost_by: Option<(ErrorKind, String)>,
 }
 
+/// Counts of what was delivered.
 #[derive(Clone, Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     delivered: u64,
     skipped: u64,
     skipped_by: Vec<(ErrorKind, u64)>,
@@ -160,11 +158,14 @@ struct Tally {
 
 impl Failures {
     pub(super) fn new(on_error: OnError) -> Self {
-        Self { on_error, so_far: Tally::default(), before: Tally::default(), lost_by: None }
+        Self { on_error, so_far: Tally::default(), lost_by: None }
     }
 
-    /// Judges the next batch. Nothing of a batch that is refused counts as delivered or skipped.
-    pub(super) fn judge(&mut self, mut batch: Batch) -> Result<Batch> {
+    /// Judges the next batch. Returns the counts as they are once it has been delivered: see [`Failures::commit`].
+    ///
+    /// # Errors
+    /// If the policy does not tolerate its errors.
+    pub(super) fn judge(&self, batch: &mut Batch) -> Result<Tally> {
         let planned = batch.samples().iter().flatten().count();
         if batch.valid_rows() + batch.errors().len() != planned {
             let found = (batch.valid_rows(), batch.errors().len());
@@ -172,27 +173,25 @@ impl Failures {
         }
         let mut tally = self.so_far.clone();
         for (row, _) in batch.samples().iter().enumerate().filter(|(_, sample)| sample.is_some()) {
-            let Some(sample_error) = batch.errors().iter().position(|sample_error| sample_error.row == row) else {
+            let Some(failed) = batch.errors().iter().position(|failed| failed.row == row) else {
                 (tally.delivered, tally.run) = (tally.delivered + 1, 0);
                 continue;
             };
-            tally.skip(batch.errors()[sample_error].error.kind());
+            tally.skip(batch.errors()[failed].error.kind());
             if let Some(verdict) = self.on_error.verdict(&tally) {
-                let error = batch.take_errors().swap_remove(sample_error).error;
+                let error = batch.take_errors().swap_remove(failed).error;
                 return Err(match verdict {
                     Verdict::Stop => error,
                     Verdict::Over(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),
                 });
             }
         }
-        self.before = std::mem::replace(&mut self.so_far, tally);
-        Ok(batch)
+        Ok(tally)
     }
 
-    /// The batch that was judged last is not received after all.
-    #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(super) fn take_back(&mut self) {
-        self.so_far = self.before.clone();
+    /// The batch that was judged last has been delivered.
+    pub(super) fn commit(&mut self, tally: Tally) {
+        self.so_far = tally;
     }
 
     /// Samples that were delivered or skipped.

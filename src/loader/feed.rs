@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::options::Inner;
+use super::shared::Shared;
 use super::stats::Counters;
 use super::steps::Steps;
 use super::watch::ActivityBoard;
@@ -21,16 +21,16 @@ use crate::{Error, Result};
 
 /// What the feed thread works with.
 pub(super) struct Feed {
-    pub(super) loader: Arc<Inner>,
+    pub(super) shared: Arc<Shared>,
     pub(super) samples: Arc<dyn Samples>,
     pub(super) steps: Steps,
     pub(super) pool: Arc<Pool>,
     pub(super) counters: Arc<Counters>,
-    pub(super) watch: Arc<ActivityBoard>,
+    pub(super) board: Arc<ActivityBoard>,
     /// The first step.
     pub(super) first: u64,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) work: Sender<Job>,
+    pub(super) jobs: Sender<Job>,
     pub(super) outcomes: Sender<Outcome>,
 }
 
@@ -49,14 +49,14 @@ impl Feed {
     /// there is no batch and why.
     fn walk(&mut self) -> Result<Option<u64>, (u64, Error)> {
         let mut next = self.steps.batch(self.first).map_err(|error| (self.first, error))?;
-        self.announce(next.as_deref());
+        self.prefetch(next.as_deref());
         for step in self.first.. {
             let Some(samples) = next else { return Ok(Some(step)) };
             let Some(buffers) = self.pool.acquire().map_err(|error| (step, error))? else { return Ok(None) };
             // One step ahead where that needs no waiting.
             let ahead = self.steps.is_planned().then(|| self.steps.batch(step + 1));
             if let Some(Ok(samples)) = &ahead {
-                self.announce(samples.as_deref());
+                self.prefetch(samples.as_deref());
             }
             if !self.send(step, samples, buffers) {
                 return Ok(None);
@@ -65,7 +65,7 @@ impl Feed {
                 Some(batch) => batch.map_err(|error| (step + 1, error))?,
                 None => {
                     let batch = self.steps.batch(step + 1).map_err(|error| (step + 1, error))?;
-                    self.announce(batch.as_deref());
+                    self.prefetch(batch.as_deref());
                     batch
                 }
             };
@@ -76,30 +76,30 @@ impl Feed {
     /// Reads the samples of one batch and hands them to the workers; `false` when the epoch was dropped.
     fn send(&self, step: u64, samples: Vec<Option<SampleId>>, buffers: BatchBuffers) -> bool {
         let errors = Default::default();
-        let assembly = Arc::new(PendingBatch { step, samples, errors, outcomes: self.outcomes.clone() });
+        let pending = Arc::new(PendingBatch { step, samples, errors, outcomes: self.outcomes.clone() });
         // All of them first: whatever happens below, each settles its slot.
-        let works: Vec<_> =
-            slots(self.pool.layout(), buffers).into_iter().map(|slot| Job::new(slot, &assembly)).collect();
-        for mut work in works {
+        let jobs: Vec<_> =
+            slots(self.pool.layout(), buffers).into_iter().map(|slot| Job::new(slot, &pending)).collect();
+        for mut job in jobs {
             if self.stop.load(Relaxed) {
                 return false;
             }
-            let Some(sample) = work.sample() else {
-                work.pad();
+            let Some(sample) = job.sample() else {
+                job.pad();
                 continue;
             };
             let fetched = {
-                let _shift = self.watch.begin(0, sample);
+                let _guard = self.board.begin(0, sample);
                 self.fetch(sample)
             };
             match fetched {
-                Ok(bytes) => work.bytes = Some(bytes),
+                Ok(bytes) => job.bytes = Some(bytes),
                 Err(error) => {
-                    work.fail(locate(&*self.samples, sample, error));
+                    job.fail(locate(&*self.samples, sample, error));
                     continue;
                 }
             }
-            if self.work.send(work).is_err() {
+            if self.jobs.send(job).is_err() {
                 return false;
             }
         }
@@ -108,18 +108,18 @@ impl Feed {
 
     /// Tells the sources what a batch will need, so that the device works while another one is decoded. Whatever is
     /// wrong, a panic of a source included, shows again when the bytes are read.
-    fn announce(&mut self, samples: Option<&[Option<SampleId>]>) {
-        let announced = self.steps.announceable(samples.unwrap_or_default());
-        let announce = |sample: SampleId| {
+    fn prefetch(&mut self, samples: Option<&[Option<SampleId>]>) {
+        let samples = self.steps.to_prefetch(samples.unwrap_or_default());
+        let prefetch = |sample: SampleId| {
             // This may be the first to open a shard.
-            let _shift = self.watch.begin(0, sample);
+            let _guard = self.board.begin(0, sample);
             if let (Some(entry), Ok(source)) = (self.samples.entry(sample), self.samples.source(sample.shard)) {
                 source.will_need(entry.image.range());
                 source.will_need(entry.annotations.range());
             }
         };
-        for sample in announced {
-            let _ = catch_unwind(AssertUnwindSafe(|| announce(sample)));
+        for sample in samples {
+            let _ = catch_unwind(AssertUnwindSafe(|| prefetch(sample)));
         }
     }
 
@@ -133,7 +133,7 @@ impl Feed {
             let image = source
                 .fetch(entry.image.range())
                 .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))?;
-            let labels = match self.loader.cache.as_ref().and_then(|cache| cache.get(sample, entry.annotations)) {
+            let labels = match self.shared.cache.as_ref().and_then(|cache| cache.get(sample, entry.annotations)) {
                 Some(row) => LabelBytes::Saved(row),
                 None => {
                     let json = source.fetch(entry.annotations.range());
@@ -142,8 +142,9 @@ impl Feed {
                     )
                 }
             };
-            let wanted = self.samples.wanted(sample.shard).ok_or_else(|| Error::config("there is no such shard"))?;
-            Ok(SampleBytes { entry, wanted, image, labels })
+            let selector =
+                self.samples.selector(sample.shard).ok_or_else(|| Error::config("there is no such shard"))?;
+            Ok(SampleBytes { entry, selector, image, labels })
         };
         let bytes = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
         self.counters.add_read(clock.lap(), wall.elapsed());

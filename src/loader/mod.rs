@@ -1,51 +1,309 @@
-//! Threads, and nothing but threads. Comes in: a [`ShardSet`](crate::shard::ShardSet) and settings. Goes out:
-//! [`Loader::epoch`], an iterator over the batches of one epoch in planned order. Fails, at its place in that order, on
-//! whatever a sample's bytes or the system have in store.
+//! The loader: threads that turn planned samples into batches.
 //!
-//! # Which threads there are
+//! # Threads
 //!
 //! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
-//!   batch after it will need, reads the bytes of each sample, and hands sample by sample to the workers through a
-//!   bounded channel. It alone waits for the disk.
-//! * The *workers* inflate and decode, one sample each, so that all of them work on the same batch. Whoever finishes a
-//!   batch's last sample sends it on.
-//! * *Pass* threads, only while shards have no index ([`StreamLoader`]), find the samples of one shard each.
+//!   next batch will need, fetches the bytes of each sample, and sends sample by sample to the workers through a bounded
+//!   channel. Only this thread waits for the disk.
+//! * The *workers* inflate and decode one sample each, so that all of them work on the same batch. The worker that
+//!   finishes a batch's last sample sends the batch on.
+//! * *Pass* threads exist only while shards have no index. Each indexes one shard (`live`).
 //! * The *consumer*, the thread that calls `next`, puts batches back in planned order.
 //!
-//! # What is promised
+//! # Contract
 //!
-//! * Success: the plan says how many batches there are, and the iterator ends after exactly so many. While shards are
-//!   indexed it learns the number when the last one is; threads that end before that are an error.
-//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. What follows
-//!   is the user's [`OnError`] policy, applied when that batch's turn comes; the batches before it have been delivered.
-//!   After an error the iterator is at its end.
-//! * Bounds: at most `prefetch_batches` are under way, and the samples read ahead are as many as the work channel
-//!   holds.
-//! * Patience: while a batch is waited for, a thread that stays at one sample, or a pass at one member, for longer than
-//!   `stall_timeout` ends the epoch with an error that names it, and is left behind: it owns what it works with.
-//! * Shutdown: dropping the epoch closes the pool and has passes give up, which wakes the feed; the feed's end closes the
-//!   work channel, which ends the workers; then all are joined. Work that is still queued is dropped, not decoded. A
-//!   thread in the middle of a sample or a read finishes it first; so does a pass that tries what lies behind a break.
-//! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing. Which shards
-//!   have an index is one of the settings: while one has none, epochs are not shuffled.
+//! * Success: the plan says how many batches there are, and the iterator ends after exactly that many. While shards are
+//!   being indexed, the number is known once the last one is; threads that end before that are an error.
+//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. The user's
+//!   [`OnError`] policy decides, when that batch's turn comes; the batches before it have been delivered. After an error
+//!   the iterator is at its end.
+//! * Bounds: at most `prefetch_batches` are under way, and the work channel bounds the samples read ahead.
+//! * Stalls: while the consumer waits, a thread that stays at one sample, or a pass at one member, for longer than
+//!   `stall_timeout` ends the epoch with an error that names it. The thread is left behind: it owns what it works with.
+//! * Shutdown: dropping the epoch closes the pool and stops the passes, which wakes the feed; the feed's end closes the
+//!   work channel, which ends the workers; then all are joined. Queued work is dropped, not decoded. A thread in the
+//!   middle of a sample or a read finishes it first; so does a pass that salvages samples behind a break.
+//! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing. Whether shards
+//!   have an index is one of the settings: epochs are shuffled once all have one.
 
+mod builder;
 mod cache;
+mod engine;
 mod epoch;
 mod failures;
 mod feed;
+mod live;
 mod memory;
-mod options;
 mod planned;
+mod shared;
 mod stats;
 mod steps;
-mod stream;
 mod watch;
 mod worker;
 
+use std::sync::{Arc, OnceLock};
+
+pub use builder::LoaderBuilder;
 pub use epoch::Epoch;
 pub use failures::{Budget, EpochReport, OnError};
 pub use memory::MemoryPlan;
-pub use options::LoaderBuilder;
-pub use planned::Loader;
 pub use stats::{LoaderStats, StageStats};
-pub use stream::StreamLoader;
+
+use self::engine::Engine;
+use self::epoch::EpochSpec;
+use self::live::{ASSUMED_SIZE, LiveCounts, LiveSet, LiveSteps};
+use self::planned::Planned;
+use self::shared::Shared;
+use self::steps::Steps;
+use crate::batch::{Batch, BatchLayout};
+use crate::order::{Cursor, Plan};
+use crate::shard::{LazyShardSet, Opened, ShardReport, ShardSet, no_index};
+use crate::{Error, Result};
+
+/// Makes epochs of batches from a set of shards. Cheap to clone.
+///
+/// ```no_run
+/// use maskstream::{Loader, ShardSet};
+///
+/// let shards = ShardSet::builder().open(&["sa1b/*.tar"])?;
+/// let loader = Loader::builder().batch_size(16).image_size(512).shuffle(42).build(shards)?;
+/// for epoch in 0..3 {
+///     for batch in loader.epoch(epoch)? {
+///         let batch = batch?;
+///         // [B, 3, S, S] u8, and [B, K, 256, 256] u8
+///         let (images, masks) = (batch.images(), batch.masks());
+///     }
+/// }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
+///
+/// Over a [`LazyShardSet`] the first epoch starts at once and builds the indexes that are missing. Until it has run to
+/// its end there is no plan: [`Loader::steps`] and all cursors are `None`, and epochs are not shuffled.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    shared: Arc<Shared>,
+    /// Empty until every shard has an index.
+    planned: Arc<OnceLock<Result<Planned>>>,
+    /// The shards of a loader that was built before all had an index.
+    live: Option<Arc<LiveSet>>,
+}
+
+impl LoaderBuilder {
+    /// Checks the settings and builds a loader over a [`ShardSet`] or a [`LazyShardSet`]. Starts no thread.
+    ///
+    /// # Errors
+    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold what is
+    /// needed, `drop_last` leaves no batch, or the quarantine log cannot be written. If a shard has no index although
+    /// several ranks share the epoch: all ranks need equal steps, which only indexes tell.
+    pub fn build(self, shards: impl Into<LazyShardSet>) -> Result<Loader> {
+        match shards.into().0 {
+            Opened::Indexed(set) => {
+                let shared = Arc::new(Shared::new(self, set.len(), set.largest())?);
+                let planned = Planned::new(&shared, set)?;
+                Ok(Loader { shared, planned: Arc::new(OnceLock::from(Ok(planned))), live: None })
+            }
+            Opened::Partly(partly) => {
+                let live = Arc::new(LiveSet::new(partly));
+                if self.order.world_size > 1 {
+                    let why = format!("but {} ranks need equal steps, which only indexes tell", self.order.world_size);
+                    return Err(no_index(live.unindexed(), live.len(), &why));
+                }
+                let shared = Arc::new(Shared::new(self, 0, ASSUMED_SIZE)?);
+                Ok(Loader { shared, planned: Arc::default(), live: Some(live) })
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// Settings to build a loader with.
+    pub fn builder() -> LoaderBuilder {
+        LoaderBuilder::default()
+    }
+
+    /// Starts the threads of epoch `epoch` and returns its batches. The index decides the shuffle, nothing else.
+    ///
+    /// If an epoch over shards without an index is dropped before its end, the shards it has not reached stay without
+    /// one, and the next epoch starts at the first shard again, unshuffled.
+    ///
+    /// # Errors
+    /// If threads cannot be started; if another epoch is under way while shards are being indexed; if all shards turn
+    /// out to hold no sample that passes the filter, or none fill a batch.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
+        if let Some(planned) = self.planned()? {
+            return planned.epoch(&self.shared, epoch);
+        }
+        let started = self.start_live(epoch);
+        match (started, self.planned()?) {
+            // Another clone has reached the end of the shards meanwhile.
+            (Err(_), Some(planned)) => planned.epoch(&self.shared, epoch),
+            (started, _) => started,
+        }
+    }
+
+    /// The rest of the epoch in which a cursor lies: exactly the batches that the uninterrupted epoch would have
+    /// delivered next; none if it had come to its end. The number of workers may differ, and so may the world size, as
+    /// long as `batch_size` x `world_size` is the same.
+    ///
+    /// ```no_run
+    /// # fn load() -> Option<maskstream::Cursor> { None }
+    /// # fn save(_: maskstream::Cursor) {}
+    /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
+    /// let saved = load();
+    /// let first = saved.map_or(0, |cursor| cursor.epoch());
+    /// for index in first..10 {
+    ///     let epoch = match &saved {
+    ///         Some(cursor) if cursor.epoch() == index => loader.resume_from(cursor)?,
+    ///         _ => loader.epoch(index)?,
+    ///     };
+    ///     for batch in epoch {
+    ///         let batch = batch?;
+    ///         // ... a step, and now and then:
+    ///         if let Some(cursor) = batch.cursor() {
+    ///             save(cursor);
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the cursor was saved with other shards, another filter, selection, seed, codec or `top_k`, or other batches:
+    /// the message names what differs. If a shard has no index, or threads cannot be started.
+    pub fn resume_from(&self, cursor: &Cursor) -> Result<Epoch> {
+        self.indexed()?.resume_from(&self.shared, cursor)
+    }
+
+    /// Decodes one batch of the epoch in which a cursor lies once more, alone: to look at what a training run has seen.
+    /// Rows that cannot be decoded are in [`Batch::errors`], whatever [`OnError`] says.
+    ///
+    /// # Errors
+    /// As [`Loader::resume_from`], and if the epoch has no such step.
+    pub fn replay(&self, cursor: &Cursor, step: u64) -> Result<Batch> {
+        self.indexed()?.replay(&self.shared, cursor, step)
+    }
+
+    /// A digest of everything that decides which samples are in which batch: what a [`Cursor`] holds, and the world
+    /// size; `None` while shards have no index. Ranks with equal fingerprints agree. Exchange it once before training: a
+    /// rank with other shards or settings is found before it makes the others wait.
+    pub fn fingerprint(&self) -> Option<u64> {
+        Some(self.ready()?.fingerprint())
+    }
+
+    /// The plan of an epoch: which sample is in which row of which batch; `None` while shards have no index.
+    #[doc(hidden)]
+    pub fn plan(&self, epoch: u64) -> Option<Plan> {
+        Some(self.ready()?.plan(epoch))
+    }
+
+    /// Number of batches of each epoch, the same on every rank; `None` while shards have no index.
+    pub fn steps(&self) -> Option<u64> {
+        Some(self.ready()?.steps)
+    }
+
+    /// The samples it draws from; `None` while shards have no index.
+    pub fn shards(&self) -> Option<&ShardSet> {
+        Some(&self.ready()?.set)
+    }
+
+    /// Reports on the shards that have an index by now: also whether it could be saved, and what is wrong with a shard.
+    pub fn reports(&self) -> Vec<ShardReport> {
+        match (self.ready(), &self.live) {
+            (Some(planned), _) => planned.set.reports().cloned().collect(),
+            (None, Some(live)) => live.reports(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// What a user should know before the first epoch: that shards have no index, so that it is not shuffled.
+    pub fn warning(&self) -> Option<String> {
+        let live = self.live.as_ref().filter(|_| self.planned.get().is_none())?;
+        let unindexed = live.unindexed();
+        let order = if self.shared.order.shuffle.is_some() { " and is not shuffled" } else { "" };
+        (unindexed > 0).then(|| {
+            format!(
+                "{unindexed} of {} shards have no index yet: this epoch comes in the order of the shards{order} while \
+                 they are indexed; `maskstream index` builds indexes beforehand",
+                live.len()
+            )
+        })
+    }
+
+    /// Timings and counts of all its epochs together, also while one runs.
+    pub fn stats(&self) -> LoaderStats {
+        self.shared.counters.stats()
+    }
+
+    /// How its memory budget is spent. If a shard had no index when the loader was built, the largest sample is assumed
+    /// to have 4 MiB and 1500 x 2250 pixels, and the index is not included.
+    pub fn memory_plan(&self) -> &MemoryPlan {
+        &self.shared.memory_plan
+    }
+
+    /// The fields of its batches.
+    pub fn layout(&self) -> &BatchLayout {
+        self.shared.pool.layout()
+    }
+
+    /// Its share, divided once more: every `of`-th sample from the `part`-th on. Batches have as many rows as before.
+    /// All parts share the memory budget and the statistics.
+    ///
+    /// # Errors
+    /// If a shard has no index, `part` is not below `of`, the world would be too large, or the parts have no batch.
+    #[cfg(feature = "burn")]
+    pub(crate) fn share(&self, part: usize, of: usize) -> Result<Self> {
+        let share = self.indexed()?.share(part, of)?;
+        Ok(Self { shared: Arc::clone(&self.shared), planned: Arc::new(OnceLock::from(Ok(share))), live: None })
+    }
+
+    /// The plan over indexed shards; `None` while a shard has no index.
+    ///
+    /// # Errors
+    /// If no sample passes the filter, or none fill a batch.
+    fn planned(&self) -> Result<Option<&Planned>> {
+        let finish = |live: &LiveSet| Planned::new(&self.shared, Arc::new(live.finish()?));
+        let planned = match (self.planned.get(), &self.live) {
+            (Some(planned), _) => planned,
+            (None, Some(live)) if live.is_known() => self.planned.get_or_init(|| finish(live)),
+            (None, _) => return Ok(None),
+        };
+        planned.as_ref().map(Some).map_err(Error::clone)
+    }
+
+    /// The same, where an error counts as no plan.
+    fn ready(&self) -> Option<&Planned> {
+        self.planned().ok().flatten()
+    }
+
+    /// Number of samples of an epoch on this rank.
+    ///
+    /// # Errors
+    /// If a shard has no index.
+    #[cfg(feature = "burn")]
+    pub(crate) fn planned_samples(&self) -> Result<u64> {
+        Ok(self.indexed()?.plan(0).samples_from(0))
+    }
+
+    /// The same, where no plan is an error.
+    fn indexed(&self) -> Result<&Planned> {
+        let missing = || {
+            let (unindexed, shards) = self.live.as_ref().map_or((0, 0), |live| (live.unindexed(), live.len()));
+            no_index(unindexed, shards, "so there is no order yet")
+        };
+        self.planned()?.ok_or_else(missing)
+    }
+
+    /// Starts an epoch over shards of which some are still without an index.
+    fn start_live(&self, epoch: u64) -> Result<Epoch> {
+        let Some(live) = &self.live else { return Err(Error::config("the loader has no shards")) };
+        let shared = &self.shared;
+        // A pass finds samples several times as fast as a worker decodes them.
+        let passes = shared.num_workers.div_ceil(4).min(live.unindexed());
+        let counts = Arc::<LiveCounts>::default();
+        let steps = LiveSteps::new(Arc::clone(live), shared.order, Arc::clone(&counts));
+        let engine = Engine::start_live(shared, live, Steps::Live(steps), passes)?;
+        let spec = EpochSpec { index: epoch, first: 0, plan: None, counts, is_logged: true };
+        Ok(Epoch::new(engine, spec, shared.on_error))
+    }
+}

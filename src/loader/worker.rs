@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::options::Inner;
+use super::shared::Shared;
 use super::stats::Counters;
 use super::watch::ActivityBoard;
 use crate::annotation::AnnotationSelector;
@@ -23,6 +23,12 @@ pub(super) struct Finished {
     pub(super) buffers: BatchBuffers,
     pub(super) samples: Vec<Option<SampleId>>,
     pub(super) errors: Vec<SampleError>,
+}
+
+impl std::fmt::Debug for Finished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finished").field("step", &self.step).finish_non_exhaustive()
+    }
 }
 
 /// What goes to the consumer.
@@ -51,7 +57,7 @@ pub(super) struct PendingBatch {
 pub(super) struct Job {
     slot: Option<Slot>,
     sample: Option<SampleId>,
-    assembly: Arc<PendingBatch>,
+    pending: Arc<PendingBatch>,
     settled: bool,
     pub(super) bytes: Option<SampleBytes>,
 }
@@ -59,7 +65,7 @@ pub(super) struct Job {
 /// A sample's index row, and its bytes as they were fetched.
 pub(super) struct SampleBytes {
     pub(super) entry: Entry,
-    pub(super) wanted: Arc<AnnotationSelector>,
+    pub(super) selector: Arc<AnnotationSelector>,
     pub(super) image: Fetched,
     pub(super) labels: LabelBytes,
 }
@@ -70,9 +76,9 @@ pub(super) enum LabelBytes {
 }
 
 impl Job {
-    pub(super) fn new(slot: Slot, assembly: &Arc<PendingBatch>) -> Self {
-        let sample = assembly.samples.get(slot.row()).copied().flatten();
-        Self { slot: Some(slot), sample, assembly: Arc::clone(assembly), settled: false, bytes: None }
+    pub(super) fn new(slot: Slot, pending: &Arc<PendingBatch>) -> Self {
+        let sample = pending.samples.get(slot.row()).copied().flatten();
+        Self { slot: Some(slot), sample, pending: Arc::clone(pending), settled: false, bytes: None }
     }
 
     pub(super) fn sample(&self) -> Option<SampleId> {
@@ -88,8 +94,8 @@ impl Job {
     pub(super) fn fail(&mut self, error: Error) {
         self.empty();
         if let (Some(slot), Some(sample)) = (&self.slot, self.sample) {
-            let sample_error = SampleError { row: slot.row(), sample, error };
-            self.assembly.errors.lock().unwrap_or_else(PoisonError::into_inner).push(sample_error);
+            let failed = SampleError { row: slot.row(), sample, error };
+            self.pending.errors.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
         }
     }
 
@@ -107,7 +113,7 @@ impl Drop for Job {
             self.fail(Error::panic(&"the sample was given up"));
         }
         let Some(buffers) = self.slot.take().and_then(Slot::finish) else { return };
-        let PendingBatch { step, samples, errors, outcomes } = &*self.assembly;
+        let PendingBatch { step, samples, errors, outcomes } = &*self.pending;
         let errors = std::mem::take(&mut *errors.lock().unwrap_or_else(PoisonError::into_inner));
         let finished = Finished { step: *step, buffers, samples: samples.clone(), errors };
         // Nobody listens any more when the epoch was dropped.
@@ -123,76 +129,76 @@ struct WorkerState {
 }
 
 impl WorkerState {
-    fn new(loader: &Inner) -> Self {
+    fn new(shared: &Shared) -> Self {
         let (image, json) = Default::default();
-        Self { decoder: SampleDecoder::new(Arc::clone(&loader.sample), Arc::clone(&loader.planes)), image, json }
+        Self { decoder: SampleDecoder::new(Arc::clone(&shared.sample), Arc::clone(&shared.planes)), image, json }
     }
 }
 
 /// What a worker thread works for.
 pub(super) struct Worker {
-    pub(super) loader: Arc<Inner>,
+    pub(super) shared: Arc<Shared>,
     pub(super) samples: Arc<dyn Samples>,
     pub(super) counters: Arc<Counters>,
-    pub(super) watch: Arc<ActivityBoard>,
+    pub(super) board: Arc<ActivityBoard>,
     /// Its place there.
     pub(super) place: usize,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) work: Receiver<Job>,
+    pub(super) jobs: Receiver<Job>,
 }
 
 /// A worker's life: decodes until the work channel closes. Once `stop` is set, work is dropped undone.
 pub(super) fn run(worker: &Worker) {
-    let Worker { loader, samples, counters, .. } = worker;
-    let mut tools = WorkerState::new(loader);
-    for mut work in &worker.work {
+    let Worker { shared, samples, counters, .. } = worker;
+    let mut state = WorkerState::new(shared);
+    for mut job in &worker.jobs {
         if worker.stop.load(Relaxed) {
             continue;
         }
-        let _shift = work.sample.map(|sample| worker.watch.begin(worker.place, sample));
+        let _guard = job.sample.map(|sample| worker.board.begin(worker.place, sample));
         // After a panic the tools are replaced, so nothing half-changed is seen again.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(loader, &mut tools, &mut work)));
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(shared, &mut state, &mut job)));
         let error = match decoded {
             Ok(Ok(times)) => {
-                work.settled = true;
+                job.settled = true;
                 counters.add_sample(&times);
                 continue;
             }
             Ok(Err(error)) => error,
             Err(payload) => {
-                tools = WorkerState::new(loader);
+                state = WorkerState::new(shared);
                 Error::panic(&*payload)
             }
         };
-        if let Some(sample) = work.sample {
-            work.fail(locate(&**samples, sample, error));
+        if let Some(sample) = job.sample {
+            job.fail(locate(&**samples, sample, error));
         }
     }
 }
 
-fn decode(loader: &Inner, tools: &mut WorkerState, work: &mut Job) -> Result<StageTimes> {
+fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<StageTimes> {
     let mut times = StageTimes::default();
     // Taken out, so that they are dropped here, on success and on failure.
-    let bytes = work.bytes.take();
-    let (Some(SampleBytes { entry, wanted, image, labels }), Some(slot), Some(sample)) =
-        (&bytes, &mut work.slot, work.sample)
+    let bytes = job.bytes.take();
+    let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
+        (&bytes, &mut job.slot, job.sample)
     else {
         return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
     };
     let mut clock = Clock::start();
-    let image = image.unpack(&mut tools.image).map_err(|e| e.in_member(&entry.image_name()))?;
+    let image = image.unpack(&mut state.image).map_err(|e| e.in_member(&entry.image_name()))?;
     let labels = match labels {
         LabelBytes::Json(json) => {
-            let json = json.unpack(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
-            LabelSource::Json(json, wanted)
+            let json = json.unpack(&mut state.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
+            LabelSource::Json(json, selector)
         }
         LabelBytes::Saved(row) => LabelSource::Saved(row),
     };
     times.inflate += clock.lap();
     let is_new = matches!(labels, LabelSource::Json(..));
-    tools.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
-    if let (Some(cache), true) = (&loader.cache, is_new) {
-        cache.put(sample, entry.annotations, slot.row_mut().labels.save());
+    state.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
+    if let (Some(cache), true) = (&shared.cache, is_new) {
+        cache.put(sample, entry.annotations, slot.row_mut().save_labels());
     }
     Ok(times)
 }

@@ -7,7 +7,7 @@ use crate::splitmix::mix64;
 use crate::{Error, Result};
 
 /// Changes whenever the same settings give another order.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a training run stands: an epoch, and how many samples of its order all ranks together have received. The same
 /// on every rank, so any one of them may save it; a few dozen bytes in a binary form, 250 as JSON.
@@ -30,6 +30,8 @@ pub(crate) struct Fingerprint {
     pub(crate) top_k: u64,
     /// Of the ranking of annotations.
     pub(crate) top_k_by: u32,
+    /// Which library decodes JPEGs: another one gives other pixels.
+    pub(crate) jpeg_codec: u32,
     pub(crate) shuffle: Option<(u64, u64)>,
     pub(crate) global_batch: u64,
     pub(crate) drop_last: bool,
@@ -139,6 +141,7 @@ impl Fingerprint {
             ("what the shards hold (their index)", saved.data.index, self.data.index),
             ("the filter", saved.data.filter, self.data.filter),
             ("the ranking of annotations", saved.top_k_by, self.top_k_by),
+            ("the JPEG codec", saved.jpeg_codec, self.jpeg_codec),
             ("the weights of the sets", saved.data.weights, self.data.weights),
         ];
         for (name, then, now) in digests {

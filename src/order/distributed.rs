@@ -60,7 +60,7 @@ impl Distributed {
 
     /// What the launcher of this process says, of torchrun, `srun`, Open MPI, MPICH and Intel MPI; alone if there is
     /// none. The library never looks at the environment by itself: call this, and hand the result to
-    /// [`LoaderBuilder::distributed`](crate::loader::LoaderBuilder::distributed).
+    /// [`LoaderBuilder::distributed`](crate::LoaderBuilder::distributed).
     ///
     /// A batch script of Slurm that does not call `srun` is alone, whatever the job's number of tasks, and so is each
     /// task of a job array or of an Indexed Job of Kubernetes.

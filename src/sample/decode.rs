@@ -8,7 +8,7 @@ use std::time::Duration;
 use lru::LruCache;
 use rustix::time::ClockId;
 
-use super::{BoxFormat, CoordFrame, Fit, Geometry, LabelsMut, RowMut};
+use super::{BoxFormat, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
 use crate::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
@@ -97,19 +97,17 @@ impl SampleDecoder {
         entry: &Entry,
         image: &[u8],
         labels: LabelSource<'_>,
-        row: RowMut<'_>,
+        mut row: RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
-        let RowMut { images, labels: mut target } = row;
         let geometry = Geometry::new(entry.width, entry.height, self.options.side, self.options.fit)?;
         match labels {
-            LabelSource::Saved(saved) => target.restore(saved),
-            LabelSource::Json(json, wanted) => {
-                self.decode_labels(entry, &geometry, json, wanted, &mut target, times)
-                    .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?
-            }
+            LabelSource::Saved(saved) => row.restore_labels(saved),
+            LabelSource::Json(json, wanted) => self
+                .decode_labels(entry, &geometry, json, wanted, &mut row, times)
+                .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
         }
-        self.decode_image(entry, &geometry, image, images, times)
+        self.decode_image(entry, &geometry, image, row.images, times)
             .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))
     }
 
@@ -140,7 +138,7 @@ impl SampleDecoder {
         geometry: &Geometry,
         json: &[u8],
         wanted: &AnnotationSelector,
-        out: &mut LabelsMut<'_>,
+        out: &mut RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
         let mut clock = Clock::start();
@@ -151,7 +149,7 @@ impl SampleDecoder {
         times.json += clock.lap();
 
         // Rows that no annotation fills, and everything the previous batch left here, are zero.
-        out.zero();
+        out.zero_labels();
         write_image_fields(entry, geometry, self.options.coverage, out);
         let grids = self.grids(geometry)?;
         let factors = self.options.coord_frame.factors(geometry);
@@ -179,7 +177,7 @@ impl SampleDecoder {
     }
 
     /// Draws the mask read last as the `k`-th of its row.
-    fn draw(&mut self, grids: &Grids, k: usize, out: &mut LabelsMut<'_>) -> Result<(), crate::mask::RleError> {
+    fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), crate::mask::RleError> {
         if let Some(grid) = &grids.masks {
             let cells = grid.rows() * grid.columns();
             let out = &mut out.masks[k * cells..(k + 1) * cells];
@@ -208,9 +206,9 @@ impl SampleDecoder {
 }
 
 /// The fields that describe the image, not its annotations.
-fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>, out: &mut LabelsMut<'_>) {
-    out.image_id.copy_from_slice(&[entry.image_id]);
-    out.original_size.copy_from_slice(&[entry.height, entry.width]);
+fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>, out: &mut RowMut<'_>) {
+    out.image_ids.copy_from_slice(&[entry.image_id]);
+    out.original_sizes.copy_from_slice(&[entry.height, entry.width]);
     out.geometry.copy_from_slice(&geometry.affine());
     out.image_valid.copy_from_slice(&[1]);
     if let Some(cells) = coverage {

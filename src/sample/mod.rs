@@ -11,4 +11,4 @@ pub use boxes::{BoxFormat, CoordFrame};
 pub use decode::MaskKind;
 pub(crate) use decode::{Clock, LabelSource, SampleDecoder, SampleOptions, StageTimes};
 pub use geometry::{Fit, Geometry};
-pub(crate) use row::{LabelsMut, RowMut};
+pub(crate) use row::RowMut;

@@ -1,66 +1,68 @@
-//! A sample's place in a batch, field by field. Comes in: slices of a batch buffer. Goes out: the same, by name. Cannot
-//! fail.
+//! One row of a batch, field by field: slices of the batch buffers.
 
-/// One row of every field.
-pub(crate) struct RowMut<'a> {
-    pub(crate) images: &'a mut [u8],
-    pub(crate) labels: LabelsMut<'a>,
+use crate::field::batch_fields;
+
+/// The Rust type that a row's numbers are written as; images are written as bytes.
+macro_rules! element {
+    (image) => {
+        u8
+    };
+    ($element:ident) => {
+        $element
+    };
 }
 
-/// One row of every field but the image. Empty where the batch does not have the field.
-pub(crate) struct LabelsMut<'a> {
-    pub(crate) masks: &'a mut [u8],
-    pub(crate) coverage: &'a mut [f32],
-    pub(crate) boxes: &'a mut [f32],
-    pub(crate) predicted_iou: &'a mut [f32],
-    pub(crate) stability_score: &'a mut [f32],
-    pub(crate) area: &'a mut [f32],
-    pub(crate) points: &'a mut [f32],
-    pub(crate) annotation_ids: &'a mut [i64],
-    pub(crate) valid: &'a mut [u8],
-    pub(crate) image_id: &'a mut [i64],
-    pub(crate) original_size: &'a mut [u32],
-    pub(crate) geometry: &'a mut [f32],
-    pub(crate) image_valid: &'a mut [u8],
-    pub(crate) patch_valid: &'a mut [u8],
+macro_rules! define_row {
+    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+        /// One row of every field; a field that the batch does not have is empty.
+        pub(crate) struct RowMut<'a> {
+            $(pub(crate) $name: &'a mut [element!($element)],)*
+        }
+
+        impl RowMut<'_> {
+            /// Calls `f` with the bytes of every field, the images first.
+            fn for_each(&mut self, mut f: impl FnMut(&mut [u8])) {
+                $(f(bytemuck::cast_slice_mut(self.$name));)*
+            }
+        }
+    };
 }
 
-impl LabelsMut<'_> {
+batch_fields!(define_row);
+
+impl RowMut<'_> {
     /// Sets every field to zero.
     pub(crate) fn zero(&mut self) {
         self.for_each(|bytes| bytes.fill(0));
     }
 
-    /// A copy of every field.
-    pub(crate) fn save(&mut self) -> Box<[u8]> {
+    /// Sets every field but the image to zero.
+    pub(crate) fn zero_labels(&mut self) {
+        self.for_each_label(|bytes| bytes.fill(0));
+    }
+
+    /// A copy of every field but the image.
+    pub(crate) fn save_labels(&mut self) -> Box<[u8]> {
         let mut saved = Vec::new();
-        self.for_each(|bytes| saved.extend_from_slice(bytes));
+        self.for_each_label(|bytes| saved.extend_from_slice(bytes));
         saved.into()
     }
 
-    /// Writes back what [`LabelsMut::save`] copied from a row of the same layout.
-    pub(crate) fn restore(&mut self, mut saved: &[u8]) {
-        self.for_each(|bytes| {
+    /// Writes back what [`RowMut::save_labels`] copied from a row of the same layout.
+    pub(crate) fn restore_labels(&mut self, mut saved: &[u8]) {
+        self.for_each_label(|bytes| {
             let (head, tail) = saved.split_at(bytes.len());
             bytes.copy_from_slice(head);
             saved = tail;
         });
     }
 
-    fn for_each(&mut self, mut f: impl FnMut(&mut [u8])) {
-        f(self.masks);
-        f(bytemuck::cast_slice_mut(self.coverage));
-        f(bytemuck::cast_slice_mut(self.boxes));
-        f(bytemuck::cast_slice_mut(self.predicted_iou));
-        f(bytemuck::cast_slice_mut(self.stability_score));
-        f(bytemuck::cast_slice_mut(self.area));
-        f(bytemuck::cast_slice_mut(self.points));
-        f(bytemuck::cast_slice_mut(self.annotation_ids));
-        f(self.valid);
-        f(bytemuck::cast_slice_mut(self.image_id));
-        f(bytemuck::cast_slice_mut(self.original_size));
-        f(bytemuck::cast_slice_mut(self.geometry));
-        f(self.image_valid);
-        f(self.patch_valid);
+    fn for_each_label(&mut self, mut f: impl FnMut(&mut [u8])) {
+        let mut is_image = true;
+        self.for_each(|bytes| {
+            if !std::mem::take(&mut is_image) {
+                f(bytes);
+            }
+        });
     }
 }

@@ -35,17 +35,17 @@ pub struct ShardIndex {
     pub(super) missing: u64,
 }
 
-/// Who follows a pass.
-pub(super) trait PassObserver {
-    /// Told of each sample, in the order of the index, as soon as it can be read: with the restart points to read it
+/// Sees the samples that a pass finds.
+pub(crate) trait PassObserver {
+    /// Called for each sample, in the order of the index, as soon as it can be read: with the restart points to read it
     /// by, if the shard is a gzip stream. An error ends the pass.
-    fn found(&mut self, entry: &Entry, scores: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()>;
+    fn found(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()>;
 
-    /// Asked at each member; an error ends the pass.
+    /// Called at each member; an error ends the pass.
     fn goes_on(&self) -> Result<()>;
 }
 
-/// Nobody.
+/// The observer of a pass that has none.
 impl PassObserver for () {
     fn found(&mut self, _: &Entry, _: &[AnnotationStats], _: Option<&Arc<Restarts>>) -> Result<()> {
         Ok(())

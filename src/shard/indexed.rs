@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::PassObserver;
-use super::options::Progress;
+use super::indexer::Progress;
 use super::sidecar::{self, FileStamp, Rejected, Saved, SavedRestarts};
-use super::{IndexStatus, ShardIndex, ShardSetBuilder};
+use super::{IndexStatus, Indexer, ShardIndex};
 use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -68,8 +68,8 @@ impl IndexedShard {
 
 /// A shard that has no index yet.
 #[derive(Clone)]
-pub(super) struct Unindexed {
-    pub(super) path: PathBuf,
+pub(crate) struct Unindexed {
+    pub(crate) path: PathBuf,
     stamp: FileStamp,
     sidecar: Option<PathBuf>,
     /// Why not.
@@ -78,13 +78,13 @@ pub(super) struct Unindexed {
     has_earlier: bool,
 }
 
-impl ShardSetBuilder {
+impl Indexer {
     /// Loads or builds the index of one shard, damaged or not, and saves it.
     ///
     /// # Errors
     /// If the shard cannot be read, or changes while it is read.
-    pub fn index(&self, path: &Path) -> Result<IndexedShard> {
-        self.index_columns(path, ScoreColumns::ALL)
+    pub fn index(&self, path: impl AsRef<Path>) -> Result<IndexedShard> {
+        self.index_columns(path.as_ref(), ScoreColumns::ALL)
     }
 
     /// The same; of an index that is there already, only these numbers of each score are read.
@@ -210,7 +210,7 @@ fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn PassObserver) -
 }
 
 /// A source is foreign code: its panic is this shard's error.
-pub(super) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     done.map_err(|e| e.in_shard(path))
 }

@@ -6,31 +6,38 @@
 //! finds the pairs and writes what it found to a sidecar file, so that it is made once. Samples can be had while that
 //! pass goes on.
 
+mod builder;
 mod columns;
 mod entry;
 mod finding;
-mod growing;
 mod index;
 mod indexed;
-mod options;
+mod indexer;
+mod lazy;
 mod paths;
 mod quarantine;
 mod repack;
 mod salvage;
+mod samples;
 mod scan;
 mod set;
 mod sidecar;
 
+pub use builder::{OnCorrupt, ShardSetBuilder};
 pub use entry::{Entry, Extent, SampleId};
 pub use finding::{Finding, FindingKind};
-pub(crate) use growing::{LiveSet, Position, Samples};
+pub(crate) use index::PassObserver;
 pub use index::ShardIndex;
 pub use indexed::IndexedShard;
-pub use options::{OnCorrupt, ShardSetBuilder};
+pub(crate) use indexed::{Unindexed, catch_panic};
+pub use indexer::Indexer;
+pub use lazy::LazyShardSet;
+pub(crate) use lazy::{Opened, PartlyIndexed, no_index};
 pub use paths::resolve_patterns;
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::QuarantineLog;
 pub use repack::{IfExists, RepackReport};
-pub(crate) use set::MaxSampleSize;
+pub(crate) use samples::Samples;
+pub(crate) use set::{MaxSampleSize, Shard};
 pub use set::{ShardReport, ShardSet};
 pub use sidecar::{IndexStatus, Sidecar};

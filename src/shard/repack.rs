@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::indexed::{self, IndexedShard, catch_panic};
-use super::options::Progress;
-use super::{Entry, IndexStatus, ShardIndex, ShardReport, ShardSetBuilder, Sidecar};
+use super::indexer::Progress;
+use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
 use crate::annotation::ScoreColumns;
 use crate::atomic::{AtomicFile, dir_of};
 use crate::container::TarWriter;
@@ -45,7 +45,7 @@ pub struct RepackReport {
 /// Samples whose ranges the device is told of ahead: in the official shards they are scattered all over the file.
 const SAMPLES_AHEAD: usize = 16;
 
-impl ShardSetBuilder {
+impl Indexer {
     /// Writes the sound samples of `shard` to a plain tar of the same file name in `dir`: in the order of the index,
     /// each image followed by its json, under the names that the index has for them. Neither filter nor selection is
     /// asked. Then reads what was written once more, and only if its index says what that of `shard` says, the file gets
@@ -58,7 +58,8 @@ impl ShardSetBuilder {
     /// # Errors
     /// If `shard` cannot be read, is damaged, or changes; if it lies in `dir` itself; if the file cannot be written, or
     /// is not what was to be written.
-    pub fn repack(&self, shard: &Path, dir: &Path, existing: IfExists) -> Result<RepackReport> {
+    pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
+        let (shard, dir) = (shard.as_ref(), dir.as_ref());
         catch_panic(shard, || {
             let path = self.target(shard, dir)?;
             let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
@@ -206,8 +207,8 @@ fn content(entry: &Entry) -> impl PartialEq {
 }
 
 /// A repacked shard always has its sidecar beside it.
-fn beside() -> ShardSetBuilder {
-    ShardSetBuilder::default().sidecar(Sidecar::Beside)
+fn beside() -> Indexer {
+    Indexer::new().sidecar(Sidecar::Beside)
 }
 
 /// Whether two paths lead to the same file or directory.
@@ -216,7 +217,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
 }
 
 /// Progress of one stage of the work: when `all` bytes of it are done, `share` bytes will have been told.
-fn stage(options: &ShardSetBuilder, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
+fn stage(options: &Indexer, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
     let (progress, done) = (options.progress.clone(), AtomicU64::new(0));
     move |bytes| {
         let before = done.fetch_add(bytes, Relaxed);

@@ -70,7 +70,7 @@ pub(super) fn walk_gzip(
     let entries = archive.entries().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
         // What broke the stream explains whatever it did to the header.
-        let failure = || pass.borrow().failure().map(Error::repeat);
+        let failure = || pass.borrow().failure().cloned();
         let accepted = match entry {
             Err(error) => Err(failure().unwrap_or_else(|| Error::corrupt(error.to_string()))),
             Ok(entry) => {
@@ -264,7 +264,7 @@ fn read_on(pass: &RefCell<GzipPass<'_>>, each: &mut dyn FnMut(u64, &[u8])) -> Op
         let at = pass.borrow().position();
         let read = pass.borrow_mut().read(&mut buffer);
         match read {
-            Ok(0) | Err(_) => return pass.borrow().failure().map(Error::repeat),
+            Ok(0) | Err(_) => return pass.borrow().failure().cloned(),
             Ok(count) => each(at, &buffer[..count]),
         }
     }
@@ -317,7 +317,7 @@ impl<R: Read> Read for Data<'_, '_, '_, R> {
         self.left = self.left.saturating_sub(count as u64);
         self.at += count as u64;
         if count == 0 && self.left > 0 && !buffer.is_empty() {
-            let failure = self.pass.borrow().failure().map(Error::repeat);
+            let failure = self.pass.borrow().failure().cloned();
             let cut = || Error::corrupt(format!("the tar stream ends {} bytes before its member does", self.left));
             return Err(io::Error::other(failure.unwrap_or_else(cut).at_offset(self.at)));
         }

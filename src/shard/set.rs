@@ -10,7 +10,7 @@ use lru::LruCache;
 use rayon::prelude::*;
 
 use super::indexed::{self, Built, Encoding, IndexedShard};
-use super::options::Opener;
+use super::indexer::Opener;
 use super::{Entry, Finding, IndexStatus, SampleId, ShardSetBuilder};
 use crate::annotation::{AnnotationSelector, IdList};
 use crate::order::{Identity, PrefixSums, SampleSpace};
@@ -30,14 +30,14 @@ pub struct ShardSet {
 }
 
 /// A shard's samples that enter the order.
-pub(super) struct Shard {
+pub(crate) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
     form: Encoding,
     digests: Digests,
     /// Places in the selection of all its images.
     selected: Vec<u32>,
-    wanted: Arc<AnnotationSelector>,
+    selector: Arc<AnnotationSelector>,
     opener: Arc<Opener>,
 }
 
@@ -120,7 +120,8 @@ impl ShardSet {
             .into_par_iter()
             .map(|path| {
                 options
-                    .index_columns(&path, options.wanted.columns())
+                    .indexer
+                    .index_columns(&path, options.selector.columns())
                     .and_then(|indexed| Shard::select(indexed, &options))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -139,7 +140,7 @@ impl ShardSet {
         });
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
-            let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.progress)?;
+            let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.indexer.progress)?;
             let status = IndexStatus::Unsaved("the shard is not a file".to_owned());
             let form = restarts.map_or(Encoding::Plain, Encoding::Held);
             Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, form }, &options)
@@ -148,14 +149,14 @@ impl ShardSet {
         Self::assemble(options, shards)
     }
 
-    pub(super) fn assemble(options: ShardSetBuilder, shards: Vec<Shard>) -> Result<Self> {
-        options.on_corrupt.judge(shards.iter().map(|shard| &shard.report))?;
+    pub(crate) fn assemble(options: ShardSetBuilder, shards: Vec<Shard>) -> Result<Self> {
+        options.damage_policy().judge(shards.iter().map(|shard| &shard.report))?;
         let lengths = lengths(&shards);
         let set = Self {
             samples: PrefixSums::of(lengths.iter().copied()),
             parts: vec![shards.len()],
             population: SampleSpace::of_shards(&lengths),
-            unmatched: unmatched(options.wanted.selection.as_ref(), &shards),
+            unmatched: unmatched(options.selector.selection.as_ref(), &shards),
             open: Mutex::new(LruCache::new(options.open_shards)),
             shards,
         };
@@ -169,7 +170,7 @@ impl ShardSet {
                 "none of the {} samples in {} shards is selected and passes the filter {:?}{quarantined}",
                 sum(|report| report.samples),
                 set.shards.len(),
-                options.wanted.filter
+                options.selector.filter
             )));
         }
         Ok(set)
@@ -238,8 +239,8 @@ impl ShardSet {
     }
 
     /// Which annotations of a shard's samples count.
-    pub(crate) fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
-        self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.wanted))
+    pub(crate) fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
+        self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.selector))
     }
 
     /// What a plan depends on.
@@ -248,7 +249,7 @@ impl ShardSet {
         let (mut filter, mut weights, mut done) = (0, 0, 0);
         for (count, share) in self.parts.iter().zip(self.population.shares()) {
             // Numbers only: encoding cannot fail.
-            let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.wanted.filter).ok());
+            let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.selector.filter).ok());
             filter = crc32c::crc32c_append(filter, &bounds.unwrap_or_default());
             weights = crc32c::crc32c_append(weights, &share.to_le_bytes());
             weights = append(weights, *count as u32);
@@ -362,25 +363,25 @@ impl std::fmt::Debug for ShardSet {
 
 impl Shard {
     /// Keeps the samples that pass the filter, if the policy on damage lets the shard pass.
-    pub(super) fn select(indexed: IndexedShard, options: &ShardSetBuilder) -> Result<Self> {
-        let shard = Self::sound(indexed, options);
-        options.on_corrupt.judge([&shard.report])?;
+    pub(crate) fn select(indexed: IndexedShard, options: &ShardSetBuilder) -> Result<Self> {
+        let shard = Self::valid(indexed, options);
+        options.damage_policy().judge([&shard.report])?;
         Ok(shard)
     }
 
     /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
-    pub(super) fn sound(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
+    pub(crate) fn valid(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
         let mut report = ShardReport::of(&indexed);
         let IndexedShard { mut index, form, .. } = indexed;
-        let wanted = &options.wanted;
+        let selector = &options.selector;
         report.kept_annotations = 0;
         let mut keep = Vec::with_capacity(report.samples);
         let mut selected = Vec::new();
-        let mut digests = Digests::of(&report, wanted.selection.as_ref());
+        let mut digests = Digests::of(&report, selector.selection.as_ref());
         for (i, entry) in index.entries().iter().enumerate() {
-            let count = wanted.count(entry.image_id, index.scores(i), entry.width, entry.height);
+            let count = selector.count(entry.image_id, index.scores(i), entry.width, entry.height);
             report.kept_annotations += count;
-            let place = wanted.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
+            let place = selector.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
             selected.extend(place.map(|place| place as u32));
             let is_in = options.keeps(entry, count);
             let is_bad = is_in && options.quarantine.holds(entry);
@@ -393,20 +394,20 @@ impl Shard {
         entries.retain(|_| keep.next().unwrap_or(false));
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
-        let (wanted, opener) = (Arc::clone(wanted), Arc::clone(&options.opener));
-        Self { entries, report, form, digests, selected, wanted, opener }
+        let (selector, opener) = (Arc::clone(selector), Arc::clone(&options.indexer.opener));
+        Self { entries, report, form, digests, selected, selector, opener }
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    pub(super) fn report(&self) -> &ShardReport {
+    pub(crate) fn report(&self) -> &ShardReport {
         &self.report
     }
 
     /// What opens the bytes that the index speaks of.
-    pub(super) fn opening(&self) -> impl FnOnce() -> Result<Arc<dyn Source>> + use<> {
+    pub(crate) fn opening(&self) -> impl FnOnce() -> Result<Arc<dyn Source>> + use<> {
         let (opener, path, form) = (Arc::clone(&self.opener), self.report.path.clone(), self.form.clone());
         let then = self.report.shard_bytes;
         move || {

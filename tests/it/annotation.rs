@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
-use maskstream::ErrorKind;
-use maskstream::annotation::{AnnotationFile, AnnotationStats, MaskFilter, TopKBy};
+use maskstream::index::{AnnotationFile, AnnotationStats, ShardIndex};
 use maskstream::mask::Rle;
-use maskstream::shard::ShardIndex;
+use maskstream::{ErrorKind, MaskFilter, TopKBy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -8,12 +8,10 @@ use burn_core::data::dataloader::DataLoader;
 use burn_core::data::dataloader::split::split_dataloader;
 use burn_core::tensor::kind::Basic;
 use burn_core::tensor::{DType, Device, Tensor};
-use maskstream::DType as FieldDType;
-use maskstream::adapter::{BurnBatch, BurnImages, BurnLoader};
-use maskstream::batch::Memory;
-use maskstream::image::Normalization;
-use maskstream::loader::{LoaderBuilder, OnError};
-use maskstream::{ErrorKind, Loader};
+use maskstream::{
+    BurnBatch, BurnImages, BurnLoader, DType as FieldDType, ErrorKind, Loader, LoaderBuilder, Memory, Normalization,
+    OnError,
+};
 
 use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
 use crate::tensors::{batches, every_field};
@@ -97,7 +95,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
-                    batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
+                    batch.fields().map(|field| (field.spec.name(), field.spec.shape.clone())).collect();
                 let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
                 let cursor = batch.cursor().copied();
                 let taken = batch.into_burn(&Device::flex()).unwrap();
@@ -159,7 +157,7 @@ fn an_epoch_of_tensors_may_be_kept_whole() {
         let options = || every_field().batch_size(1).prefetch_batches(1).on_error(OnError::skip(0));
         let loader = options().max_memory_bytes(budget(options(), &set, 2)).build(set).unwrap();
         let epoch = loader.epoch(0).unwrap().burn(&Device::flex());
-        assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (0, Some(12), (1, Some(12))));
+        assert_eq!((epoch.index(), epoch.steps(), epoch.size_hint()), (0, Some(12), (1, Some(12))));
         let kept: Vec<BurnBatch> = epoch.map(Result::unwrap).collect();
         assert_eq!(kept.iter().flat_map(ids).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
         assert!(kept.iter().all(|batch| batch.errors.is_empty()));

@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use maskstream::DType as FieldDType;
-use maskstream::adapter::CandleBatch;
-use maskstream::batch::Memory;
-use maskstream::image::Normalization;
-use maskstream::loader::OnError;
+use maskstream::{CandleBatch, DType as FieldDType, Memory, Normalization, OnError};
 
 use crate::fixture::{budget, content, made_many, set_of, shard, within};
 use crate::tensors::{batches, every_field};
@@ -80,7 +76,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
             for batch in batches(options) {
                 let expected = content(&batch);
                 let shapes: BTreeMap<&str, Vec<usize>> =
-                    batch.fields().map(|field| (field.spec.name, field.spec.shape.clone())).collect();
+                    batch.fields().map(|field| (field.spec.name(), field.spec.shape.clone())).collect();
                 let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
                 let taken = batch.into_candle(&Device::Cpu).unwrap();
                 assert_eq!((taken.epoch, taken.step, &taken.samples), (epoch, step, &samples));

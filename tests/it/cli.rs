@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use maskstream::shard::SampleId;
-use maskstream::{Batch, Loader, ShardSet};
+use maskstream::{Batch, Loader, SampleId, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -185,7 +184,7 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
     let options = Loader::builder().batch_size(2).rank(1, 2).image_size(48).top_k(3).shuffle(5);
     let loader = options.build(set).unwrap();
     let batches: Vec<Batch> = loader.epoch(6).unwrap().map(Result::unwrap).collect();
-    let cursor = serde_json::to_string(batches[1].cursor().unwrap()).unwrap();
+    let cursor = serde_json::to_string(&batches[1].cursor().unwrap()).unwrap();
     std::fs::write(dir.join("cursor.json"), &cursor).unwrap();
 
     let replay = "replay data --cursor cursor.json --shuffle --rank 1 --world-size 2 --batch-size 2 --top-k 3";
@@ -197,7 +196,7 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
         assert_eq!(ids, batches[step].image_ids()[..ids.len()], "batch {step}");
         assert_eq!(ids.len(), batches[step].valid_rows());
         let offset = shown["rows"][0]["image_offset"].as_u64().unwrap();
-        let entry = loader.shards().entry(batches[step].samples()[0].unwrap()).unwrap();
+        let entry = loader.shards().unwrap().entry(batches[step].samples()[0].unwrap()).unwrap();
         assert_eq!(offset, entry.image.offset);
         let boxes = &shown["fields"].as_array().unwrap().iter().find(|field| field["name"] == "boxes").unwrap();
         assert!(boxes["greatest"].as_f64().unwrap() <= 1.0 && boxes["not_finite"] == 0);

@@ -11,10 +11,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use maskstream::loader::{Budget, EpochReport, LoaderBuilder, OnError};
-use maskstream::shard::OnCorrupt;
-use maskstream::source;
-use maskstream::{ErrorKind, Loader, ShardSet};
+use maskstream::{Budget, EpochReport, ErrorKind, Loader, LoaderBuilder, OnCorrupt, OnError, ShardSet, source};
 
 use crate::fixture::{
     Bomb, Faulty, Made, annotation, document, jpeg, lenient, made_many, members, pack, read_error, read_with_tar,
@@ -73,7 +70,7 @@ fn check(fault: &str, seam: &str, loader: &Loader, report: &EpochReport, expecte
         skipped: report.skipped_by.clone(),
         lost: report.lost + report.outstanding,
         by: report.lost_by.as_ref().map(|(kind, _)| *kind),
-        missing: loader.shards().reports().map(|report| report.missing_samples).sum(),
+        missing: loader.reports().iter().map(|report| report.missing_samples).sum(),
     };
     println!("{fault:44} {seam:7} {report}; {} missing in the index", found.missing);
     assert_eq!(found, *expected, "{fault} ({seam}): {report:?}");

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
-use maskstream::batch::Memory;
-use maskstream::loader::{LoaderBuilder, OnError};
 use maskstream::source::{self, MemorySource};
-use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet};
+use maskstream::{Batch, Error, ErrorKind, Loader, LoaderBuilder, Memory, OnError, Result, ShardSet};
 
 use crate::fixture::{
     BadAdvice, Bomb, Faulty, Made, budget, content, lenient, made_many, members, pack, read_error, read_with_tar,
@@ -158,7 +156,12 @@ fn skip_leaves_a_zeroed_row_records_it_and_touches_no_other() {
                             assert!(is_zero_row(&batch, 0), "{case}");
                             for (found, expected) in batch.fields().zip(expected.fields()) {
                                 let half = found.bytes.len() / 2;
-                                assert_eq!(found.bytes[half..], expected.bytes[half..], "{case}: {}", found.spec.name);
+                                assert_eq!(
+                                    found.bytes[half..],
+                                    expected.bytes[half..],
+                                    "{case}: {}",
+                                    found.spec.name()
+                                );
                             }
                             assert_eq!(batch.errors().len(), 1);
                             let issue = &batch.errors()[0];

@@ -12,12 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskstream::annotation::MaskFilter;
-use maskstream::loader::LoaderBuilder;
+use maskstream::index::Sidecar;
 use maskstream::mask::Rle;
-use maskstream::shard::{OnCorrupt, ShardSetBuilder, Sidecar};
 use maskstream::source::{MemorySource, Source};
-use maskstream::{Batch, Error, Result, ShardSet};
+use maskstream::{Batch, Error, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
 use serde_json::{Value, json};
 
 /// One gzip member.
@@ -298,7 +296,7 @@ pub(crate) fn within<T: Send + 'static>(life: impl FnOnce() -> T + Send + 'stati
 /// Every byte of every field of a batch, by name, and what it says of itself.
 pub(crate) fn content(batch: &Batch) -> BTreeMap<String, Vec<u8>> {
     let mut content: BTreeMap<String, Vec<u8>> =
-        batch.fields().map(|field| (field.spec.name.to_owned(), field.bytes.to_vec())).collect();
+        batch.fields().map(|field| (field.spec.name().to_owned(), field.bytes.to_vec())).collect();
     content.insert("step".to_owned(), batch.step().to_le_bytes().to_vec());
     content.insert("samples".to_owned(), format!("{:?}", batch.samples()).into_bytes());
     content

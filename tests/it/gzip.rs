@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskstream::loader::{LoaderBuilder, OnError};
-use maskstream::shard::{Finding, FindingKind, IndexStatus, OnCorrupt, SampleId, ShardIndex, Sidecar};
+use maskstream::index::{Finding, FindingKind, IndexStatus, Indexer, ShardIndex, Sidecar};
 use maskstream::source::{self, MemorySource, Source};
-use maskstream::{Batch, ErrorKind, Loader, Result, ShardSet};
+use maskstream::{Batch, ErrorKind, Loader, LoaderBuilder, OnCorrupt, OnError, Result, SampleId, ShardSet};
 use proptest::prelude::*;
 
 use crate::fixture::{
@@ -80,7 +79,7 @@ fn whole_before(tar: &[u8], samples: &[Made], end: usize) -> BTreeSet<i64> {
 
 /// Ids of the entries whose checksums are those of the sample's members.
 fn right(index: &ShardIndex, samples: &[Made]) -> BTreeSet<i64> {
-    let is_right = |entry: &&maskstream::shard::Entry| {
+    let is_right = |entry: &&maskstream::index::Entry| {
         let sample = samples.iter().find(|sample| sample.id == entry.image_id);
         sample.is_some_and(|sample| {
             entry.image.crc32c == crc32c::crc32c(&sample.image)
@@ -202,8 +201,8 @@ fn every_member_is_read_in_place_with_a_sidecar_and_without() {
         let disk = OnDisk::new(plain.clone(), &file);
         let dir = Sidecar::Dir(disk.dir.path().join("elsewhere"));
         for sidecar in [Sidecar::Off, dir.clone(), dir, Sidecar::Beside, Sidecar::Beside] {
-            let options = lenient().sidecar(sidecar);
-            let indexed = options.index(&disk.path).unwrap();
+            let options = lenient().sidecar(sidecar.clone());
+            let indexed = Indexer::new().sidecar(sidecar).index(&disk.path).unwrap();
             assert!(indexed.is_gzip());
             assert_eq!((indexed.shard_bytes, indexed.index.missing()), (file.len() as u64, 0));
             assert_eq!(indexed.index.findings(), &[]);
@@ -250,7 +249,7 @@ fn an_epoch_over_gzip_shards_is_that_over_plain_ones() {
             assert!(format!("{:?}", set.reports().next().unwrap().status).starts_with(status));
             let found = epoch(options(), set, 0);
             let rows = |batch: &Batch| {
-                batch.fields().map(|field| (field.spec.name.to_owned(), field.bytes.to_vec())).collect::<Vec<_>>()
+                batch.fields().map(|field| (field.spec.name().to_owned(), field.bytes.to_vec())).collect::<Vec<_>>()
             };
             assert!(found.iter().map(rows).eq(expected.iter().map(rows)), "{status}");
         }
@@ -502,7 +501,7 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
                 for (field, expected) in batch.fields().zip(expected.fields()) {
                     let rows = field.bytes.len() / field.spec.shape[0];
                     for (row, (a, b)) in field.bytes.chunks(rows).zip(expected.bytes.chunks(rows)).enumerate() {
-                        assert!(bad.contains(&row) || a == b, "{name} was struck, row {row}: {}", field.spec.name);
+                        assert!(bad.contains(&row) || a == b, "{name} was struck, row {row}: {}", field.spec.name());
                     }
                 }
             }

@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use half::{bf16, f16};
-use maskstream::DType;
-use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
-use maskstream::batch::{Memory, PinState};
-use maskstream::image::{JpegCodec, Normalization};
-use maskstream::loader::{LoaderBuilder, OnError};
+use maskstream::index::AnnotationFile;
+use maskstream::internals::Geometry;
 use maskstream::mask::{GridScratch, Rle};
-use maskstream::sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind};
-use maskstream::{Batch, ErrorKind, Loader, ShardSet};
+use maskstream::{
+    Batch, BoxFormat, CoordFrame, DType, ErrorKind, Fit, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind,
+    Memory, Normalization, OnError, PinState, ShardSet, TopKBy,
+};
 
 use crate::fixture::{
     Faulty, Made, budget, content, lenient, made, made_many, memory, read_with_tar, set_of, set_of_sources, shard,
@@ -53,7 +52,7 @@ fn contents(loader: &Loader, epoch: u64) -> Vec<BTreeMap<String, Vec<u8>>> {
 
 /// One row of a field.
 fn row<'a>(batch: &'a Batch, name: &str, index: usize) -> &'a [u8] {
-    let field = batch.fields().find(|field| field.spec.name == name).unwrap();
+    let field = batch.fields().find(|field| field.spec.name() == name).unwrap();
     let bytes = field.bytes.len() / field.spec.shape[0];
     &field.bytes[index * bytes..(index + 1) * bytes]
 }
@@ -116,11 +115,11 @@ fn every_field_has_the_shape_and_type_of_the_table() {
         ("patch_valid", DType::U8, vec![4, g, g]),
     ];
     let batch = batches(&loader, 0).remove(0);
-    let found: Vec<_> = batch.fields().map(|f| (f.spec.name, f.spec.dtype, f.spec.shape.clone())).collect();
+    let found: Vec<_> = batch.fields().map(|f| (f.spec.name(), f.spec.dtype, f.spec.shape.clone())).collect();
     assert_eq!(found, expected);
     for field in batch.fields() {
         assert_eq!(field.bytes.len(), field.spec.shape.iter().product::<usize>() * field.spec.dtype.bytes());
-        assert_eq!(field.bytes.as_ptr() as usize % field.spec.dtype.bytes(), 0, "{} is aligned", field.spec.name);
+        assert_eq!(field.bytes.as_ptr() as usize % field.spec.dtype.bytes(), 0, "{} is aligned", field.spec.name());
     }
     let without = options().mask_size(None).coverage(None).build(two_shards(&made_many(4))).unwrap();
     let batch = batches(&without, 0).remove(0);
@@ -154,15 +153,15 @@ fn what_is_not_real_is_zero_also_in_recycled_buffers() {
                     let batch = batch.unwrap();
                     for (index, sample) in batch.samples().iter().enumerate() {
                         for field in batch.fields() {
-                            let row = row(&batch, field.spec.name, index);
+                            let row = row(&batch, field.spec.name(), index);
                             if sample.is_none() {
                                 padded += 1;
-                                assert!(row.iter().all(|&byte| byte == 0), "padding of {}", field.spec.name);
-                            } else if per_mask.contains(&field.spec.name) {
+                                assert!(row.iter().all(|&byte| byte == 0), "padding of {}", field.spec.name());
+                            } else if per_mask.contains(&field.spec.name()) {
                                 let used = counts[&batch.image_ids()[index]];
                                 let rest = &row[row.len() / 9 * used..];
                                 unused += rest.len();
-                                assert!(rest.iter().all(|&byte| byte == 0), "unused masks of {}", field.spec.name);
+                                assert!(rest.iter().all(|&byte| byte == 0), "unused masks of {}", field.spec.name());
                             }
                         }
                         let used = sample.map_or(0, |_| counts[&batch.image_ids()[index]]);
@@ -435,9 +434,9 @@ fn ranks_share_an_epoch_without_overlap() {
         for rank in 0..3 {
             let options = options().batch_size(2).shuffle(4).rank(rank, 3).drop_last(drop_last);
             let loader = options.build(Arc::clone(&set)).unwrap();
-            assert_eq!(loader.steps(), if drop_last { 1 } else { 2 });
+            assert_eq!(loader.steps(), Some(if drop_last { 1 } else { 2 }));
             let batches = batches(&loader, 0);
-            assert_eq!(batches.len() as u64, loader.steps());
+            assert_eq!(Some(batches.len() as u64), loader.steps());
             all.extend(batches.iter().flat_map(|batch| batch.image_ids().to_vec()).filter(|&id| id != 0));
         }
         let unique: BTreeSet<i64> = all.iter().copied().collect();
@@ -449,7 +448,7 @@ fn ranks_share_an_epoch_without_overlap() {
 fn figures_of_an_epoch_add_up() {
     let loader = options().build(two_shards(&made_many(6))).unwrap();
     let mut epoch = loader.epoch(5).unwrap();
-    assert_eq!((epoch.number(), epoch.steps(), epoch.size_hint()), (5, Some(2), (1, Some(2))));
+    assert_eq!((epoch.index(), epoch.steps(), epoch.size_hint()), (5, Some(2), (1, Some(2))));
     let first = epoch.next().unwrap().unwrap();
     assert_eq!((first.epoch(), first.step(), first.valid_rows()), (5, 0, 4));
     let second = epoch.next().unwrap().unwrap();
@@ -523,4 +522,43 @@ fn images_of_too_many_pixels_are_refused_by_name() {
     for issue in batch.errors() {
         assert!(issue.error.is_limit() && issue.error.to_string().contains("1089"), "{}", issue.error);
     }
+}
+
+#[test]
+fn a_batch_that_cannot_be_converted_ends_the_epoch_and_counts_as_lost() {
+    let loader = options().batch_size(2).build(set_of(vec![shard(&made_many(9))])).unwrap();
+    let convert = |batch: Batch| match batch.step() {
+        1 => Err(fixture::read_error(77)),
+        step => Ok(step),
+    };
+    let mut epoch = loader.epoch(0).unwrap().convert_with(convert);
+    assert_eq!(epoch.next().unwrap().unwrap(), 0);
+    let after_first = epoch.cursor().unwrap();
+    assert_eq!(epoch.next().unwrap().unwrap_err().location().offset, Some(77));
+    assert!(epoch.next().is_none());
+    assert_eq!(epoch.size_hint(), (0, Some(0)));
+    // The batch counts as lost with all that would have followed, in the statistics as well, and training goes on with it.
+    let report = epoch.report();
+    assert_eq!((report.delivered, report.lost, report.outstanding, report.planned), (2, 7, 0, Some(9)));
+    assert_eq!((epoch.stats().batches, epoch.stats().delivered), (1, 2));
+    assert_eq!((loader.stats().batches, loader.stats().delivered), (1, 2));
+    assert_eq!(epoch.cursor(), Some(after_first));
+    let steps = loader.resume_from(&after_first).unwrap().convert_with(|batch| Ok(batch.step()));
+    assert_eq!(steps.map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_threads_share_is_send_and_sync() {
+    fn check<T: Send + Sync>() {}
+    check::<Loader>();
+    check::<LoaderBuilder>();
+    check::<ShardSet>();
+    check::<maskstream::ShardSetBuilder>();
+    check::<maskstream::LazyShardSet>();
+    check::<maskstream::Epoch>();
+    check::<maskstream::Epoch<u64>>();
+    check::<Batch>();
+    check::<maskstream::BatchParts>();
+    check::<maskstream::Error>();
+    check::<maskstream::Cursor>();
 }

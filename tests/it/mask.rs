@@ -1,7 +1,8 @@
 //! Masks: counts, runs, bitmaps and grids against pixel-by-pixel references in exact arithmetic.
 
+use maskstream::Fit;
+use maskstream::internals::Geometry;
 use maskstream::mask::{Axis, Grid, GridScratch, Rle, RleError};
-use maskstream::sample::{Fit, Geometry};
 use proptest::prelude::*;
 
 use crate::fixture::Dice;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use maskstream::ErrorKind;
-use maskstream::order::{Distributed, Launcher, Order, Permutation, SampleSpace, Shuffle};
+use maskstream::internals::{Order, Permutation, SampleSpace, Shuffle};
+use maskstream::{Distributed, ErrorKind, Launcher};
 
 /// One shard of so many samples.
 fn samples(count: u64) -> SampleSpace {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use maskstream::shard::{FindingKind, IfExists, IndexStatus, OnCorrupt, RepackReport, ShardSetBuilder, Sidecar};
+use maskstream::index::{FindingKind, IfExists, IndexStatus, Indexer, RepackReport, Sidecar};
 use maskstream::source::Source;
-use maskstream::{Result, ShardSet};
+use maskstream::{OnCorrupt, Result};
 
 use crate::fixture::{Faulty, made_many, members, memory, pack};
 
@@ -31,13 +31,13 @@ impl Place {
         Self { _dir: dir, source, out }
     }
 
-    fn repack(&self, options: ShardSetBuilder) -> Result<RepackReport> {
-        options.repack(&self.source, &self.out, IfExists::Keep)
+    fn repack(&self, indexer: Indexer) -> Result<RepackReport> {
+        indexer.repack(&self.source, &self.out, IfExists::Keep)
     }
 
     /// Whether the shard had to be written.
     fn writes(&self) -> bool {
-        self.repack(ShardSet::builder()).unwrap().written.is_some()
+        self.repack(Indexer::new()).unwrap().written.is_some()
     }
 
     fn repacked(&self) -> PathBuf {
@@ -99,14 +99,14 @@ fn pairs_lie_side_by_side_with_the_names_and_bytes_they_had() {
     let borrowed: Vec<_> = scattered.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     for gzip in [false, true] {
         let place = Place::with(&maskstream::synth::pack(borrowed.clone(), gzip).unwrap());
-        let repacked = place.repack(ShardSet::builder()).unwrap();
+        let repacked = place.repack(Indexer::new()).unwrap();
         assert_eq!((&repacked.path, repacked.source.is_gzip), (&place.repacked(), gzip));
         assert_eq!(repacked.shard_bytes, fs::metadata(place.repacked()).unwrap().len());
         assert_eq!((repacked.source.kept_samples, &repacked.source.findings[..]), (7, &[][..]));
         assert!(listed(&place.repacked()) == side_by_side(&scattered), "other members, or in another order");
 
         assert_eq!(place.files(), ["sa_000000.tar", "sa_000000.tar.msidx"]);
-        let index = ShardSet::builder().index(&place.repacked()).unwrap();
+        let index = Indexer::new().index(&place.repacked()).unwrap();
         assert_eq!((&index.status, index.is_gzip()), (&IndexStatus::Loaded, false));
         assert_eq!(index.index.findings(), &[]);
     }
@@ -121,7 +121,7 @@ fn what_makes_no_sample_is_left_out_and_named() {
     all.insert(0, ("README.txt".to_owned(), b"hello".to_vec()));
     all.push(("sa_1.jpg".to_owned(), b"a second one".to_vec()));
     let place = Place::with(&pack(&all));
-    let repacked = place.repack(ShardSet::builder()).unwrap();
+    let repacked = place.repack(Indexer::new()).unwrap();
     let mut kinds: Vec<_> = repacked.source.findings.iter().map(|finding| finding.kind).collect();
     kinds.sort();
     let expected = [
@@ -157,11 +157,11 @@ fn a_repacked_shard_is_left_alone_until_it_or_its_source_changes() {
 
     // The same samples, soundly indexed, but not side by side.
     fs::copy(&place.source, &path).unwrap();
-    assert!(matches!(ShardSet::builder().index(&path).unwrap().status, IndexStatus::Built(_)));
+    assert!(matches!(Indexer::new().index(&path).unwrap().status, IndexStatus::Built(_)));
     assert!(place.writes() && fs::read(&path).unwrap() == bytes, "another order");
 
     let then = modified(&path);
-    let forced = ShardSet::builder().repack(&place.source, &place.out, IfExists::Replace).unwrap();
+    let forced = Indexer::new().repack(&place.source, &place.out, IfExists::Replace).unwrap();
     assert!(forced.written.is_some() && modified(&path) > then && fs::read(&path).unwrap() == bytes);
 
     fs::write(&place.source, pack(&members(&samples[..4]))).unwrap();
@@ -178,8 +178,8 @@ fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
     for gzip in [false, true] {
         let bytes = maskstream::synth::pack(borrowed.clone(), gzip).unwrap();
         let place = Place::with(&bytes[..bytes.len() * 4 / 5]);
-        let skip = |budget| place.repack(ShardSet::builder().on_corrupt(OnCorrupt::Skip { budget }));
-        for error in [place.repack(ShardSet::builder()).unwrap_err(), skip(0).unwrap_err()] {
+        let skip = |budget| place.repack(Indexer::new().on_corrupt(OnCorrupt::Skip { budget }));
+        for error in [place.repack(Indexer::new()).unwrap_err(), skip(0).unwrap_err()] {
             assert!(error.is_corrupt() && error.to_string().contains("sa_000000.tar"), "{error}");
         }
         assert!(place.files().is_empty());
@@ -191,7 +191,7 @@ fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
         let wanted = side_by_side(&all[..6 + samples].to_vec());
         assert!(listed(&place.repacked()) == wanted);
         // It is sound now.
-        assert_eq!(ShardSet::builder().index(&place.repacked()).unwrap().index.findings(), &[]);
+        assert_eq!(Indexer::new().index(&place.repacked()).unwrap().index.findings(), &[]);
         assert!(skip(6).unwrap().written.is_none());
     }
 }
@@ -201,8 +201,8 @@ fn a_shard_is_never_repacked_onto_itself() {
     let bytes = pack(&members(&made_many(3)));
     let place = Place::with(&bytes);
     let dir = place.source.parent().unwrap();
-    let options = ShardSet::builder();
-    let refused = |out: &Path| options.repack(&place.source, out, IfExists::Replace).unwrap_err().to_string();
+    let indexer = Indexer::new();
+    let refused = |out: &Path| indexer.repack(&place.source, out, IfExists::Replace).unwrap_err().to_string();
     assert!(refused(dir).contains("overwrite itself"));
     assert!(refused(&dir.join("../in/.")).contains("overwrite itself"));
     #[cfg(unix)]
@@ -215,7 +215,7 @@ fn a_shard_is_never_repacked_onto_itself() {
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1, "no index was left either");
 
     fs::create_dir(&place.out).unwrap();
-    let clash = place.repack(ShardSet::builder().sidecar(Sidecar::Dir(place.out.clone()))).unwrap_err();
+    let clash = place.repack(Indexer::new().sidecar(Sidecar::Dir(place.out.clone()))).unwrap_err();
     assert!(clash.to_string().contains("sa_000000.tar.msidx"), "{clash}");
     assert!(place.files().is_empty());
 }
@@ -224,7 +224,7 @@ fn a_shard_is_never_repacked_onto_itself() {
 fn a_member_that_is_not_what_was_indexed_is_named_and_leaves_no_file() {
     let bytes = pack(&members(&made_many(3)));
     let place = Place::with(&bytes);
-    let index = ShardSet::builder().index(&place.source).unwrap();
+    let index = Indexer::new().index(&place.source).unwrap();
     let image = index.index.entries()[1].image;
     let changed = Faulty::new(bytes, move |range, bytes| {
         let mut bytes = bytes.to_vec();
@@ -235,16 +235,16 @@ fn a_member_that_is_not_what_was_indexed_is_named_and_leaves_no_file() {
     });
     changed.arm();
     let opener = move |_: &Path| Ok(Arc::clone(&changed) as Arc<dyn Source>);
-    let error = place.repack(ShardSet::builder().opener(opener)).unwrap_err();
+    let error = place.repack(Indexer::new().opener(opener)).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("crc32c"), "{error}");
     let at = error.location();
     assert_eq!((at.member.clone(), at.offset), (Some(index.index.entries()[1].image_name()), Some(image.offset)));
     assert_eq!(at.shard.as_ref(), Some(&place.source));
     assert!(place.files().is_empty());
 
-    let panics = place.repack(ShardSet::builder().opener(|_| panic!("the opener"))).unwrap_err();
+    let panics = place.repack(Indexer::new().opener(|_| panic!("the opener"))).unwrap_err();
     assert!(panics.to_string().contains("the opener"), "{panics}");
-    let cut = place.repack(ShardSet::builder().opener(|_| Ok(memory(vec![0; 700])))).unwrap_err();
+    let cut = place.repack(Indexer::new().opener(|_| Ok(memory(vec![0; 700])))).unwrap_err();
     assert!(cut.is_corrupt() && cut.to_string().contains("ends at byte 700"), "{cut}");
     assert!(place.files().is_empty());
 }

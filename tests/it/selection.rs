@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use maskstream::annotation::{AnnotationFile, IdList, MaskFilter};
-use maskstream::loader::{LoaderBuilder, OnError};
-use maskstream::shard::{Quarantine, ShardSetBuilder};
-use maskstream::{Batch, ErrorKind, Loader, ShardSet};
+use maskstream::index::AnnotationFile;
+use maskstream::{
+    Batch, ErrorKind, IdList, Loader, LoaderBuilder, MaskFilter, OnError, Quarantine, ShardSet, ShardSetBuilder,
+};
 
 use crate::fixture::{
     Faulty, Made, lenient, made_many, memory, read_error, read_with_tar, set_of_sources, shard, within,
@@ -127,10 +127,11 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         for _ in 0..2 {
             let set = set_of_sources(vec![memory(shard(&samples))]);
             let loader = options().on_error(OnError::skip(5)).quarantine_log(&list).build(set).unwrap();
-            for epoch in 0..3 {
-                assert_eq!(loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().errors().len()).sum::<usize>(), 2);
+            for index in 0..3 {
+                let mut epoch = loader.epoch(index).unwrap();
+                assert_eq!(epoch.by_ref().map(|batch| batch.unwrap().errors().len()).sum::<usize>(), 2);
+                loader.replay(&epoch.cursor().unwrap(), 0).unwrap();
             }
-            loader.replay(&loader.cursor(), 0).unwrap();
         }
         let text = std::fs::read_to_string(&list).unwrap();
         assert_eq!(text.lines().count(), 2, "once each: {text}");

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-use maskstream::annotation::{IdList, MaskFilter};
-use maskstream::shard::{
-    Entry, Finding, FindingKind, IndexStatus, OnCorrupt, SampleId, ShardIndex, Sidecar, resolve_patterns,
-};
+use maskstream::index::{Entry, Finding, FindingKind, IndexStatus, Indexer, ShardIndex, Sidecar, resolve_patterns};
 use maskstream::source::{self, MemorySource, MmapSource, Source};
-use maskstream::{ErrorKind, ShardSet};
+use maskstream::{ErrorKind, IdList, MaskFilter, OnCorrupt, SampleId, ShardSet};
 use proptest::prelude::*;
 use tar::{Builder, EntryType, Header};
 
@@ -532,7 +529,7 @@ fn a_damaged_column_is_noticed_by_those_who_read_it_and_by_no_other() {
     let disk = OnDisk::new(5);
     let (_, expected) = disk.open(Sidecar::Beside);
     let sound = fs::read(disk.sidecar()).unwrap();
-    let index = || ShardSet::builder().sidecar(Sidecar::Beside).index(&disk.path).unwrap();
+    let index = || Indexer::new().sidecar(Sidecar::Beside).index(&disk.path).unwrap();
     let whole = index();
     assert_eq!(whole.status, IndexStatus::Loaded);
     for at in payload_end(&sound)..sound.len() {
@@ -605,8 +602,8 @@ fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
             bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
             fs::write(disk.sidecar(), &bytes).unwrap();
             // With an opener that fails, so that this does not write a thousand files.
-            let index = ShardSet::builder().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
-            loaded += usize::from(index.index(&disk.path).is_ok());
+            let indexer = Indexer::new().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
+            loaded += usize::from(indexer.index(&disk.path).is_ok());
             let Ok(set) =
                 lenient().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0))).open(&[&disk.path])
             else {
@@ -850,7 +847,7 @@ fn sources_of_the_same_name_are_not_mixed_up() {
 
 #[test]
 fn a_set_without_samples_is_refused_and_filters_nobody_can_pass() {
-    use maskstream::annotation::MaskFilter;
+    use maskstream::MaskFilter;
     let sources = || vec![("s".to_owned(), fixture::memory(fixture::shard(&made_many(3))))];
     let open = |filter| lenient().filter(filter).from_sources(sources());
     let all = MaskFilter::all;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use maskstream::annotation::MaskFilter;
-use maskstream::image::JpegCodec;
-use maskstream::loader::{Epoch, LoaderBuilder, OnError};
-use maskstream::shard::{OnCorrupt, ShardSetBuilder, Sidecar};
+use maskstream::index::{Indexer, Sidecar};
 use maskstream::source::{self, Source};
-use maskstream::{Batch, Error, ErrorKind, Loader, Result, ShardSet, StreamLoader};
+use maskstream::{
+    Batch, Epoch, Error, ErrorKind, JpegCodec, Loader, LoaderBuilder, MaskFilter, OnCorrupt, OnError, Result, ShardSet,
+    ShardSetBuilder,
+};
 
 use crate::fixture::{Dice, Faulty, Made, content, gzip, made_many, members, pack, within};
 
@@ -44,8 +44,8 @@ impl Shards {
         self.dir.path().join(format!("sa_{number:06}.tar"))
     }
 
-    fn stream(&self, options: LoaderBuilder) -> StreamLoader {
-        options.stream(shards(), &[self.dir.path()]).unwrap()
+    fn stream(&self, options: LoaderBuilder) -> Loader {
+        options.build(shards().open_lazy(&[self.dir.path()]).unwrap()).unwrap()
     }
 
     fn indexes(&self) -> usize {
@@ -92,7 +92,7 @@ fn contents(epoch: Epoch) -> Vec<BTreeMap<String, Vec<u8>>> {
 }
 
 /// The batches up to the first error, and that.
-fn run(epoch: Epoch) -> (Vec<Batch>, Option<Error>) {
+fn run(epoch: impl Iterator<Item = Result<Batch>>) -> (Vec<Batch>, Option<Error>) {
     let (mut batches, mut error) = (Vec::new(), None);
     for batch in epoch {
         match batch {
@@ -115,13 +115,13 @@ fn unshuffled_batches_are_the_same_with_and_without_indexes() {
         for workers in [1, 3, 9] {
             shards_dir.delete_indexes();
             let loader = shards_dir.stream(options().num_workers(workers));
-            assert!(loader.loader().unwrap().is_none() && loader.notice().is_some());
+            assert!(loader.shards().is_none() && loader.warning().is_some());
             let first = contents(loader.epoch(0).unwrap());
             assert_eq!(shards_dir.indexes(), 3, "indexes are saved");
 
             let indexed = options().build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
             assert_eq!(first, contents(indexed.epoch(0).unwrap()), "{workers} workers");
-            assert_eq!(first.len() as u64, indexed.steps());
+            assert_eq!(Some(first.len() as u64), indexed.steps());
         }
     });
 }
@@ -131,18 +131,21 @@ fn later_epochs_are_shuffled_like_those_of_an_indexed_loader() {
     within(|| {
         let shards_dir = Shards::new();
         let loader = shards_dir.stream(options().shuffle(3));
-        let notice = loader.notice().unwrap();
-        assert!(notice.contains("3 of 3 shards have no index") && notice.contains("not shuffled"), "{notice}");
-        assert!(loader.cursor().is_none());
-        let mut first = ids(&run(loader.epoch(0).unwrap()).0);
-        assert!(loader.notice().is_none());
-        let cursor = loader.cursor().unwrap();
-        assert_eq!((cursor.epoch(), cursor.step()), (0, loader.steps().unwrap()), "epoch 0 is done");
+        let warning = loader.warning().unwrap();
+        assert!(warning.contains("3 of 3 shards have no index") && warning.contains("is not shuffled"), "{warning}");
+        assert!(loader.steps().is_none() && loader.fingerprint().is_none());
+        let mut epoch = loader.epoch(0).unwrap();
+        let (batches, error) = run(epoch.by_ref());
+        assert!(error.is_none() && epoch.cursor().is_none() && batches.iter().all(|batch| batch.cursor().is_none()));
+        let mut first = ids(&batches);
+        assert!(loader.warning().is_none());
+        let cursor = loader.epoch(1).unwrap().last().unwrap().unwrap().cursor().unwrap();
+        assert_eq!((cursor.epoch(), Some(cursor.step())), (1, loader.steps()), "epoch 1 is done");
         assert!(loader.resume_from(&cursor).unwrap().next().is_none());
 
         let indexed = options().shuffle(3).build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
         assert_eq!(contents(loader.epoch(1).unwrap()), contents(indexed.epoch(1).unwrap()));
-        assert!(loader.loader().unwrap().is_some());
+        assert!(loader.shards().is_some());
         // And so are all from the first one on, where indexes are there already.
         let again = shards_dir.stream(options().shuffle(3));
         assert_eq!(contents(again.epoch(0).unwrap()), contents(indexed.epoch(0).unwrap()));
@@ -159,7 +162,7 @@ fn shards_that_have_an_index_keep_their_place_among_those_that_have_none() {
         let all = contents(shards_dir.stream(options()).epoch(0).unwrap());
         for kept in 0..3 {
             shards_dir.delete_indexes();
-            shards().index(&shards_dir.path(kept)).unwrap();
+            Indexer::new().index(&shards_dir.path(kept)).unwrap();
             assert_eq!(contents(shards_dir.stream(options()).epoch(0).unwrap()), all, "shard {kept} is indexed");
         }
     });
@@ -173,7 +176,7 @@ fn the_number_of_steps_is_known_with_the_last_shard() {
             shards_dir.delete_indexes();
             let loader = shards_dir.stream(options().drop_last(drop_last));
             let mut epoch = loader.epoch(7).unwrap();
-            assert_eq!((epoch.number(), epoch.size_hint().0), (7, 0));
+            assert_eq!((epoch.index(), epoch.size_hint().0), (7, 0));
             assert_eq!(epoch.by_ref().map(Result::unwrap).count(), steps);
             assert_eq!((epoch.steps(), epoch.size_hint()), (Some(steps as u64), (0, Some(0))));
             assert!(epoch.next().is_none(), "it stays at its end");
@@ -198,7 +201,7 @@ fn an_epoch_dropped_at_any_point_can_begin_again() {
             let loader = shards_dir.stream(options().num_workers(1).prefetch_batches(1));
             let mut epoch = loader.epoch(0).unwrap();
             assert_eq!(epoch.by_ref().take(taken).map(Result::unwrap).count(), taken);
-            let error = loader.loader().unwrap().is_none().then(|| loader.epoch(0).unwrap_err().to_string());
+            let error = loader.shards().is_none().then(|| loader.epoch(0).unwrap_err().to_string());
             assert!(error.as_deref().is_none_or(|e| e.contains("under way")), "{error:?}");
             drop(epoch);
             assert_eq!(contents(loader.epoch(0).unwrap()), all, "after {taken} batches");
@@ -213,7 +216,7 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             let shards_dir = Shards::new();
             let bytes = fs::read(shards_dir.path(0)).unwrap();
             fs::write(shards_dir.path(0), &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
-            let sound = shards().on_corrupt(OnCorrupt::KEEP).index(&shards_dir.path(0)).unwrap();
+            let sound = Indexer::new().on_corrupt(OnCorrupt::KEEP).index(&shards_dir.path(0)).unwrap();
             let whole: Vec<i64> = sound.index.entries().iter().map(|entry| entry.image_id).collect();
             assert!(whole.len() < 8 && sound.index.missing() > 0);
             shards_dir.delete_indexes();
@@ -229,13 +232,15 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             // With a budget the other shards follow; without enough of one they do not.
             let skip = |budget| shards().on_corrupt(OnCorrupt::Skip { budget });
             shards_dir.delete_indexes();
-            let loader = options().stream(skip(sound.index.missing()), &[shards_dir.dir.path()]).unwrap();
+            let loader =
+                options().build(skip(sound.index.missing()).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
             let (batches, error) = run(loader.epoch(0).unwrap());
             assert!(error.is_none());
             assert_eq!(ids(&batches).len(), whole.len() + SAMPLES - 8);
-            assert_eq!(loader.loader().unwrap().unwrap().shards().len() as usize, whole.len() + SAMPLES - 8);
+            assert_eq!(loader.shards().unwrap().len() as usize, whole.len() + SAMPLES - 8);
             shards_dir.delete_indexes();
-            let loader = options().stream(skip(sound.index.missing() - 1), &[shards_dir.dir.path()]).unwrap();
+            let loader =
+                options().build(skip(sound.index.missing() - 1).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
             let (batches, error) = run(loader.epoch(0).unwrap());
             assert_eq!(ids(&batches), whole);
             assert!(error.unwrap().to_string().contains("more than the budget"));
@@ -248,15 +253,15 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
     within(|| {
         let shards_dir = Shards::new();
         let path = shards_dir.path(0);
-        let before = shards().index(&path).unwrap();
+        let before = Indexer::new().index(&path).unwrap();
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle..middle + 40].fill(0x55);
         fs::write(&path, &bytes).unwrap();
         fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
 
-        let after = shards().index(&path).unwrap();
-        let fresh = shards().sidecar(maskstream::shard::Sidecar::Off).index(&path).unwrap();
+        let after = Indexer::new().index(&path).unwrap();
+        let fresh = Indexer::new().sidecar(Sidecar::Off).index(&path).unwrap();
         assert!(after.index.entries().len() > fresh.index.entries().len(), "more than without the earlier index");
         assert_eq!(after.index.entries().len() as u64 + after.index.missing(), 8);
         assert!(after.index.missing() > 0 && after.index.entries().iter().all(|e| before.index.entries().contains(e)));
@@ -264,7 +269,7 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
         assert!(report.contains("by the index of before"), "{report}");
 
         let keep = shards().on_corrupt(OnCorrupt::Skip { budget: 8 });
-        let loader = options().stream(keep, &[&path]).unwrap();
+        let loader = options().build(keep.open_lazy(&[&path]).unwrap()).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none(), "{}", error.unwrap());
         assert_eq!(ids(&batches).len(), after.index.entries().len());
@@ -274,10 +279,10 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
 #[test]
 fn an_earlier_index_of_another_shard_is_not_believed() {
     let shards_dir = Shards::new();
-    shards().index(&shards_dir.path(0)).unwrap();
+    Indexer::new().index(&shards_dir.path(0)).unwrap();
     let other = gzip(&tar(&made_many(9)[1..], 99), 6);
     fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
-    let index = shards().index(&shards_dir.path(0)).unwrap().index;
+    let index = Indexer::new().index(&shards_dir.path(0)).unwrap().index;
     let report = index.findings().iter().map(ToString::to_string).collect::<String>();
     assert!(!report.contains("by the index of before") && index.missing() > 0, "{report}");
 }
@@ -285,19 +290,21 @@ fn an_earlier_index_of_another_shard_is_not_believed() {
 #[test]
 fn several_ranks_need_indexes_and_are_told_so() {
     let shards_dir = Shards::new();
-    let refused = |options: LoaderBuilder| options.stream(shards(), &[shards_dir.dir.path()]).unwrap_err().to_string();
+    let refused = |options: LoaderBuilder| {
+        options.build(shards().open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap_err().to_string()
+    };
     let error = refused(options().rank(1, 2));
     assert!(error.contains("3 of 3 shards have no index") && error.contains("maskstream index"), "{error}");
     shards().open(&[shards_dir.dir.path()]).unwrap();
     let loader = shards_dir.stream(options().rank(1, 2));
-    assert_eq!(loader.loader().unwrap().unwrap().steps(), 3);
+    assert_eq!(loader.steps(), Some(3));
 }
 
 #[test]
 fn a_filter_that_nothing_passes_is_an_error_not_an_empty_epoch() {
     within(|| {
         let shards_dir = Shards::new();
-        let loader = options().stream(shards().retain(|_| false), &[shards_dir.dir.path()]).unwrap();
+        let loader = options().build(shards().retain(|_| false).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(batches.is_empty() && error.unwrap().to_string().contains("pass the filter"));
     });
@@ -336,14 +343,14 @@ fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again
                 faulty.arm();
                 Ok(faulty)
             };
-            let loader = options().stream(shards().opener(opener), &[shards_dir.dir.path()]).unwrap();
+            let loader = options().build(shards().opener(opener).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
             // It is kept: that it ended is enough for the next one.
             let mut epoch = loader.epoch(0).unwrap();
             let before: Vec<Batch> = epoch.by_ref().map_while(Result::ok).collect();
             assert_eq!(ids(&before).len(), 8 * number, "{fault:?}: what came before the fault");
             assert!(epoch.next().is_none());
             assert_eq!(ids(&run(loader.epoch(0).unwrap()).0), all, "{fault:?} of shard {number}: tried again");
-            let report = loader.loader().unwrap().unwrap().shards().len();
+            let report = loader.shards().unwrap().len();
             assert_eq!(report as usize, SAMPLES);
         }
     });
@@ -357,7 +364,7 @@ fn a_question_in_the_middle_of_an_epoch_does_not_end_it() {
         let mut delivered = 0;
         for batch in loader.epoch(0).unwrap() {
             delivered += batch.unwrap().valid_rows();
-            assert!(loader.loader().unwrap().is_none() && loader.steps().is_none());
+            assert!(loader.shards().is_none() && loader.steps().is_none());
             assert!(loader.epoch(1).unwrap_err().to_string().contains("under way"));
             assert!(loader.reports().len() <= 3);
         }
@@ -376,7 +383,7 @@ fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
         // The shard is replaced while it is passed over, so that its index does not hold and the next epoch reads anew.
         let (replaced, swap) = (path.clone(), gzip(&tar(&second, 1), 6));
         let swapped = AtomicUsize::new(0);
-        let choose = move |entry: &maskstream::shard::Entry| {
+        let choose = move |entry: &maskstream::index::Entry| {
             if entry.image_id == 6 && swapped.fetch_add(1, SeqCst) == 0 {
                 fs::remove_file(&replaced).unwrap();
                 fs::write(&replaced, &swap).unwrap();
@@ -384,7 +391,7 @@ fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
             true
         };
         let cached = options().mask_cache_bytes(1 << 20).batch_size(1);
-        let loader = cached.stream(shards().retain(choose), &[&path]).unwrap();
+        let loader = cached.build(shards().retain(choose).open_lazy(&[&path]).unwrap()).unwrap();
         let (_, error) = run(loader.epoch(0).unwrap());
         assert!(error.unwrap().to_string().contains("changed while it was indexed"));
         let fields = |epoch: Epoch| -> Vec<_> {
@@ -407,7 +414,7 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
         let half = samples[2].image.len() / 2;
         samples[2].image.truncate(half);
         fs::write(dir.path().join("a.tar"), gzip(&tar(&samples, 1), 6)).unwrap();
-        let loader = options().on_error(OnError::skip(1)).stream(shards(), &[dir.path()]).unwrap();
+        let loader = options().on_error(OnError::skip(1)).build(shards().open_lazy(&[dir.path()]).unwrap()).unwrap();
         let (batches, error) = run(loader.epoch(0).unwrap());
         assert!(error.is_none());
         let errors: Vec<_> = batches.iter().flat_map(Batch::errors).collect();
@@ -446,7 +453,7 @@ fn a_pass_that_is_stuck_is_named_and_left_behind_and_changes_nothing_when_it_com
             Ok(source as Arc<dyn Source>)
         };
         let options = options().batch_size(2).num_workers(1).stall_timeout(Some(Duration::from_millis(200)));
-        let loader = options.stream(shards().sidecar(Sidecar::Off).opener(opener), &[&path]).unwrap();
+        let loader = options.build(shards().sidecar(Sidecar::Off).opener(opener).open_lazy(&[&path]).unwrap()).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
         let error = epoch.find_map(Result::err).unwrap();
         assert_eq!((error.kind(), error.location().shard.as_deref()), (ErrorKind::Limit, Some(&*path)), "{error}");
@@ -465,7 +472,7 @@ fn a_pass_that_is_stuck_is_named_and_left_behind_and_changes_nothing_when_it_com
         let report = epoch.report();
         assert_eq!((report.planned, report.delivered, report.lost), (Some(20), 20, 0));
         drop(epoch);
-        assert!(loader.loader().unwrap().is_some());
+        assert!(loader.shards().is_some());
         assert_eq!(ids(&run(loader.epoch(1).unwrap()).0).len(), 20);
     });
 }
@@ -483,7 +490,7 @@ fn a_shard_that_does_not_open_again_is_named_too() {
             source::open(path)
         };
         let options = options().batch_size(1).prefetch_batches(1).stall_timeout(Some(Duration::from_millis(200)));
-        let loader = options.stream(shards().sidecar(Sidecar::Off).opener(opener), &[&path]).unwrap();
+        let loader = options.build(shards().sidecar(Sidecar::Off).opener(opener).open_lazy(&[&path]).unwrap()).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
         let error = epoch.find_map(Result::err).unwrap();
         assert_eq!((error.kind(), error.location().shard.as_deref()), (ErrorKind::Limit, Some(&*path)), "{error}");
@@ -502,7 +509,8 @@ fn what_an_epoch_loses_while_shards_are_indexed_is_counted_as_far_as_it_is_known
         let at = crate::fixture::read_with_tar(&bytes)["sa_9.jpg"].0 as usize;
         bad[at..at + 4].fill(0);
         fs::write(&path, bad).unwrap();
-        let stream = |on_error| options().batch_size(2).on_error(on_error).stream(shards(), &[&path]).unwrap();
+        let stream =
+            |on_error| options().batch_size(2).on_error(on_error).build(shards().open_lazy(&[&path]).unwrap()).unwrap();
         let mut epoch = stream(OnError::Stop).epoch(0).unwrap();
         assert_eq!(epoch.by_ref().filter(Result::is_ok).count(), 4);
         let report = epoch.report();

@@ -1,7 +1,6 @@
 //! What the tests of both frameworks are about: small batches that hold every field.
 
-use maskstream::loader::LoaderBuilder;
-use maskstream::{Batch, Loader};
+use maskstream::{Batch, Loader, LoaderBuilder};
 
 use crate::fixture::{made_many, set_of, shard};
 

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use maskstream::annotation::MaskFilter;
-use maskstream::order::Cursor;
-use maskstream::shard::IndexStatus;
-use maskstream::{Loader, ShardSet};
+use maskstream::index::IndexStatus;
+use maskstream::{Cursor, Loader, MaskFilter, ShardSet};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture;
@@ -114,13 +112,13 @@ pub(crate) fn run(job: &Job) {
         Some(cursor) => loader.resume_from(cursor).unwrap(),
         None => loader.epoch(0).unwrap(),
     };
-    let steps = job.until.unwrap_or(loader.steps());
+    let steps = job.until.unwrap_or(loader.steps().unwrap());
     for _ in start.map_or(0, |cursor| cursor.step())..steps {
         let batch = epoch.next().unwrap().unwrap();
         std::thread::sleep(job.pause);
         let rows = batch.image_ids().iter().zip(batch.image_valid());
         let ids = rows.filter(|(_, valid)| **valid != 0).map(|(id, _)| *id).collect();
-        let mut line = serde_json::to_vec(&Line { cursor: *batch.cursor().unwrap(), ids }).unwrap();
+        let mut line = serde_json::to_vec(&Line { cursor: batch.cursor().unwrap(), ids }).unwrap();
         line.push(b'\n');
         log.write_all(&line).unwrap();
     }

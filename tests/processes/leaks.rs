@@ -10,11 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use maskstream::annotation::MaskFilter;
-use maskstream::batch::Memory;
-use maskstream::loader::{Epoch, LoaderBuilder, OnError};
-use maskstream::shard::Sidecar;
-use maskstream::{Batch, ErrorKind, Loader, ShardSet};
+use maskstream::index::Sidecar;
+use maskstream::{Batch, Cursor, Epoch, ErrorKind, Loader, LoaderBuilder, MaskFilter, Memory, OnError, ShardSet};
 
 use crate::fixture::{self, Dice, Faulty};
 use crate::job::write_shards;
@@ -145,21 +142,24 @@ impl Lives {
         }
         // Outlives epochs, and in the end the loaders.
         let mut held = Vec::new();
+        let mut cursors: Vec<Cursor> =
+            loaders.iter().map(|loader| loader.epoch(0).unwrap().cursor().unwrap()).collect();
         for _ in 0..EPOCHS_PER_ROUND {
-            let loader = &loaders[self.dice.below(10) as usize];
+            let number = self.dice.below(10) as usize;
+            let (loader, cursor) = (&loaders[number], cursors[number]);
             let epoch = match self.dice.below(8) {
                 0 => {
-                    let step = self.dice.below(loader.steps());
+                    let step = self.dice.below(loader.steps().unwrap());
                     held.truncate(MOST_HELD - 1);
-                    held.push(loader.replay(&loader.cursor(), step).unwrap());
+                    held.push(loader.replay(&cursor, step).unwrap());
                     self.seen.epochs += 1;
                     continue;
                 }
                 1 => self.stream(),
-                2 | 3 => loader.resume_from(&loader.cursor()).unwrap(),
+                2 | 3 => loader.resume_from(&cursor).unwrap(),
                 _ => loader.epoch(self.dice.below(5)).unwrap(),
             };
-            self.live(epoch, &mut held);
+            cursors[number] = self.live(epoch, &mut held).unwrap_or(cursor);
             held.truncate(self.dice.below(MOST_HELD as u64 + 1) as usize);
         }
         drop((loaders, sets));
@@ -170,11 +170,11 @@ impl Lives {
     fn stream(&mut self) -> Epoch {
         let dir = if self.dice.below(2) == 0 { &self.plain } else { &self.gzip };
         let shards = ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off);
-        options(Memory::Heap).stream(shards, &[dir]).unwrap().epoch(0).unwrap()
+        options(Memory::Heap).build(shards.open_lazy(&[dir]).unwrap()).unwrap().epoch(0).unwrap()
     }
 
-    /// Takes some batches of an epoch, keeps some of them, and drops it.
-    fn live(&mut self, mut epoch: Epoch, held: &mut Vec<Batch>) {
+    /// Takes some batches of an epoch, keeps some of them, and drops it; returns where it was.
+    fn live(&mut self, mut epoch: Epoch, held: &mut Vec<Batch>) -> Option<Cursor> {
         self.seen.epochs += 1;
         for _ in 0..self.dice.below(MOST_TAKEN + 1) {
             match epoch.next() {
@@ -188,15 +188,16 @@ impl Lives {
                 Some(Err(error)) => {
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                     self.seen.failed += 1;
-                    return;
+                    return epoch.cursor();
                 }
                 None => {
                     self.seen.finished += 1;
-                    return;
+                    return epoch.cursor();
                 }
             }
         }
         self.seen.broken_off += 1;
+        epoch.cursor()
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use maskstream::order::Cursor;
+use maskstream::Cursor;
 use tempfile::TempDir;
 
 use crate::fixture::Dice;

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::Parser;
-use maskstream::loader::LoaderBuilder;
-use maskstream::sample::CoordFrame;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{Batch, Loader, ShardSet};
+use maskstream::{Batch, CoordFrame, Loader, LoaderBuilder, ShardSet};
 
 use crate::relevance::args::{Args, Settings};
 use crate::relevance::initial::initial;

@@ -4,9 +4,8 @@ use std::fs;
 use std::process::ExitCode;
 
 use candle_core::Device;
-use maskstream::ShardSet;
-use maskstream::loader::Epoch;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
+use maskstream::{Epoch, ShardSet};
 
 use crate::jobs::{args, shards};
 use crate::relevance::args::Args;

@@ -19,7 +19,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::{Adaptor, LossInput, LossMetric};
 use burn::train::{InferenceStep, Interrupter, ItemLazy, Learner, SupervisedTraining, TrainOutput, TrainStep};
-use maskstream::adapter::{BurnBatch, BurnLoader};
+use maskstream::{BurnBatch, BurnLoader};
 
 use super::super::args::{Args, Settings, Task};
 use super::super::data::Data;

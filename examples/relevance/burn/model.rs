@@ -5,8 +5,7 @@ use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Element, Tensor, TensorData};
-use maskstream::adapter::{BurnBatch, BurnImages};
-use maskstream::loader::Epoch;
+use maskstream::{BurnBatch, BurnImages, Epoch};
 
 use super::super::args::{Settings, Task};
 use super::super::lesson::{Ask, Fields, Lesson};

@@ -2,8 +2,7 @@
 //! does.
 
 use candle_core::{Device, Tensor, WithDType, bail};
-use maskstream::adapter::CandleBatch;
-use maskstream::loader::Epoch;
+use maskstream::{CandleBatch, Epoch};
 
 use super::super::args::{Settings, Task};
 use super::super::lesson::{Ask, Fields, Lesson};

@@ -1,57 +1,26 @@
-//! Shards that become known while they are read. Comes in: paths and options. Goes out: their samples, shard by shard in
-//! the order of their indexes, as soon as a pass has come by them; and when all passes are done, the [`ShardSet`].
-//! Fails as indexing does, after the samples before the failure.
+//! The set of shards while it is indexed. Samples can be taken shard by shard, in the order of their indexes, as soon as
+//! a pass has read both members; when all passes are done, the set becomes a [`ShardSet`]. Errors are those of indexing,
+//! and come after the samples before the failure.
 //!
-//! Passes run on threads that the loader lends ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the one
-//! whose samples are being taken.
+//! Passes run on the epoch's threads ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the shard whose
+//! samples are being taken.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
-use rayon::prelude::*;
 
-use super::index::PassObserver;
-use super::indexed::{self, IndexedShard, Unindexed};
-use super::set::Shard;
-use super::{Entry, SampleId, ShardReport, ShardSet, ShardSetBuilder};
 use crate::annotation::{AnnotationSelector, AnnotationStats};
+use crate::shard::{
+    Entry, PartlyIndexed, PassObserver, SampleId, Samples, Shard, ShardReport, ShardSet, ShardSetBuilder, Unindexed,
+    catch_panic,
+};
 use crate::source::{GzipSource, Restarts, Source};
 use crate::{Error, Result};
 
-/// What it takes to read samples by their ids.
-pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
-    /// The index row of a sample.
-    fn entry(&self, id: SampleId) -> Option<Entry>;
-    /// The bytes that the index of a shard speaks of.
-    fn source(&self, shard: u32) -> Result<Arc<dyn Source>>;
-    /// Where a shard is.
-    fn path(&self, shard: u32) -> Option<PathBuf>;
-    /// Which annotations of a shard's samples count.
-    fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>>;
-}
-
-impl Samples for ShardSet {
-    fn entry(&self, id: SampleId) -> Option<Entry> {
-        ShardSet::entry(self, id).cloned()
-    }
-
-    fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
-        ShardSet::source(self, shard)
-    }
-
-    fn path(&self, shard: u32) -> Option<PathBuf> {
-        self.shard_path(SampleId { shard, entry: 0 }).map(Into::into)
-    }
-
-    fn wanted(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
-        ShardSet::wanted(self, shard)
-    }
-}
-
 /// Shards of which some have no index yet.
-pub(crate) struct LiveSet {
+pub(in crate::loader) struct LiveSet {
     options: ShardSetBuilder,
     paths: Vec<PathBuf>,
     state: Mutex<State>,
@@ -85,64 +54,58 @@ struct LiveShard {
     entries: Vec<Entry>,
     /// Of a shard that is being passed over.
     source: Option<Arc<dyn Source>>,
-    is: IndexState,
+    state: IndexState,
 }
 
 enum IndexState {
     Unindexed(Unindexed),
-    UnderWay(Unindexed),
+    InProgress(Unindexed),
     Failed(Unindexed, Error),
     Indexed(Shard),
 }
 
 /// The next sample to take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Position {
+pub(super) struct Position {
     shard: usize,
     entry: usize,
 }
 
 impl LiveSet {
-    /// Looks for the indexes that are there.
-    pub(crate) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
-        let load = |path: &PathBuf| {
-            let is = match options.load(path, options.wanted.columns())? {
-                Ok(indexed) => {
-                    (options.progress)(indexed.shard_bytes);
-                    IndexState::Indexed(Shard::select(indexed, &options)?)
-                }
-                Err(unindexed) => IndexState::Unindexed(unindexed),
-            };
-            Ok(LiveShard { entries: Vec::new(), source: None, is })
+    pub(in crate::loader) fn new(partly: PartlyIndexed) -> Self {
+        let PartlyIndexed { options, paths, shards } = partly;
+        let shard = |found: Result<Shard, Unindexed>| LiveShard {
+            entries: Vec::new(),
+            source: None,
+            state: found.map_or_else(IndexState::Unindexed, IndexState::Indexed),
         };
-        let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
-        let is_known = shards.iter().all(|shard| matches!(shard.is, IndexState::Indexed(_)));
+        let shards = shards.into_iter().map(shard).collect();
         let open = LruCache::new(options.open_shards);
-        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_known, open };
-        Ok(Self { options, paths, state: Mutex::new(state), changed: Condvar::new() })
+        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_known: false, open };
+        Self { options, paths, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Number of shards.
-    pub(crate) fn len(&self) -> usize {
+    pub(in crate::loader) fn len(&self) -> usize {
         self.paths.len()
     }
 
     /// Number of shards without an index.
-    pub(crate) fn unindexed(&self) -> usize {
-        self.lock().shards.iter().filter(|shard| !matches!(shard.is, IndexState::Indexed(_))).count()
+    pub(in crate::loader) fn unindexed(&self) -> usize {
+        self.lock().shards.iter().filter(|shard| !matches!(shard.state, IndexState::Indexed(_))).count()
     }
 
     /// Whether every shard has an index and nobody takes samples: the set can be finished. It does not depend on how
     /// far passes happened to be when an epoch was dropped.
-    pub(crate) fn is_known(&self) -> bool {
+    pub(in crate::loader) fn is_known(&self) -> bool {
         let state = self.lock();
         state.is_known && state.stage == Stage::Idle
     }
 
     /// Reports of the shards that have an index by now.
-    pub(crate) fn reports(&self) -> Vec<ShardReport> {
+    pub(in crate::loader) fn reports(&self) -> Vec<ShardReport> {
         let state = self.lock();
-        let indexed = state.shards.iter().filter_map(|shard| match &shard.is {
+        let indexed = state.shards.iter().filter_map(|shard| match &shard.state {
             IndexState::Indexed(shard) => Some(shard.report().clone()),
             _ => None,
         });
@@ -150,9 +113,9 @@ impl LiveSet {
     }
 
     /// The finished set; to be called once, when it is known.
-    pub(crate) fn finish(&self) -> Result<ShardSet> {
+    pub(in crate::loader) fn finish(&self) -> Result<ShardSet> {
         let shards = std::mem::take(&mut self.lock().shards);
-        let indexed = |shard: LiveShard| match shard.is {
+        let indexed = |shard: LiveShard| match shard.state {
             IndexState::Indexed(shard) => Ok(shard),
             _ => Err(Error::config("a shard has no index yet")),
         };
@@ -164,7 +127,7 @@ impl LiveSet {
     ///
     /// # Errors
     /// If that is going on already, or all is known.
-    pub(crate) fn start(&self, lookahead: usize) -> Result<u64> {
+    pub(in crate::loader) fn start(&self, lookahead: usize) -> Result<u64> {
         let mut state = self.lock();
         if state.is_known {
             return Err(Error::config("all shards are indexed"));
@@ -175,25 +138,25 @@ impl LiveSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;
         for shard in &mut state.shards {
-            if let IndexState::Failed(unindexed, _) = &shard.is {
-                // It may be another file by now.
-                let is = match self.options.load(&unindexed.path, self.options.wanted.columns()) {
-                    Ok(Ok(indexed)) => IndexState::Indexed(Shard::sound(indexed, &self.options)),
+            if let IndexState::Failed(unindexed, _) = &shard.state {
+                // The file may have been replaced.
+                let state = match self.options.load_lenient(&unindexed.path) {
+                    Ok(Ok(shard)) => IndexState::Indexed(shard),
                     Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
                     Err(_) => IndexState::Unindexed(unindexed.clone()),
                 };
-                *shard = LiveShard { entries: Vec::new(), source: None, is };
-            } else if let IndexState::UnderWay(unindexed) = &shard.is {
+                *shard = LiveShard { entries: Vec::new(), source: None, state };
+            } else if let IndexState::InProgress(unindexed) = &shard.state {
                 // By a thread that was left behind.
-                let is = IndexState::Unindexed(unindexed.clone());
-                *shard = LiveShard { entries: Vec::new(), source: None, is };
+                let state = IndexState::Unindexed(unindexed.clone());
+                *shard = LiveShard { entries: Vec::new(), source: None, state };
             }
         }
         Ok(state.run)
     }
 
     /// Has all passes give up, and whoever waits for a sample.
-    pub(crate) fn stop(&self) {
+    pub(in crate::loader) fn stop(&self) {
         let mut state = self.lock();
         if state.stage == Stage::Running {
             state.stage = Stage::Stopping;
@@ -203,7 +166,7 @@ impl LiveSet {
 
     /// Says that nobody works on it any more, and whether all samples have been received: that, unlike what threads
     /// have done by now, does not depend on timing.
-    pub(crate) fn rest(&self, is_complete: bool) {
+    pub(in crate::loader) fn rest(&self, is_complete: bool) {
         let mut state = self.lock();
         state.is_known |= is_complete;
         state.stage = Stage::Idle;
@@ -215,7 +178,7 @@ impl LiveSet {
     /// # Errors
     /// If a shard cannot be read, or is more damaged than the policy allows; its sound samples have been returned by
     /// then.
-    pub(crate) fn next(&self, position: &mut Position) -> Result<Option<SampleId>> {
+    pub(super) fn next(&self, position: &mut Position) -> Result<Option<SampleId>> {
         let mut state = self.lock();
         loop {
             let Some(shard) = state.shards.get(position.shard) else { return Ok(None) };
@@ -224,18 +187,18 @@ impl LiveSet {
                 position.entry += 1;
                 return Ok(Some(id));
             }
-            match &shard.is {
+            match &shard.state {
                 IndexState::Indexed(_) => {
-                    let reports = state.shards[..=position.shard].iter().filter_map(|shard| match &shard.is {
+                    let reports = state.shards[..=position.shard].iter().filter_map(|shard| match &shard.state {
                         IndexState::Indexed(shard) => Some(shard.report()),
                         _ => None,
                     });
-                    self.options.on_corrupt.judge(reports)?;
+                    self.options.damage_policy().judge(reports)?;
                     *position = Position { shard: position.shard + 1, entry: 0 };
                     state.current = position.shard;
                     self.changed.notify_all();
                 }
-                IndexState::Failed(_, error) => return Err(error.repeat()),
+                IndexState::Failed(_, error) => return Err(error.clone()),
                 _ if state.stage != Stage::Running => return Err(given_up()),
                 _ => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
@@ -244,7 +207,7 @@ impl LiveSet {
 
     /// A pass thread's life: one shard after the other, until none is left or all is to stop. `alive` is told the shard
     /// at each of its members, and none when there is nothing to wait for.
-    pub(crate) fn run_passes(&self, run: u64, alive: &dyn Fn(Option<u32>)) {
+    pub(in crate::loader) fn run_passes(&self, run: u64, alive: &dyn Fn(Option<u32>)) {
         while let Some((index, unindexed)) = self.take_unindexed(run) {
             let passed = self.pass(run, index, &unindexed, alive);
             alive(None);
@@ -257,11 +220,11 @@ impl LiveSet {
             match passed {
                 Ok(passed) => {
                     shard.complete(passed.entries());
-                    (shard.is, shard.source) = (IndexState::Indexed(passed), None);
+                    (shard.state, shard.source) = (IndexState::Indexed(passed), None);
                 }
-                Err(_) if stopping => (shard.is, shard.source) = (IndexState::Unindexed(unindexed), None),
+                Err(_) if stopping => (shard.state, shard.source) = (IndexState::Unindexed(unindexed), None),
                 // What was found before can still be read.
-                Err(error) => shard.is = IndexState::Failed(unindexed, error),
+                Err(error) => shard.state = IndexState::Failed(unindexed, error),
             }
             self.changed.notify_all();
         }
@@ -270,13 +233,13 @@ impl LiveSet {
     fn take_unindexed(&self, run: u64) -> Option<(usize, Unindexed)> {
         let mut state = self.lock();
         while state.stage == Stage::Running && state.run == run {
-            let index = state.shards.iter().position(|shard| matches!(shard.is, IndexState::Unindexed(_)))?;
+            let index = state.shards.iter().position(|shard| matches!(shard.state, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
                 shard.entries.clear();
-                if let IndexState::Unindexed(unindexed) = &shard.is {
+                if let IndexState::Unindexed(unindexed) = &shard.state {
                     let unindexed = unindexed.clone();
-                    shard.is = IndexState::UnderWay(unindexed.clone());
+                    shard.state = IndexState::InProgress(unindexed.clone());
                     return Some((index, unindexed));
                 }
             }
@@ -285,18 +248,16 @@ impl LiveSet {
         None
     }
 
-    /// A panic of foreign code, be it the opener, the source or the choice of samples, is this shard's error.
+    /// A panic in foreign code (the opener, the source, the `retain` function) becomes this shard's error.
     fn pass(&self, run: u64, index: usize, unindexed: &Unindexed, alive: &dyn Fn(Option<u32>)) -> Result<Shard> {
-        indexed::catch_panic(&unindexed.path, || {
+        catch_panic(&unindexed.path, || {
             alive(Some(index as u32));
-            let file = (self.options.opener)(&unindexed.path)?;
-            let mut follower = LivePass { set: self, run, index, file: Arc::clone(&file), alive };
-            let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.options.progress, &mut follower)?;
-            // What an earlier index knows behind a break is tried: that may take a while.
-            alive(None);
+            let file = self.options.open_file(&unindexed.path)?;
+            let mut observer = LivePass { set: self, run, index, file: Arc::clone(&file), alive };
+            // Salvaging what an earlier index knows behind a break may take a while, and is not watched.
+            let salvaging = || alive(None);
             let saving = || alive(Some(index as u32));
-            let indexed: IndexedShard = unindexed.clone().finish(&file, built, &saving)?;
-            Ok(Shard::sound(indexed, &self.options))
+            self.options.pass(unindexed.clone(), &file, &mut observer, &salvaging, &saving)
         })
     }
 
@@ -309,7 +270,7 @@ impl LiveSet {
 impl LiveShard {
     /// The samples as this epoch counts them: those that a pass found, else those of the index.
     fn entries(&self) -> &[Entry] {
-        match &self.is {
+        match &self.state {
             IndexState::Indexed(shard) if self.entries.is_empty() => shard.entries(),
             _ => &self.entries,
         }
@@ -334,7 +295,7 @@ impl Samples for LiveSet {
             let State { shards, open, .. } = &mut *self.lock();
             let shard = shards.get(index as usize);
             let shard = shard.ok_or_else(|| Error::config(format!("there is no shard {index}")))?;
-            match (&shard.source, open.get(&index), &shard.is) {
+            match (&shard.source, open.get(&index), &shard.state) {
                 (Some(source), ..) | (None, Some(source), _) => return Ok(Arc::clone(source)),
                 (None, None, IndexState::Indexed(indexed)) => indexed.opening(),
                 (None, None, _) => return Err(given_up()),
@@ -350,8 +311,8 @@ impl Samples for LiveSet {
         self.paths.get(shard as usize).cloned()
     }
 
-    fn wanted(&self, _: u32) -> Option<Arc<AnnotationSelector>> {
-        Some(Arc::clone(&self.options.wanted))
+    fn selector(&self, _: u32) -> Option<Arc<AnnotationSelector>> {
+        Some(Arc::clone(&self.options.selector))
     }
 }
 
@@ -373,8 +334,7 @@ struct LivePass<'a> {
 impl PassObserver for LivePass<'_> {
     fn found(&mut self, entry: &Entry, scores: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
         let options = &self.set.options;
-        let count = options.wanted.count(entry.image_id, scores, entry.width, entry.height);
-        if options.keeps(entry, count) && !options.quarantine.holds(entry) {
+        if options.admits(entry, scores) {
             let mut state = self.set.lock();
             if state.run != self.run {
                 return Err(given_up());

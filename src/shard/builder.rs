@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, LiveSet, Quarantine, ShardReport, ShardSet, Sidecar};
-use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
-use crate::source::{self, Source};
+use super::{Entry, Indexer, LazyShardSet, Quarantine, ShardReport, ShardSet, Sidecar};
+use crate::annotation::{AnnotationSelector, AnnotationStats, IdList, MaskFilter};
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// What to do about shards that are damaged: that break off, or hold json members that cannot be read.
@@ -51,35 +51,27 @@ impl OnCorrupt {
     }
 }
 
-pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
-type Select = dyn Fn(&Entry) -> bool + Send + Sync;
-pub(super) type Progress = dyn Fn(u64) + Send + Sync;
+type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 
 /// Settings of a [`ShardSet`]; start with [`ShardSet::builder`].
 #[derive(Clone)]
 #[must_use]
 pub struct ShardSetBuilder {
-    pub(super) wanted: Arc<AnnotationSelector>,
-    pub(super) select: Arc<Select>,
+    pub(crate) indexer: Indexer,
+    pub(crate) selector: Arc<AnnotationSelector>,
+    retain: Arc<Retain>,
     pub(super) quarantine: Arc<Quarantine>,
-    pub(super) sidecar: Sidecar,
-    pub(super) on_corrupt: OnCorrupt,
-    pub(super) open_shards: NonZeroUsize,
-    pub(super) opener: Arc<Opener>,
-    pub(super) progress: Arc<Progress>,
+    pub(crate) open_shards: NonZeroUsize,
 }
 
 impl Default for ShardSetBuilder {
     fn default() -> Self {
         Self {
-            wanted: Arc::default(),
-            select: Arc::new(|_| true),
+            indexer: Indexer::default(),
+            selector: Arc::default(),
+            retain: Arc::new(|_| true),
             quarantine: Arc::default(),
-            sidecar: Sidecar::default(),
-            on_corrupt: OnCorrupt::default(),
             open_shards: NonZeroUsize::MIN.saturating_add(127),
-            opener: Arc::new(source::open),
-            progress: Arc::new(|_| {}),
         }
     }
 }
@@ -87,17 +79,17 @@ impl Default for ShardSetBuilder {
 impl ShardSetBuilder {
     /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
     pub fn filter(mut self, filter: MaskFilter) -> Self {
-        Arc::make_mut(&mut self.wanted).filter = filter;
+        Arc::make_mut(&mut self.selector).filter = filter;
         self
     }
 
     /// Only the images, or the annotations, of a list made elsewhere. Default: all.
     pub fn ids(mut self, selection: IdList) -> Self {
-        Arc::make_mut(&mut self.wanted).selection = Some(selection);
+        Arc::make_mut(&mut self.selector).selection = Some(selection);
         self
     }
 
-    /// Leaves out samples that are known to be bad, as [`LoaderBuilder::quarantine_log`](crate::loader::LoaderBuilder::quarantine_log)
+    /// Leaves out samples that are known to be bad, as [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log)
     /// lists them. An epoch that is resumed needs the list it began with: each sample that leaves the order changes it.
     /// Default: none.
     pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
@@ -112,20 +104,20 @@ impl ShardSetBuilder {
     /// let train = ShardSet::builder().retain(|entry| entry.image_id % 10 != 0);
     /// let held_out = ShardSet::builder().retain(|entry| entry.image_id % 10 == 0);
     /// ```
-    pub fn retain(mut self, select: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
-        self.select = Arc::new(select);
+    pub fn retain(mut self, retain: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        self.retain = Arc::new(retain);
         self
     }
 
     /// Where sidecars live. Default: beside the shards.
     pub fn sidecar(mut self, sidecar: Sidecar) -> Self {
-        self.sidecar = sidecar;
+        self.indexer = self.indexer.sidecar(sidecar);
         self
     }
 
     /// What to do about damaged shards. Default: [`OnCorrupt::Stop`].
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
-        self.on_corrupt = on_corrupt;
+        self.indexer = self.indexer.on_corrupt(on_corrupt);
         self
     }
 
@@ -139,38 +131,53 @@ impl ShardSetBuilder {
     /// file must be there, as its name, length and time are asked for; what is no file goes through
     /// [`from_sources`](Self::from_sources).
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
-        self.opener = Arc::new(opener);
+        self.indexer = self.indexer.opener(opener);
         self
     }
 
     /// Called with the number of shard bytes that have become indexed since the last call, from any thread.
     pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        self.progress = Arc::new(progress);
+        self.indexer = self.indexer.progress(progress);
         self
     }
 
-    /// Whether a sample enters the order of which so many annotations count, if it is sound.
-    pub(super) fn keeps(&self, entry: &Entry, annotations: usize) -> bool {
-        self.wanted.keeps_image(entry.image_id, annotations) && (self.select)(entry)
+    /// What to do about damaged shards.
+    pub(crate) fn damage_policy(&self) -> OnCorrupt {
+        self.indexer.on_corrupt
     }
 
-    /// Opens the shards that `patterns` name (see [`resolve_patterns`](super::resolve_patterns)): loads or builds their indexes, in
-    /// parallel on the current rayon pool, and keeps the samples that pass the filter.
+    /// Whether a valid sample with this number of matching annotations is kept, quarantine list aside.
+    pub(super) fn keeps(&self, entry: &Entry, annotations: usize) -> bool {
+        self.selector.keeps_image(entry.image_id, annotations) && (self.retain)(entry)
+    }
+
+    /// Whether a valid sample enters the order.
+    pub(crate) fn admits(&self, entry: &Entry, stats: &[AnnotationStats]) -> bool {
+        let count = self.selector.count(entry.image_id, stats, entry.width, entry.height);
+        self.keeps(entry, count) && !self.quarantine.holds(entry)
+    }
+
+    /// Opens the shards that `patterns` name: files, directories (for their `*.tar`) and shell patterns. Loads their
+    /// indexes, builds those that are missing, in parallel on the current rayon pool, and keeps the samples that pass
+    /// the filter.
     ///
     /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all passes
-    /// the filter.
+    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all
+    /// passes the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
-        self.wanted.filter.check()?;
+        self.selector.filter.check()?;
         let paths = super::resolve_patterns(patterns)?;
         ShardSet::open(self, paths)
     }
 
-    /// The same without building indexes that are missing.
-    pub(crate) fn open_growing<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LiveSet> {
-        self.wanted.filter.check()?;
+    /// Opens shards without waiting for indexes that are missing: the first epoch builds them. See [`LazyShardSet`].
+    ///
+    /// # Errors
+    /// As [`ShardSetBuilder::open`], as far as that is known without reading the shards.
+    pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
+        self.selector.filter.check()?;
         let paths = super::resolve_patterns(patterns)?;
-        LiveSet::open(self, paths)
+        LazyShardSet::open(self, paths)
     }
 
     /// Takes shards that are open already, with a name for each. No sidecar is read or written.
@@ -178,10 +185,19 @@ impl ShardSetBuilder {
     /// # Errors
     /// As [`ShardSetBuilder::open`], and if two have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
-        self.wanted.filter.check()?;
+        self.selector.filter.check()?;
         if sources.is_empty() {
             return Err(Error::config("no shards are given"));
         }
         ShardSet::from_sources(self, sources)
+    }
+}
+
+impl std::fmt::Debug for ShardSetBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { indexer, selector, open_shards, .. } = self;
+        let mut debug = f.debug_struct("ShardSetBuilder");
+        debug.field("indexer", indexer).field("filter", &selector.filter).field("open_shards", open_shards);
+        debug.finish_non_exhaustive()
     }
 }

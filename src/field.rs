@@ -1,0 +1,166 @@
+//! The one table of a batch's fields. Everything that goes field by field is made from it: layout, rows, accessors and
+//! the framework adapters. To add a field, add a line here and write its values in `sample/decode.rs`.
+
+use crate::dtype::DType;
+
+/// Calls `$callback!` with the table. A line is: documentation, `Variant name: type [shape] presence storage;`
+///
+/// * type: a Rust number type, or `image` for the image type that was asked for
+/// * shape: B batch size, K masks per image, S image side, H and W mask grid, G coverage grid, or numbers
+/// * presence: `always`, or `optional` for fields that depend on the settings (those with H and W, or G)
+/// * storage: `large` for a buffer of its own, which tensors take over without a copy, or `small`
+macro_rules! batch_fields {
+    ($callback:ident) => {
+        $callback! {
+            /// Images, `[B, 3, S, S]` of the type asked for (u8, f32, f16 or bf16): RGB. Letterboxed (longest side S,
+            /// padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255.
+            Images images: image [B 3 S S] always large;
+            /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255 by
+            /// exact area. Cast before computing: sums of u8 overflow.
+            Masks masks: u8 [B K H W] optional large;
+            /// Exact share of each patch that the mask covers, `[B, K, G, G]` f32, 0 to 1.
+            Coverage coverage: f32 [B K G G] optional large;
+            /// Boxes, `[B, K, 4]` f32: `x, y, width, height` over the image's width and height, or another
+            /// [`BoxFormat`](crate::BoxFormat).
+            Boxes boxes: f32 [B K 4] always small;
+            /// The annotations' confidence, `[B, K]` f32, as annotated. Can exceed 1.
+            PredictedIou predicted_iou: f32 [B K] always small;
+            /// How stable each mask is, `[B, K]` f32, as annotated.
+            StabilityScore stability_score: f32 [B K] always small;
+            /// Pixels of each mask in the original image, `[B, K]` f32, as annotated.
+            Area area: f32 [B K] always small;
+            /// First prompt point `x, y` of each mask, `[B, K, 2]` f32, normalized like the boxes.
+            Points points: f32 [B K 2] always small;
+            /// Ids of the annotations, `[B, K]` i64.
+            AnnotationIds annotation_ids: i64 [B K] always small;
+            /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it.
+            Valid valid: u8 [B K] always small;
+            /// Ids of the images, `[B]` i64.
+            ImageIds image_ids: i64 [B] always small;
+            /// Height and width of the original images in pixels, `[B, 2]` u32.
+            OriginalSizes original_sizes: u32 [B 2] always small;
+            /// The affine map from original to canvas pixels, `[B, 6]` f32: `x' = ax + by + c, y' = dx + ey + f`.
+            Geometry geometry: f32 [B 6] always small;
+            /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded.
+            ImageValid image_valid: u8 [B] always small;
+            /// Which patches have their centre in the image, not in its padding, `[B, G, G]` u8. Present with coverage.
+            PatchValid patch_valid: u8 [B G G] optional small;
+        }
+    };
+}
+pub(crate) use batch_fields;
+
+/// The sizes that shapes are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) batch_size: usize,
+    pub(crate) top_k: usize,
+    pub(crate) image_side: usize,
+    pub(crate) image_dtype: DType,
+    pub(crate) mask_size: Option<[usize; 2]>,
+    pub(crate) coverage: Option<usize>,
+}
+
+macro_rules! dtype {
+    (image $sizes:ident) => {
+        $sizes.image_dtype
+    };
+    ($element:ident $sizes:ident) => {
+        <$element as crate::dtype::Element>::DTYPE
+    };
+}
+
+/// One dimension; leaves the function with `None` where the batch does not have it.
+macro_rules! dimension {
+    (B $sizes:ident) => {
+        $sizes.batch_size
+    };
+    (K $sizes:ident) => {
+        $sizes.top_k
+    };
+    (S $sizes:ident) => {
+        $sizes.image_side
+    };
+    (H $sizes:ident) => {
+        $sizes.mask_size?[0]
+    };
+    (W $sizes:ident) => {
+        $sizes.mask_size?[1]
+    };
+    (G $sizes:ident) => {
+        $sizes.coverage?
+    };
+    ($number:literal $sizes:ident) => {
+        $number
+    };
+}
+
+macro_rules! is_large {
+    (large) => {
+        true
+    };
+    (small) => {
+        false
+    };
+}
+
+macro_rules! define_field {
+    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+        /// A field of a batch.
+        ///
+        /// B is the batch size, K the masks per image (`top_k`), S the image side, H x W the mask grid, G the coverage
+        /// grid. Rows and masks that are not real are all zero.
+        ///
+        /// ```
+        /// use maskstream::Field;
+        ///
+        /// let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
+        /// assert_eq!(names[..3], ["images", "masks", "coverage"]);
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Field {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Field {
+            /// Every field, in the order in which batches list them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The field's name, also in exported files.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($name),)*
+                }
+            }
+
+            pub(crate) fn dtype(self, sizes: Sizes) -> DType {
+                match self {
+                    $(Self::$variant => dtype!($element sizes),)*
+                }
+            }
+
+            /// Whether it has a buffer of its own.
+            pub(crate) fn is_large(self) -> bool {
+                match self {
+                    $(Self::$variant => is_large!($storage),)*
+                }
+            }
+
+            /// The shape; `None` if a batch of these sizes does not have the field.
+            pub(crate) fn shape(self, sizes: Sizes) -> Option<Vec<usize>> {
+                Some(match self {
+                    $(Self::$variant => vec![$(dimension!($dimension sizes)),*],)*
+                })
+            }
+        }
+    };
+}
+
+batch_fields!(define_field);
+
+impl std::fmt::Display for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

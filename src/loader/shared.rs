@@ -1,0 +1,100 @@
+//! State that all epochs of a loader share, made of checked settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::LabelCache;
+use super::memory::{MemoryPlan, MemoryRequirements};
+use super::stats::Counters;
+use super::{LoaderBuilder, OnError};
+use crate::batch::{BatchLayout, SharedPool};
+use crate::image::Planes;
+use crate::order::Order;
+use crate::sample::{Geometry, SampleOptions};
+use crate::shard::{MaxSampleSize, QuarantineLog};
+use crate::{Error, Result};
+
+/// State shared by all epochs of a loader.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) sample: Arc<SampleOptions>,
+    pub(super) planes: Arc<Planes>,
+    /// Except for the length of chunks, which depends on the samples.
+    pub(super) order: Order,
+    pub(super) chunk_bytes: Option<u64>,
+    pub(super) num_workers: usize,
+    pub(super) prefetch_batches: usize,
+    pub(super) on_error: OnError,
+    pub(super) quarantine_log: Option<QuarantineLog>,
+    pub(super) stall_timeout: Option<Duration>,
+    pub(super) memory_plan: MemoryPlan,
+    pub(super) pool: Arc<SharedPool>,
+    pub(super) cache: Option<LabelCache>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Shared {
+    /// Checks the settings for `samples` samples, the largest of which is `largest`.
+    ///
+    /// # Errors
+    /// If a size is 0 or too large, settings do not fit together, the memory budget does not hold what is needed, or
+    /// the quarantine log cannot be opened.
+    pub(super) fn new(settings: LoaderBuilder, samples: u64, largest: MaxSampleSize) -> Result<Self> {
+        let LoaderBuilder { sample, order, num_workers, prefetch_batches, on_error, .. } = settings;
+        for (name, value) in
+            [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
+        {
+            if value == 0 || value > 1 << 16 {
+                return Err(Error::config(format!("{name} is {value}, not within 1 to {}", 1 << 16)));
+            }
+        }
+        check_sizes(&sample)?;
+        order.check()?;
+        let planes = Planes::new(sample.image_dtype, sample.normalization)?;
+        let layout = BatchLayout::of(order.batch_size, &sample)?;
+        if let OnError::Skip { budget } = on_error {
+            budget.check()?;
+        }
+        let cache_bytes = settings.mask_cache_bytes.unwrap_or(0);
+        let memory_plan = MemoryPlan::new(&MemoryRequirements {
+            max_bytes: settings.max_memory_bytes,
+            batch_bytes: layout.bytes() as u64,
+            prefetch_batches: prefetch_batches as u64,
+            workers: num_workers as u64,
+            side: u64::from(sample.side),
+            cache_bytes,
+            samples,
+            // Larger images are refused, not decoded.
+            largest: MaxSampleSize { pixels: largest.pixels.min(sample.max_pixels), ..largest },
+        })?;
+        let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
+        Ok(Self {
+            sample: Arc::new(sample),
+            planes: Arc::new(planes),
+            order,
+            chunk_bytes: settings.chunk_bytes.filter(|&bytes| bytes > 0),
+            num_workers,
+            prefetch_batches,
+            on_error,
+            quarantine_log: settings.quarantine_log.as_deref().map(QuarantineLog::open).transpose()?,
+            stall_timeout: settings.stall_timeout,
+            memory_plan,
+            pool: Arc::new(SharedPool::new(Arc::new(layout), settings.memory, max_batches)),
+            cache: (cache_bytes > 0).then(|| LabelCache::new(cache_bytes)),
+            counters: Arc::default(),
+        })
+    }
+}
+
+/// Tries the geometry and grids that every sample will need on an image of one size.
+fn check_sizes(sample: &SampleOptions) -> Result<()> {
+    let geometry = Geometry::new(1500, 2250, sample.side, sample.fit)?;
+    for [rows, columns] in sample.mask_size.into_iter().chain(sample.coverage.map(|g| [g, g])) {
+        geometry.grid(rows, columns)?;
+    }
+    let std = sample.normalization.std;
+    if std.iter().any(|&std| !std.is_normal()) || sample.normalization.mean.iter().any(|mean| !mean.is_finite()) {
+        return Err(Error::config(format!("cannot normalize by {:?}", sample.normalization)));
+    }
+    Ok(())
+}

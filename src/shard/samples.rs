@@ -1,0 +1,39 @@
+//! Reading samples by their ids: what a loader needs of a set of shards, whether they have an index or are being indexed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Entry, SampleId, ShardSet};
+use crate::Result;
+use crate::annotation::AnnotationSelector;
+use crate::source::Source;
+
+/// A set of samples that can be read by id.
+pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
+    /// The index row of a sample.
+    fn entry(&self, id: SampleId) -> Option<Entry>;
+    /// The bytes that the index of a shard refers to.
+    fn source(&self, shard: u32) -> Result<Arc<dyn Source>>;
+    /// The path or name of a shard.
+    fn path(&self, shard: u32) -> Option<PathBuf>;
+    /// The rule that selects annotations of a shard's samples.
+    fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>>;
+}
+
+impl Samples for ShardSet {
+    fn entry(&self, id: SampleId) -> Option<Entry> {
+        ShardSet::entry(self, id).cloned()
+    }
+
+    fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
+        ShardSet::source(self, shard)
+    }
+
+    fn path(&self, shard: u32) -> Option<PathBuf> {
+        self.shard_path(SampleId { shard, entry: 0 }).map(Into::into)
+    }
+
+    fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
+        ShardSet::selector(self, shard)
+    }
+}

@@ -116,8 +116,8 @@ impl Error {
         self
     }
 
-    /// Names the byte offset in the shard of what could not be read from the compressed file, whose own offset, if it is
-    /// known, goes into the message.
+    /// Names the byte offset in the shard of what could not be read from the compressed file, whose own offset, if it
+    /// is known, goes into the message.
     pub(crate) fn of_compressed(mut self, offset: u64) -> Self {
         if let Some(of_file) = self.0.at.offset.replace(offset) {
             self.0.message += &format!(" (byte {of_file} of the compressed file)");

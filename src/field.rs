@@ -15,8 +15,8 @@ macro_rules! batch_fields {
             /// Images, `[B, 3, S, S]` of the type asked for (u8, f32, f16 or bf16): RGB. Letterboxed (longest side S,
             /// padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255.
             Images images: image [B 3 S S] always large;
-            /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255 by
-            /// exact area. Cast before computing: sums of u8 overflow.
+            /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255
+            /// by exact area. Cast before computing: sums of u8 overflow.
             Masks masks: u8 [B K H W] optional large;
             /// Exact share of each patch that the mask covers, `[B, K, G, G]` f32, 0 to 1.
             Coverage coverage: f32 [B K G G] optional large;
@@ -105,7 +105,10 @@ macro_rules! is_large {
 }
 
 macro_rules! define_field {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         /// A field of a batch.
         ///
         /// B is the batch size, K the masks per image (`top_k`), S the image side, H x W the mask grid, G the coverage

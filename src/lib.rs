@@ -1,65 +1,106 @@
-//! Streams [SA-1B](https://ai.meta.com/datasets/segment-anything/) tar shards into training loops: images, masks and
-//! boxes in batches, without unpacking a file.
+//! A streaming data loader for [SA-1B](https://ai.meta.com/datasets/segment-anything/): reads the tar shards as Meta
+//! ships them (gzip streams named `.tar`) in place, filters and ranks their masks, decodes images and masks on worker
+//! threads, and yields batches as [candle](https://docs.rs/candle-core) or [Burn](https://docs.rs/burn) tensors.
 //!
-//! # The journey of a sample
+//! # A training loop
 //!
-//! A [`source`] holds the bytes of a shard and answers one question: give me these bytes. A [`shard`]'s index knows
-//! where each sample's image and annotations lie and what scores its annotations carry. The [`order`] turns the number
-//! of samples, seed, epoch, rank and world size into batches of sample numbers: arithmetic only. The [`loader`] pairs
-//! the next planned batch with free buffers and hands its slots to workers; a worker filters and ranks the
-//! [`annotation`]s, decodes the [`image`] and the chosen [`mask`]s straight into its slot of the [`batch`]. Batches
-//! leave in planned order, whatever order they finish in. An adapter turns a batch into tensors; when the batch is
-//! dropped, its buffers go back to the pool. That return is the only thing that moves backwards, and it is what bounds
-//! memory: no free buffer, no new work.
-//!
-//! # Example
-//!
-//! ```no_run
-//! # #[cfg(feature = "candle")]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+#![cfg_attr(feature = "candle", doc = "```no_run")]
+#![cfg_attr(not(feature = "candle"), doc = "```ignore")]
 //! use candle_core::Device;
 //! use maskstream::{Loader, MaskFilter, ShardSet};
 //!
-//! // Finds the samples (and saves where they are, for the next time).
-//! let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
-//! let shards = ShardSet::builder().filter(filter).open(&["sa1b/*.tar"])?;
+//! fn main() -> maskstream::Result<()> {
+//!     let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
+//!     let shards = ShardSet::builder().filter(filter).open_lazy(&["sa1b/*.tar"])?; // starts at once, indexes meanwhile
+//!     let loader = Loader::builder().batch_size(16).image_size(512).top_k(8).shuffle(42).build(shards)?;
 //!
-//! let loader = Loader::builder().batch_size(16).image_size(512).coverage(Some(32)).shuffle(42).build(shards)?;
-//! for epoch in 0..3 {
-//!     for batch in loader.epoch(epoch)?.candle(&Device::Cpu) {
-//!         let batch = batch?;
-//!         // [16, 3, 512, 512] u8, [16, 10, 256, 256] u8, [16, 10, 4] f32
-//!         println!("{:?} {:?} {:?}", batch.images, batch.masks, batch.boxes);
+//!     for epoch in 0..3 {
+//!         for batch in loader.epoch(epoch)?.candle(&Device::Cpu) {
+//!             let batch = batch?;
+//!             let images = &batch.images; // [16, 3, 512, 512] u8
+//!             let masks = batch.masks_as(candle_core::DType::F32)?; // [16, 8, 256, 256], 1 inside of the mask
+//!             let (boxes, weight) = (&batch.boxes, &batch.valid); // [16, 8, 4] x y w h in 0 to 1, [16, 8] 1 or padding
+//!             // ... loss, optimizer.backward_step(&loss)?
+//!         }
 //!     }
+//!     Ok(())
 //! }
-//! # Ok(())
-//! # }
-//! # #[cfg(not(feature = "candle"))]
-//! # fn main() {}
 //! ```
 //!
-//! # What to expect of it
+//! [`ShardSetBuilder::open_lazy`] does not wait: the first epoch builds the indexes that are missing, and comes in the
+//! order of the shards. [`ShardSetBuilder::open`] builds them first; then every epoch is shuffled, and the number of
+//! steps, ranks and cursors are available.
 //!
-//! * The same settings give the same bytes in every batch, for any number of workers and any prefetch depth.
-//! * A sample that cannot be decoded is an error in its place, or a zeroed, invalid and counted row, as
-//!   [`loader::OnError`] says. Nothing is lost without being counted and named.
-//! * The order of an epoch is computed: every rank has equal steps, and a [`Cursor`] goes on from any batch, on another
-//!   number of workers or ranks as well.
-//! * Memory is bounded: a set number of batches under way, a set budget beyond them.
-//! * Bad data never panics, never hangs, never yields wrong numbers silently: members carry checksums, masks must add
-//!   up, JPEGs must be whole.
+//! # What you need next
+//!
+//! | to | use |
+//! |---|---|
+//! | choose masks and images | [`MaskFilter`], [`TopKBy`], [`IdList`], [`ShardSetBuilder::retain`] |
+//! | know what a batch holds | [`Field`]: each field's shape, number type and meaning |
+//! | shape images, masks and boxes | [`LoaderBuilder`] |
+//! | train on Burn | [`Epoch::burn`](Epoch), `BurnLoader` (feature `burn`) |
+//! | feed another framework | [`Batch::into_parts`], [`Epoch::convert_with`] |
+//! | resume after a stop | [`Batch::cursor`], [`Loader::resume_from`] |
+//! | train on several processes | [`Distributed::from_env`], [`LoaderBuilder::distributed`] |
+//! | tolerate bad data | [`OnError`], [`Budget`], [`OnCorrupt`], [`Quarantine`] |
+//! | see where time and memory go | [`Loader::stats`], [`Loader::memory_plan`], [`Epoch::report`] |
+//! | work on COCO masks | [`mask`], a library of its own |
+//! | read shards from elsewhere | [`source::Source`], [`ShardSetBuilder::opener`] |
+//! | build or inspect indexes | [`index`] |
+//!
+//! # Resume, on two ranks
+//!
+//! ```no_run
+//! use maskstream::{Cursor, Distributed, Loader, ShardSet};
+//!
+//! fn train(saved: Option<Cursor>) -> maskstream::Result<()> {
+//!     let shards = ShardSet::builder().open(&["sa1b/*.tar"])?;
+//!     let ranks = Distributed::from_env()?; // torchrun, srun, Open MPI, MPICH, Intel MPI; or one process
+//!     let loader = Loader::builder().batch_size(8).shuffle(42).distributed(&ranks).build(shards)?;
+//!     let first = saved.map_or(0, |cursor| cursor.epoch());
+//!     for index in first..3 {
+//!         let mut epoch = match &saved {
+//!             Some(cursor) if cursor.epoch() == index => loader.resume_from(cursor)?,
+//!             _ => loader.epoch(index)?,
+//!         };
+//!         for batch in &mut epoch {
+//!             let batch = batch?;
+//!             // ... a step; now and then, save batch.cursor() with the model: any serde format does
+//!         }
+//!         println!("{}", epoch.report()); // delivered + skipped + lost = planned
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Guarantees
+//!
+//! * **Same settings, same bytes**: for any number of workers, any prefetch depth and any timing.
+//! * **Nothing is lost in silence**: a sample that cannot be decoded is an error that names shard, member, byte offset
+//!   and value, or a zeroed, invalid and counted row, as [`OnError`] says. [`Epoch::report`] accounts for every planned
+//!   sample.
+//! * **One order**: step t of all ranks together is the same samples for every world size with the same global batch;
+//!   every rank has equal steps; a [`Cursor`] resumes at any batch, on another number of workers or ranks.
+//! * **Bounded memory**: `prefetch_batches` under way, `max_memory_bytes` in all. A consumer that hoards batches gets an
+//!   error, not a hang.
+//! * **No hang, no panic on bad data**: members carry checksums, masks must add up, JPEGs must be whole; a thread that
+//!   stalls ends the epoch with an error that names its sample.
 //!
 //! # Features
 //!
 //! | feature | default | what for |
 //! |---|---|---|
-//! | `candle` | yes | [`adapter`]: batches as candle tensors, without a copy on the CPU |
-//! | `burn` | no | [`adapter`]: batches as Burn tensors, without a copy on the CPU, and a data loader for its trainer; `burn-flex` adds Burn's CPU backend |
-//! | `cli` | yes | the `maskstream` command; a training binary needs it not |
-//! | `synth` | with `cli` | [`synth`]: shards made up for tests, benches and demos |
-//! | `turbojpeg` | no | libjpeg-turbo in place of zune-jpeg; needs cmake and nasm to build |
+//! | `candle` | yes | batches as candle tensors, without a copy on the CPU |
+//! | `burn` | no | batches as Burn tensors, and a data loader for Burn's trainer; `burn-flex` adds Burn's CPU backend |
+//! | `cli` | yes | the `maskstream` command; training programs do not need it |
+//! | `synth` | with `cli` | generated shards for tests, benches and demos |
+//! | `turbojpeg` | no | libjpeg-turbo as a second JPEG codec, chosen by name; needs cmake and nasm to build |
 //!
-//! Linux is what it is built for and measured on; other Unix systems lack its advice to the kernel, nothing else.
+//! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so their minor
+//! versions are this crate's major ones. The crate is built for and measured on Linux; other Unix systems lack its
+//! advice to the kernel, nothing else.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adapter;
 mod annotation;
@@ -78,6 +119,7 @@ mod shard;
 pub mod source;
 mod splitmix;
 #[cfg(feature = "synth")]
+#[cfg_attr(docsrs, doc(cfg(feature = "synth")))]
 pub mod synth;
 
 #[cfg(feature = "candle")]
@@ -116,4 +158,11 @@ pub mod internals {
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
     pub use crate::source::{Inflater, open};
+}
+
+/// The code blocks of the README and the documents are compiled as tests.
+#[cfg(all(doctest, feature = "candle"))]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
 }

@@ -65,7 +65,10 @@ macro_rules! make {
 }
 
 macro_rules! define_burn_batch {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         /// The fields of a [`Batch`] as Burn tensors, of the shapes and number types that [`Field`] names.
         ///
         /// Burn's tensors keep their number type when they compute: cast u8 before adding it up, with
@@ -211,8 +214,8 @@ impl Tensors<'_> {
     }
 }
 
-/// The field's bytes without a copy. Each vector is passed as its own type: Burn gives it back to the allocator with the
-/// alignment it had, and copies bytes whose alignment it does not know.
+/// The field's bytes without a copy. Each vector is passed as its own type: Burn gives it back to the allocator with
+/// the alignment it had, and copies bytes whose alignment it does not know.
 fn bytes(data: FieldData) -> Bytes {
     match data.values {
         FieldValues::U8(v) => Bytes::from_elems(v),

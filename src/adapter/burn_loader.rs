@@ -129,7 +129,8 @@ impl BurnLoader {
         let (items, most) = (self.items, self.most_devices);
         let Some((device, devices)) = part_of(items, most, &range) else {
             return Err(Error::config(format!(
-                "items {range:?} of {items} are not told to be the part of one device: so many can be split evenly over up to {most} devices"
+                "items {range:?} of {items} do not identify one device: they can be split evenly over \
+                 up to {most} devices"
             )));
         };
         loader.share(device, devices)

@@ -30,7 +30,10 @@ macro_rules! make {
 }
 
 macro_rules! define_candle_batch {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         /// The fields of a [`Batch`] as candle tensors, of the shapes and number types that [`Field`] names.
         ///
         /// Masks and images are u8 unless the loader was told otherwise, and candle computes in the type of its
@@ -57,8 +60,8 @@ macro_rules! define_candle_batch {
             ///
             /// For CUDA, call it on the thread that computes: candle's `Device::new_cuda` has a stream for each thread,
             /// and nothing orders the work of two streams, so tensors made on another thread may be used before their
-            /// bytes have arrived. (`Device::new_cuda_with_stream` has one stream for all threads.) The [`Batch`] itself
-            /// may come from any thread.
+            /// bytes have arrived. (`Device::new_cuda_with_stream` has one stream for all threads.) The [`Batch`]
+            /// itself may come from any thread.
             ///
             /// # Errors
             /// If candle cannot make the tensors: no memory, or a device that refuses.
@@ -80,8 +83,8 @@ macro_rules! define_candle_batch {
 batch_fields!(define_candle_batch);
 
 impl CandleBatch {
-    /// The masks in another number type, in one pass; `None` if none are drawn. Values stay what they are: 0 and 1, or 0
-    /// to 255 for masks by area.
+    /// The masks in another number type, in one pass; `None` if none are drawn. Values stay what they are: 0 and 1, or
+    /// 0 to 255 for masks by area.
     ///
     /// ```no_run
     /// # fn loss(batch: maskstream::CandleBatch) -> maskstream::Result<()> {

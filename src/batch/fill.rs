@@ -59,7 +59,10 @@ pub(crate) fn slots(layout: &BatchLayout, mut buffers: BatchBuffers) -> Vec<Slot
 }
 
 macro_rules! define_row_mut {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         impl Slot {
             /// The row's numbers of every field.
             pub(crate) fn row_mut(&mut self) -> RowMut<'_> {
@@ -96,8 +99,8 @@ impl Slot {
     unsafe fn field<T: bytemuck::Pod>(&self, field: Field) -> &mut [T] {
         let Some((start, bytes)) = self.shared.fields[field as usize] else { return &mut [] };
         // SAFETY: `start` points to as many rows of `bytes` initialized bytes as there are slots, in memory that
-        // `buffers` owns, so the bytes of this row lie inside. No other slot has this row, and the caller holds no other
-        // result for this field.
+        // `buffers` owns, so the bytes of this row lie inside. No other slot has this row, and the caller holds no
+        // other result for this field.
         let row = unsafe { std::slice::from_raw_parts_mut(start.add(self.row * bytes), bytes) };
         // Fields start aligned, and a row is a whole number of values.
         bytemuck::cast_slice_mut(row)

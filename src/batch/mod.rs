@@ -25,8 +25,8 @@ use crate::shard::SampleId;
 /// Samples of one step, field by field. Rows and masks that are not real are all zero.
 ///
 /// The accessors yield row-major slices whose shapes are those of [`Batch::layout`]; [`Field`] says what each field
-/// holds. Frameworks take a batch over by [`Batch::into_candle`], [`Batch::into_burn`] or [`Batch::into_parts`]. A batch
-/// that is dropped gives its buffers back to the loader.
+/// holds. Frameworks take a batch over by [`Batch::into_candle`], [`Batch::into_burn`] or [`Batch::into_parts`]. A
+/// batch that is dropped gives its buffers back to the loader.
 ///
 /// ```no_run
 /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
@@ -184,7 +184,10 @@ macro_rules! accessor {
 }
 
 macro_rules! define_accessors {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         impl Batch {
             $(accessor!($(#[$doc])* $variant $name $element $presence);)*
         }

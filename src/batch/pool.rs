@@ -120,7 +120,8 @@ impl Pool {
         (self.under_way.load(Relaxed) == 0 && outside >= self.stock.max_batches).then(|| {
             let bytes = self.layout().bytes();
             Error::limit(format!(
-                "memory budget used up: {outside} batches of {bytes} bytes are still held by their receivers; drop batches, or raise max_memory_bytes"
+                "memory budget used up: {outside} batches of {bytes} bytes are still held by their receivers; \
+                 drop batches, or raise max_memory_bytes"
             ))
         })
     }

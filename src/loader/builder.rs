@@ -15,7 +15,39 @@ use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
 /// How long a thread may work on one sample.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Settings of a [`Loader`]; start with [`Loader::builder`].
+/// Settings of a [`Loader`](crate::Loader); start with [`Loader::builder`](crate::Loader::builder), end with
+/// [`build`](LoaderBuilder::build).
+///
+/// Each setting has a default. Where a setting can be off, it takes a value or `None`. The command `maskstream bench`
+/// has a flag of the same name for most of them (`--batch-size`, `--image-size`, `--top-k`, ...).
+///
+/// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
+///   [`normalize`](Self::normalize), [`jpeg_codec`](Self::jpeg_codec), [`max_image_pixels`](Self::max_image_pixels)
+/// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
+///   [`mask_kind`](Self::mask_kind), [`coverage`](Self::coverage), [`box_format`](Self::box_format),
+///   [`coord_frame`](Self::coord_frame)
+/// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
+///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
+/// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
+///   [`memory`](Self::memory), [`max_memory_bytes`](Self::max_memory_bytes),
+///   [`mask_cache_bytes`](Self::mask_cache_bytes)
+/// * Failures: [`on_error`](Self::on_error), [`quarantine_log`](Self::quarantine_log),
+///   [`stall_timeout`](Self::stall_timeout)
+///
+/// ```
+/// use maskstream::{DType, Loader, Normalization, TopKBy};
+///
+/// let settings = Loader::builder()
+///     .batch_size(16)
+///     .image_size(512)
+///     .image_dtype(DType::F32)
+///     .normalize(Normalization::IMAGENET)
+///     .top_k(24)
+///     .top_k_by(TopKBy::AreaStratified { seed: 1 })
+///     .mask_size(None)
+///     .coverage(32)
+///     .shuffle(42);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LoaderBuilder {
@@ -65,74 +97,83 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    /// Samples per batch on this rank. Default: 8.
+    /// Samples per batch on this rank (B). Default: 8.
     pub fn batch_size(mut self, samples: usize) -> Self {
         self.order.batch_size = samples;
         self
     }
 
-    /// Side of the square image canvas in pixels. Default: 1024.
+    /// Side of the square image canvas in pixels (S). Default: 1024.
     pub fn image_size(mut self, side: u32) -> Self {
         self.sample.side = side;
         self
     }
 
-    /// How images fit the canvas. Default: [`Fit::Letterbox`].
+    /// How an image fits the square canvas. Default: [`Fit::Letterbox`].
     pub fn fit(mut self, fit: Fit) -> Self {
         self.sample.fit = fit;
         self
     }
 
-    /// Number type of images. Default: [`DType::U8`].
+    /// Number type of the images: [`DType::U8`] as decoded, or normalized floats (`F32`, `F16`, `Bf16`). Default:
+    /// [`DType::U8`], a quarter of the bytes of f32.
     pub fn image_dtype(mut self, image_dtype: DType) -> Self {
         self.sample.image_dtype = image_dtype;
         self
     }
 
-    /// How float images are scaled; 8-bit images are not. Default: [`Normalization::UNIT`].
+    /// How float images are scaled; u8 images are not. Default: [`Normalization::UNIT`], 0 to 1.
     pub fn normalize(mut self, normalization: Normalization) -> Self {
         self.sample.normalization = normalization;
         self
     }
 
-    /// Which library decodes JPEGs. Default: [`JpegCodec::default`].
+    /// The library that decodes JPEGs. Another codec gives slightly other pixels, so a [`Cursor`](crate::Cursor) of
+    /// another codec is refused. Default: [`JpegCodec::Zune`] in every build.
     pub fn jpeg_codec(mut self, codec: JpegCodec) -> Self {
         self.sample.codec = codec;
         self
     }
 
-    /// Images of more pixels are refused. Default: 2^26 (8192 x 8192).
+    /// Largest image in pixels; larger ones are errors. Default: 2^26 (8192 x 8192).
     pub fn max_image_pixels(mut self, most: u64) -> Self {
         self.sample.max_pixels = most;
         self
     }
 
-    /// Height and width of the grid that masks are drawn on, over the whole canvas; `None` draws none. Default: 256 x
-    /// 256.
+    /// Height and width of the grid on which masks are drawn, over the whole canvas (H x W); `None` draws none.
+    /// Default: 256 x 256.
+    ///
+    /// ```
+    /// # use maskstream::Loader;
+    /// let settings = Loader::builder().mask_size([128, 128]);
+    /// let no_masks = Loader::builder().mask_size(None).coverage(32);
+    /// ```
     pub fn mask_size(mut self, size: impl Into<Option<[u32; 2]>>) -> Self {
         self.sample.mask_size = size.into();
         self
     }
 
-    /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`].
+    /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`], 0 or 1.
     pub fn mask_kind(mut self, kind: MaskKind) -> Self {
         self.sample.mask_kind = kind;
         self
     }
 
-    /// Side G of the patch grid for exact coverage; `None` computes none. Default: `None`.
+    /// Side of the patch grid (G) for the exact share of each patch that a mask covers; `None` computes none. A patch
+    /// of a vision transformer of patch size P is `S / P`. Default: `None`.
     pub fn coverage(mut self, side: impl Into<Option<u32>>) -> Self {
         self.sample.coverage = side.into();
         self
     }
 
-    /// Masks per image. Default: 10.
+    /// Masks per image (K). An image with fewer is padded: see [`Field::Valid`](crate::Field::Valid). Default: 10.
     pub fn top_k(mut self, masks: usize) -> Self {
         self.sample.top_k = masks;
         self
     }
 
-    /// Which of the surviving annotations come first. Default: [`TopKBy::StabilityScore`].
+    /// Which of the annotations that pass the filter come first. Default: [`TopKBy::StabilityScore`].
     pub fn top_k_by(mut self, top_k_by: TopKBy) -> Self {
         self.sample.top_k_by = top_k_by;
         self
@@ -144,46 +185,53 @@ impl LoaderBuilder {
         self
     }
 
-    /// What boxes and points are relative to. Default: [`CoordFrame::Original`].
+    /// What boxes and points are normalized by. Default: [`CoordFrame::Original`].
     pub fn coord_frame(mut self, frame: CoordFrame) -> Self {
         self.sample.coord_frame = frame;
         self
     }
 
-    /// Shuffles each epoch anew with this seed. Without it, samples come in the order of the shards.
+    /// Shuffles each epoch with this seed; `None` keeps the order of the shards. The order is a function of seed and
+    /// epoch, the same on every machine. Default: `None`.
     pub fn shuffle(mut self, seed: impl Into<Option<u64>>) -> Self {
         self.order.shuffle = seed.into().map(Shuffle::of_samples);
         self
     }
 
-    /// Shuffles runs of about so many bytes, and the samples of about a thousand runs that are in use at a time, in
-    /// place of all samples: see [`Shuffle`]. For shards on spinning disks or networks, 8 to 16 MiB; what is in use
-    /// should fit the page caches of all machines together. Default: 0, which is one sample: the best shuffle, and what
-    /// local flash takes.
+    /// Shuffles runs of about this many bytes instead of single samples, for spinning disks and networks that need long
+    /// reads: 8 to 16 MiB. The samples of about a thousand runs in use are shuffled among themselves; these runs should
+    /// fit into the page caches of all machines together. `None` shuffles single samples, the best shuffle, which suits
+    /// local flash. Default: `None`.
     pub fn chunk_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.chunk_bytes = bytes.into();
         self
     }
 
-    /// This process's share, as its launcher says.
+    /// The share of this process, as its launcher says.
+    ///
+    /// ```no_run
+    /// # use maskstream::{Distributed, Loader};
+    /// let settings = Loader::builder().distributed(&Distributed::from_env()?).batch_size(16); // 16 on each rank
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     pub fn distributed(self, distributed: &Distributed) -> Self {
         self.rank(distributed.rank, distributed.world_size)
     }
 
-    /// This process's share: every `world_size`-th sample of the order, starting at `rank`. Default: 0 of 1.
+    /// The share of this process: every `world_size`-th sample of the order, starting at `rank`. Default: 0 of 1.
     pub fn rank(mut self, rank: usize, world_size: usize) -> Self {
         (self.order.rank, self.order.world_size) = (rank, world_size);
         self
     }
 
-    /// Leaves out the samples that do not fill a batch on every rank; otherwise the last batch is padded with invalid
-    /// rows. Default: padded.
+    /// Leaves out the samples that do not fill a batch on every rank. Otherwise the last batch is padded with invalid
+    /// rows. Default: `false`, padded.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.order.drop_last = drop_last;
         self
     }
 
-    /// Worker threads. Default: one per core.
+    /// Threads that decode. Default: one per core.
     pub fn num_workers(mut self, threads: usize) -> Self {
         self.num_workers = threads;
         self
@@ -196,45 +244,51 @@ impl LoaderBuilder {
     }
 
     /// What happens when a sample cannot be decoded. Default: [`OnError::Stop`].
+    ///
+    /// ```
+    /// use maskstream::{Budget, Loader, OnError};
+    ///
+    /// // Zeroed, invalid rows for up to one sample in a thousand, but never twenty in a row.
+    /// let on_error = OnError::skip(Budget::UNLIMITED.rate(0.001).consecutive(20));
+    /// let settings = Loader::builder().on_error(on_error);
+    /// ```
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
     }
 
-    /// Adds every sample that cannot be decoded, the one that ends an epoch included, to this list of bad samples. Only if
-    /// its bytes are to blame, and are those that were indexed: not where the operating system or a limit refuses, nor
-    /// where a file has changed since, and may be restored. A later run that loads the list leaves them out of the order:
-    /// see [`ShardSetBuilder::quarantine`]. Several processes may share it where files can be locked; elsewhere each has
-    /// its own. Default: no list.
+    /// Appends every sample whose bytes are corrupt to this file, also the one that ends an epoch. Samples that failed
+    /// because of the system or a limit are not recorded, nor samples of a file that has changed since it was indexed.
+    /// A later run leaves them out with [`ShardSetBuilder::quarantine`](crate::ShardSetBuilder::quarantine). Several
+    /// processes may share the file where files can be locked. Default: no log.
     pub fn quarantine_log(mut self, path: impl AsRef<Path>) -> Self {
         self.quarantine_log = Some(path.as_ref().to_owned());
         self
     }
 
-    /// While a batch is waited for, no thread may be busy with one sample for longer: then the epoch ends with an error
-    /// that names the sample and what the thread is at. A thread that does not come back is left behind. `None` waits
-    /// for ever. Default: 10 minutes.
+    /// Longest time that a thread may work on one sample while a batch is waited for. Then the epoch ends with an error
+    /// that names the sample, and the thread is left behind. `None` waits for ever. Default: 10 minutes.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.stall_timeout = limit.into();
         self
     }
 
-    /// Where batches live. Default: [`Memory::Heap`].
+    /// Where batches are allocated. Default: [`Memory::Heap`].
     pub fn memory(mut self, memory: Memory) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Bytes that the loader may take: batches under way and those their receiver holds, samples read ahead, what
-    /// workers decode in, the mask cache and the index; see [`Loader::memory_plan`]. Tensors that took over a batch's
-    /// memory do not count. Default: 8 GiB, or what is needed if that is more.
+    /// Memory budget in bytes: batches under way and those their receiver holds, samples read ahead, buffers of the
+    /// workers, mask cache and index; see [`Loader::memory_plan`](crate::Loader::memory_plan). Tensors that took over a
+    /// batch's memory do not count. `None` is 8 GiB, or what is needed if that is more. Default: `None`.
     pub fn max_memory_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory_bytes = bytes.into();
         self
     }
 
-    /// Keeps decoded masks, boxes and scores of up to this many bytes for the next epochs, so that a small data set
-    /// decodes only its images again. Default: 0, none.
+    /// Keeps decoded masks, boxes and scores of up to this many bytes for later epochs, so that a small data set only
+    /// decodes its images again. Default: `None`.
     pub fn mask_cache_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.mask_cache_bytes = bytes.into();
         self

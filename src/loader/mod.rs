@@ -3,8 +3,8 @@
 //! # Threads
 //!
 //! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
-//!   next batch will need, fetches the bytes of each sample, and sends sample by sample to the workers through a bounded
-//!   channel. Only this thread waits for the disk.
+//!   next batch will need, fetches the bytes of each sample, and sends sample by sample to the workers through a
+//!   bounded channel. Only this thread waits for the disk.
 //! * The *workers* inflate and decode one sample each, so that all of them work on the same batch. The worker that
 //!   finishes a batch's last sample sends the batch on.
 //! * *Pass* threads exist only while shards have no index. Each indexes one shard (`live`).
@@ -15,8 +15,8 @@
 //! * Success: the plan says how many batches there are, and the iterator ends after exactly that many. While shards are
 //!   being indexed, the number is known once the last one is; threads that end before that are an error.
 //! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. The user's
-//!   [`OnError`] policy decides, when that batch's turn comes; the batches before it have been delivered. After an error
-//!   the iterator is at its end.
+//!   [`OnError`] policy decides, when that batch's turn comes; the batches before it have been delivered. After an
+//!   error the iterator is at its end.
 //! * Bounds: at most `prefetch_batches` are under way, and the work channel bounds the samples read ahead.
 //! * Stalls: while the consumer waits, a thread that stays at one sample, or a pass at one member, for longer than
 //!   `stall_timeout` ends the epoch with an error that names it. The thread is left behind: it owns what it works with.
@@ -185,8 +185,8 @@ impl Loader {
     }
 
     /// A digest of everything that decides which samples are in which batch: what a [`Cursor`] holds, and the world
-    /// size; `None` while shards have no index. Ranks with equal fingerprints agree. Exchange it once before training: a
-    /// rank with other shards or settings is found before it makes the others wait.
+    /// size; `None` while shards have no index. Ranks with equal fingerprints agree. Exchange it once before training:
+    /// a rank with other shards or settings is found before it makes the others wait.
     pub fn fingerprint(&self) -> Option<u64> {
         Some(self.ready()?.fingerprint())
     }

@@ -13,7 +13,10 @@ macro_rules! element {
 }
 
 macro_rules! define_row {
-    ($($(#[$doc:meta])* $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident $name:ident: $element:ident [$($dimension:tt)*] $presence:ident $storage:ident;
+    )*) => {
         /// One row of every field; a field that the batch does not have is empty.
         pub(crate) struct RowMut<'a> {
             $(pub(crate) $name: &'a mut [element!($element)],)*

@@ -89,15 +89,16 @@ impl ShardSetBuilder {
         self
     }
 
-    /// Leaves out samples that are known to be bad, as [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log)
-    /// lists them. An epoch that is resumed needs the list it began with: each sample that leaves the order changes it.
-    /// Default: none.
+    /// Leaves out samples that are known to be bad, as
+    /// [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log) lists them. An epoch that is resumed
+    /// needs the list it began with: each sample that leaves the order changes it. Default: none.
     pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
         self.quarantine = Arc::new(quarantine);
         self
     }
 
-    /// Which samples may enter the order, beside what the filter says: a part to hold out, for one. Default: all. It may be asked more than once about a sample, and has to give the same answer.
+    /// Which samples may enter the order, beside what the filter says: a part to hold out, for one. Default: all. It
+    /// may be asked more than once about a sample, and has to give the same answer.
     ///
     /// ```
     /// # use maskstream::ShardSet;
@@ -127,8 +128,8 @@ impl ShardSetBuilder {
         self
     }
 
-    /// Opens a shard's bytes in another way than by mapping its file: with reads of its own, or with faults for a test. The
-    /// file must be there, as its name, length and time are asked for; what is no file goes through
+    /// Opens a shard's bytes in another way than by mapping its file: with reads of its own, or with faults for a test.
+    /// The file must be there, as its name, length and time are asked for; what is no file goes through
     /// [`from_sources`](Self::from_sources).
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.indexer = self.indexer.opener(opener);

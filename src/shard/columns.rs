@@ -1,5 +1,5 @@
-//! Scores in a sidecar, one column for each number, so that opening a set reads only those its filter asks for. Comes in:
-//! scores. Goes out: bytes and their place; and from these the scores again. Fails on bytes that are not what was
+//! Scores in a sidecar, one column for each number, so that opening a set reads only those its filter asks for. Comes
+//! in: scores. Goes out: bytes and their place; and from these the scores again. Fails on bytes that are not what was
 //! written.
 //!
 //! Six numbers times a billion annotations are what an index mostly is. Columns are little-endian numbers one after the

@@ -41,7 +41,8 @@ impl Extent {
             return Ok(());
         }
         let text = format!(
-            "{} bytes with crc32c {found:08x}, but the index says {} bytes with {:08x}: the data changed since it was indexed",
+            "{} bytes with crc32c {found:08x}, but the index says {} bytes with {:08x}: the data changed \
+             since it was indexed",
             bytes.len(),
             self.len,
             self.crc32c

@@ -347,8 +347,8 @@ impl Pairing {
         self.index.truncate(kept);
     }
 
-    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of a
-    /// plain shard a break says that itself.
+    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of
+    /// a plain shard a break says that itself.
     fn finish(self, findings: Vec<Finding>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
         let Self { mut index, stems, findings: mut found, members, retracted, .. } = self;
         let mut halves = 0;
@@ -387,7 +387,8 @@ impl Pairing {
             let guess = if rest > 0 { "about" } else { "at least" };
             index.missing += missing;
             finding.message += &format!(
-                "; {samples} samples are complete before it, {guess} {missing} are missing ({halves} of them were half read, {retracted} are in doubt)"
+                "; {samples} samples are complete before it, {guess} {missing} are missing \
+                 ({halves} of them were half read, {retracted} are in doubt)"
             );
         }
         found.sort_by_key(|finding| finding.offset);

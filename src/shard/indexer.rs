@@ -69,8 +69,8 @@ impl Indexer {
         self
     }
 
-    /// What [`Indexer::repack`] does about damaged shards; [`Indexer::index`] lists damage and never refuses it. Default:
-    /// [`OnCorrupt::Stop`].
+    /// What [`Indexer::repack`] does about damaged shards; [`Indexer::index`] lists damage and never refuses it.
+    /// Default: [`OnCorrupt::Stop`].
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.on_corrupt = on_corrupt;
         self

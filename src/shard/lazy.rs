@@ -11,12 +11,12 @@ use super::{PassObserver, ShardSet, ShardSetBuilder};
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// Shards to train from at once, indexed or not: [`LoaderBuilder::build`](crate::LoaderBuilder::build) takes it in place
-/// of a [`ShardSet`].
+/// Shards to train from at once, indexed or not: [`LoaderBuilder::build`](crate::LoaderBuilder::build) takes it in
+/// place of a [`ShardSet`].
 ///
-/// While a shard has no index, an epoch comes in the order of the shards, whatever shuffle was asked for: each sample as
-/// soon as both its members have been read. At the end of a shard its index is saved. Once such an epoch has run to its
-/// end, all shards have an index, and the next epoch is shuffled. For a full shuffle from the first batch, run
+/// While a shard has no index, an epoch comes in the order of the shards, whatever shuffle was asked for: each sample
+/// as soon as both its members have been read. At the end of a shard its index is saved. Once such an epoch has run to
+/// its end, all shards have an index, and the next epoch is shuffled. For a full shuffle from the first batch, run
 /// `maskstream index` first, or call [`ShardSetBuilder::open`].
 ///
 /// ```no_run

@@ -152,8 +152,8 @@ impl QuarantineLog {
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
-    /// Adds a sample, unless it is there already or may be sound: where the operating system, a limit or the bytes are to
-    /// blame, which are not those that were indexed and that the list would speak of.
+    /// Adds a sample, unless it is there already or may be sound: where the operating system, a limit or the bytes are
+    /// to blame, which are not those that were indexed and that the list would speak of.
     pub(crate) fn add(
         &self,
         shard: &Path,

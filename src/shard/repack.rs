@@ -48,12 +48,12 @@ const SAMPLES_AHEAD: usize = 16;
 impl Indexer {
     /// Writes the sound samples of `shard` to a plain tar of the same file name in `dir`: in the order of the index,
     /// each image followed by its json, under the names that the index has for them. Neither filter nor selection is
-    /// asked. Then reads what was written once more, and only if its index says what that of `shard` says, the file gets
-    /// its name, and its sidecar beside it.
+    /// asked. Then reads what was written once more, and only if its index says what that of `shard` says, the file
+    /// gets its name, and its sidecar beside it.
     ///
-    /// [`OnCorrupt`](super::OnCorrupt) is asked of this shard alone, so that whether it passes does not depend on others.
-    /// The sidecar of `shard` itself is where these options say. Progress is told of the bytes of `shard` as the work on
-    /// them goes on, and of nothing where there is none to do.
+    /// [`OnCorrupt`](super::OnCorrupt) is asked of this shard alone, so that whether it passes does not depend on
+    /// others. The sidecar of `shard` itself is where these options say. Progress is told of the bytes of `shard` as
+    /// the work on them goes on, and of nothing where there is none to do.
     ///
     /// # Errors
     /// If `shard` cannot be read, is damaged, or changes; if it lies in `dir` itself; if the file cannot be written, or

@@ -19,8 +19,8 @@ impl ShardIndex {
     }
 
     /// Adds the samples of `earlier` that are missing here and can be read from `source`, which offers the bytes that
-    /// `earlier` speaks of; leaves out those that are not what they were. Returns how many were added, `None` if the two
-    /// do not speak of the same shard.
+    /// `earlier` speaks of; leaves out those that are not what they were. Returns how many were added, `None` if the
+    /// two do not speak of the same shard.
     ///
     /// # Errors
     /// If the operating system refuses to read: that is no reason to give samples up.
@@ -56,7 +56,8 @@ impl ShardIndex {
         whole.missing = earlier.missing + missing as u64;
         for finding in whole.findings.iter_mut().filter(|finding| is_break(finding.kind)) {
             finding.message = format!(
-                "{}; by the index of before, {before} of {of} samples are sound before it, {after} behind it, {missing} are missing",
+                "{}; by the index of before, {before} of {of} samples are sound before it, {after} behind it, \
+                 {missing} are missing",
                 finding.message.split(';').next().unwrap_or_default(),
             );
         }

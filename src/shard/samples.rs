@@ -1,4 +1,5 @@
-//! Reading samples by their ids: what a loader needs of a set of shards, whether they have an index or are being indexed.
+//! Reading samples by their ids: what a loader needs of a set of shards, whether they have an index or are being
+//! indexed.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Tar structure -> members. Comes in: a source, or the first pass over a gzip file. Goes out: every regular file's name
-//! and range, in file order, and where the structure broke, if it did. A plain shard's data is passed over; a gzip
+//! Tar structure -> members. Comes in: a source, or the first pass over a gzip file. Goes out: every regular file's
+//! name and range, in file order, and where the structure broke, if it did. A plain shard's data is passed over; a gzip
 //! stream's is offered for reading as it comes by. Fails if the source does, or if the receiver of the members does.
 
 use std::cell::{Cell, RefCell};
@@ -215,8 +215,8 @@ fn refused(source: &dyn Source, error: io::Error) -> Error {
 }
 
 /// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members; very
-/// many, that a download was given its full length and not all of its bytes; anything else that members are hidden behind
-/// the end.
+/// many, that a download was given its full length and not all of its bytes; anything else that members are hidden
+/// behind the end.
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
     if len < end.saturating_add(BLOCK_BYTES) {

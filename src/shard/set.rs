@@ -183,7 +183,8 @@ impl ShardSet {
     ///
     /// ```no_run
     /// # use maskstream::{Loader, ShardSet};
-    /// let (photos, drawings) = (ShardSet::builder().open(&["sa1b/*.tar"])?, ShardSet::builder().open(&["own/*.tar"])?);
+    /// let photos = ShardSet::builder().open(&["sa1b/*.tar"])?;
+    /// let drawings = ShardSet::builder().open(&["own/*.tar"])?;
     /// let loader = Loader::builder().shuffle(7).build(ShardSet::interleave(vec![(0.8, photos), (0.2, drawings)])?)?;
     /// # Ok::<(), maskstream::Error>(())
     /// ```

@@ -5,10 +5,10 @@
 //! # Layout, all little-endian
 //!
 //! `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), then the payload in postcard
-//! form: the shard's length and modification time, the index, what is known of the columns of scores, and of a gzip shard
-//! of its restart points. Columns follow, and are read as a filter asks for them (see `columns.rs`). Restart points follow
-//! them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is, and windows only
-//! one at a time; that what they lead to is right is known by each member's own checksum.
+//! form: the shard's length and modification time, the index, what is known of the columns of scores, and of a gzip
+//! shard of its restart points. Columns follow, and are read as a filter asks for them (see `columns.rs`). Restart
+//! points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is, and
+//! windows only one at a time; that what they lead to is right is known by each member's own checksum.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -364,7 +364,7 @@ fn a_range_that_is_no_devices_part_is_refused() {
             let part = loader.slice(start, end).to_device(&Device::flex());
             let mut batches = part.iter();
             let error = batches.next().unwrap().unwrap_err().to_string();
-            assert!(error.contains("are not told to be the part of one device"), "{error}");
+            assert!(error.contains("do not identify one device"), "{error}");
             assert!(batches.next().is_none());
         }
         // Splits that are too fine never look like one that is not: at least one part is an error.

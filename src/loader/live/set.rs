@@ -1,6 +1,6 @@
-//! The set of shards while it is indexed. Samples can be taken shard by shard, in the order of their indexes, as soon as
-//! a pass has read both members; when all passes are done, the set becomes a [`ShardSet`]. Errors are those of indexing,
-//! and come after the samples before the failure.
+//! The set of shards while it is indexed. Samples can be taken shard by shard, in the order of their indexes, as soon
+//! as a pass has read both members; when all passes are done, the set becomes a [`ShardSet`]. Errors are those of
+//! indexing, and come after the samples before the failure.
 //!
 //! Passes run on the epoch's threads ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the shard whose
 //! samples are being taken.

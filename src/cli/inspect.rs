@@ -65,7 +65,7 @@ fn summarize(shard: &IndexedShard) -> Summary {
     let mut image_sizes = BTreeMap::new();
     let [mut bytes, mut counts, mut ious, mut stabilities, mut areas] = [const { Vec::new() }; 5];
     for (i, entry) in index.entries().iter().enumerate() {
-        let scores = index.scores(i);
+        let scores = index.stats(i);
         let (width, height) = (entry.width, entry.height);
         kept_samples += usize::from(filter.keeps_image(scores, width, height));
         kept_annotations += scores.iter().filter(|score| filter.keeps(score, width, height)).count();

@@ -1,5 +1,5 @@
 //! Scores in a sidecar, one column for each number, so that opening a set reads only those its filter asks for. Comes
-//! in: scores. Goes out: bytes and their place; and from these the scores again. Fails on bytes that are not what was
+//! in: stats. Goes out: bytes and their place; and from these the stats again. Fails on bytes that are not what was
 //! written.
 //!
 //! Six numbers times a billion annotations are what an index mostly is. Columns are little-endian numbers one after the
@@ -25,16 +25,16 @@ struct Column {
 }
 
 impl Columns {
-    /// The columns of these scores, and what to say of them.
-    pub(super) fn encode(scores: &[AnnotationStats]) -> (Self, Vec<u8>) {
-        let ids = scores.iter().scan(0_i64, |last, score| {
+    /// The columns of these stats, and what to say of them.
+    pub(super) fn encode(stats: &[AnnotationStats]) -> (Self, Vec<u8>) {
+        let ids = stats.iter().scan(0_i64, |last, score| {
             let step = score.id.wrapping_sub(*last);
             *last = score.id;
             Some(step)
         });
         // Numbers only: encoding cannot fail.
         let ids = postcard::to_stdvec(&ids.collect::<Vec<_>>()).unwrap_or_default();
-        let column = |number: fn(&AnnotationStats) -> [u8; 4]| scores.iter().flat_map(number).collect::<Vec<u8>>();
+        let column = |number: fn(&AnnotationStats) -> [u8; 4]| stats.iter().flat_map(number).collect::<Vec<u8>>();
         let parts = [
             ids,
             column(|score| score.predicted_iou.to_le_bytes()),
@@ -45,7 +45,7 @@ impl Columns {
             column(|score| score.box_height.to_le_bytes()),
         ];
         let say = |part: &Vec<u8>| Column { bytes: part.len() as u64, crc32c: crc32c::crc32c(part) };
-        (Self { rows: scores.len() as u64, columns: parts.iter().map(say).collect() }, parts.concat())
+        (Self { rows: stats.len() as u64, columns: parts.iter().map(say).collect() }, parts.concat())
     }
 
     /// Bytes of all columns; `None` if that is too many to be true.
@@ -68,7 +68,7 @@ impl Columns {
         if !fits || self.columns[0].bytes < self.rows {
             return Err("its columns are not as long as they should be".to_owned());
         }
-        let mut scores = vec![AnnotationStats::default(); self.rows as usize];
+        let mut stats = vec![AnnotationStats::default(); self.rows as usize];
         let mut at = start;
         for (number, (column, is_wanted)) in self.columns.iter().zip(is_wanted).enumerate() {
             if is_wanted {
@@ -78,24 +78,24 @@ impl Columns {
                 if crc32c::crc32c(&bytes) != column.crc32c {
                     return Err("the checksum of a column does not fit".to_owned());
                 }
-                fill(&mut scores, number, &bytes).ok_or("a column cannot be decoded")?;
+                fill(&mut stats, number, &bytes).ok_or("a column cannot be decoded")?;
             }
             at += column.bytes;
         }
-        Ok(scores)
+        Ok(stats)
     }
 }
 
 /// Sets the numbers of one column.
-fn fill(scores: &mut [AnnotationStats], number: usize, bytes: &[u8]) -> Option<()> {
+fn fill(stats: &mut [AnnotationStats], number: usize, bytes: &[u8]) -> Option<()> {
     if number == 0 {
         let steps: Vec<i64> = postcard::from_bytes(bytes).ok()?;
         let mut id = 0_i64;
-        for (score, step) in scores.iter_mut().zip(&steps) {
+        for (score, step) in stats.iter_mut().zip(&steps) {
             id = id.wrapping_add(*step);
             score.id = id;
         }
-        return (steps.len() == scores.len()).then_some(());
+        return (steps.len() == stats.len()).then_some(());
     }
     let words = bytes.as_chunks().0.iter().copied();
     let set: fn(&mut AnnotationStats, [u8; 4]) = match number {
@@ -105,6 +105,6 @@ fn fill(scores: &mut [AnnotationStats], number: usize, bytes: &[u8]) -> Option<(
         4 => |score, word| score.box_width = f32::from_le_bytes(word),
         _ => |score, word| score.box_height = f32::from_le_bytes(word),
     };
-    scores.iter_mut().zip(words).for_each(|(score, word)| set(score, word));
+    stats.iter_mut().zip(words).for_each(|(score, word)| set(score, word));
     Some(())
 }

@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use crate::source::{Inflater, Source};
 use crate::{Error, Result};
 
@@ -17,8 +15,8 @@ pub struct SampleId {
     pub entry: u32,
 }
 
-/// Where a member's bytes lie in its shard, and their checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The bytes of a member in its shard, and their checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Offset of the first byte from the start of the shard.
     pub offset: u64,
@@ -52,7 +50,8 @@ impl Extent {
 }
 
 /// One sample: an image and its annotations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Id of the image, from its annotations.
     pub image_id: i64,

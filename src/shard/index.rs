@@ -1,5 +1,5 @@
 //! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges,
-//! checksums, sizes and scores, and everything that did not fit. Fails only if the source cannot be read; damaged data
+//! checksums, sizes and stats, and everything that did not fit. Fails only if the source cannot be read; damaged data
 //! becomes a [`Finding`].
 //!
 //! Samples stand in the order in which their second half comes: so a pass that hands them on as it goes has the order
@@ -12,7 +12,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::entry::usual_stem;
 use super::scan::{self, Member};
@@ -22,14 +21,12 @@ use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
 /// The samples of one shard, in the order in which they are complete.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardIndex {
     pub(super) entries: Vec<Entry>,
-    /// Where each entry's scores end in `scores`.
-    score_ends: Vec<u32>,
-    /// Saved in columns, beside the rest.
-    #[serde(skip)]
-    pub(super) scores: Vec<AnnotationStats>,
+    /// Where each entry's stats end in `stats`.
+    pub(super) stat_ends: Vec<u32>,
+    pub(super) stats: Vec<AnnotationStats>,
     pub(super) findings: Vec<Finding>,
     /// Samples lost to damage, as far as that can be told.
     pub(super) missing: u64,
@@ -74,7 +71,7 @@ struct Labels {
     image_id: i64,
     width: u32,
     height: u32,
-    scores: Vec<AnnotationStats>,
+    stats: Vec<AnnotationStats>,
 }
 
 /// What a member is to its sample.
@@ -177,9 +174,9 @@ impl ShardIndex {
         &self.entries
     }
 
-    /// The scores of each annotation of entry `index`, in file order.
-    pub fn scores(&self, index: usize) -> &[AnnotationStats] {
-        &self.scores[self.score_range(index)]
+    /// The stats of each annotation of entry `index`, in file order.
+    pub fn stats(&self, index: usize) -> &[AnnotationStats] {
+        &self.stats[self.stat_range(index)]
     }
 
     /// Everything that did not fit.
@@ -195,39 +192,39 @@ impl ShardIndex {
 
     /// Number of annotations of all samples.
     pub fn annotations(&self) -> usize {
-        self.scores.len()
+        self.stats.len()
     }
 
-    fn score_range(&self, index: usize) -> Range<usize> {
-        let start = if index == 0 { 0 } else { self.score_ends[index - 1] as usize };
-        start..self.score_ends[index] as usize
+    fn stat_range(&self, index: usize) -> Range<usize> {
+        let start = if index == 0 { 0 } else { self.stat_ends[index - 1] as usize };
+        start..self.stat_ends[index] as usize
     }
 
     /// Whether the parts fit each other; a sidecar is data from outside, however well its checksum fits.
     pub(super) fn is_consistent(&self, shard_bytes: u64) -> bool {
         let fits =
             |extent: &Extent| extent.offset.checked_add(u64::from(extent.len)).is_some_and(|end| end <= shard_bytes);
-        self.entries.len() == self.score_ends.len()
-            && self.score_ends.is_sorted()
-            && self.score_ends.last().map_or(0, |&end| end as usize) == self.scores.len()
+        self.entries.len() == self.stat_ends.len()
+            && self.stat_ends.is_sorted()
+            && self.stat_ends.last().map_or(0, |&end| end as usize) == self.stats.len()
             && self.entries.iter().all(|e| fits(&e.image) && fits(&e.annotations) && e.width > 0 && e.height > 0)
     }
 
     /// Leaves out all samples but the first `count`.
     fn truncate(&mut self, count: usize) {
-        let scores = if count == 0 { 0 } else { self.score_range(count - 1).end };
+        let stats = if count == 0 { 0 } else { self.stat_range(count - 1).end };
         self.entries.truncate(count);
-        self.score_ends.truncate(count);
-        self.scores.truncate(scores);
+        self.stat_ends.truncate(count);
+        self.stats.truncate(stats);
     }
 
-    pub(super) fn push(&mut self, entry: Entry, scores: &[AnnotationStats]) -> Result<()> {
-        let end = self.scores.len() + scores.len();
+    pub(super) fn push(&mut self, entry: Entry, stats: &[AnnotationStats]) -> Result<()> {
+        let end = self.stats.len() + stats.len();
         if end > MAX_ANNOTATIONS {
             return Err(Error::limit(format!("more than {MAX_ANNOTATIONS} annotations in one shard")));
         }
-        self.scores.extend_from_slice(scores);
-        self.score_ends.push(end as u32);
+        self.stats.extend_from_slice(stats);
+        self.stat_ends.push(end as u32);
         self.entries.push(entry);
         Ok(())
     }
@@ -328,13 +325,13 @@ impl Pairing {
             stem: (stem != usual_stem(labels.image_id)).then(|| stem.into()),
             extension: (extension != "jpg").then(|| extension.into()),
         };
-        self.index.push(entry, &labels.scores)
+        self.index.push(entry, &labels.stats)
     }
 
     /// Hands on the samples that have become complete since the last call and lie before `sound`.
     fn announce(&mut self, follow: &mut dyn PassObserver, restarts: Option<&Arc<Restarts>>, sound: u64) -> Result<()> {
         while let Some(entry) = self.index.entries.get(self.announced).filter(|entry| entry.end() <= sound) {
-            follow.found(entry, self.index.scores(self.announced), restarts)?;
+            follow.found(entry, self.index.stats(self.announced), restarts)?;
             self.announced += 1;
         }
         Ok(())
@@ -450,7 +447,7 @@ fn labels(json: &[u8]) -> Result<Box<Labels>> {
         image_id: file.image.image_id,
         width: file.image.width,
         height: file.image.height,
-        scores: file.annotations.iter().map(|annotation| annotation.score()).collect(),
+        stats: file.annotations.iter().map(|annotation| annotation.score()).collect(),
     }))
 }
 

@@ -22,6 +22,7 @@ mod samples;
 mod scan;
 mod set;
 mod sidecar;
+mod stored;
 
 pub use builder::{OnCorrupt, ShardSetBuilder};
 pub use entry::{Entry, Extent, SampleId};

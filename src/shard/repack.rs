@@ -188,7 +188,7 @@ fn compare(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
         if content(wanted) != content(found) {
             return Err(named(format!("sample {i} is to be {wanted:?}, but is {found:?}")));
         }
-        if source.scores(i) != repacked.scores(i) {
+        if source.stats(i) != repacked.stats(i) {
             return Err(named(format!("sample {i} has other scores")));
         }
         // With no other members, this order means that nothing is between the two.

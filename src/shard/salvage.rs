@@ -34,7 +34,7 @@ impl ShardIndex {
         let mut whole = Self::default();
         whole.findings = std::mem::take(&mut self.findings);
         for at in sound {
-            whole.push(self.entries()[at].clone(), self.scores(at))?;
+            whole.push(self.entries()[at].clone(), self.stats(at))?;
         }
         let here: HashSet<u64> = whole.entries().iter().map(|entry| entry.image.offset).collect();
         let (before, of) = (whole.entries().len(), earlier.entries().len());
@@ -50,7 +50,7 @@ impl ShardIndex {
             let entry = &earlier.entries()[at];
             let is_half = |offset| offset == entry.image.offset || offset == entry.annotations.offset;
             whole.findings.retain(|finding| !(finding.kind.is_half() && is_half(finding.offset)));
-            whole.push(entry.clone(), earlier.scores(at))?;
+            whole.push(entry.clone(), earlier.stats(at))?;
         }
         let (after, missing) = (whole.entries().len() - before, of - whole.entries().len());
         whole.missing = earlier.missing + missing as u64;

@@ -380,7 +380,7 @@ impl Shard {
         let mut selected = Vec::new();
         let mut digests = Digests::of(&report, selector.selection.as_ref());
         for (i, entry) in index.entries().iter().enumerate() {
-            let count = selector.count(entry.image_id, index.scores(i), entry.width, entry.height);
+            let count = selector.count(entry.image_id, index.stats(i), entry.width, entry.height);
             report.kept_annotations += count;
             let place = selector.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
             selected.extend(place.map(|place| place as u32));

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ShardIndex;
 use super::columns::Columns;
+use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{dir_of, write_file};
 use crate::source::{Frontier, MmapSource, Parts, RECORD_BYTES, Restarts, Source};
@@ -164,12 +165,13 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, Save
     if word(12) != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not fit"));
     }
-    let (found, mut index, columns, section): (FileStamp, ShardIndex, Columns, Option<Section>) =
+    let (found, index, columns, section): (FileStamp, StoredIndex, Columns, Option<Section>) =
         postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
     let columns_start = start;
     let start = columns.bytes().and_then(|bytes| columns_start.checked_add(bytes)).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| damaged("its length is not what it says"))?;
-    index.scores = columns.read(&mut file, columns_start, wanted).map_err(|what| damaged(&what))?;
+    let mut index = index.into_index();
+    index.stats = columns.read(&mut file, columns_start, wanted).map_err(|what| damaged(&what))?;
     let inflated = section.as_ref().map_or(found.shard_bytes, |section| section.frontier.inflated);
     if !index.is_consistent(inflated) {
         return Err(damaged("its parts do not fit each other"));
@@ -205,8 +207,8 @@ pub(super) fn save(
         window_bytes: parts.windows_range().end - parts.windows_range().start,
         frontier: parts.frontier,
     });
-    let (columns, column_bytes) = Columns::encode(&index.scores);
-    let payload = postcard::to_stdvec(&(stamp, index, columns, &section))
+    let (columns, column_bytes) = Columns::encode(&index.stats);
+    let payload = postcard::to_stdvec(&(stamp, StoredIndex::of(index), columns, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
     let windows = parts.as_ref().map(|parts| parts.windows.read(parts.windows_range())).transpose()?;
     let write = || {

@@ -196,15 +196,15 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
         for (i, entry) in index.entries().iter().enumerate() {
             let sample = samples.iter().find(|s| s.id == entry.image_id).unwrap();
             let file = AnnotationFile::parse(&sample.json).unwrap();
-            let scores: Vec<AnnotationStats> = file.annotations.iter().map(|a| a.score()).collect();
-            assert_eq!(index.scores(i), scores);
-            for (a, b) in index.scores(i).iter().zip(&scores) {
+            let expected: Vec<AnnotationStats> = file.annotations.iter().map(|a| a.score()).collect();
+            assert_eq!(index.stats(i), expected);
+            for (a, b) in index.stats(i).iter().zip(&expected) {
                 let keeps = filter.keeps(a, entry.width, entry.height);
                 assert_eq!(keeps, filter.keeps(b, file.image.width, file.image.height));
                 decisions[usize::from(keeps)] += 1;
             }
             let kept = TopKBy::default().top_k(&file, filter, usize::MAX);
-            let naive = scores.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
+            let naive = expected.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
             assert_eq!(kept.len(), naive);
         }
     }

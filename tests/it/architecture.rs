@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// From the foundation up.
 const ROOMS: [&str; 18] = [
+    "mask",
     "error",
     "dtype",
     "field",
     "splitmix",
     "atomic",
     "container",
-    "mask",
     "annotation",
     "source",
     "order",

@@ -16,8 +16,8 @@ use maskstream::{
 };
 
 use crate::fixture::{
-    Faulty, Made, budget, content, lenient, made, made_many, memory, read_with_tar, set_of, set_of_sources, shard,
-    within,
+    Faulty, Made, budget, content, lenient, made, made_many, memory, read_error, read_with_tar, set_of, set_of_sources,
+    shard, within,
 };
 
 const SIDE: u32 = 32;
@@ -528,7 +528,7 @@ fn images_of_too_many_pixels_are_refused_by_name() {
 fn a_batch_that_cannot_be_converted_ends_the_epoch_and_counts_as_lost() {
     let loader = options().batch_size(2).build(set_of(vec![shard(&made_many(9))])).unwrap();
     let convert = |batch: Batch| match batch.step() {
-        1 => Err(fixture::read_error(77)),
+        1 => Err(read_error(77)),
         step => Ok(step),
     };
     let mut epoch = loader.epoch(0).unwrap().convert_with(convert);

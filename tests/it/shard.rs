@@ -111,8 +111,8 @@ fn an_index_holds_what_the_json_says() {
         assert_eq!((entry.width, entry.height), (sample.width, sample.height));
         let json: serde_json::Value = serde_json::from_slice(&sample.json).unwrap();
         let list = json["annotations"].as_array().unwrap();
-        assert_eq!(index.scores(i).len(), list.len());
-        for (score, annotation) in index.scores(i).iter().zip(list) {
+        assert_eq!(index.stats(i).len(), list.len());
+        for (score, annotation) in index.stats(i).iter().zip(list) {
             assert_eq!(score.area, annotation["area"]);
             assert_eq!(f64::from(score.box_width), annotation["bbox"][2].as_f64().unwrap());
             assert_eq!(f64::from(score.box_height), annotation["bbox"][3].as_f64().unwrap());

@@ -332,9 +332,9 @@ struct LivePass<'a> {
 }
 
 impl PassObserver for LivePass<'_> {
-    fn found(&mut self, entry: &Entry, scores: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
+    fn found(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
         let options = &self.set.options;
-        if options.admits(entry, scores) {
+        if options.admits(entry, stats) {
             let mut state = self.set.lock();
             if state.run != self.run {
                 return Err(given_up());

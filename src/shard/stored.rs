@@ -1,0 +1,133 @@
+//! The index as the sidecar stores it. These types are private, so that the file's format is no promise of the public
+//! ones; their fields and order are the format (see `sidecar.rs`).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Extent, Finding, FindingKind, ShardIndex};
+
+/// A [`ShardIndex`] without its statistics, which are stored in columns.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredIndex {
+    entries: Vec<StoredEntry>,
+    stat_ends: Vec<u32>,
+    findings: Vec<StoredFinding>,
+    missing: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEntry {
+    image_id: i64,
+    width: u32,
+    height: u32,
+    image: StoredExtent,
+    annotations: StoredExtent,
+    stem: Option<Box<str>>,
+    extension: Option<Box<str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredExtent {
+    offset: u64,
+    len: u32,
+    crc32c: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFinding {
+    kind: StoredKind,
+    member: String,
+    offset: u64,
+    message: String,
+}
+
+/// The order is that of the stored numbers: new kinds go last.
+#[derive(Serialize, Deserialize)]
+enum StoredKind {
+    ImageWithoutAnnotations,
+    AnnotationsWithoutImage,
+    Duplicate,
+    UnknownMember,
+    BrokenAnnotations,
+    BrokenShard,
+    WrongChecksum,
+}
+
+impl StoredIndex {
+    pub(super) fn of(index: &ShardIndex) -> Self {
+        let ShardIndex { entries, stat_ends, findings, missing, .. } = index;
+        Self {
+            entries: entries.iter().map(StoredEntry::of).collect(),
+            stat_ends: stat_ends.clone(),
+            findings: findings.iter().map(StoredFinding::of).collect(),
+            missing: *missing,
+        }
+    }
+
+    /// The index, still without its statistics.
+    pub(super) fn into_index(self) -> ShardIndex {
+        let Self { entries, stat_ends, findings, missing } = self;
+        ShardIndex {
+            entries: entries.into_iter().map(StoredEntry::into_entry).collect(),
+            stat_ends,
+            stats: Vec::new(),
+            findings: findings.into_iter().map(StoredFinding::into_finding).collect(),
+            missing,
+        }
+    }
+}
+
+impl StoredEntry {
+    fn of(entry: &Entry) -> Self {
+        let Entry { image_id, width, height, image, annotations, stem, extension } = entry.clone();
+        let [image, annotations] = [image, annotations].map(StoredExtent::of);
+        Self { image_id, width, height, image, annotations, stem, extension }
+    }
+
+    fn into_entry(self) -> Entry {
+        let Self { image_id, width, height, image, annotations, stem, extension } = self;
+        let [image, annotations] = [image, annotations].map(StoredExtent::into_extent);
+        Entry { image_id, width, height, image, annotations, stem, extension }
+    }
+}
+
+impl StoredExtent {
+    fn of(extent: Extent) -> Self {
+        let Extent { offset, len, crc32c } = extent;
+        Self { offset, len, crc32c }
+    }
+
+    fn into_extent(self) -> Extent {
+        let Self { offset, len, crc32c } = self;
+        Extent { offset, len, crc32c }
+    }
+}
+
+impl StoredFinding {
+    fn of(finding: &Finding) -> Self {
+        let Finding { kind, member, offset, message } = finding.clone();
+        let kind = match kind {
+            FindingKind::ImageWithoutAnnotations => StoredKind::ImageWithoutAnnotations,
+            FindingKind::AnnotationsWithoutImage => StoredKind::AnnotationsWithoutImage,
+            FindingKind::Duplicate => StoredKind::Duplicate,
+            FindingKind::UnknownMember => StoredKind::UnknownMember,
+            FindingKind::BrokenAnnotations => StoredKind::BrokenAnnotations,
+            FindingKind::BrokenShard => StoredKind::BrokenShard,
+            FindingKind::WrongChecksum => StoredKind::WrongChecksum,
+        };
+        Self { kind, member, offset, message }
+    }
+
+    fn into_finding(self) -> Finding {
+        let Self { kind, member, offset, message } = self;
+        let kind = match kind {
+            StoredKind::ImageWithoutAnnotations => FindingKind::ImageWithoutAnnotations,
+            StoredKind::AnnotationsWithoutImage => FindingKind::AnnotationsWithoutImage,
+            StoredKind::Duplicate => FindingKind::Duplicate,
+            StoredKind::UnknownMember => FindingKind::UnknownMember,
+            StoredKind::BrokenAnnotations => FindingKind::BrokenAnnotations,
+            StoredKind::BrokenShard => FindingKind::BrokenShard,
+            StoredKind::WrongChecksum => FindingKind::WrongChecksum,
+        };
+        Finding { kind, member, offset, message }
+    }
+}

@@ -180,10 +180,10 @@ fn decode(loader: &Inner, tools: &mut WorkerState, work: &mut Job) -> Result<Sta
         return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
     };
     let mut clock = Clock::start();
-    let image = image.unpack(&mut tools.image).map_err(|e| e.in_member(&entry.image_name()))?;
+    let image = image.inflate(&mut tools.image).map_err(|e| e.in_member(&entry.image_name()))?;
     let labels = match labels {
         LabelBytes::Json(json) => {
-            let json = json.unpack(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
+            let json = json.inflate(&mut tools.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
             LabelSource::Json(json, wanted)
         }
         LabelBytes::Saved(row) => LabelSource::Saved(row),

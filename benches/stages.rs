@@ -238,11 +238,11 @@ mod gzip {
         let set = ShardSet::builder().from_sources(vec![("memory".to_owned(), source)]).unwrap_or_else(|e| fail(&e));
         let index = ShardIndex::build(&*GZIP, &|_| {}).unwrap_or_else(|e| fail(&e));
         let source = set.source(0).unwrap_or_else(|e| fail(&e));
-        let mut unpacker = Inflater::default();
+        let mut inflater = Inflater::default();
         bencher.counter(BytesCount::new(inflated_bytes())).bench_local(|| {
             for extent in index.entries().iter().flat_map(|entry| [entry.image, entry.annotations]) {
                 let fetched = source.fetch(extent.range()).unwrap_or_else(|e| fail(&e));
-                divan::black_box(fetched.unpack(&mut unpacker).unwrap_or_else(|e| fail(&e)));
+                divan::black_box(fetched.inflate(&mut inflater).unwrap_or_else(|e| fail(&e)));
             }
         });
     }

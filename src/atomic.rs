@@ -1,5 +1,5 @@
-//! Files that appear whole or not at all. Comes in: a final path and what writes the content. Goes out: the file under
-//! its name. Fails as the file system does; nothing is left then.
+//! Atomic file writes: a file is written under a temporary name beside its final path, then renamed. Errors are those
+//! of the file system; no partial file is left after one.
 
 use std::fs;
 use std::io;
@@ -10,64 +10,66 @@ use tempfile::NamedTempFile;
 const PREFIX: &str = ".maskstream_";
 const SUFFIX: &str = ".tmp";
 
-/// Has `write` fill a temporary file beside `path`, makes it durable and gives it its name.
+/// Calls `write` with a temporary file beside `path`, syncs the file and renames it to `path`.
 pub(crate) fn write_file<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<T>) -> io::Result<T> {
-    let mut draft = AtomicFile(builder(PREFIX).tempfile_in(dir_of(path))?);
-    let written = write(draft.file())?;
-    draft.publish(path)?;
+    let mut file = AtomicFile(builder(PREFIX).tempfile_in(dir_of(path))?);
+    let written = write(file.file())?;
+    file.publish(path)?;
     Ok(written)
 }
 
-/// A file without its final name, which can be looked at before it gets it. Dropped, it is gone.
+/// A file under a temporary name, which can be checked before [`publish`](AtomicFile::publish) renames it. It is
+/// deleted when dropped unpublished.
 pub(crate) struct AtomicFile(NamedTempFile);
 
 impl AtomicFile {
-    /// A draft of the file at `path`, beside it. Drafts of it that a process left behind when it was killed are removed:
-    /// those that nobody holds a lock on.
+    /// Creates a temporary file beside `path`. Removes temporary files for the same path that a killed process has left
+    /// behind, which are those without a lock.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let prefix = format!("{PREFIX}{}_", path.file_name().unwrap_or_default().to_string_lossy());
-        remove_left(dir_of(path), &prefix)?;
-        let draft = builder(&prefix).tempfile_in(dir_of(path))?;
-        // A file system without locks never lets the draft be taken for one left behind.
-        let _ = draft.as_file().try_lock();
-        Ok(Self(draft))
+        remove_abandoned(dir_of(path), &prefix)?;
+        let file = builder(&prefix).tempfile_in(dir_of(path))?;
+        // Where the file system has no locks, no file is ever removed as abandoned either.
+        let _ = file.as_file().try_lock();
+        Ok(Self(file))
     }
 
     pub(crate) fn file(&mut self) -> &mut fs::File {
         self.0.as_file_mut()
     }
 
-    /// Its name until it gets the final one.
+    /// The temporary path.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Makes it durable and gives it its name.
+    /// Syncs the file to disk and renames it to `path`, replacing a file that is there.
     pub(crate) fn publish(self, path: &Path) -> io::Result<()> {
         self.0.as_file().sync_all()?;
         self.0.persist(path).map(drop).map_err(|e| e.error)
     }
 }
 
-/// The directory that `path` lies in.
+/// The directory that contains `path`.
 pub(crate) fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn remove_left(dir: &Path, prefix: &str) -> io::Result<()> {
+/// Deletes the unlocked temporary files with this prefix.
+fn remove_abandoned(dir: &Path, prefix: &str) -> io::Result<()> {
     for file in fs::read_dir(dir)? {
         let file = file?;
         let name = file.file_name();
-        let is_draft = name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX));
-        if is_draft && fs::File::open(file.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            // Someone else may have been faster; whatever stays only takes room.
+        let is_temporary = name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX));
+        if is_temporary && fs::File::open(file.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            // Another process may have removed it first. One that stays only takes up space.
             let _ = fs::remove_file(file.path());
         }
     }
     Ok(())
 }
 
-/// Temporary files are private by default; these become ordinary ones.
+/// Creates files with the usual permissions (0666 less the umask); `tempfile` makes private ones by default.
 fn builder<'a>(prefix: &'a str) -> tempfile::Builder<'a, 'static> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

@@ -1,5 +1,5 @@
-//! Gzip shards: no panic, no hang; what the pass has read can be read in place, and a sound gzip file has the index of
-//! the tar inside of it.
+//! Gzip shards: no panic and no hang, everything that the pass has read can be read in place, and a valid gzip file has
+//! the index of the tar inside of it.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use maskstream::{MaskFilter, OnCorrupt, ShardSet};
 
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-// A byte that says what the rest is: a gzip file (or what follows its header), or a tar to be packed.
+// The first byte chooses what the rest is: a gzip file (or what follows its header), or a tar to compress.
 fuzz_target!(|input: &[u8]| {
     let [choice, rest @ ..] = input else { return };
     if choice & 1 == 0 {
@@ -62,7 +62,7 @@ fn check(file: Vec<u8>) -> ShardIndex {
     index
 }
 
-/// Bit by bit: small inputs, and another way than the crate's.
+/// Computed bit by bit, independently of the crate.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))

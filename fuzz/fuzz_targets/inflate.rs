@@ -1,5 +1,5 @@
-//! Deflate: the same verdict and the same bytes as another inflater gives, in pieces of any size, with decoding begun
-//! anew at any symbol.
+//! Deflate: the same result and the same bytes as zlib-rs, in pieces of any size, with decoding restarted at any
+//! symbol.
 #![no_main]
 #![allow(dead_code)]
 
@@ -11,10 +11,10 @@ mod inflate;
 mod symbols;
 
 use flate2::{Decompress, FlushDecompress, Status};
-use inflate::{Inflater, Input, Output, Pause};
+use inflate::{DeflateDecoder, Input, Output, Pause};
 use libfuzzer_sys::fuzz_target;
 
-/// Of a stream that grows beyond this the rest is not compared.
+/// Output longer than this is not compared.
 const MOST_BYTES: usize = 1 << 20;
 
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,7 @@ enum Ending {
     Long,
 }
 
-// Three bytes of choices, then the stream, so that real streams serve as a corpus.
+// Three bytes of choices, then the stream, so that real streams can serve as a corpus.
 fuzz_target!(|input: &[u8]| {
     let [more_input, more_output, renewed, stream @ ..] = input else { return };
     let (theirs, their_ending) = oracle(stream);
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
         (Ending::Whole, Ending::Whole) => assert_eq!(ours.len(), theirs.len()),
         (Ending::Long, _) | (_, Ending::Long) => {}
         (Ending::Cut, Ending::Cut) | (Ending::Broken(_), Ending::Broken(_)) => {}
-        // The other one waits for bits although none can make it whole.
+        // zlib-rs waits for more bits, but none can make the stream valid.
         (Ending::Broken(_), Ending::Cut) => {
             for byte in [0x00, 0x55, 0xff] {
                 let longer = oracle(&[stream, &[byte; 64]].concat()).1;
@@ -47,45 +47,45 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// From 1 to more than the longest match and what the fast loop needs.
+/// From 1 to more than what the fast loop needs.
 fn sized(byte: u8) -> usize {
     if byte < 128 { usize::from(byte) + 1 } else { usize::from(byte) * 37 }
 }
 
 fn ours(stream: &[u8], more_input: usize, more_output: usize, renewed: u8) -> (Vec<u8>, Ending) {
-    let mut inflater = Inflater::new(0);
+    let mut decoder = DeflateDecoder::new(0);
     let (mut out, mut at, mut have, mut round) = (Vec::new(), 0, 0, 0_u8);
     let ending = loop {
         let limit = at + more_output;
         out.resize(limit + 300, 0);
         let whole = Input { bytes: &stream[..have], start: 0 };
         round = round.wrapping_add(1);
-        if renewed != 0 && round.is_multiple_of(renewed) && !inflater.has_ended() {
-            let place = inflater.place();
-            inflater = Inflater::new(0);
-            assert_eq!(inflater.go_to(place, whole), Ok(Pause::Limit), "a place of its own is refused");
-            assert_eq!(inflater.place(), place);
+        if renewed != 0 && round.is_multiple_of(renewed) && !decoder.has_ended() {
+            let position = decoder.position();
+            decoder = DeflateDecoder::new(0);
+            assert_eq!(decoder.seek(position, whole), Ok(Pause::OutputLimit), "its own position is refused");
+            assert_eq!(decoder.position(), position);
         }
-        let from = (inflater.place().symbol / 8) as usize;
+        let from = (decoder.position().symbol / 8) as usize;
         let input = Input { bytes: &stream[from..have], start: from as u64 };
         let mut output = Output { bytes: &mut out, at, floor: 0, limit };
-        let mut pause = inflater.run(input, &mut output, None);
+        let mut pause = decoder.run(input, &mut output, None);
         assert!(output.at <= limit);
-        if pause == Ok(Pause::Limit) && output.at < limit {
-            pause = inflater.step(input, &mut output, None);
-        } else if pause == Ok(Pause::Limit) && renewed & 1 == 1 {
-            pause = inflater.pass_headers(input, output.at);
+        if pause == Ok(Pause::OutputLimit) && output.at < limit {
+            pause = decoder.step(input, &mut output, None);
+        } else if pause == Ok(Pause::OutputLimit) && renewed & 1 == 1 {
+            pause = decoder.skip_headers(input, output.at);
         }
         at = output.at;
         match pause {
-            Ok(Pause::Limit) if at > MOST_BYTES => break Ending::Long,
-            Ok(Pause::Limit) => {}
-            Ok(Pause::Input) if have == stream.len() => break Ending::Cut,
-            Ok(Pause::Input) => have = (have + more_input).min(stream.len()),
-            Ok(Pause::Ended) => break Ending::Whole,
-            Err(fault) => {
-                assert!(fault.bit <= 8 * have as u64);
-                break Ending::Broken(fault.what);
+            Ok(Pause::OutputLimit) if at > MOST_BYTES => break Ending::Long,
+            Ok(Pause::OutputLimit) => {}
+            Ok(Pause::NeedInput) if have == stream.len() => break Ending::Cut,
+            Ok(Pause::NeedInput) => have = (have + more_input).min(stream.len()),
+            Ok(Pause::StreamEnd) => break Ending::Whole,
+            Err(error) => {
+                assert!(error.bit <= 8 * have as u64);
+                break Ending::Broken(error.reason);
             }
         }
     };

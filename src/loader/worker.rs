@@ -186,10 +186,10 @@ fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<Sta
         return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
     };
     let mut clock = Clock::start();
-    let image = image.unpack(&mut state.image).map_err(|e| e.in_member(&entry.image_name()))?;
+    let image = image.inflate(&mut state.image).map_err(|e| e.in_member(&entry.image_name()))?;
     let labels = match labels {
         LabelBytes::Json(json) => {
-            let json = json.unpack(&mut state.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
+            let json = json.inflate(&mut state.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
             LabelSource::Json(json, selector)
         }
         LabelBytes::Saved(row) => LabelSource::Saved(row),

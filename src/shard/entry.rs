@@ -72,9 +72,9 @@ pub struct Entry {
 
 impl Entry {
     /// Reads both members: they must be what was indexed.
-    pub(crate) fn verify(&self, source: &dyn Source, unpacker: &mut Inflater) -> Result<()> {
+    pub(crate) fn verify(&self, source: &dyn Source, inflater: &mut Inflater) -> Result<()> {
         for extent in [self.annotations, self.image] {
-            extent.verify(source.fetch(extent.range())?.unpack(unpacker)?)?;
+            extent.verify(source.fetch(extent.range())?.inflate(inflater)?)?;
         }
         Ok(())
     }

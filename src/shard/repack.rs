@@ -143,7 +143,7 @@ fn copy(
 ) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let mut tar = TarWriter::start(&mut out).map_err(failed)?;
-    let mut unpacker = Inflater::default();
+    let mut inflater = Inflater::default();
     for (i, entry) in index.entries().iter().enumerate() {
         if let Some(ahead) = index.entries().get(i + SAMPLES_AHEAD) {
             source.will_need(ahead.image.range());
@@ -152,7 +152,7 @@ fn copy(
         for (name, extent) in [(entry.image_name(), entry.image), (entry.annotations_name(), entry.annotations)] {
             let named = |e: Error| e.in_member(&name).at_offset(extent.offset);
             let fetched = source.fetch(extent.range()).map_err(named)?;
-            let bytes = fetched.unpack(&mut unpacker).map_err(named)?;
+            let bytes = fetched.inflate(&mut inflater).map_err(named)?;
             extent.verify(bytes).map_err(named)?;
             tar.append(&name, u64::from(extent.len), bytes).map_err(failed)?;
         }

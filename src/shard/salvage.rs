@@ -39,8 +39,8 @@ impl ShardIndex {
         let here: HashSet<u64> = whole.entries().iter().map(|entry| entry.image.offset).collect();
         let (before, of) = (whole.entries().len(), earlier.entries().len());
         let lost: Vec<usize> = (0..of).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
-        let readable = lost.into_par_iter().map_init(Inflater::default, |unpacker, at| {
-            match earlier.entries()[at].verify(source, unpacker) {
+        let readable = lost.into_par_iter().map_init(Inflater::default, |inflater, at| {
+            match earlier.entries()[at].verify(source, inflater) {
                 Ok(()) => Ok(Some(at)),
                 Err(error) if error.is_io() => Err(error),
                 Err(_) => Ok(None),

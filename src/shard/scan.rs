@@ -2,11 +2,11 @@
 //! name and range, in file order, and where the structure broke, if it did. A plain shard's data is passed over; a gzip
 //! stream's is offered for reading as it comes by. Fails if the source does, or if the receiver of the members does.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, Read};
 
 use super::{Finding, FindingKind};
-use crate::source::{GzipPass, Source, SourceReader};
+use crate::source::{Allowance, GzipPass, Source, SourceReader};
 use crate::{Error, Result};
 
 const BLOCK_BYTES: u64 = 512;
@@ -29,7 +29,7 @@ pub(super) struct Member {
 
 /// Walks the headers of a plain shard from its start to the end marker or to the first break; returns what is wrong.
 pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Finding>> {
-    let allowance = Cell::new(MAX_HEADER_BYTES);
+    let allowance = Allowance::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(SourceReader::new(source, &allowance));
     let mut walk = Walk::default();
     let entries = archive.entries_with_seek().map_err(|e| Error::io("cannot read the tar headers", e))?;
@@ -62,7 +62,7 @@ pub(super) fn walk_gzip(
     pass: &RefCell<GzipPass<'_>>,
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
 ) -> Result<(Vec<Finding>, u64)> {
-    let allowance = Cell::new(MAX_HEADER_BYTES);
+    let allowance = Allowance::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
     let mut walk = Walk::default();
     // A header that is none may stand where the last member, which lost or gained bytes, does not end.
@@ -281,14 +281,13 @@ fn data_after_end(bytes: u64, offset: u64) -> Error {
 /// The pass as a stream for the `tar` crate, which takes more than a header only with an allowance.
 struct PassReader<'a, 'b> {
     pass: &'a RefCell<GzipPass<'b>>,
-    allowance: &'a Cell<u64>,
+    allowance: &'a Allowance,
 }
 
 impl Read for PassReader<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.pass.borrow_mut().read(buffer)?;
-        let left = self.allowance.get().checked_sub(count as u64);
-        self.allowance.set(left.ok_or_else(|| io::Error::other("header records are larger than any real name needs"))?);
+        self.allowance.take(count as u64)?;
         Ok(count)
     }
 }

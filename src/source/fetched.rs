@@ -1,48 +1,73 @@
-//! Bytes that are here, but perhaps still packed. Comes in: what a source fetched. Goes out: the bytes that were asked
-//! for. Fails where packed bytes are broken.
+//! The result of a fetch: bytes in memory that may still be compressed.
+
+use std::fmt;
 
 use bytes::Bytes;
 
-use super::gzip::{Inflater, Packed};
+use super::gzip::{CompressedRange, Inflater};
 use crate::Result;
 
-/// What [`Source::fetch`](super::Source::fetch) returns: nothing is left to wait for, only to compute.
-#[derive(Debug)]
-pub struct Fetched(Form);
+/// Bytes that [`Source::fetch`](super::Source::fetch) has read from the device. They may still be compressed:
+/// [`inflate`](Fetched::inflate) returns the bytes of the range that was fetched, without any further I/O.
+///
+/// ```
+/// use maskstream::source::{Inflater, MemorySource, Source};
+///
+/// let fetched = MemorySource::new(&b"0123456789"[..]).fetch(2..5)?;
+/// assert_eq!(fetched.inflated_bytes(), 0); // not compressed
+///
+/// let mut inflater = Inflater::default(); // one per thread, used again and again
+/// assert_eq!(fetched.inflate(&mut inflater)?, b"234");
+/// # Ok::<(), maskstream::Error>(())
+/// ```
+pub struct Fetched(Encoding);
 
-#[derive(Debug)]
-enum Form {
-    Ready(Bytes),
-    Packed(Packed),
+enum Encoding {
+    Plain(Bytes),
+    Gzip(CompressedRange),
 }
 
 impl Fetched {
-    pub(super) fn packed(packed: Packed) -> Self {
-        Self(Form::Packed(packed))
+    pub(super) fn compressed(range: CompressedRange) -> Self {
+        Self(Encoding::Gzip(range))
     }
 
-    /// The bytes. Packed ones are inflated into the memory of `unpacker`.
+    /// The bytes of the range. Compressed bytes are inflated into the memory of `inflater`; others are returned as they
+    /// are.
     ///
     /// # Errors
-    /// If a gzip stream is broken here, or its restart point does not fit; the error names the offset.
-    pub fn unpack<'a>(&'a self, unpacker: &'a mut Inflater) -> Result<&'a [u8]> {
+    /// If the gzip stream is corrupt here or does not match the restart points of the index; the error names the
+    /// offset.
+    pub fn inflate<'a>(&'a self, inflater: &'a mut Inflater) -> Result<&'a [u8]> {
         match &self.0 {
-            Form::Ready(bytes) => Ok(bytes),
-            Form::Packed(packed) => packed.unpack(unpacker),
+            Encoding::Plain(bytes) => Ok(bytes),
+            Encoding::Gzip(range) => range.inflate(inflater),
         }
     }
 
-    /// How many bytes [`Fetched::unpack`] has to inflate; 0 when they are not packed.
+    /// Number of bytes that [`inflate`](Fetched::inflate) has to decompress: those of the range and the few between the
+    /// restart point and its start. It is 0 for bytes that are not compressed.
     pub fn inflated_bytes(&self) -> u64 {
         match &self.0 {
-            Form::Ready(_) => 0,
-            Form::Packed(packed) => packed.inflated_bytes(),
+            Encoding::Plain(_) => 0,
+            Encoding::Gzip(range) => range.inflated_bytes(),
         }
     }
 }
 
 impl From<Bytes> for Fetched {
+    /// Bytes that are not compressed.
     fn from(bytes: Bytes) -> Self {
-        Self(Form::Ready(bytes))
+        Self(Encoding::Plain(bytes))
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = match &self.0 {
+            Encoding::Plain(bytes) => bytes.len(),
+            Encoding::Gzip(range) => range.compressed_bytes(),
+        };
+        f.debug_struct("Fetched").field("bytes", &bytes).field("inflated_bytes", &self.inflated_bytes()).finish()
     }
 }

@@ -1,5 +1,6 @@
-//! A shard in memory. Comes in: bytes. Goes out: a [`Source`] whose reads share them. Fails only past the end.
+//! A shard in memory. Reads share its bytes.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -7,14 +8,30 @@ use bytes::Bytes;
 use super::{Source, bounds};
 use crate::Result;
 
-/// A shard held in memory; reads are reference-counted slices of it.
-#[derive(Clone, Debug)]
+/// A shard held in memory. Reads are reference-counted slices of it, without a copy; a clone shares the same bytes.
+///
+/// ```
+/// use maskstream::source::{MemorySource, Source};
+///
+/// let source = MemorySource::new(vec![1, 2, 3, 4]);
+/// assert_eq!(source.len(), 4);
+/// assert_eq!(source.read(1..3)?[..], [2, 3]);
+/// assert!(source.read(3..5).unwrap_err().is_corrupt()); // it ends at byte 4
+/// # Ok::<(), maskstream::Error>(())
+/// ```
+#[derive(Clone)]
 pub struct MemorySource(Bytes);
 
 impl MemorySource {
-    /// A source over these bytes.
+    /// A source of these bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for MemorySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemorySource").field("len", &self.len()).finish()
     }
 }
 
@@ -28,20 +45,26 @@ impl Source for MemorySource {
     }
 }
 
-/// A stretch of a longer source, at its own offsets; nothing before it can be read.
-#[derive(Debug)]
-pub(super) struct Part {
+/// The end of a longer source, from byte `start` on, addressed by the offsets of that source. Bytes before `start`
+/// cannot be read.
+pub(super) struct SourceSlice {
     bytes: Bytes,
     start: u64,
 }
 
-impl Part {
+impl SourceSlice {
     pub(super) fn new(bytes: Bytes, start: u64) -> Self {
         Self { bytes, start }
     }
 }
 
-impl Source for Part {
+impl fmt::Debug for SourceSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceSlice").field("start", &self.start).field("len", &self.len()).finish()
+    }
+}
+
+impl Source for SourceSlice {
     fn len(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }

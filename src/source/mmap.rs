@@ -1,15 +1,14 @@
-//! A shard mapped into memory. Comes in: a path. Goes out: a [`Source`] whose reads are slices of the mapping. Fails
-//! where the file cannot be opened or mapped, or has shrunk since.
+//! A shard mapped into memory. Reads are slices of the mapping.
 //!
 //! # Contract of the mapping
 //!
-//! * The mapping is read-only and shared. Nobody may change the file while it is mapped; shards are written once. A
-//!   file that *shrinks* is noticed: [`MmapSource::read`] has the kernel bring the pages in before it returns, which
-//!   fails cleanly where touching them would kill the process. (A cut between that moment and the last use of the bytes
-//!   is the race that remains.)
-//! * That same call means that no decoder ever waits for a page fault: the thread that reads does.
-//! * When the bytes are dropped their pages leave the process again (they stay in the page cache), so that resident
-//!   memory does not grow to the size of the shard over an epoch.
+//! * The mapping is read-only and shared. The file must not be changed while it is mapped; shards are written once. A
+//!   file that has *shrunk* is detected: [`MmapSource::read`] makes the kernel load the pages before it returns, which
+//!   gives an error where touching a missing page would kill the process. One race remains: a file that is truncated
+//!   after that call and before the last use of the bytes.
+//! * Because of the same call, page faults happen on the reading thread and never in a decoder.
+//! * When the bytes are dropped, their pages are unmapped again (they stay in the page cache). Resident memory
+//!   therefore does not grow to the size of the shard over an epoch.
 
 #![allow(unsafe_code)]
 
@@ -24,7 +23,21 @@ use memmap2::Mmap;
 use super::{Source, bounds};
 use crate::{Error, Result};
 
-/// A file mapped into memory, read without a copy.
+/// A file mapped into memory and read without a copy. The file must not be changed while it is mapped. A read past the
+/// end of a file that has shrunk since is an error (on Linux from 5.14 on; elsewhere it may end the process).
+///
+/// ```
+/// use maskstream::source::{MmapSource, Source};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("shard.tar");
+/// std::fs::write(&path, b"the bytes of a shard")?;
+///
+/// let source = MmapSource::open(&path)?;
+/// assert_eq!(source.len(), 20);
+/// assert_eq!(source.read(4..9)?[..], *b"bytes");
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MmapSource(Arc<Mmap>);
 
@@ -39,7 +52,8 @@ impl MmapSource {
             if file.metadata()?.is_dir() {
                 return Err(std::io::ErrorKind::IsADirectory.into());
             }
-            // SAFETY: read-only and shared; that nobody changes the file meanwhile is the contract at the top.
+            // SAFETY: read-only and shared. That the file is not changed meanwhile is the contract in the module
+            // header.
             unsafe { Mmap::map(&file) }
         };
         let map = map().map_err(|e| Error::io("cannot open the shard", e).in_shard(path))?;
@@ -54,22 +68,23 @@ impl Source for MmapSource {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let range = bounds(&range, self.len())?;
-        populate(&self.0, &range)
-            .map_err(|e| Error::io("the file has shrunk or cannot be read", e).at_offset(range.start as u64))?;
+        populate(&self.0, &range).map_err(|e| {
+            Error::io("cannot read the shard; the file may have shrunk", e).at_offset(range.start as u64)
+        })?;
         Ok(Bytes::from_owner(View { map: Arc::clone(&self.0), range }))
     }
 
     fn will_need(&self, range: Range<u64>) {
         #[cfg(unix)]
         if let Ok(range) = bounds(&range, self.len()) {
-            // Advice only: a refusal costs speed, nothing else.
+            // A hint: a refusal only costs speed.
             let _ = self.0.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         }
     }
 }
 
-/// Has the kernel read and map the pages of `range`. A kernel too old for this (before 5.14) leaves them to be faulted
-/// in.
+/// Makes the kernel read and map the pages of `range`. On a kernel that is too old for this (before 5.14) they are
+/// loaded by page faults later.
 fn populate(map: &Mmap, range: &Range<usize>) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     if !range.is_empty() {
@@ -84,11 +99,11 @@ fn populate(map: &Mmap, range: &Range<usize>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A fault maps cached pages around it too, in stretches of this size (Linux's `fault_around_bytes`).
+/// A page fault also maps the cached pages around it, in aligned blocks of this size (Linux's `fault_around_bytes`).
 #[cfg(target_os = "linux")]
 const FAULT_AROUND_BYTES: usize = 64 << 10;
 
-/// The bytes of one read; gives the pages back when dropped, with those that came along.
+/// The bytes of one read. Unmaps their pages when dropped, and those that page faults have mapped around them.
 struct View {
     map: Arc<Mmap>,
     range: Range<usize>,
@@ -106,8 +121,8 @@ impl Drop for View {
         if !self.range.is_empty() {
             let start = self.range.start / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES;
             let end = self.range.end.next_multiple_of(FAULT_AROUND_BYTES).min(self.map.len());
-            // SAFETY: MADV_DONTNEED on a shared read-only file mapping only drops page table entries. Whoever else
-            // still reads these pages (a neighbour on the first or last ones) faults in the same bytes again.
+            // SAFETY: MADV_DONTNEED on a shared read-only file mapping only drops page table entries. Another
+            // reader of these pages (of a neighbouring range, for the first and last ones) faults in the same bytes.
             let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
         }
     }

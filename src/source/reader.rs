@@ -1,21 +1,46 @@
-//! A source as a `Read + Seek` stream, for the `tar` crate. Comes in: a source. Goes out: its bytes in order. Fails as
-//! the source does, and when more than an allowance is read before its owner renews it, so that hostile headers cannot
-//! make a reader swallow the shard.
+//! A source as a `Read + Seek` stream for the `tar` crate, and the limit on what that crate may read for one header.
 
 use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::Source;
 
+/// Bytes that may still be read. The owner renews it before each tar header, so that hostile header records cannot make
+/// a reader load the whole shard into memory.
+pub(crate) struct Allowance(Cell<u64>);
+
+impl Allowance {
+    pub(crate) fn new(bytes: u64) -> Self {
+        Self(Cell::new(bytes))
+    }
+
+    pub(crate) fn set(&self, bytes: u64) {
+        self.0.set(bytes);
+    }
+
+    /// Deducts `bytes`.
+    ///
+    /// # Errors
+    /// If fewer are left.
+    pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(
+            left.ok_or_else(|| io::Error::other("the header records of a member (long names, PAX) are too long"))?,
+        );
+        Ok(())
+    }
+}
+
+/// Reads a source from its start, within an allowance.
 pub(crate) struct SourceReader<'a> {
     source: &'a dyn Source,
     position: u64,
-    allowance: &'a Cell<u64>,
+    allowance: &'a Allowance,
 }
 
 impl<'a> SourceReader<'a> {
-    /// Starts at byte 0. Every read takes from `allowance`, which the caller renews.
-    pub(crate) fn new(source: &'a dyn Source, allowance: &'a Cell<u64>) -> Self {
+    /// Starts at byte 0. Every read deducts from `allowance`.
+    pub(crate) fn new(source: &'a dyn Source, allowance: &'a Allowance) -> Self {
         Self { source, position: 0, allowance }
     }
 }
@@ -27,8 +52,7 @@ impl Read for SourceReader<'_> {
         if count == 0 {
             return Ok(0);
         }
-        let left = self.allowance.get().checked_sub(count);
-        self.allowance.set(left.ok_or_else(|| io::Error::other("header records are larger than any real name needs"))?);
+        self.allowance.take(count)?;
         let bytes = self.source.read(self.position..self.position + count).map_err(io::Error::other)?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         self.position += count;

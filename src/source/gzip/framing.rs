@@ -1,6 +1,7 @@
-//! The gzip format (RFC 1952) around deflate. Comes in: a source with a gzip file. Goes out: its inflated bytes, through
-//! as many gzip members as there are, each with its checksum and length verified. Fails where the file is broken, cut,
-//! or goes on as something else; the error names the offset in the file.
+//! The gzip format (RFC 1952): inflates a file of one or more gzip members and verifies the checksum and length of
+//! each.
+//!
+//! A file that is corrupt, truncated or followed by other data is an error that names the offset in the file.
 
 use std::io;
 use std::ops::Range;
@@ -8,206 +9,213 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
-use super::inflate::{Fault, Inflater, Input, Output, Pause, Place, Watch};
+use super::inflate::{BackReferences, BitPosition, DataError, DeflateDecoder, Input, Output, Pause};
 use super::symbols::MAX_MATCH;
 use crate::source::Source;
 use crate::{Error, Result};
 
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Compressed bytes that are asked for at a time: one read ahead of what is needed costs little.
+/// Compressed bytes per read.
 const CHUNK_BYTES: u64 = 1 << 20;
 const TRAILER_BYTES: u64 = 8;
+/// A chunk is replaced when fewer bytes are left in it. Enough for a few symbols, a block header with its code lengths,
+/// or a gzip header with a file name of usual length.
+const LOOK_AHEAD_BYTES: u64 = 512;
 
-/// A stretch of the compressed file that is at hand, and how to get another.
-pub(super) struct Chunks<'a> {
+/// Reads the compressed file in chunks and keeps the current one.
+pub(super) struct ChunkedInput<'a> {
     source: &'a dyn Source,
-    held: Bytes,
+    chunk: Bytes,
+    /// Offset of the chunk in the file.
     start: u64,
 }
 
-impl<'a> Chunks<'a> {
-    /// Takes the source a chunk at a time.
+impl<'a> ChunkedInput<'a> {
     pub(super) fn new(source: &'a dyn Source) -> Self {
-        Self { source, held: Bytes::new(), start: 0 }
+        Self { source, chunk: Bytes::new(), start: 0 }
     }
 
-    /// What is held from byte `from` on, and more if it ends within `least` bytes and there is more.
-    fn at(&mut self, from: u64, least: u64) -> Result<Input<'_>> {
-        let (len, end) = (self.source.len(), self.start + self.held.len() as u64);
-        if from < self.start || (from.saturating_add(least) > end && end < len) {
-            let end = from.saturating_add(CHUNK_BYTES.max(least)).min(len);
-            // The device works on the next chunk while this one is inflated.
-            // Advice only: a source that panics at it is heard when it reads.
+    /// The chunk that contains byte `from` and, unless the file ends before, `min_bytes` bytes from there on.
+    fn input_at(&mut self, from: u64, min_bytes: u64) -> Result<Input<'_>> {
+        let (len, end) = (self.source.len(), self.start + self.chunk.len() as u64);
+        if from < self.start || (from.saturating_add(min_bytes) > end && end < len) {
+            let end = from.saturating_add(CHUNK_BYTES.max(min_bytes)).min(len);
+            // The device can read the next chunk while this one is inflated. This is only a
+            // hint, so a panic of the source is ignored here; if there is a fault, the read will show it.
             let next = end..end.saturating_add(CHUNK_BYTES).min(len);
             let _ = catch_unwind(AssertUnwindSafe(|| self.source.will_need(next)));
-            // Let go first: a mapped chunk that is dropped later takes the page it shares with the next one along.
-            self.held = Bytes::new();
+            // Dropped before the next read: a mapped chunk unmaps the page that it shares with the next one.
+            self.chunk = Bytes::new();
             self.start = from.min(end);
-            self.held = exactly(self.source, self.start..end)?;
+            self.chunk = exactly(self.source, self.start..end)?;
         }
-        Ok(Input { bytes: &self.held, start: self.start })
+        Ok(Input { bytes: &self.chunk, start: self.start })
     }
 
-    /// Up to `most` bytes from byte `from` on.
-    fn bytes(&mut self, from: u64, most: u64) -> Result<&[u8]> {
-        let Input { bytes, start } = self.at(from, most)?;
+    /// The bytes from `from` on, at most `max_bytes`; fewer only at the end of the file.
+    fn peek(&mut self, from: u64, max_bytes: u64) -> Result<&[u8]> {
+        let Input { bytes, start } = self.input_at(from, max_bytes)?;
         let bytes = bytes.get(from.saturating_sub(start) as usize..).unwrap_or_default();
-        Ok(&bytes[..bytes.len().min(most as usize)])
+        Ok(&bytes[..bytes.len().min(max_bytes as usize)])
     }
 }
 
-/// These bytes of a source. One that gives fewer would make its reader wait for the rest for ever.
+/// Reads a range and checks the length of the result. With fewer bytes than requested, decoding could wait for the rest
+/// forever.
 pub(super) fn exactly(source: &dyn Source, range: Range<u64>) -> Result<Bytes> {
     let (start, size) = (range.start, range.end.saturating_sub(range.start));
     let bytes = source.read(range)?;
     if bytes.len() as u64 == size {
         return Ok(bytes);
     }
-    let message = format!("a read of {size} bytes at byte {start} of the file gave {}", bytes.len());
+    let message = format!("a read of {size} bytes at byte {start} of the file returned {} bytes", bytes.len());
     Err(Error::io(message, io::ErrorKind::UnexpectedEof.into()))
 }
 
-/// What follows in the file.
+/// The part of the gzip format that comes next in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Section {
     Header,
     Body,
     Trailer,
     End,
 }
 
-/// Inflates a gzip file from its start, or from a place inside of it.
-pub(super) struct Gunzip {
-    inflater: Inflater,
-    stage: Stage,
-    /// The next byte of a header or trailer.
+/// Inflates a gzip file from its start, or from a position inside of it.
+pub(super) struct GzipDecoder {
+    deflate: DeflateDecoder,
+    section: Section,
+    /// Offset in the file of the next header or trailer.
     next: u64,
-    /// Of the current gzip member so far; `None` when it was entered in the middle.
-    check: Option<Check>,
-    /// Whether what was decoded of the current block is in doubt: a symbol after it was nonsense.
-    is_doubtful: bool,
-    /// Whether a checksum did not fit.
+    /// Of the current gzip member so far; `None` if decoding started inside of it.
+    checksum: Option<Checksum>,
+    /// Whether the current block contains invalid data, so that the bytes decoded from it before may be wrong as well.
+    has_data_error: bool,
+    /// Whether a checksum did not match.
     is_mismatch: bool,
 }
 
-struct Check {
+struct Checksum {
     crc: crc32fast::Hasher,
     bytes: u64,
 }
 
-impl Gunzip {
-    /// Starts at the start of the file.
+impl GzipDecoder {
+    /// Starts at the beginning of the file.
     pub(super) fn new() -> Self {
         Self {
-            inflater: Inflater::new(0),
-            stage: Stage::Header,
+            deflate: DeflateDecoder::new(0),
+            section: Section::Header,
             next: 0,
-            check: None,
-            is_doubtful: false,
+            checksum: None,
+            has_data_error: false,
             is_mismatch: false,
         }
     }
 
-    /// Goes to a place inside of a block.
-    pub(super) fn go_to(&mut self, place: Place, chunks: &mut Chunks<'_>) -> Result<()> {
-        (self.stage, self.check) = (Stage::Body, None);
-        let least = (place.symbol - place.block.min(place.symbol)) / 8 + MOST_HEADER_BYTES;
-        let input = chunks.at(place.block / 8, least)?;
-        match self.inflater.go_to(place, input) {
-            Ok(Pause::Input) => Err(cut(place.block / 8)),
+    /// Moves to a symbol boundary.
+    pub(super) fn seek(&mut self, position: BitPosition, chunks: &mut ChunkedInput<'_>) -> Result<()> {
+        (self.section, self.checksum) = (Section::Body, None);
+        let min_bytes = (position.symbol - position.block.min(position.symbol)) / 8 + LOOK_AHEAD_BYTES;
+        let input = chunks.input_at(position.block / 8, min_bytes)?;
+        match self.deflate.seek(position, input) {
+            Ok(Pause::NeedInput) => Err(truncated(position.block / 8)),
             Ok(_) => Ok(()),
-            Err(fault) => Err(broken(fault)),
+            Err(error) => Err(corrupt(error)),
         }
     }
 
-    /// Where decoding goes on, if that is inside of a deflate stream.
-    pub(super) fn place(&self) -> Option<Place> {
-        (self.stage == Stage::Body && !self.inflater.has_ended()).then(|| self.inflater.place())
+    /// Where decoding continues, if that is inside a deflate stream.
+    pub(super) fn position(&self) -> Option<BitPosition> {
+        (self.section == Section::Body && !self.deflate.has_ended()).then(|| self.deflate.position())
     }
 
-    /// Where in the output the current block began, if that was since the last call.
-    pub(super) fn take_begun(&mut self) -> Option<usize> {
-        self.inflater.take_begun()
+    /// Index in the output at which the current block began, if it began since the last call.
+    pub(super) fn take_block_start(&mut self) -> Option<usize> {
+        self.deflate.take_block_start()
     }
 
-    /// Whether the current block turned out to be broken, so that what it began with may be, too.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.is_doubtful
+    /// Whether the current block contains invalid data, so that the bytes decoded from it before may be wrong as well.
+    pub(super) fn has_data_error(&self) -> bool {
+        self.has_data_error
     }
 
-    /// Whether a checksum did not fit.
+    /// Whether a checksum did not match.
     pub(super) fn is_mismatch(&self) -> bool {
         self.is_mismatch
     }
 
-    /// The byte of the file that decoding has come to.
+    /// The offset in the file that decoding has reached.
     pub(super) fn file_offset(&self) -> u64 {
-        if self.stage == Stage::Body { self.inflater.place().symbol / 8 } else { self.next }
+        if self.section == Section::Body { self.deflate.position().symbol / 8 } else { self.next }
     }
 
-    /// Fills `output` up to its limit, or up to the symbol that would cross it; less only at the end of the file.
+    /// Fills `output` up to its limit or to the symbol that would cross it; less only at the end of the file.
     pub(super) fn run(
         &mut self,
-        chunks: &mut Chunks<'_>,
+        chunks: &mut ChunkedInput<'_>,
         output: &mut Output<'_>,
-        mut watch: Option<&mut Watch>,
+        mut references: Option<&mut BackReferences>,
     ) -> Result<Pause> {
-        self.with_body(chunks, output, &mut |inflater, input, output| inflater.run(input, output, watch.as_deref_mut()))
+        self.with_body(chunks, output, &mut |deflate, input, output| {
+            deflate.run(input, output, references.as_deref_mut())
+        })
     }
 
     /// Decodes the one symbol that would have crossed the limit; `output` needs room for it.
     pub(super) fn step(
         &mut self,
-        chunks: &mut Chunks<'_>,
+        chunks: &mut ChunkedInput<'_>,
         output: &mut Output<'_>,
-        mut watch: Option<&mut Watch>,
+        mut references: Option<&mut BackReferences>,
     ) -> Result<Pause> {
         let limit = output.limit;
         output.limit = (output.at + MAX_MATCH).min(output.bytes.len());
         let start = output.at;
-        let pause = self.with_body(chunks, output, &mut |inflater, input, output| {
+        let pause = self.with_body(chunks, output, &mut |deflate, input, output| {
             if output.at > start {
-                return Ok(Pause::Limit);
+                return Ok(Pause::OutputLimit);
             }
-            inflater.step(input, output, watch.as_deref_mut())
+            deflate.step(input, output, references.as_deref_mut())
         });
         output.limit = limit;
         pause
     }
 
-    /// Passes the ends of blocks and gzip members up to the next symbol.
-    pub(super) fn settle(&mut self, chunks: &mut Chunks<'_>, output: &mut Output<'_>) -> Result<Pause> {
-        self.with_body(chunks, output, &mut |inflater, input, output| inflater.pass_headers(input, output.at))
+    /// Skips to the next symbol that yields bytes, over headers and trailers of blocks and gzip members.
+    pub(super) fn skip_headers(&mut self, chunks: &mut ChunkedInput<'_>, output: &mut Output<'_>) -> Result<Pause> {
+        self.with_body(chunks, output, &mut |deflate, input, output| deflate.skip_headers(input, output.at))
     }
 
+    /// Calls `body` inside deflate streams, and reads the gzip headers and trailers between them.
     fn with_body(
         &mut self,
-        chunks: &mut Chunks<'_>,
+        chunks: &mut ChunkedInput<'_>,
         output: &mut Output<'_>,
-        body: &mut dyn FnMut(&mut Inflater, Input<'_>, &mut Output<'_>) -> Result<Pause, Fault>,
+        body: &mut dyn FnMut(&mut DeflateDecoder, Input<'_>, &mut Output<'_>) -> Result<Pause, DataError>,
     ) -> Result<Pause> {
         loop {
-            match self.stage {
-                Stage::End => return Ok(Pause::Ended),
-                Stage::Header => self.header(chunks, output)?,
-                Stage::Trailer => self.trailer(chunks)?,
-                Stage::Body => {
-                    let (from, at) = (self.inflater.place(), output.at);
-                    let input = chunks.at(from.symbol / 8, LOOK_AHEAD_BYTES)?;
+            match self.section {
+                Section::End => return Ok(Pause::StreamEnd),
+                Section::Header => self.header(chunks, output)?,
+                Section::Trailer => self.trailer(chunks)?,
+                Section::Body => {
+                    let (from, at) = (self.deflate.position(), output.at);
+                    let input = chunks.input_at(from.symbol / 8, LOOK_AHEAD_BYTES)?;
                     let end = input.start + input.bytes.len() as u64;
-                    let pause = body(&mut self.inflater, input, output);
-                    if let Some(check) = &mut self.check {
-                        check.crc.update(&output.bytes[at..output.at]);
-                        check.bytes += (output.at - at) as u64;
+                    let pause = body(&mut self.deflate, input, output);
+                    if let Some(checksum) = &mut self.checksum {
+                        checksum.crc.update(&output.bytes[at..output.at]);
+                        checksum.bytes += (output.at - at) as u64;
                     }
-                    self.is_doubtful = pause.is_err();
-                    match pause.map_err(broken)? {
-                        Pause::Limit => return Ok(Pause::Limit),
-                        Pause::Input if end >= chunks.source.len() => return Err(cut(chunks.source.len())),
-                        Pause::Input => {}
-                        Pause::Ended => {
-                            self.stage = Stage::Trailer;
-                            self.next = self.inflater.place().symbol.div_ceil(8);
+                    self.has_data_error = pause.is_err();
+                    match pause.map_err(corrupt)? {
+                        Pause::OutputLimit => return Ok(Pause::OutputLimit),
+                        Pause::NeedInput if end >= chunks.source.len() => return Err(truncated(chunks.source.len())),
+                        Pause::NeedInput => {}
+                        Pause::StreamEnd => {
+                            self.section = Section::Trailer;
+                            self.next = self.deflate.position().symbol.div_ceil(8);
                         }
                     }
                 }
@@ -215,78 +223,76 @@ impl Gunzip {
         }
     }
 
-    /// Reads the header of a gzip member, or finds the end of the file in its place.
-    fn header(&mut self, chunks: &mut Chunks<'_>, output: &mut Output<'_>) -> Result<()> {
+    /// Reads the header of the next gzip member, or checks the end of the file if there is none.
+    fn header(&mut self, chunks: &mut ChunkedInput<'_>, output: &mut Output<'_>) -> Result<()> {
         let (start, file_bytes) = (self.next, chunks.source.len());
-        let mut bytes = chunks.bytes(start, MOST_HEADER_BYTES)?;
+        let mut bytes = chunks.peek(start, LOOK_AHEAD_BYTES)?;
         if start > 0 && !bytes.starts_with(&MAGIC) && !(bytes.len() == 1 && bytes[0] == MAGIC[0]) {
-            self.stage = Stage::End;
+            self.section = Section::End;
             return end_of_file(chunks, start);
         }
-        // Asked for as seldom as names are long: a stream of small gzip members has a header every few bytes.
+        // Rare, because names are short. A file of small gzip members has a header every few bytes.
         if header_bytes(bytes) == Err(None) {
-            bytes = chunks.bytes(start, CHUNK_BYTES)?;
+            bytes = chunks.peek(start, CHUNK_BYTES)?;
         }
         let len = header_bytes(bytes).map_err(|reason| {
             let at_end = start + bytes.len() as u64 == file_bytes;
-            let reason = reason.unwrap_or(if at_end { "is cut" } else { "is far too long" });
+            let reason = reason.unwrap_or(if at_end { "is truncated" } else { "is longer than 1 MiB" });
             Error::corrupt(format!("the gzip header at byte {start} of the file {reason}"))
         })?;
-        self.stage = Stage::Body;
-        self.inflater.restart(8 * (start + len as u64));
-        self.check = Some(Check { crc: crc32fast::Hasher::new(), bytes: 0 });
-        // A gzip member refers to nothing before it.
+        self.section = Section::Body;
+        self.deflate.restart(8 * (start + len as u64));
+        self.checksum = Some(Checksum { crc: crc32fast::Hasher::new(), bytes: 0 });
+        // Matches do not refer to earlier gzip members.
         output.floor = output.at;
         Ok(())
     }
 
-    fn trailer(&mut self, chunks: &mut Chunks<'_>) -> Result<()> {
+    /// Reads a trailer and compares it with the data.
+    fn trailer(&mut self, chunks: &mut ChunkedInput<'_>) -> Result<()> {
         let start = self.next;
-        let bytes = chunks.bytes(start, TRAILER_BYTES)?;
+        let bytes = chunks.peek(start, TRAILER_BYTES)?;
         let Some((crc, length)) = bytes.split_first_chunk().and_then(|(crc, rest)| Some((crc, rest.first_chunk()?)))
         else {
-            return Err(cut(start + bytes.len() as u64));
+            return Err(truncated(start + bytes.len() as u64));
         };
         let (crc, length) = (u32::from_le_bytes(*crc), u32::from_le_bytes(*length));
-        if let Some(check) = &self.check {
-            let found = check.crc.clone().finalize();
-            if (found, check.bytes as u32) != (crc, length) {
+        if let Some(checksum) = &self.checksum {
+            let found = checksum.crc.clone().finalize();
+            if (found, checksum.bytes as u32) != (crc, length) {
                 self.is_mismatch = true;
                 return Err(Error::corrupt(format!(
-                    "the gzip checksum at byte {start} of the file does not fit: crc {crc:08x} and {length} bytes there, crc {found:08x} and {} bytes inflated",
-                    check.bytes as u32
+                    "gzip checksum mismatch at byte {start} of the file: the trailer says CRC-32 {crc:08x} and \
+                     {length} bytes, the inflated data has CRC-32 {found:08x} and {} bytes",
+                    checksum.bytes as u32
                 )));
             }
         }
-        (self.stage, self.next) = (Stage::Header, start + TRAILER_BYTES);
+        (self.section, self.next) = (Section::Header, start + TRAILER_BYTES);
         Ok(())
     }
 }
 
-/// The header of a block with its codes, and then some; or that of a gzip member, with a name of usual length.
-const MOST_HEADER_BYTES: u64 = 512;
-/// A chunk is replaced when less is left of it: a header of a block, or a few symbols.
-const LOOK_AHEAD_BYTES: u64 = MOST_HEADER_BYTES;
-
-/// Length of the gzip header at the start of `bytes`. `None` as the error: it does not end in them.
+/// Length of the gzip header at the start of `bytes`, or what is wrong with it. The error `None` means that `bytes`
+/// ends within the header.
 fn header_bytes(bytes: &[u8]) -> Result<usize, Option<&'static str>> {
     let fixed: &[u8; 10] = bytes.first_chunk().ok_or(None)?;
     if fixed[..2] != MAGIC {
         return Err(Some("does not begin with 1f 8b"));
     }
     if fixed[2] != 8 {
-        return Err(Some("names a method other than deflate"));
+        return Err(Some("has a compression method other than deflate"));
     }
     let flags = fixed[3];
     if flags & 0xe0 != 0 {
-        return Err(Some("has unknown flags"));
+        return Err(Some("has reserved flags set"));
     }
     let mut len = fixed.len();
     if flags & 4 != 0 {
         let extra = bytes[len..].first_chunk().ok_or(None)?;
         len += 2 + usize::from(u16::from_le_bytes(*extra));
     }
-    // A file name, and a comment.
+    // File name and comment, both zero-terminated.
     for flag in [8, 16] {
         if flags & flag != 0 {
             let rest = bytes.get(len..).ok_or(None)?;
@@ -295,20 +301,20 @@ fn header_bytes(bytes: &[u8]) -> Result<usize, Option<&'static str>> {
     }
     if flags & 2 != 0 {
         let header = bytes.get(..len).ok_or(None)?;
-        let check = bytes[len..].first_chunk().ok_or(None)?;
-        if u16::from_le_bytes(*check) != crc32fast::hash(header) as u16 {
-            return Err(Some("does not fit its checksum"));
+        let checksum = bytes[len..].first_chunk().ok_or(None)?;
+        if u16::from_le_bytes(*checksum) != crc32fast::hash(header) as u16 {
+            return Err(Some("does not match its checksum"));
         }
         len += 2;
     }
     if len > bytes.len() { Err(None) } else { Ok(len) }
 }
 
-/// Zeros up to the end of the file are padding, as tapes and some file systems leave it.
-fn end_of_file(chunks: &mut Chunks<'_>, start: u64) -> Result<()> {
+/// Checks that only zeros follow: they are padding, which tapes and some file systems leave.
+fn end_of_file(chunks: &mut ChunkedInput<'_>, start: u64) -> Result<()> {
     let mut at = start;
     while at < chunks.source.len() {
-        let bytes = chunks.bytes(at, CHUNK_BYTES)?;
+        let bytes = chunks.peek(at, CHUNK_BYTES)?;
         if let Some(index) = bytes.iter().position(|&byte| byte != 0) {
             let at = at + index as u64;
             let rest = chunks.source.len() - at;
@@ -321,10 +327,10 @@ fn end_of_file(chunks: &mut Chunks<'_>, start: u64) -> Result<()> {
     Ok(())
 }
 
-fn broken(fault: Fault) -> Error {
-    Error::corrupt(format!("the gzip stream is broken at byte {} of the file: {}", fault.bit / 8, fault.what))
+fn corrupt(error: DataError) -> Error {
+    Error::corrupt(format!("the gzip stream is corrupt at byte {} of the file: {}", error.bit / 8, error.reason))
 }
 
-fn cut(at: u64) -> Error {
-    Error::corrupt(format!("the gzip stream is cut: the file ends at byte {at} in the middle of it"))
+fn truncated(at: u64) -> Error {
+    Error::corrupt(format!("the gzip stream is truncated: the file ends at byte {at}, inside the stream"))
 }

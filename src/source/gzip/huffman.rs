@@ -1,39 +1,39 @@
-//! Code lengths -> decoding tables. Comes in: the length of each symbol's code. Goes out: a table that names the symbol
-//! at the low bits of the input, and how many bits it takes. Fails on lengths that are no prefix code.
+//! Huffman decoding tables, built from code lengths (RFC 1951, 3.2.2). Lengths that are not a prefix code are an error.
 //!
 //! # Tables
 //!
-//! The low `root` bits of the input index the table. Codes longer than that lead to a second table, which the bits
-//! after them index. An entry holds all that its symbol needs, so that one look-up decodes it:
+//! The low `root` bits of the input index the main table. A code longer than that leads to a subtable, which the next
+//! bits index. An entry contains all that its symbol needs, so that one look-up decodes it:
 //!
-//! | bits | literal | length or distance | second table | end of block |
+//! | bits | literal | length or distance | subtable pointer | end of block |
 //! |---|---|---|---|---|
 //! | 31 | 1 | 0 | 0 | 0 |
-//! | 16-30 | | base | where it starts | |
+//! | 16-30 | | base | start of the subtable | |
 //! | 15 | the byte (8-15) | 0 | 1 | 1 |
 //! | 14, 13 | | | 1, 0 | 0, 1 |
-//! | 8-12 | | bits of the code | bits of its index | bits of the code |
+//! | 8-12 | | bits of the code | bits of the subtable's index | bits of the code |
 //! | 0-7 | bits of the code | bits of code and extra | `root` | bits of the code |
 //!
-//! Bits 31 and 15 tell all: 15 counts only where 31 is 0. Bit 15 alone: no code leads here.
+//! Bit 31 is tested first; bit 15 has a meaning only where it is 0. Bit 15 without 14 and 13 marks an unused code.
 
 pub(super) const LITERAL: u32 = 1 << 31;
-/// Neither a literal nor a base.
-pub(super) const OTHER: u32 = 1 << 15;
-pub(super) const SECOND: u32 = 1 << 14;
-pub(super) const END: u32 = 1 << 13;
+/// An entry that is neither a literal nor a base: a subtable pointer, the end of the block, or an unused code.
+pub(super) const EXCEPTIONAL: u32 = 1 << 15;
+pub(super) const SUBTABLE: u32 = 1 << 14;
+pub(super) const END_OF_BLOCK: u32 = 1 << 13;
 
-/// Index bits of the first table: most codes of image data have 7 to 9 bits.
+/// Index bits of the main tables. Most codes of image data have 7 to 9 bits.
 pub(super) const LITERAL_ROOT: u32 = 10;
 pub(super) const DISTANCE_ROOT: u32 = 8;
 const PRECODE_ROOT: u32 = 7;
-/// Powers of two above what any code needs (1334, 402 and 128 entries), so that a mask keeps every index inside.
+/// Table sizes are powers of two above what any code needs (1334, 402 and 128 entries), so that a mask keeps every
+/// index in bounds.
 pub(super) type LiteralTable = [u32; LITERAL_MASK + 1];
 pub(super) const LITERAL_MASK: usize = 2047;
 pub(super) type DistanceTable = [u32; 512];
 pub(super) type PrecodeTable = [u32; 128];
 
-/// Longest code in bits.
+/// Length of the longest code.
 const MAX_BITS: usize = 15;
 
 /// Base and number of extra bits of each length symbol from 257 on (RFC 1951, 3.2.5).
@@ -69,40 +69,40 @@ const LENGTHS: [(u32, u32); 29] = [
     (258, 0),
 ];
 
-/// The table of literals, lengths and the end of the block.
-pub(super) fn literals(table: &mut LiteralTable, lengths: &[u8]) -> Result<(), &'static str> {
+/// Builds the table of literals, lengths and the end of the block.
+pub(super) fn build_literals(table: &mut LiteralTable, lengths: &[u8]) -> Result<(), &'static str> {
     if lengths.get(256).is_none_or(|&bits| bits == 0) {
-        return Err("a block without a code for its end");
+        return Err("missing end-of-block code");
     }
     build(table, LITERAL_ROOT, lengths, true, |symbol| match symbol {
         0..256 => LITERAL | symbol << 8,
-        256 => OTHER | END,
-        _ => LENGTHS.get(symbol as usize - 257).map_or(OTHER, |&(base, extra)| base << 16 | extra),
+        256 => EXCEPTIONAL | END_OF_BLOCK,
+        _ => LENGTHS.get(symbol as usize - 257).map_or(EXCEPTIONAL, |&(base, extra)| base << 16 | extra),
     })
 }
 
-/// The table of distances.
-pub(super) fn distances(table: &mut DistanceTable, lengths: &[u8]) -> Result<(), &'static str> {
+/// Builds the table of distances.
+pub(super) fn build_distances(table: &mut DistanceTable, lengths: &[u8]) -> Result<(), &'static str> {
     build(table, DISTANCE_ROOT, lengths, true, |symbol| match symbol {
         0..4 => (symbol + 1) << 16,
-        // Two symbols for each number of extra bits.
+        // There are two symbols for each number of extra bits.
         4..30 => (1 + ((2 + symbol % 2) << (symbol / 2 - 1))) << 16 | (symbol / 2 - 1),
-        _ => OTHER,
+        _ => EXCEPTIONAL,
     })
 }
 
-/// The table of the code that code lengths are written in; its symbols are in bits 16 and above.
-pub(super) fn precode(table: &mut PrecodeTable, lengths: &[u8; 19]) -> Result<(), &'static str> {
+/// Builds the table of the precode, which code lengths are written in. The symbol is in bits 16 and above of an entry.
+pub(super) fn build_precode(table: &mut PrecodeTable, lengths: &[u8; 19]) -> Result<(), &'static str> {
     build(table, PRECODE_ROOT, lengths, false, |symbol| symbol << 16)
 }
 
-/// `entry` gives each symbol's entry without the bits of its code; extra bits stand in bits 0-7. `allow_one`: a code
-/// that leaves others unused may be the only one.
+/// Builds a table. `entry` returns a symbol's entry without the bits of its code, with the number of extra bits in bits
+/// 0-7. `allow_single` allows an incomplete code of a single symbol, or of none.
 fn build(
     table: &mut [u32],
     root: u32,
     lengths: &[u8],
-    allow_one: bool,
+    allow_single: bool,
     entry: impl Fn(u32) -> u32,
 ) -> Result<(), &'static str> {
     let mut counts = [0_usize; MAX_BITS + 1];
@@ -110,34 +110,34 @@ fn build(
         counts[usize::from(bits) & MAX_BITS] += 1;
     }
     counts[0] = 0;
-    // How many codes of the current length are still free.
+    // Number of unused codes of the current length.
     let mut free = 1_i64;
     for &count in &counts[1..] {
         free = free * 2 - count as i64;
         if free < 0 {
-            return Err("code lengths that overlap");
+            return Err("over-subscribed code lengths");
         }
     }
-    let coded = |entry: u32, bits: u32| match entry {
-        OTHER => OTHER,
+    let with_code_bits = |entry: u32, bits: u32| match entry {
+        EXCEPTIONAL => EXCEPTIONAL,
         literal if literal & LITERAL != 0 => literal + bits,
         entry => entry + (bits << 8) + bits,
     };
     if free > 0 {
-        // A single code of one bit is a usual way to write "only one distance", and none for "no distances".
+        // Encoders write a single code of one bit if a block uses one distance, and no code if it uses none.
         let codes: usize = counts.iter().sum();
-        if !allow_one || codes > 1 || counts[1] != codes {
-            return Err("code lengths that leave codes without a meaning");
+        if !allow_single || codes > 1 || counts[1] != codes {
+            return Err("incomplete code lengths");
         }
-        table[..1 << root].fill(OTHER);
+        table[..1 << root].fill(EXCEPTIONAL);
         if let Some(symbol) = lengths.iter().position(|&bits| bits == 1) {
-            let entry = coded(entry(symbol as u32), 1);
+            let entry = with_code_bits(entry(symbol as u32), 1);
             table[..1 << root].iter_mut().step_by(2).for_each(|slot| *slot = entry);
         }
         return Ok(());
     }
 
-    // Symbols by length of code, then by value: the order of their codes.
+    // Symbols sorted by code length, then by value, which is the order of their codes.
     let mut starts = [0_usize; MAX_BITS + 2];
     for bits in 1..=MAX_BITS {
         starts[bits + 1] = starts[bits] + counts[bits];
@@ -149,20 +149,21 @@ fn build(
         starts[bits] += 1;
     }
 
-    // Codes up to `root` bits: the table of n bits, twice, is the table of n + 1 bits less the codes of that length.
+    // Codes of up to `root` bits. The table of n bits, repeated twice, is the table of n + 1 bits without the codes of
+    // that length.
     let (mut code, mut next) = (0_u32, 0);
     for bits in 1..=root {
         let half = 1_usize << (bits - 1);
         table.copy_within(..half, half);
         code <<= 1;
         for &symbol in &symbols[next..next + counts[bits as usize]] {
-            table[reversed(code, bits)] = coded(entry(u32::from(symbol)), bits);
+            table[reversed(code, bits)] = with_code_bits(entry(u32::from(symbol)), bits);
             code += 1;
         }
         next += counts[bits as usize];
     }
 
-    // Longer ones share a second table with all that begin like them.
+    // Longer codes: those with the same first `root` bits share a subtable.
     let (mut prefix, mut start, mut index_bits) = (usize::MAX, 0, 0);
     let mut end = 1_usize << root;
     let mut left = counts;
@@ -172,12 +173,12 @@ fn build(
             let index = reversed(code, bits);
             if index & ((1 << root) - 1) != prefix {
                 prefix = index & ((1 << root) - 1);
-                index_bits = second_bits(&left, root, bits);
+                index_bits = subtable_bits(&left, root, bits);
                 start = end;
                 end += 1 << index_bits;
-                table[prefix] = (start as u32) << 16 | OTHER | SECOND | index_bits << 8 | root;
+                table[prefix] = (start as u32) << 16 | EXCEPTIONAL | SUBTABLE | index_bits << 8 | root;
             }
-            let entry = coded(entry(u32::from(symbol)), bits - root);
+            let entry = with_code_bits(entry(u32::from(symbol)), bits - root);
             for slot in (index >> root..1 << index_bits).step_by(1 << (bits - root)) {
                 table[start + slot] = entry;
             }
@@ -189,8 +190,8 @@ fn build(
     Ok(())
 }
 
-/// Index bits of the second table whose first code has `bits` bits: as many as its longest code has beyond `root`.
-fn second_bits(left: &[usize; MAX_BITS + 1], root: u32, bits: u32) -> u32 {
+/// Index bits of the subtable whose first code has `bits` bits: the length of its longest code less `root`.
+fn subtable_bits(left: &[usize; MAX_BITS + 1], root: u32, bits: u32) -> u32 {
     let mut index_bits = bits - root;
     let mut used = left[bits as usize];
     while used < 1 << index_bits && ((root + index_bits) as usize) < MAX_BITS {
@@ -200,7 +201,7 @@ fn second_bits(left: &[usize; MAX_BITS + 1], root: u32, bits: u32) -> u32 {
     index_bits
 }
 
-/// Codes are written from their highest bit on, into bytes that are read from their lowest.
+/// Reverses a code: codes are written highest bit first, but the reader takes the lowest bit first.
 fn reversed(code: u32, bits: u32) -> usize {
     (code.reverse_bits() >> (u32::BITS - bits)) as usize
 }

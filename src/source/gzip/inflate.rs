@@ -1,31 +1,32 @@
-//! Raw deflate (RFC 1951) -> bytes. Comes in: compressed bytes and a buffer whose front holds what came before. Goes
-//! out: the bytes after that, up to a limit that is met exactly. Fails on data that is no deflate stream.
+//! A decoder of raw deflate streams (RFC 1951).
 //!
-//! # Why not a library's
+//! The input is a part of the compressed file, the output a buffer that already holds the bytes that matches may refer
+//! to. Decoding stops exactly at an output limit and can continue from any symbol boundary. Invalid data is a
+//! [`DataError`].
 //!
-//! To read a member in place, decoding has to begin at a symbol in the middle of a block, and end at another; and the
-//! first pass has to say which earlier bytes a stretch refers to. Libraries stop at the ends of blocks at best, and
-//! keep the rest to themselves.
+//! # Why not a library
 //!
-//! It is as fast as the best of them nearly: see `symbols`.
+//! To read a member in place, decoding has to start at a symbol in the middle of a block and stop at another one, and
+//! the first pass has to record which earlier bytes a range refers to. Libraries stop at block boundaries at best, and
+//! do not report back-references. The speed is close to that of the fastest of them: see `symbols`.
 
-use super::huffman::{self, DistanceTable, LITERAL_MASK, LiteralTable, OTHER, PrecodeTable};
+use super::huffman::{self, DistanceTable, EXCEPTIONAL, LITERAL_MASK, LiteralTable, PrecodeTable};
 pub(crate) use super::symbols::Input;
-use super::symbols::{Bits, Lane, LaneEnd, Symbol, TOO_FAR, has_room, next_symbol};
+use super::symbols::{BitReader, FastLoop, FastLoopExit, Symbol, TOO_FAR, has_room, next_symbol};
 
-/// How far back a match can refer.
+/// The largest distance of a match.
 pub(crate) const WINDOW_BYTES: usize = 32 << 10;
-/// The order in which the lengths of the precode are written.
+/// The order in which a block header lists the code lengths of the precode.
 const PRECODE_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// Where bytes go.
+/// The buffer that bytes are decoded into.
 pub(crate) struct Output<'a> {
     pub(crate) bytes: &'a mut [u8],
-    /// Where the next one goes; those before it are what matches refer to.
+    /// Index of the next byte. Matches refer to the bytes before it.
     pub(crate) at: usize,
-    /// Matches must not refer to anything before this.
+    /// Matches must not refer to bytes before this index.
     pub(crate) floor: usize,
-    /// No byte is written from here on.
+    /// No byte is written at this index or after it.
     pub(crate) limit: usize,
 }
 
@@ -33,135 +34,135 @@ pub(crate) struct Output<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     /// The next symbol would write beyond the limit.
-    Limit,
+    OutputLimit,
     /// The input ends within the next symbol or header.
-    Input,
+    NeedInput,
     /// The last block has ended.
-    Ended,
+    StreamEnd,
 }
 
-/// A place between two symbols, in bits from the start of the file.
+/// A symbol boundary, in bits from the start of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The header of the block.
+pub(crate) struct BitPosition {
+    /// Start of the block's header.
     pub(crate) block: u64,
-    /// The next symbol, or the header itself.
+    /// Start of the next symbol, or of the header.
     pub(crate) symbol: u64,
 }
 
-/// Broken data: where, in bits from the start of the file, and what it is.
+/// Invalid data: where, in bits from the start of the file, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct DataError {
     pub(crate) bit: u64,
-    pub(crate) what: &'static str,
+    pub(crate) reason: &'static str,
 }
 
-/// Which bytes before a boundary are referred to.
+/// A record of which bytes before a boundary are referred to by matches after it.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    /// Index in the output.
+pub(crate) struct BackReferences {
+    /// An index in the output.
     pub(crate) boundary: usize,
-    /// Stretches before it, as indices in the output; they may overlap.
-    pub(crate) used: Vec<(usize, usize)>,
+    /// Ranges before the boundary, as indices in the output. They may overlap.
+    pub(crate) ranges: Vec<(usize, usize)>,
 }
 
-/// A decoder of one deflate stream.
-pub(crate) struct Inflater {
+/// Decodes one deflate stream.
+pub(crate) struct DeflateDecoder {
     literals: Box<LiteralTable>,
     distances: Box<DistanceTable>,
     state: State,
     is_last: bool,
-    place: Place,
-    /// Where in the output the last block began that a run has come to, until it is asked for.
-    begun: Option<usize>,
+    position: BitPosition,
+    /// Index in the output at which the current block began, until [`take_block_start`](Self::take_block_start).
+    block_start: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Header,
+    BlockHeader,
     Stored { left: usize },
     Symbols,
     Ended,
 }
 
-impl Inflater {
-    /// Starts at a header of a block, at this bit of the file.
+impl DeflateDecoder {
+    /// Starts at a block header, at this bit of the file.
     pub(crate) fn new(bit: u64) -> Self {
-        let mut inflater = Self {
+        let mut decoder = Self {
             literals: Box::new([0; LITERAL_MASK + 1]),
             distances: Box::new([0; 512]),
-            state: State::Header,
+            state: State::BlockHeader,
             is_last: false,
-            place: Place { block: 0, symbol: 0 },
-            begun: None,
+            position: BitPosition { block: 0, symbol: 0 },
+            block_start: None,
         };
-        inflater.restart(bit);
-        inflater
+        decoder.restart(bit);
+        decoder
     }
 
-    /// Starts anew at a header of a block.
+    /// Starts again at a block header.
     pub(crate) fn restart(&mut self, bit: u64) {
-        (self.state, self.is_last) = (State::Header, false);
-        self.place = Place { block: bit, symbol: bit };
+        (self.state, self.is_last) = (State::BlockHeader, false);
+        self.position = BitPosition { block: bit, symbol: bit };
     }
 
-    /// Goes to a place between two symbols: reads the header of its block, which `input` must hold, and skips the rest.
-    /// The caller says by giving a place that there is one.
-    pub(crate) fn go_to(&mut self, place: Place, input: Input<'_>) -> Result<Pause, Fault> {
-        self.restart(place.block);
-        if place.symbol == place.block {
-            return Ok(Pause::Limit);
+    /// Moves to a symbol boundary: reads the header of its block, which `input` must contain, and skips to the symbol.
+    /// That there is a boundary at `position` is up to the caller and not checked.
+    pub(crate) fn seek(&mut self, position: BitPosition, input: Input<'_>) -> Result<Pause, DataError> {
+        self.restart(position.block);
+        if position.symbol == position.block {
+            return Ok(Pause::OutputLimit);
         }
-        if !self.header(input)? {
-            return Ok(Pause::Input);
+        if !self.read_block_header(input)? {
+            return Ok(Pause::NeedInput);
         }
-        let Some(skipped) = place.symbol.checked_sub(self.place.symbol) else {
-            return Err(self.fault("a place inside of a header"));
+        let Some(skipped) = position.symbol.checked_sub(self.position.symbol) else {
+            return Err(self.data_error("restart point inside a block header"));
         };
         if let State::Stored { left } = &mut self.state {
             let bytes = usize::try_from(skipped / 8).unwrap_or(usize::MAX);
             let Some(rest) = left.checked_sub(bytes).filter(|_| skipped.is_multiple_of(8)) else {
-                return Err(self.fault("a place outside of its block"));
+                return Err(self.data_error("restart point outside its block"));
             };
             *left = rest;
         }
-        self.place.symbol = place.symbol;
-        Ok(Pause::Limit)
+        self.position.symbol = position.symbol;
+        Ok(Pause::OutputLimit)
     }
 
-    /// Passes what yields no bytes: headers and ends of blocks. The output stands at `at`.
-    pub(crate) fn pass_headers(&mut self, input: Input<'_>, at: usize) -> Result<Pause, Fault> {
+    /// Skips what yields no bytes: block headers and end-of-block symbols. `at` is the current index in the output.
+    pub(crate) fn skip_headers(&mut self, input: Input<'_>, at: usize) -> Result<Pause, DataError> {
         loop {
             match self.state {
-                State::Ended => return Ok(Pause::Ended),
+                State::Ended => return Ok(Pause::StreamEnd),
                 State::Stored { left: 0 } => self.next_block(),
-                State::Header if self.is_last => self.state = State::Ended,
-                State::Header => {
-                    if !self.header(input)? {
-                        return Ok(Pause::Input);
+                State::BlockHeader if self.is_last => self.state = State::Ended,
+                State::BlockHeader => {
+                    if !self.read_block_header(input)? {
+                        return Ok(Pause::NeedInput);
                     }
-                    self.begun = Some(at);
+                    self.block_start = Some(at);
                 }
-                State::Stored { .. } => return Ok(Pause::Limit),
+                State::Stored { .. } => return Ok(Pause::OutputLimit),
                 State::Symbols => {
-                    let mut bits = Bits::at(input, self.place.symbol);
+                    let mut bits = BitReader::at(input, self.position.symbol);
                     let ends = matches!(next_symbol(&mut bits, &self.literals, &self.distances), Ok(Symbol::End));
                     if bits.position() > bits.end() {
-                        return Ok(Pause::Input);
+                        return Ok(Pause::NeedInput);
                     }
                     if !ends {
-                        return Ok(Pause::Limit);
+                        return Ok(Pause::OutputLimit);
                     }
-                    self.place.symbol = bits.position();
+                    self.position.symbol = bits.position();
                     self.next_block();
                 }
             }
         }
     }
 
-    /// Where in the output the current block began, if that was since the last call.
-    pub(crate) fn take_begun(&mut self) -> Option<usize> {
-        self.begun.take()
+    /// Index in the output at which the current block began, if it began since the last call.
+    pub(crate) fn take_block_start(&mut self) -> Option<usize> {
+        self.block_start.take()
     }
 
     /// Whether the last block has been decoded.
@@ -169,82 +170,84 @@ impl Inflater {
         matches!(self.state, State::Ended)
     }
 
-    /// Where decoding goes on.
-    pub(crate) fn place(&self) -> Place {
-        self.place
+    /// Where decoding continues.
+    pub(crate) fn position(&self) -> BitPosition {
+        self.position
     }
 
-    /// Decodes until a pause. With a `watch`, notes what refers to bytes before its boundary.
+    /// Decodes until a pause. Records in `references` the matches that copy from before its boundary.
     pub(crate) fn run(
         &mut self,
         input: Input<'_>,
         output: &mut Output<'_>,
-        watch: Option<&mut Watch>,
-    ) -> Result<Pause, Fault> {
-        match watch {
-            None => self.blocks(input, output, &mut |_, _| {}, false),
-            Some(Watch { boundary, used }) => {
+        references: Option<&mut BackReferences>,
+    ) -> Result<Pause, DataError> {
+        match references {
+            None => self.decode_blocks(input, output, &mut |_, _| {}, false),
+            Some(BackReferences { boundary, ranges }) => {
                 let boundary = *boundary;
-                let mut note = |from: usize, to: usize| {
+                let mut on_match = |from: usize, to: usize| {
                     if from < boundary {
-                        used.push((from, to.min(boundary)));
+                        ranges.push((from, to.min(boundary)));
                     }
                 };
-                self.blocks(input, output, &mut note, false)
+                self.decode_blocks(input, output, &mut on_match, false)
             }
         }
     }
 
-    /// Decodes the one symbol that would cross the limit of an earlier run, and the headers before it.
+    /// Decodes the one symbol that would have crossed the limit of the last run, and the headers before it.
     pub(crate) fn step(
         &mut self,
         input: Input<'_>,
         output: &mut Output<'_>,
-        watch: Option<&mut Watch>,
-    ) -> Result<Pause, Fault> {
-        let boundary = watch.as_ref().map_or(0, |watch| watch.boundary);
-        let mut used = None;
-        let pause = self.blocks(input, output, &mut |from, to| used = Some((from, to)), true);
-        if let (Some(watch), Some((from, to))) = (watch, used.filter(|(from, _)| *from < boundary)) {
-            watch.used.push((from, to.min(boundary)));
+        references: Option<&mut BackReferences>,
+    ) -> Result<Pause, DataError> {
+        let boundary = references.as_ref().map_or(0, |references| references.boundary);
+        let mut ranges = None;
+        let pause = self.decode_blocks(input, output, &mut |from, to| ranges = Some((from, to)), true);
+        if let (Some(references), Some((from, to))) = (references, ranges.filter(|(from, _)| *from < boundary)) {
+            references.ranges.push((from, to.min(boundary)));
         }
         pause
     }
 
-    fn blocks(
+    /// `on_match` gets the range that each match copies from; `single` stops after one symbol, which may cross the
+    /// limit.
+    fn decode_blocks(
         &mut self,
         input: Input<'_>,
         output: &mut Output<'_>,
-        note: &mut impl FnMut(usize, usize),
-        one: bool,
-    ) -> Result<Pause, Fault> {
+        on_match: &mut impl FnMut(usize, usize),
+        single: bool,
+    ) -> Result<Pause, DataError> {
         let start = output.at;
         loop {
-            if output.at >= output.limit || (one && output.at > start) {
-                return Ok(Pause::Limit);
+            if output.at >= output.limit || (single && output.at > start) {
+                return Ok(Pause::OutputLimit);
             }
             match self.state {
-                State::Ended => return Ok(Pause::Ended),
-                State::Header if self.is_last => self.state = State::Ended,
-                State::Header => {
-                    if !self.header(input)? {
-                        return Ok(Pause::Input);
+                State::Ended => return Ok(Pause::StreamEnd),
+                State::BlockHeader if self.is_last => self.state = State::Ended,
+                State::BlockHeader => {
+                    if !self.read_block_header(input)? {
+                        return Ok(Pause::NeedInput);
                     }
-                    self.begun = Some(output.at);
+                    self.block_start = Some(output.at);
                 }
                 State::Stored { left: 0 } => self.next_block(),
                 State::Stored { left } => {
-                    let copied = self.stored(input, output, left);
+                    let copied = self.copy_stored(input, output, left);
                     if copied == 0 {
-                        return Ok(Pause::Input);
+                        return Ok(Pause::NeedInput);
                     }
                 }
                 State::Symbols => {
-                    if !one {
-                        self.fast(input, output, note)?;
+                    if !single {
+                        self.run_fast_loop(input, output, on_match)?;
                     }
                     if let State::Symbols = self.state
-                        && let Some(pause) = self.slow(input, output, note, one)?
+                        && let Some(pause) = self.run_slow_loop(input, output, on_match, single)?
                     {
                         return Ok(pause);
                     }
@@ -254,41 +257,42 @@ impl Inflater {
     }
 
     fn next_block(&mut self) {
-        self.state = State::Header;
-        self.place.block = self.place.symbol;
+        self.state = State::BlockHeader;
+        self.position.block = self.position.symbol;
     }
 
-    fn stored(&mut self, input: Input<'_>, output: &mut Output<'_>, left: usize) -> usize {
-        let from = (self.place.symbol / 8).saturating_sub(input.start) as usize;
+    /// Copies bytes of a stored block; returns how many.
+    fn copy_stored(&mut self, input: Input<'_>, output: &mut Output<'_>, left: usize) -> usize {
+        let from = (self.position.symbol / 8).saturating_sub(input.start) as usize;
         let available = input.bytes.get(from..).unwrap_or_default();
         let count = left.min(available.len()).min(output.limit - output.at);
         output.bytes[output.at..output.at + count].copy_from_slice(&available[..count]);
         output.at += count;
-        self.place.symbol += 8 * count as u64;
+        self.position.symbol += 8 * count as u64;
         self.state = State::Stored { left: left - count };
         count
     }
 
-    /// Reads the header of a block; `false` if the input ends within it.
-    fn header(&mut self, input: Input<'_>) -> Result<bool, Fault> {
-        let mut bits = Bits::at(input, self.place.symbol);
-        let parsed = self.parse_header(&mut bits);
-        // Zeros are read beyond the end; whatever they seemed to say does not count.
+    /// Reads a block header; `false` if the input ends within it.
+    fn read_block_header(&mut self, input: Input<'_>) -> Result<bool, DataError> {
+        let mut bits = BitReader::at(input, self.position.symbol);
+        let parsed = self.parse_block_header(&mut bits);
+        // The reader yields zeros past the end of the input, so what was parsed from them does not count.
         if bits.position() > bits.end() {
             return Ok(false);
         }
         match parsed {
-            Err(what) => Err(self.fault(what)),
+            Err(reason) => Err(self.data_error(reason)),
             Ok((is_last, state)) => {
                 self.is_last = is_last;
                 self.state = state;
-                self.place.symbol = bits.position();
+                self.position.symbol = bits.position();
                 Ok(true)
             }
         }
     }
 
-    fn parse_header(&mut self, bits: &mut Bits<'_>) -> Result<(bool, State), &'static str> {
+    fn parse_block_header(&mut self, bits: &mut BitReader<'_>) -> Result<(bool, State), &'static str> {
         bits.refill();
         let is_last = bits.take(1) == 1;
         match bits.take(2) {
@@ -297,7 +301,7 @@ impl Inflater {
                 bits.refill();
                 let (length, inverse) = (bits.take(16), bits.take(16));
                 if length ^ inverse != 0xffff {
-                    return Err("a stored block whose length does not fit its check");
+                    return Err("invalid stored block lengths");
                 }
                 Ok((is_last, State::Stored { left: length as usize }))
             }
@@ -305,22 +309,22 @@ impl Inflater {
                 let mut lengths = [8; 288];
                 lengths[144..256].fill(9);
                 lengths[256..280].fill(7);
-                huffman::literals(&mut self.literals, &lengths)?;
-                // Thirty-two codes of five bits; two of them mean nothing.
-                huffman::distances(&mut self.distances, &[5; 32])?;
+                huffman::build_literals(&mut self.literals, &lengths)?;
+                // 32 codes of five bits each, two of which are unused.
+                huffman::build_distances(&mut self.distances, &[5; 32])?;
                 Ok((is_last, State::Symbols))
             }
-            2 => self.parse_codes(bits).map(|()| (is_last, State::Symbols)),
-            _ => Err("a block of an unknown type"),
+            2 => self.parse_code_lengths(bits).map(|()| (is_last, State::Symbols)),
+            _ => Err("invalid block type"),
         }
     }
 
-    fn parse_codes(&mut self, bits: &mut Bits<'_>) -> Result<(), &'static str> {
+    fn parse_code_lengths(&mut self, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
         let literals = 257 + bits.take(5) as usize;
         let distances = 1 + bits.take(5) as usize;
         let precodes = 4 + bits.take(4) as usize;
         if literals > 286 || distances > 30 {
-            return Err("a block with more symbols than there are");
+            return Err("too many length or distance symbols");
         }
         let mut lengths = [0_u8; 19];
         for &symbol in &PRECODE_ORDER[..precodes] {
@@ -328,19 +332,19 @@ impl Inflater {
             lengths[usize::from(symbol)] = bits.take(3) as u8;
         }
         let mut precode: PrecodeTable = [0; 128];
-        huffman::precode(&mut precode, &lengths)?;
+        huffman::build_precode(&mut precode, &lengths)?;
 
         let mut lengths = [0_u8; 286 + 30];
         let mut count = 0;
         while count < literals + distances {
             bits.refill();
             let entry = precode[bits.peek(7) as usize & 127];
-            if entry & OTHER != 0 {
-                return Err("a code length that is not in the code");
+            if entry & EXCEPTIONAL != 0 {
+                return Err("invalid code in the code lengths");
             }
-            bits.skip(entry & 0xff);
+            bits.consume(entry & 0xff);
             let (value, repeat) = match entry >> 16 {
-                16 if count == 0 => return Err("a repeated code length without one before it"),
+                16 if count == 0 => return Err("repeated code length without a previous one"),
                 16 => (lengths[count - 1], 3 + bits.take(2)),
                 17 => (0, 3 + bits.take(3)),
                 18 => (0, 11 + bits.take(7)),
@@ -348,68 +352,69 @@ impl Inflater {
             };
             let end = count + repeat as usize;
             if end > literals + distances {
-                return Err("more code lengths than announced");
+                return Err("too many repeated code lengths");
             }
             lengths[count..end].fill(value);
             count = end;
         }
-        huffman::literals(&mut self.literals, &lengths[..literals])?;
-        huffman::distances(&mut self.distances, &lengths[literals..count])
+        huffman::build_literals(&mut self.literals, &lengths[..literals])?;
+        huffman::build_distances(&mut self.distances, &lengths[literals..count])
     }
 
-    /// The fast loop: runs while input and output have room for a whole round.
+    /// Decodes while input and output have room for a whole round of the fast loop.
     #[inline(always)]
-    fn fast(
+    fn run_fast_loop(
         &mut self,
         input: Input<'_>,
         output: &mut Output<'_>,
-        note: &mut impl FnMut(usize, usize),
-    ) -> Result<(), Fault> {
-        let bits = Bits::at(input, self.place.symbol);
-        let mut lane = Lane::new(bits, &self.literals, &self.distances, output.at, output.floor);
-        let end = loop {
-            if let Some(end) = lane.round(&mut output.bytes[..output.limit], note) {
-                break end;
+        on_match: &mut impl FnMut(usize, usize),
+    ) -> Result<(), DataError> {
+        let bits = BitReader::at(input, self.position.symbol);
+        let mut fast_loop = FastLoop::new(bits, &self.literals, &self.distances, output.at, output.floor);
+        let exit = loop {
+            if let Some(exit) = fast_loop.round(&mut output.bytes[..output.limit], on_match) {
+                break exit;
             }
         };
-        let (at, bit) = lane.stop();
+        let (at, bit) = fast_loop.position();
         output.at = at;
-        self.settle(bit, end)
+        self.leave_fast_loop(bit, exit)
     }
 
-    /// Takes over where a lane has ended.
-    fn settle(&mut self, bit: u64, end: LaneEnd) -> Result<(), Fault> {
-        self.place.symbol = bit;
-        match end {
-            LaneEnd::NoRoom => {}
-            LaneEnd::Block => self.next_block(),
-            LaneEnd::Fault(what) => return Err(self.fault(what)),
+    /// Continues at `bit`, where the fast loop has stopped.
+    fn leave_fast_loop(&mut self, bit: u64, exit: FastLoopExit) -> Result<(), DataError> {
+        self.position.symbol = bit;
+        match exit {
+            FastLoopExit::NoRoom => {}
+            FastLoopExit::EndOfBlock => self.next_block(),
+            FastLoopExit::Invalid(reason) => return Err(self.data_error(reason)),
         }
         Ok(())
     }
 
-    /// Symbol by symbol, up to the very ends of input and output. Returns without a pause at the end of the block.
-    fn slow(
+    /// Decodes symbol by symbol, up to the very ends of input and output. Returns `None` at the end of the block, and
+    /// when there is room for the fast loop again.
+    fn run_slow_loop(
         &mut self,
         input: Input<'_>,
         output: &mut Output<'_>,
-        note: &mut impl FnMut(usize, usize),
-        one: bool,
-    ) -> Result<Option<Pause>, Fault> {
-        let mut bits = Bits::at(input, self.place.symbol);
-        let room = if one { output.bytes.len() } else { output.limit };
+        on_match: &mut impl FnMut(usize, usize),
+        single: bool,
+    ) -> Result<Option<Pause>, DataError> {
+        let mut bits = BitReader::at(input, self.position.symbol);
+        let room = if single { output.bytes.len() } else { output.limit };
         loop {
             if output.at >= output.limit {
-                return Ok(Some(Pause::Limit));
+                return Ok(Some(Pause::OutputLimit));
             }
             bits.refill();
             let symbol = next_symbol(&mut bits, &self.literals, &self.distances);
             if bits.position() > bits.end() {
-                return Ok(Some(Pause::Input));
+                return Ok(Some(Pause::NeedInput));
             }
-            match symbol.map_err(|what| self.fault(what))? {
+            match symbol.map_err(|reason| self.data_error(reason))? {
                 Symbol::End => {
-                    self.place.symbol = bits.position();
+                    self.position.symbol = bits.position();
                     self.next_block();
                     return Ok(None);
                 }
@@ -419,29 +424,27 @@ impl Inflater {
                 }
                 Symbol::Match { distance, length } => {
                     if distance > output.at - output.floor {
-                        return Err(self.fault(TOO_FAR));
+                        return Err(self.data_error(TOO_FAR));
                     }
                     if length > room - output.at {
-                        return Ok(Some(Pause::Limit));
+                        return Ok(Some(Pause::OutputLimit));
                     }
                     let from = output.at - distance;
-                    note(from, from + length);
+                    on_match(from, from + length);
                     for index in from..from + length {
                         output.bytes[index + distance] = output.bytes[index];
                     }
                     output.at += length;
                 }
             }
-            self.place.symbol = bits.position();
-            // Far from the ends again, the fast loop takes over.
-            let fast = has_room(&bits, output.limit.saturating_sub(output.at));
-            if one || fast {
+            self.position.symbol = bits.position();
+            if single || has_room(&bits, output.limit.saturating_sub(output.at)) {
                 return Ok(None);
             }
         }
     }
 
-    fn fault(&self, what: &'static str) -> Fault {
-        Fault { bit: self.place.symbol, what }
+    fn data_error(&self, reason: &'static str) -> DataError {
+        DataError { bit: self.position.symbol, reason }
     }
 }

@@ -1,8 +1,8 @@
-//! gzip files, read in place. Comes in: a source with a gzip file, and its restart points. Goes out: a [`Source`] of
-//! the inflated bytes. Fails where the stream is broken, at the bytes concerned and nowhere else.
+//! gzip files, read in place: a [`Source`] of the inflated bytes of another source.
 //!
-//! One pass over the file finds the restart points ([`GzipPass`]). With them, reading a tar member reads the compressed
-//! bytes of that member and inflates little more than the member.
+//! One pass over the file finds the restart points ([`GzipPass`]). With them, reading a tar member takes the compressed
+//! bytes of that member and inflates little more than the member. Corrupt data is an error for the ranges that contain
+//! it and for no others.
 
 mod framing;
 mod huffman;
@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::memory::Part;
+use super::memory::SourceSlice;
 use super::{Fetched, Source};
 use crate::{Error, Result};
-use framing::{Chunks, Gunzip};
+use framing::{ChunkedInput, GzipDecoder};
 use inflate::{Output, Pause, WINDOW_BYTES};
-use restart::{Located, Point};
+use restart::{Located, RestartPoint};
 use symbols::MAX_MATCH;
 
 pub(crate) use pass::GzipPass;
@@ -62,12 +62,12 @@ impl Source for GzipSource {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let mut unpacker = Inflater::default();
-        self.fetch(range)?.unpack(&mut unpacker).map(Bytes::copy_from_slice)
+        let mut inflater = Inflater::default();
+        self.fetch(range)?.inflate(&mut inflater).map(Bytes::copy_from_slice)
     }
 
     fn will_need(&self, range: Range<u64>) {
-        // Whatever is wrong shows again when the bytes are read.
+        // Any error will be reported by the read.
         if let Ok(located) = self.locate(&range) {
             self.file.will_need(located.compressed);
         }
@@ -77,36 +77,37 @@ impl Source for GzipSource {
         let Located { compressed, points } = self.locate(&range)?;
         let start = compressed.start;
         let bytes = framing::exactly(self.file.as_ref(), compressed).map_err(|e| e.of_compressed(range.start))?;
-        Ok(Fetched::packed(Packed { bytes, start, points, range }))
+        Ok(Fetched::compressed(CompressedRange { bytes, start, points, range }))
     }
 }
 
-/// Compressed bytes, and what it takes to inflate them.
-#[derive(Debug)]
-pub(super) struct Packed {
+/// The compressed bytes that contain a range, and what is needed to inflate them.
+pub(super) struct CompressedRange {
     bytes: Bytes,
-    /// Where they start in the file.
+    /// Offset of the bytes in the compressed file.
     start: u64,
-    points: Vec<Point>,
+    points: Vec<RestartPoint>,
+    /// The range of inflated bytes.
     range: Range<u64>,
 }
 
-/// Bytes that one compressed byte can stand for: four matches of 258 bytes, each of one bit for the length and one for
-/// the distance.
+/// The most bytes that one compressed byte can encode: four matches of 258 bytes, each with one bit for the length and
+/// one for the distance.
 const MAX_EXPANSION: u64 = 4 * MAX_MATCH as u64;
 
-/// Memory that is kept from member to member: eight times the usual image.
+/// Memory that an inflater keeps between members: eight times the size of a usual image.
 const KEPT_BYTES: usize = 8 << 20;
 
-/// Inflates what was fetched, into memory that it uses again.
+/// Memory and decoding tables for [`Fetched::inflate`]. Create one per thread and reuse it: the result of a call is
+/// valid until the next one.
 pub struct Inflater {
-    gunzip: Gunzip,
+    decoder: GzipDecoder,
     buffer: Vec<u8>,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { gunzip: Gunzip::new(), buffer: Vec::new() }
+        Self { decoder: GzipDecoder::new(), buffer: Vec::new() }
     }
 }
 
@@ -116,31 +117,35 @@ impl fmt::Debug for Inflater {
     }
 }
 
-impl Packed {
-    /// Bytes that have to be inflated to get at the range.
+impl CompressedRange {
+    /// Number of bytes that have to be inflated to obtain the range.
     pub(super) fn inflated_bytes(&self) -> u64 {
         self.range.end - self.points.first().map_or(self.range.start, |point| point.inflated)
     }
 
-    pub(super) fn unpack<'a>(&self, unpacker: &'a mut Inflater) -> Result<&'a [u8]> {
+    pub(super) fn compressed_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn inflate<'a>(&self, inflater: &'a mut Inflater) -> Result<&'a [u8]> {
         if self.range.is_empty() {
             return Ok(&[]);
         }
-        let part = Part::new(self.bytes.clone(), self.start);
-        let mut chunks = Chunks::new(&part);
-        let Inflater { gunzip, buffer } = unpacker;
+        let file = SourceSlice::new(self.bytes.clone(), self.start);
+        let mut chunks = ChunkedInput::new(&file);
+        let Inflater { decoder, buffer } = inflater;
         let first = self.points.first().map_or(self.range.start, |point| point.inflated);
-        // A forged table may ask for any amount of memory.
+        // A forged table could ask for any amount of memory.
         if (self.range.end - first) / MAX_EXPANSION > self.bytes.len() as u64 {
-            return Err(restart::misfit().at_offset(self.range.start));
+            return Err(restart::invalid_table().at_offset(self.range.start));
         }
-        // The window, the bytes, and the symbol that may cross their end.
+        // The buffer holds the window, the bytes, and the rest of a symbol that crosses their end.
         let index = |inflated: u64| WINDOW_BYTES + inflated.saturating_sub(first) as usize;
         let end = index(self.range.end);
         if buffer.len() < end + MAX_MATCH {
             buffer.resize(end + MAX_MATCH, 0);
         }
-        // A rare large member does not hold its memory for good.
+        // Does not keep the memory of a rare large member.
         if buffer.len() > KEPT_BYTES && end < KEPT_BYTES / 2 {
             buffer.truncate(KEPT_BYTES);
             buffer.shrink_to_fit();
@@ -151,18 +156,18 @@ impl Packed {
             while let Some(point) = points.next() {
                 let at = index(point.inflated);
                 if point.inflated == first {
-                    gunzip.go_to(point.place, &mut chunks)?;
+                    decoder.seek(point.position, &mut chunks)?;
                 } else if at != output.at {
-                    return Err(Error::corrupt("the stream does not come by its restart point"));
+                    return Err(Error::corrupt("no symbol boundary at a restart point of the index"));
                 }
                 restart::read_window(&point.window, &mut output.bytes[at - WINDOW_BYTES..at])?;
                 output.limit = points.peek().map_or(end, |next| index(next.inflated));
-                let mut pause = gunzip.run(&mut chunks, &mut output, None)?;
-                if pause == Pause::Limit && output.at < output.limit && output.limit == end {
-                    pause = gunzip.step(&mut chunks, &mut output, None)?;
+                let mut pause = decoder.run(&mut chunks, &mut output, None)?;
+                if pause == Pause::OutputLimit && output.at < output.limit && output.limit == end {
+                    pause = decoder.step(&mut chunks, &mut output, None)?;
                 }
-                if pause == Pause::Ended {
-                    return Err(Error::corrupt("the gzip stream ends before its index says so"));
+                if pause == Pause::StreamEnd {
+                    return Err(Error::corrupt("the gzip stream ends before the range that its index names"));
                 }
             }
             Ok(())

@@ -1,74 +1,78 @@
-//! The first pass. Comes in: a source with a gzip file. Goes out: its inflated bytes in order, as a reader, and a
-//! restart point wherever the reader says that one is wanted. Fails where the stream is broken; what came before has
-//! been read by then.
+//! The first pass over a gzip file: a reader of its inflated bytes that creates restart points on demand.
+//!
+//! Where the stream is corrupt the reader returns an error, after all bytes before it have been read.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::framing::{Chunks, Gunzip};
-use super::inflate::{Output, Pause, Place, WINDOW_BYTES, Watch};
+use super::framing::{ChunkedInput, GzipDecoder};
+use super::inflate::{BackReferences, BitPosition, Output, Pause, WINDOW_BYTES};
 use super::restart::{Frontier, Restarts, write_window};
 use super::symbols::MAX_MATCH;
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// Bytes inflated at a time: they stay in the cache until they are read.
+/// Bytes inflated at a time, few enough to stay in the CPU cache until they are read.
 const STEP_BYTES: usize = 128 << 10;
-/// What stays in the buffer behind the reader, so that a point just passed can have its window.
+/// Bytes kept in the buffer behind the reader: the window of a point at the last symbol boundary.
 const KEEP_BYTES: usize = WINDOW_BYTES + 2 * MAX_MATCH;
 const BUFFER_BYTES: usize = KEEP_BYTES + STEP_BYTES + MAX_MATCH;
-/// Windows of all points, at least; beyond it they must stay below a sixteenth of the file. Real ones take a
+/// The windows of all points may take this much, or a sixteenth of the file if that is more. Those of real files take a
 /// thousandth; only a file made for the purpose needs more.
 const MIN_WINDOW_BUDGET: u64 = 64 << 20;
 
-/// Reads a gzip file from front to back.
+/// Reads the inflated bytes of a gzip file from start to end.
 pub(crate) struct GzipPass<'a> {
-    gunzip: Gunzip,
-    chunks: Chunks<'a>,
+    decoder: GzipDecoder,
+    chunks: ChunkedInput<'a>,
     file_bytes: u64,
     restarts: Arc<Restarts>,
     buffer: Vec<u8>,
     /// Inflated offset of the buffer's first byte.
     start: u64,
-    /// Up to here the buffer has been filled, and read.
+    /// Index in the buffer up to which it has been filled.
     filled: usize,
+    /// Index in the buffer up to which it has been read.
     read: usize,
+    /// Index in the buffer of the start of the gzip member, or 0.
     floor: usize,
     /// The last symbol boundary at or before the end of a read.
     boundary: Option<Boundary>,
-    /// Inflated offset of the start of the block that decoding is in.
+    /// Inflated offset of the start of the current block.
     block_start: u64,
-    /// The point whose window is being found out.
+    /// The last point, whose window is not yet known.
     open: Option<OpenPoint>,
-    /// Why the stream ended, when it should not have.
+    /// The error that ended the stream.
     failure: Option<Error>,
-    begun: bool,
-    ended: bool,
+    is_started: bool,
+    is_ended: bool,
 }
 
+/// A symbol boundary.
 #[derive(Clone, Copy)]
 struct Boundary {
     /// Inflated offset.
     inflated: u64,
-    place: Place,
-    /// The stretch that the one symbol after it referred to, where it has been decoded already.
+    position: BitPosition,
+    /// The range that the symbol after it copies from, if that symbol is a match that has been decoded already.
     crossing: Option<(u64, u64)>,
 }
 
+/// A restart point whose window is not yet known.
 struct OpenPoint {
     inflated: u64,
-    place: Place,
-    /// Up to 32 KiB before the point.
+    position: BitPosition,
+    /// Up to 32 KiB of data before the point.
     before: Vec<u8>,
-    /// Stretches of it that later data refers to, as inflated offsets.
-    used: Vec<(u64, u64)>,
+    /// Ranges of it that later data refers to, as inflated offsets.
+    ranges: Vec<(u64, u64)>,
 }
 
 impl<'a> GzipPass<'a> {
     pub(crate) fn new(source: &'a dyn Source) -> Self {
         Self {
-            gunzip: Gunzip::new(),
-            chunks: Chunks::new(source),
+            decoder: GzipDecoder::new(),
+            chunks: ChunkedInput::new(source),
             file_bytes: source.len(),
             restarts: Arc::new(Restarts::growing()),
             buffer: vec![0; BUFFER_BYTES],
@@ -80,29 +84,30 @@ impl<'a> GzipPass<'a> {
             block_start: 0,
             open: None,
             failure: None,
-            begun: false,
-            ended: false,
+            is_started: false,
+            is_ended: false,
         }
     }
 
-    /// The points marked so far: they can be used while the pass goes on.
+    /// The points so far. They can be used while the pass continues.
     pub(crate) fn restarts(&self) -> &Arc<Restarts> {
         &self.restarts
     }
 
-    /// Up to where the data is as it was written, as far as its blocks can tell: one that turns out to be broken may have
-    /// yielded nonsense from its start on.
+    /// Inflated offset up to which the data is known to be valid: the start of the current block, because all bytes of
+    /// a block may be wrong if invalid data follows in it. `u64::MAX` once the stream has ended other than by such
+    /// data.
     pub(crate) fn sound_until(&self) -> u64 {
         match &self.failure {
-            Some(_) if !self.gunzip.is_doubtful() => u64::MAX,
-            None if self.ended => u64::MAX,
+            Some(_) if !self.decoder.has_data_error() => u64::MAX,
+            None if self.is_ended => u64::MAX,
             _ => self.block_start,
         }
     }
 
-    /// Whether what broke the stream is only that its checksum does not fit.
+    /// Whether the only failure is a checksum that does not match.
     pub(crate) fn is_mismatch(&self) -> bool {
-        self.gunzip.is_mismatch()
+        self.decoder.is_mismatch()
     }
 
     /// Inflated offset of the next byte to be read.
@@ -110,123 +115,127 @@ impl<'a> GzipPass<'a> {
         self.start + self.read as u64
     }
 
-    /// The byte of the file that the pass has come to.
+    /// The offset in the compressed file that the pass has reached.
     pub(crate) fn file_offset(&self) -> u64 {
-        self.gunzip.file_offset()
+        self.decoder.file_offset()
     }
 
-    /// What broke the stream, if anything did.
+    /// The error that ended the stream, if there was one.
     pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
 
-    /// Makes a restart point for what is read next. Everything before can be read in place from now on.
+    /// Creates a restart point for the bytes that are read next. From now on, everything before it can be read in
+    /// place.
     ///
     /// # Errors
-    /// If the windows take more memory than any real file needs.
+    /// If the windows take more memory than any real file needs, or a block is longer than 512 MiB.
     pub(crate) fn mark(&mut self) -> Result<()> {
         let Some(boundary) = self.boundary else { return Ok(()) };
-        // Where the stream breaks off there is no boundary after the last one.
+        // At the end of a broken stream there is no new boundary.
         if self.open.as_ref().is_some_and(|open| open.inflated == boundary.inflated) {
             return Ok(());
         }
         self.close_point()?;
-        self.restarts.advance(Frontier { inflated: boundary.inflated, bit: boundary.place.symbol });
-        // The buffer keeps more than a window before the last boundary.
+        self.restarts.advance(Frontier { inflated: boundary.inflated, bit: boundary.position.symbol });
+        // The buffer contains more than a window before the last boundary.
         let at = boundary.inflated.saturating_sub(self.start) as usize;
         let before = self.buffer[at.saturating_sub(WINDOW_BYTES)..at].to_vec();
-        let used = Vec::from_iter(boundary.crossing);
-        self.open = Some(OpenPoint { inflated: boundary.inflated, place: boundary.place, before, used });
+        let ranges = Vec::from_iter(boundary.crossing);
+        self.open = Some(OpenPoint { inflated: boundary.inflated, position: boundary.position, before, ranges });
         Ok(())
     }
 
-    /// Ends the pass where it stands: the table is complete, and reaches as far as the data does.
+    /// Ends the pass here and completes the table, which then covers all data that was inflated.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.close_point()?;
-        // A broken symbol may have been begun: what is before it has been read.
-        let bit = 8 * (self.gunzip.file_offset() + 8).min(self.file_bytes);
+        // With a few bytes to spare, because the stream may have ended within a symbol.
+        let bit = 8 * (self.decoder.file_offset() + 8).min(self.file_bytes);
         self.restarts.advance(Frontier { inflated: self.start + self.filled as u64, bit });
         Ok(())
     }
 
+    /// Adds the open point to the table.
     fn close_point(&mut self) -> Result<()> {
-        let Some(OpenPoint { inflated, place, before, used }) = self.open.take() else { return Ok(()) };
+        let Some(OpenPoint { inflated, position, before, ranges }) = self.open.take() else { return Ok(()) };
         let start = inflated - before.len() as u64;
-        // Nothing refers to more than 32 KiB back, so nothing starts before the window.
+        // No range starts before the window, because matches reach at most 32 KiB back.
         let index = |offset: u64| (offset.min(inflated).saturating_sub(start)) as usize;
-        let mut used: Vec<_> = used.into_iter().map(|(from, to)| (index(from), index(to))).collect();
+        let mut ranges: Vec<_> = ranges.into_iter().map(|(from, to)| (index(from), index(to))).collect();
         let mut window = Vec::new();
-        write_window(&before, &mut used, &mut window);
+        write_window(&before, &mut ranges, &mut window);
         let budget = MIN_WINDOW_BUDGET.max(self.file_bytes / 16);
         if self.restarts.window_bytes() + window.len() as u64 > budget {
-            return Err(Error::limit(format!("restart points need more than {budget} bytes")).at_offset(inflated));
+            return Err(Error::limit(format!("the windows of the restart points take more than {budget} bytes"))
+                .at_offset(inflated));
         }
-        self.restarts.push(inflated, place, &window)
+        self.restarts.push(inflated, position, &window)
     }
 
-    /// Makes a point at the very start, so that the table leads to every byte there is.
+    /// Creates a point at the start of the data, so that the table covers every byte.
     fn begin(&mut self) {
         let mut output = Output { bytes: &mut self.buffer, at: 0, floor: 0, limit: 0 };
-        match self.gunzip.settle(&mut self.chunks, &mut output) {
+        match self.decoder.skip_headers(&mut self.chunks, &mut output) {
             Ok(_) => {
-                self.open = self.gunzip.place().map(|place| OpenPoint {
+                self.open = self.decoder.position().map(|position| OpenPoint {
                     inflated: 0,
-                    place,
+                    position,
                     before: Vec::new(),
-                    used: Vec::new(),
+                    ranges: Vec::new(),
                 });
-                self.ended = self.open.is_none();
+                self.is_ended = self.open.is_none();
             }
-            Err(error) => (self.failure, self.ended) = (Some(error), true),
+            Err(error) => (self.failure, self.is_ended) = (Some(error), true),
         }
-        self.begun = true;
+        self.is_started = true;
     }
 
-    /// Inflates up to `most` more bytes. What breaks the stream is kept for the next read: the bytes before it count.
-    fn fill(&mut self, most: usize) {
+    /// Inflates up to `max_bytes` more bytes. An error is kept for the next read, after the bytes before it.
+    fn fill(&mut self, max_bytes: usize) {
         self.make_room();
-        let limit = self.filled + most.min(STEP_BYTES);
+        let limit = self.filled + max_bytes.min(STEP_BYTES);
         let mut output = Output { bytes: &mut self.buffer, at: self.filled, floor: self.floor, limit };
-        // Later data refers to at most 32 KiB back.
+        // Only data within 32 KiB of the open point can refer to bytes before it.
         let start = self.start;
         let near = self.open.as_mut().and_then(|open| {
             let boundary = usize::try_from(open.inflated.checked_sub(start)?).ok()?;
             (output.at < boundary + WINDOW_BYTES).then_some((open, boundary))
         });
-        let mut watch = Watch { boundary: near.as_ref().map_or(0, |(_, boundary)| *boundary), used: Vec::new() };
-        let mut pause = self.gunzip.run(&mut self.chunks, &mut output, near.is_some().then_some(&mut watch));
-        if matches!(pause, Ok(Pause::Limit)) && output.at == limit {
-            // The next point is to be in the block, and in the gzip member, that its data is in.
-            pause = self.gunzip.settle(&mut self.chunks, &mut output);
+        let boundary = near.as_ref().map_or(0, |(_, boundary)| *boundary);
+        let mut references = BackReferences { boundary, ranges: Vec::new() };
+        let mut pause = self.decoder.run(&mut self.chunks, &mut output, near.is_some().then_some(&mut references));
+        if matches!(pause, Ok(Pause::OutputLimit)) && output.at == limit {
+            // The next point has to be in the same block and gzip member as its data.
+            pause = self.decoder.skip_headers(&mut self.chunks, &mut output);
         }
-        let (inflated, place) = (start + output.at as u64, self.gunzip.place());
+        let (inflated, position) = (start + output.at as u64, self.decoder.position());
         let mut crossing = None;
-        if matches!(pause, Ok(Pause::Limit)) && output.at < limit {
-            let mut one = Watch { boundary: usize::MAX, used: Vec::new() };
-            pause = self.gunzip.step(&mut self.chunks, &mut output, Some(&mut one));
-            crossing = one.used.first().copied();
-            watch.used.extend(crossing.filter(|(from, _)| *from < watch.boundary));
+        if matches!(pause, Ok(Pause::OutputLimit)) && output.at < limit {
+            let mut next = BackReferences { boundary: usize::MAX, ranges: Vec::new() };
+            pause = self.decoder.step(&mut self.chunks, &mut output, Some(&mut next));
+            crossing = next.ranges.first().copied();
+            references.ranges.extend(crossing.filter(|(from, _)| *from < references.boundary));
         }
         let offsets = |(from, to): (usize, usize)| (start + from as u64, start + to as u64);
         if let Some((open, _)) = near {
-            open.used.extend(watch.used.into_iter().map(offsets));
+            open.ranges.extend(references.ranges.into_iter().map(offsets));
         }
         (self.filled, self.floor) = (output.at, output.floor);
-        if let Some(begun) = self.gunzip.take_begun() {
-            self.block_start = start + begun as u64;
+        if let Some(at) = self.decoder.take_block_start() {
+            self.block_start = start + at as u64;
         }
         match pause {
-            Ok(Pause::Ended) => self.ended = true,
+            Ok(Pause::StreamEnd) => self.is_ended = true,
             Ok(_) => {
-                if let Some(place) = place {
-                    self.boundary = Some(Boundary { inflated, place, crossing: crossing.map(offsets) });
+                if let Some(position) = position {
+                    self.boundary = Some(Boundary { inflated, position, crossing: crossing.map(offsets) });
                 }
             }
-            Err(error) => (self.failure, self.ended) = (Some(error), true),
+            Err(error) => (self.failure, self.is_ended) = (Some(error), true),
         }
     }
 
-    /// Moves what has to be kept to the front of the buffer when its end is near.
+    /// Moves the bytes that must be kept to the front of the buffer if there is no room for another step.
     fn make_room(&mut self) {
         if self.filled + STEP_BYTES + MAX_MATCH > BUFFER_BYTES {
             let moved = self.filled - KEEP_BYTES;
@@ -241,8 +250,8 @@ impl<'a> GzipPass<'a> {
 
 impl Read for GzipPass<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.filled && !self.ended && !into.is_empty() {
-            if self.begun {
+        while self.read == self.filled && !self.is_ended && !into.is_empty() {
+            if self.is_started {
                 self.fill(into.len());
             } else {
                 self.begin();
@@ -250,7 +259,7 @@ impl Read for GzipPass<'_> {
         }
         let count = into.len().min(self.filled - self.read);
         if count == 0 && !into.is_empty() && self.failure.is_some() {
-            return Err(io::Error::other("the gzip stream is broken"));
+            return Err(io::Error::other("the gzip stream is corrupt"));
         }
         into[..count].copy_from_slice(&self.buffer[self.read..self.read + count]);
         self.read += count;

@@ -1,88 +1,90 @@
-//! Bits -> symbols. Comes in: compressed bytes and the codes of a block. Goes out: literals and matches, one at a time
-//! near the ends of input and output, four at a time elsewhere. Fails on codes that stand for nothing, and on references
-//! to before the start of the data.
+//! The symbols of a deflate block: a bit reader, and the decoding of literals and matches with the block's tables.
+//! Invalid codes and distances are errors.
 //!
-//! JPEG data is a chain of literals, each of which has to be looked up before the next one can be. The fast loop takes
-//! four of them from one refill of a 64-bit buffer, and looks up the fifth before it refills.
+//! JPEG data compresses to a chain of literals, and each has to be looked up before the next one can be. The fast loop
+//! decodes four of them per refill of a 64-bit buffer, and looks up the fifth before it refills. Near the ends of input
+//! and output, symbols are decoded one at a time.
 
 use super::huffman::{
-    DISTANCE_ROOT, DistanceTable, END, LITERAL, LITERAL_MASK, LITERAL_ROOT, LiteralTable, OTHER, SECOND,
+    DISTANCE_ROOT, DistanceTable, END_OF_BLOCK, EXCEPTIONAL, LITERAL, LITERAL_MASK, LITERAL_ROOT, LiteralTable,
+    SUBTABLE,
 };
 
-/// Longest match.
+/// Length of the longest match.
 pub(crate) const MAX_MATCH: usize = 258;
-/// What one round of the fast loop may write: three literals, a match, and the rest of a copied word.
-const FAST_OUT: usize = 3 + MAX_MATCH + 7;
-/// What three refills in one round of it may read.
-const FAST_IN: usize = 32;
-/// A stretch of the compressed file.
+/// Bytes that one round of the fast loop may write: three literals, a match, and the rest of a copied word.
+const MAX_ROUND_OUTPUT: usize = 3 + MAX_MATCH + 7;
+/// Bytes that the three refills of one round may read.
+const MAX_ROUND_INPUT: usize = 32;
+
+/// A part of the compressed file.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Offset of the first of them in the file.
+    /// Offset of the first byte in the file.
     pub(crate) start: u64,
 }
 
-/// One run of the fast loop.
-pub(super) struct Lane<'a> {
-    bits: Bits<'a>,
+/// The state of the fast loop.
+pub(super) struct FastLoop<'a> {
+    bits: BitReader<'a>,
     at: usize,
     floor: usize,
     literals: &'a LiteralTable,
     distances: &'a DistanceTable,
-    /// The look-up of what comes next.
+    /// The table entry of the next symbol.
     entry: u32,
 }
 
-/// Whether a round can begin with `room` bytes of output left.
-pub(super) fn has_room(bits: &Bits<'_>, room: usize) -> bool {
-    bits.next + FAST_IN <= bits.bytes.len() && room >= FAST_OUT
+/// Whether a round of the fast loop can begin with `room` bytes of output left.
+pub(super) fn has_room(bits: &BitReader<'_>, room: usize) -> bool {
+    bits.next + MAX_ROUND_INPUT <= bits.bytes.len() && room >= MAX_ROUND_OUTPUT
 }
 
-/// Why a lane has ended.
-pub(super) enum LaneEnd {
-    /// Input or output are nearly at their end.
+/// Why the fast loop has ended.
+pub(super) enum FastLoopExit {
+    /// Input or output have no room for another round.
     NoRoom,
-    Block,
-    Fault(&'static str),
+    EndOfBlock,
+    Invalid(&'static str),
 }
 
-impl<'a> Lane<'a> {
-    /// Goes on at `bits`. Matches must not refer to anything before `floor`.
+impl<'a> FastLoop<'a> {
+    /// Continues at `bits`. Matches must not refer to bytes before `floor`.
     pub(super) fn new(
-        mut bits: Bits<'a>,
+        mut bits: BitReader<'a>,
         literals: &'a LiteralTable,
         distances: &'a DistanceTable,
         at: usize,
         floor: usize,
     ) -> Self {
         bits.refill();
-        let mut lane = Self { bits, at, floor, literals, distances, entry: 0 };
-        lane.entry = lane.next_entry();
-        lane
+        let mut fast_loop = Self { bits, at, floor, literals, distances, entry: 0 };
+        fast_loop.entry = fast_loop.next_entry();
+        fast_loop
     }
 
-    /// Where it has come to: in the output, and in bits of the file.
-    pub(super) fn stop(&self) -> (usize, u64) {
+    /// The index in the output and the bit of the file that it has reached.
+    pub(super) fn position(&self) -> (usize, u64) {
         (self.at, self.bits.position())
     }
 
-    /// Decodes four literals, or up to three and what comes after them.
+    /// Decodes four literals, or up to three and the other symbol after them.
     #[inline(always)]
-    pub(super) fn round(&mut self, out: &mut [u8], note: &mut impl FnMut(usize, usize)) -> Option<LaneEnd> {
-        let chunk = out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<FAST_OUT>());
-        let has_input = self.bits.next + FAST_IN <= self.bits.bytes.len();
-        let (Some(chunk), true) = (chunk, has_input) else { return Some(LaneEnd::NoRoom) };
-        // At least 56 bits are there: four codes of the first table, and the index of a fifth.
+    pub(super) fn round(&mut self, out: &mut [u8], on_match: &mut impl FnMut(usize, usize)) -> Option<FastLoopExit> {
+        let chunk = out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<MAX_ROUND_OUTPUT>());
+        let has_input = self.bits.next + MAX_ROUND_INPUT <= self.bits.bytes.len();
+        let (Some(chunk), true) = (chunk, has_input) else { return Some(FastLoopExit::NoRoom) };
+        // The buffer holds at least 56 bits: four codes of the main table, and the index of a fifth.
         let mut entry = self.entry;
         macro_rules! literal {
             ($index:literal) => {
                 if entry & LITERAL == 0 {
                     self.at += $index;
-                    return self.rare(entry, out, note);
+                    return self.slow_symbol(entry, out, on_match);
                 }
                 chunk[$index] = (entry >> 8) as u8;
-                self.bits.skip_entry(entry);
+                self.bits.consume_entry(entry);
                 entry = self.next_entry();
             };
         }
@@ -101,46 +103,51 @@ impl<'a> Lane<'a> {
         self.literals[self.bits.peek(LITERAL_ROOT) as usize & LITERAL_MASK]
     }
 
-    /// What begins with an entry that is no literal.
+    /// Decodes a symbol whose entry in the main table is not a literal.
     #[inline(always)]
-    fn rare(&mut self, mut entry: u32, out: &mut [u8], note: &mut impl FnMut(usize, usize)) -> Option<LaneEnd> {
+    fn slow_symbol(
+        &mut self,
+        mut entry: u32,
+        out: &mut [u8],
+        on_match: &mut impl FnMut(usize, usize),
+    ) -> Option<FastLoopExit> {
         let Self { bits, at, floor, literals, distances, .. } = self;
         bits.refill();
-        if entry & OTHER != 0 {
-            if entry & SECOND != 0 {
-                entry = second(entry, bits, literals);
+        if entry & EXCEPTIONAL != 0 {
+            if entry & SUBTABLE != 0 {
+                entry = subtable_entry(entry, bits, literals);
             }
             if entry & LITERAL != 0 {
                 out[*at] = (entry >> 8) as u8;
                 *at += 1;
-                bits.skip(entry & 0xff);
+                bits.consume(entry & 0xff);
                 bits.refill();
                 self.entry = self.next_entry();
                 return None;
             }
-            if entry & END != 0 {
-                bits.skip(entry & 0xff);
-                return Some(LaneEnd::Block);
+            if entry & END_OF_BLOCK != 0 {
+                bits.consume(entry & 0xff);
+                return Some(FastLoopExit::EndOfBlock);
             }
-            if entry & OTHER != 0 {
-                return Some(LaneEnd::Fault(NO_CODE));
+            if entry & EXCEPTIONAL != 0 {
+                return Some(FastLoopExit::Invalid(BAD_CODE));
             }
         }
-        let length = value(entry, bits);
-        // 56 bits less the longest code and extra bits of a length: 36 are left, a distance takes 28.
+        let length = base_plus_extra(entry, bits);
+        // A length takes up to 20 of the 56 bits with its extra bits; a distance needs at most 28 of the other 36.
         let mut entry = distances[bits.peek(DISTANCE_ROOT) as usize & 511];
-        if entry & (OTHER | SECOND) == OTHER | SECOND {
-            entry = second(entry, bits, distances);
+        if entry & (EXCEPTIONAL | SUBTABLE) == EXCEPTIONAL | SUBTABLE {
+            entry = subtable_entry(entry, bits, distances);
         }
-        if entry & OTHER != 0 {
-            return Some(LaneEnd::Fault(NO_DISTANCE));
+        if entry & EXCEPTIONAL != 0 {
+            return Some(FastLoopExit::Invalid(BAD_DISTANCE));
         }
-        let distance = value(entry, bits);
+        let distance = base_plus_extra(entry, bits);
         if distance > *at - *floor {
-            return Some(LaneEnd::Fault(TOO_FAR));
+            return Some(FastLoopExit::Invalid(TOO_FAR));
         }
-        note(*at - distance, *at - distance + length);
-        // The next look-up does not wait for the copy.
+        on_match(*at - distance, *at - distance + length);
+        // Looked up before the copy, so that the look-up does not wait for it.
         bits.refill();
         let to = *at;
         *at += length;
@@ -150,9 +157,9 @@ impl<'a> Lane<'a> {
     }
 }
 
-const NO_CODE: &str = "a code that stands for nothing";
-const NO_DISTANCE: &str = "a distance code that stands for nothing";
-pub(super) const TOO_FAR: &str = "a reference to before the start of the data";
+const BAD_CODE: &str = "invalid literal/length code";
+const BAD_DISTANCE: &str = "invalid distance code";
+pub(super) const TOO_FAR: &str = "invalid distance too far back";
 
 pub(super) enum Symbol {
     Literal(u8),
@@ -160,54 +167,55 @@ pub(super) enum Symbol {
     Match { distance: usize, length: usize },
 }
 
+/// Decodes one symbol. The caller refills `bits` before, and checks afterwards that they did not end within it.
 pub(super) fn next_symbol(
-    bits: &mut Bits<'_>,
+    bits: &mut BitReader<'_>,
     literals: &LiteralTable,
     distances: &DistanceTable,
 ) -> Result<Symbol, &'static str> {
     let mut entry = literals[bits.peek(LITERAL_ROOT) as usize & LITERAL_MASK];
-    if entry & (LITERAL | OTHER | SECOND) == OTHER | SECOND {
-        entry = second(entry, bits, literals);
+    if entry & (LITERAL | EXCEPTIONAL | SUBTABLE) == EXCEPTIONAL | SUBTABLE {
+        entry = subtable_entry(entry, bits, literals);
     }
     if entry & LITERAL != 0 {
-        bits.skip(entry & 0xff);
+        bits.consume(entry & 0xff);
         return Ok(Symbol::Literal((entry >> 8) as u8));
     }
-    if entry & (OTHER | END) == OTHER | END {
-        bits.skip(entry & 0xff);
+    if entry & (EXCEPTIONAL | END_OF_BLOCK) == EXCEPTIONAL | END_OF_BLOCK {
+        bits.consume(entry & 0xff);
         return Ok(Symbol::End);
     }
-    if entry & OTHER != 0 {
-        return Err(NO_CODE);
+    if entry & EXCEPTIONAL != 0 {
+        return Err(BAD_CODE);
     }
-    let length = value(entry, bits);
+    let length = base_plus_extra(entry, bits);
     let mut entry = distances[bits.peek(DISTANCE_ROOT) as usize & 511];
-    if entry & (OTHER | SECOND) == OTHER | SECOND {
-        entry = second(entry, bits, distances);
+    if entry & (EXCEPTIONAL | SUBTABLE) == EXCEPTIONAL | SUBTABLE {
+        entry = subtable_entry(entry, bits, distances);
     }
-    if entry & OTHER != 0 {
-        return Err(NO_DISTANCE);
+    if entry & EXCEPTIONAL != 0 {
+        return Err(BAD_DISTANCE);
     }
-    Ok(Symbol::Match { distance: value(entry, bits), length })
+    Ok(Symbol::Match { distance: base_plus_extra(entry, bits), length })
 }
 
-/// Follows an entry to the second table.
+/// Consumes the root bits of `entry` and looks up the rest of the code in its subtable.
 #[inline(always)]
-fn second<const N: usize>(entry: u32, bits: &mut Bits<'_>, table: &[u32; N]) -> u32 {
-    bits.skip(entry & 0xff);
+fn subtable_entry<const N: usize>(entry: u32, bits: &mut BitReader<'_>, table: &[u32; N]) -> u32 {
+    bits.consume(entry & 0xff);
     let start = (entry >> 16 & 0x7fff) as usize;
     table[(start + bits.peek(entry >> 8 & 15) as usize) & (N - 1)]
 }
 
-/// The length or distance of an entry: its base and its extra bits, which are taken.
+/// The length or distance of an entry: its base plus the value of its extra bits. Consumes the code and the extra bits.
 #[inline(always)]
-fn value(entry: u32, bits: &mut Bits<'_>) -> usize {
+fn base_plus_extra(entry: u32, bits: &mut BitReader<'_>) -> usize {
     let all = bits.peek(entry & 0xff);
-    bits.skip(entry & 0xff);
+    bits.consume(entry & 0xff);
     (entry >> 16) as usize + (all >> (entry >> 8 & 31)) as usize
 }
 
-/// Copies what `distance` bytes back begins with `length` bytes, which it may overlap. Writes up to 7 bytes more.
+/// Copies `length` bytes from `distance` bytes back to `at`; the two may overlap. Overwrites up to 7 bytes after them.
 #[inline(always)]
 fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
     let Some(out) = out.get_mut(at - distance..at + length + 7) else { return };
@@ -230,27 +238,28 @@ fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
     }
 }
 
-/// Bits of the input, lowest first.
-pub(super) struct Bits<'a> {
+/// Reads bits from the input, lowest bit first.
+pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     start: u64,
-    /// The byte that comes into the buffer next.
+    /// Index of the next byte to load into the buffer.
     next: usize,
     buffer: u64,
-    /// How many bits of the buffer count.
+    /// Number of valid bits in the buffer.
     count: u32,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
+    /// Starts at this bit of the file.
     pub(super) fn at(input: Input<'a>, bit: u64) -> Self {
         let next = (bit / 8).saturating_sub(input.start) as usize;
         let mut bits = Self { bytes: input.bytes, start: input.start, next, buffer: 0, count: 0 };
         bits.refill();
-        bits.skip((bit % 8) as u32);
+        bits.consume((bit % 8) as u32);
         bits
     }
 
-    /// Makes at least 56 bits available; beyond the end of the input they are 0.
+    /// Fills the buffer to at least 56 bits. Bits past the end of the input are 0.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         if let Some(word) = self.bytes.get(self.next..).and_then(|rest| rest.first_chunk()) {
@@ -259,20 +268,20 @@ impl<'a> Bits<'a> {
             self.next += ((63 - count) >> 3) as usize;
             self.count = count | 56;
         } else {
-            self.refill_at_the_end();
+            self.refill_near_end();
         }
     }
 
-    /// Skips the code of an entry of the first table. Leaves nonsense in the upper bits of the count until the next
-    /// refill.
+    /// Consumes the code of a literal of the main table. Until the next refill, the upper bits of the count are
+    /// garbage: subtracting the whole entry saves a mask.
     #[inline(always)]
-    fn skip_entry(&mut self, entry: u32) {
+    fn consume_entry(&mut self, entry: u32) {
         self.buffer >>= entry & 63;
         self.count = self.count.wrapping_sub(entry);
     }
 
     #[cold]
-    fn refill_at_the_end(&mut self) {
+    fn refill_near_end(&mut self) {
         self.count &= 63;
         while self.count < 56 {
             let byte = self.bytes.get(self.next).copied().unwrap_or(0);
@@ -282,33 +291,36 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// The next `count` bits.
     #[inline(always)]
     pub(super) fn peek(&self, count: u32) -> u32 {
         (self.buffer & ((1 << count) - 1)) as u32
     }
 
     #[inline(always)]
-    pub(super) fn skip(&mut self, count: u32) {
+    pub(super) fn consume(&mut self, count: u32) {
         self.buffer >>= count & 63;
         self.count -= count;
     }
 
+    /// Reads and consumes `count` bits.
     pub(super) fn take(&mut self, count: u32) -> u32 {
         let value = self.peek(count);
-        self.skip(count);
+        self.consume(count);
         value
     }
 
-    /// Drops the rest of the current byte.
+    /// Skips to the next byte boundary.
     pub(super) fn align(&mut self) {
-        self.skip(self.count % 8);
+        self.consume(self.count % 8);
     }
 
-    /// The bit of the file that comes next.
+    /// The next bit of the file.
     pub(super) fn position(&self) -> u64 {
         8 * (self.start + self.next as u64) - u64::from(self.count & 63)
     }
 
+    /// The bit of the file at which the input ends.
     pub(super) fn end(&self) -> u64 {
         8 * (self.start + self.bytes.len() as u64)
     }

@@ -1,5 +1,5 @@
-//! Deflate streams made by hand, to say things that no encoder says. Comes in: tokens and a generator of choices. Goes
-//! out: a stream of blocks with codes of any shape, and the bytes it stands for. Cannot fail.
+//! Builds deflate streams from tokens and random choices, with codes of any shape, including streams that no real
+//! encoder writes. Returns each stream with the bytes that it encodes.
 
 /// A small deterministic generator: splitmix64.
 pub(super) struct Dice(pub(super) u64);
@@ -23,7 +23,7 @@ impl Dice {
     }
 }
 
-/// Bits, lowest first.
+/// Writes bits, lowest first.
 #[derive(Clone, Default)]
 pub(super) struct BitWriter {
     pub(super) bytes: Vec<u8>,
@@ -42,7 +42,7 @@ impl BitWriter {
         }
     }
 
-    /// A code: its highest bit comes first.
+    /// Writes a code, highest bit first.
     pub(super) fn put_code(&mut self, (code, count): (usize, usize)) {
         (0..count).rev().for_each(|bit| self.put(code >> bit & 1, 1));
     }
@@ -58,7 +58,7 @@ pub(super) enum Token {
     Match { distance: usize, length: usize },
 }
 
-/// What tokens stand for, after what came before.
+/// Appends the bytes that tokens encode; matches refer to what `out` already holds.
 pub(super) fn expand(tokens: &[Token], out: &mut Vec<u8>) {
     for &token in tokens {
         match token {
@@ -85,7 +85,7 @@ pub(super) fn length_symbol(length: usize) -> (usize, usize, usize) {
     }
 }
 
-/// The same of a distance.
+/// Symbol, value and number of the extra bits of a distance.
 pub(super) fn distance_symbol(distance: usize) -> (usize, usize, usize) {
     let d = distance - 1;
     if d < 4 {
@@ -95,8 +95,7 @@ pub(super) fn distance_symbol(distance: usize) -> (usize, usize, usize) {
     (2 * extra + (d >> extra), d & ((1 << extra) - 1), extra)
 }
 
-/// Lengths of a complete code for these symbols, of any shape up to `most` bits; of one symbol it is one bit, of none
-/// nothing.
+/// Lengths of a random complete code for these symbols, of up to `most` bits. The code of a single symbol has one bit.
 pub(super) fn code_lengths(symbols: &[usize], count: usize, most: usize, dice: &mut Dice) -> Vec<u8> {
     let mut lengths = vec![0_u8; count];
     let mut leaves = vec![0_usize];
@@ -118,7 +117,7 @@ pub(super) fn code_lengths(symbols: &[usize], count: usize, most: usize, dice: &
     lengths
 }
 
-/// The code of each symbol: canonical (RFC 1951, 3.2.2).
+/// The canonical code of each symbol (RFC 1951, 3.2.2).
 pub(super) fn codes(lengths: &[u8]) -> Vec<(usize, usize)> {
     let mut codes = vec![(0, 0); lengths.len()];
     let mut code = 0;
@@ -132,7 +131,7 @@ pub(super) fn codes(lengths: &[u8]) -> Vec<(usize, usize)> {
     codes
 }
 
-/// The header of a dynamic block with these lengths; runs are written in one of the ways there are.
+/// Writes the code lengths of a dynamic block; runs are written in one of the possible ways.
 pub(super) fn put_codes(out: &mut BitWriter, literals: &[u8], distances: &[u8], dice: &mut Dice) {
     let all = [literals, distances].concat();
     let mut symbols = Vec::new();
@@ -151,7 +150,7 @@ pub(super) fn put_codes(out: &mut BitWriter, literals: &[u8], distances: &[u8], 
     }
     let mut used: Vec<usize> = symbols.iter().map(|symbol| symbol.0).collect();
     used.extend((dice.below(4) == 0).then(|| dice.below(19)));
-    // A code of one symbol would leave the other bit without a meaning.
+    // A precode of one symbol would be incomplete.
     used.push(if used.iter().all(|&symbol| symbol == 0) { 1 } else { 0 });
     used.sort_unstable();
     used.dedup();
@@ -177,7 +176,7 @@ fn put_tokens(out: &mut BitWriter, tokens: &[Token], literals: &[u8], distances:
             Token::Literal(byte) => out.put_code(literals[usize::from(byte)]),
             Token::Match { distance, length } => {
                 let (mut symbol, mut extra, mut bits) = length_symbol(length);
-                // There are two ways to say 258.
+                // There are two ways to write 258.
                 if length == 258 && literals[284].1 > 0 && (literals[285].1 == 0 || dice.below(2) == 0) {
                     (symbol, extra, bits) = (284, 31, 5);
                 }
@@ -192,7 +191,7 @@ fn put_tokens(out: &mut BitWriter, tokens: &[Token], literals: &[u8], distances:
     out.put_code(literals[256]);
 }
 
-/// A block with codes made for these tokens, and for some others.
+/// Writes a block with codes for these tokens and for some unused symbols.
 pub(super) fn put_dynamic(out: &mut BitWriter, tokens: &[Token], is_last: bool, dice: &mut Dice) {
     let (mut literals, mut distances) = (vec![256], Vec::new());
     for &token in tokens {
@@ -228,7 +227,7 @@ pub(super) fn put_dynamic(out: &mut BitWriter, tokens: &[Token], is_last: bool, 
     put_tokens(out, tokens, &padded, &distances, dice);
 }
 
-/// A block with the fixed codes.
+/// Writes a block with the fixed codes.
 pub(super) fn put_fixed(out: &mut BitWriter, tokens: &[Token], is_last: bool, dice: &mut Dice) {
     let mut literals = [8; 288];
     literals[144..256].fill(9);
@@ -238,7 +237,7 @@ pub(super) fn put_fixed(out: &mut BitWriter, tokens: &[Token], is_last: bool, di
     put_tokens(out, tokens, &literals, &[5; 32], dice);
 }
 
-/// A block of these bytes as they are.
+/// Writes a stored block.
 pub(super) fn put_stored(out: &mut BitWriter, bytes: &[u8], is_last: bool) {
     out.put(usize::from(is_last), 1);
     out.put(0, 2);
@@ -248,7 +247,7 @@ pub(super) fn put_stored(out: &mut BitWriter, bytes: &[u8], is_last: bool) {
     bytes.iter().for_each(|&byte| out.put(usize::from(byte), 8));
 }
 
-/// A stream of some blocks with tokens of all kinds, and what it stands for.
+/// A stream of this many blocks with tokens of all kinds, and the bytes that it encodes.
 pub(super) fn stream(dice: &mut Dice, blocks: usize) -> (Vec<u8>, Vec<u8>) {
     let (mut out, mut bytes) = (BitWriter::default(), Vec::new());
     for block in 0..blocks {

@@ -1,4 +1,4 @@
-//! The inflater agrees with another one: on every stream, whole or broken, in whatever pieces it comes.
+//! The deflate decoder agrees with zlib-rs on every stream, valid or corrupt, in pieces of any size.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use flate2::{Compression, Decompress, FlushDecompress, Status};
 use proptest::prelude::*;
 
 use super::encoder::{self, BitWriter, Dice, Token};
-use crate::source::gzip::inflate::{Fault, Inflater, Input, Output, Pause, Place, Watch};
+use crate::source::gzip::inflate::{BackReferences, BitPosition, DataError, DeflateDecoder, Input, Output, Pause};
 
 /// How a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,41 +17,41 @@ enum Ending {
     Cut,
 }
 
-/// What may be written beyond is never this.
+/// Fills the output past the limit, to detect writes there.
 const SENTINEL: u8 = 0xa5;
 
-/// Inflates a stream in pieces: `piece` gives the bytes that come next and those that may go out. The fault, if there
-/// is one, beside what came before.
-fn inflate_in_pieces(stream: &[u8], mut piece: impl FnMut() -> (usize, usize)) -> (Vec<u8>, Ending, Option<Fault>) {
-    let mut inflater = Inflater::new(0);
+/// Inflates a stream in pieces: `piece` returns the number of input bytes to add and of output bytes to allow. Returns
+/// the bytes, how the stream ended, and the error if there is one.
+fn inflate_in_pieces(stream: &[u8], mut piece: impl FnMut() -> (usize, usize)) -> (Vec<u8>, Ending, Option<DataError>) {
+    let mut decoder = DeflateDecoder::new(0);
     let (mut out, mut at, mut have) = (Vec::new(), 0, 0);
-    let (ending, fault) = loop {
+    let (ending, error) = loop {
         let (more_input, more_output) = piece();
         let limit = at + more_output;
         out.resize(limit + 300, SENTINEL);
         out[limit..].fill(SENTINEL);
-        let from = (inflater.place().symbol / 8) as usize;
+        let from = (decoder.position().symbol / 8) as usize;
         let input = Input { bytes: &stream[from..have], start: from as u64 };
         let mut output = Output { bytes: &mut out, at, floor: 0, limit };
-        let mut pause = inflater.run(input, &mut output, None);
+        let mut pause = decoder.run(input, &mut output, None);
         assert!(output.at <= limit);
         assert!(output.bytes[limit..].iter().all(|&byte| byte == SENTINEL), "written beyond the limit");
-        if pause == Ok(Pause::Limit) && output.at < limit {
+        if pause == Ok(Pause::OutputLimit) && output.at < limit {
             let before = output.at;
-            pause = inflater.step(input, &mut output, None);
-            assert!(pause != Ok(Pause::Limit) || output.at > limit, "{before}: the one symbol crosses the limit");
+            pause = decoder.step(input, &mut output, None);
+            assert!(pause != Ok(Pause::OutputLimit) || output.at > limit, "{before}: the one symbol crosses the limit");
         }
         at = output.at;
         match pause {
-            Ok(Pause::Limit) => {}
-            Ok(Pause::Input) if have == stream.len() => break (Ending::Cut, None),
-            Ok(Pause::Input) => have = (have + more_input).min(stream.len()),
-            Ok(Pause::Ended) => break (Ending::Whole, None),
-            Err(fault) => break (Ending::Broken, Some(fault)),
+            Ok(Pause::OutputLimit) => {}
+            Ok(Pause::NeedInput) if have == stream.len() => break (Ending::Cut, None),
+            Ok(Pause::NeedInput) => have = (have + more_input).min(stream.len()),
+            Ok(Pause::StreamEnd) => break (Ending::Whole, None),
+            Err(error) => break (Ending::Broken, Some(error)),
         }
     };
     out.truncate(at);
-    (out, ending, fault)
+    (out, ending, error)
 }
 
 fn inflate(stream: &[u8]) -> (Vec<u8>, Ending) {
@@ -59,7 +59,7 @@ fn inflate(stream: &[u8]) -> (Vec<u8>, Ending) {
     (bytes, ending)
 }
 
-/// The same by zlib-rs.
+/// The result of zlib-rs.
 fn oracle(stream: &[u8]) -> (Vec<u8>, Ending) {
     let mut decompress = Decompress::new(false);
     let mut out = Vec::new();
@@ -89,7 +89,7 @@ fn data(kind: usize, len: usize, dice: &mut Dice) -> Vec<u8> {
         0 => dice.bytes(len),
         1 => vec![7; len],
         2 => (0..len).map(|index| b"the quick brown fox jumps over the lazy dog, "[index % 45]).collect(),
-        // As image data: every byte, some more often.
+        // Like image data: every byte occurs, some more often.
         3 => (0..len).map(|_| (dice.next().leading_zeros() * 23) as u8 ^ (dice.next() as u8 & 31)).collect(),
         4 => (0..len).map(|_| b"0123456789[],. "[dice.below(15)]).collect(),
         _ => {
@@ -99,12 +99,12 @@ fn data(kind: usize, len: usize, dice: &mut Dice) -> Vec<u8> {
     }
 }
 
-/// Ours and theirs end alike, and agree on what came before.
+/// Checks that both decoders end alike and agree on the bytes before.
 fn agrees(stream: &[u8], dice: &mut Dice, case: &str) -> Ending {
     let (theirs, their_ending) = oracle(stream);
     let (ours, ending) = inflate(stream);
     if (ending, their_ending) == (Ending::Broken, Ending::Cut) {
-        // It waits for bits although none can make it whole.
+        // zlib-rs waits for more bits, but none can make the stream valid.
         for byte in [0x00, 0x55, 0xff] {
             assert_eq!(oracle(&[stream, &[byte; 64]].concat()).1, Ending::Broken, "{case}");
         }
@@ -114,7 +114,7 @@ fn agrees(stream: &[u8], dice: &mut Dice, case: &str) -> Ending {
     let common = ours.len().min(theirs.len());
     assert!(ours[..common] == theirs[..common], "{case}: other bytes before the end");
     assert!(ending != Ending::Whole || ours == theirs, "{case}");
-    // Pieces change nothing.
+    // The size of the pieces makes no difference.
     let (most_in, most_out) = (1 + dice.below(3000), 1 + dice.below(5000));
     let (pieces, in_pieces, _) = inflate_in_pieces(stream, || (1 + dice.below(most_in), 1 + dice.below(most_out)));
     assert_eq!(in_pieces, ending, "{case}, in pieces of {most_in} and {most_out}");
@@ -165,7 +165,7 @@ proptest! {
         };
         for change in 0..20 {
             let mut changed = stream.clone();
-            // The headers of blocks are near the front.
+            // Block headers are near the start.
             let span = if change % 2 == 0 { stream.len().min(80) } else { stream.len() };
             for _ in 0..=dice.below(3) {
                 let bit = dice.below(span * 8);
@@ -183,7 +183,7 @@ proptest! {
         let mut dice = Dice(seed);
         for block in 0..50 {
             let mut noise = dice.bytes(300);
-            // Of the three kinds of blocks in turn.
+            // The three kinds of blocks in turn.
             noise[0] = noise[0] & !6 | [0, 2, 4][block % 3];
             agrees(&noise, &mut dice, &format!("seed {seed}, block {block}"));
         }
@@ -194,26 +194,26 @@ proptest! {
         let mut dice = Dice(seed);
         let (stream, bytes) = encoder::stream(&mut dice, blocks);
         let input = Input { bytes: &stream, start: 0 };
-        let mut first = Inflater::new(0);
+        let mut first = DeflateDecoder::new(0);
         let mut out = vec![0; bytes.len() + 300];
         let mut at = 0;
         while at < bytes.len() {
             let limit = (at + 1 + dice.below(bytes.len())).min(bytes.len());
             let mut output = Output { bytes: &mut out, at, floor: 0, limit };
-            prop_assert_eq!(first.run(input, &mut output, None), Ok(Pause::Limit));
+            prop_assert_eq!(first.run(input, &mut output, None), Ok(Pause::OutputLimit));
             at = output.at;
-            // Another one begins there, knows what is before, and takes as much as it likes.
-            let mut other = Inflater::new(0);
-            prop_assert_eq!(other.go_to(first.place(), input), Ok(Pause::Limit));
+            // A second decoder starts there, with the bytes before, and decodes the rest in one run.
+            let mut other = DeflateDecoder::new(0);
+            prop_assert_eq!(other.seek(first.position(), input), Ok(Pause::OutputLimit));
             let mut copy = bytes[..at].to_vec();
             copy.resize(bytes.len() + 300, 0);
             let mut output = Output { bytes: &mut copy, at, floor: 0, limit: bytes.len() + 1 };
-            prop_assert_eq!(other.run(input, &mut output, None), Ok(Pause::Ended));
+            prop_assert_eq!(other.run(input, &mut output, None), Ok(Pause::StreamEnd));
             prop_assert_eq!(output.at, bytes.len());
             prop_assert!(copy[..bytes.len()] == bytes[..]);
             if at < limit {
                 let mut output = Output { bytes: &mut out, at, floor: 0, limit: bytes.len() };
-                prop_assert_eq!(first.step(input, &mut output, None), Ok(Pause::Limit));
+                prop_assert_eq!(first.step(input, &mut output, None), Ok(Pause::OutputLimit));
                 at = output.at;
             }
         }
@@ -221,30 +221,30 @@ proptest! {
     }
 
     #[test]
-    fn what_is_watched_is_all_that_later_bytes_need(seed: u64, blocks in 1..5_usize) {
+    fn recorded_back_references_are_all_that_later_bytes_need(seed: u64, blocks in 1..5_usize) {
         let mut dice = Dice(seed);
         let (stream, bytes) = encoder::stream(&mut dice, blocks);
         let input = Input { bytes: &stream, start: 0 };
-        let mut inflater = Inflater::new(0);
+        let mut decoder = DeflateDecoder::new(0);
         let mut out = vec![0; bytes.len() + 300];
         let limit = dice.below(bytes.len() + 1);
         let mut output = Output { bytes: &mut out, at: 0, floor: 0, limit };
-        let _ = inflater.run(input, &mut output, None).unwrap();
-        let (boundary, place) = (output.at, inflater.place());
-        let mut watch = Watch { boundary, used: Vec::new() };
+        let _ = decoder.run(input, &mut output, None).unwrap();
+        let (boundary, position) = (output.at, decoder.position());
+        let mut references = BackReferences { boundary, ranges: Vec::new() };
         output.limit = bytes.len() + 1;
-        if !inflater.has_ended() {
-            prop_assert_eq!(inflater.run(input, &mut output, Some(&mut watch)), Ok(Pause::Ended));
-            // Again, with all that was not noted wiped out.
+        if !decoder.has_ended() {
+            prop_assert_eq!(decoder.run(input, &mut output, Some(&mut references)), Ok(Pause::StreamEnd));
+            // Decoded again, with all bytes overwritten that were not recorded.
             let mut bare = vec![!0; bytes.len() + 300];
-            for &(from, to) in &watch.used {
+            for &(from, to) in &references.ranges {
                 prop_assert!(from < to && to <= boundary);
                 bare[from..to].copy_from_slice(&bytes[from..to]);
             }
-            let mut again = Inflater::new(0);
-            again.go_to(place, input).unwrap();
+            let mut again = DeflateDecoder::new(0);
+            again.seek(position, input).unwrap();
             let mut output = Output { bytes: &mut bare, at: boundary, floor: 0, limit: bytes.len() + 1 };
-            prop_assert_eq!(again.run(input, &mut output, None), Ok(Pause::Ended));
+            prop_assert_eq!(again.run(input, &mut output, None), Ok(Pause::StreamEnd));
             prop_assert!(bare[boundary..bytes.len()] == bytes[boundary..]);
         }
     }
@@ -275,10 +275,10 @@ fn every_distance_up_to_40_and_the_farthest_are_copied_right() {
 }
 
 #[test]
-fn a_reference_to_before_the_start_is_refused_wherever_it_stands() {
+fn a_reference_to_before_the_start_is_refused_anywhere() {
     let mut dice = Dice(2);
     for before in [0, 1, 2, 39, 1000, 32_767] {
-        // Alone at the end, and with enough behind it for the fast loop.
+        // At the end of the stream, and with enough data after it for the fast loop.
         for behind in [0, 1000] {
             let mut tokens: Vec<Token> = dice.bytes(before).into_iter().map(Token::Literal).collect();
             tokens.push(Token::Match { distance: before + 1, length: 5 });
@@ -292,7 +292,7 @@ fn a_reference_to_before_the_start_is_refused_wherever_it_stands() {
     }
 }
 
-/// A dynamic block with these lengths of codes, and some bits behind it.
+/// A dynamic block with these code lengths, followed by some bytes.
 fn dynamic(literals: &[u8], distances: &[u8], behind: &[u8]) -> Vec<u8> {
     let mut out = BitWriter::default();
     out.put(1, 1);
@@ -302,7 +302,7 @@ fn dynamic(literals: &[u8], distances: &[u8], behind: &[u8]) -> Vec<u8> {
     out.bytes
 }
 
-/// Lengths that are 0 but for these symbols.
+/// Code lengths that are 0 except for these symbols.
 fn lengths(count: usize, some: &[(usize, u8)]) -> Vec<u8> {
     let mut lengths = vec![0; count];
     some.iter().for_each(|&(symbol, bits)| lengths[symbol] = bits);
@@ -310,7 +310,7 @@ fn lengths(count: usize, some: &[(usize, u8)]) -> Vec<u8> {
 }
 
 #[test]
-fn codes_that_are_no_codes_are_refused_and_the_others_are_not() {
+fn invalid_code_lengths_are_refused_and_valid_ones_are_not() {
     let none = [0];
     let cases: [(&str, Vec<u8>, Vec<u8>, bool); 12] = [
         ("too many codes", lengths(257, &[(0, 1), (1, 1), (256, 1)]), none.to_vec(), false),
@@ -330,17 +330,17 @@ fn codes_that_are_no_codes_are_refused_and_the_others_are_not() {
         for behind in [0x00, 0xff, 0xaa] {
             let stream = dynamic(&literals, &distances, &[behind; 40]);
             let (_, theirs) = oracle(&stream);
-            let (_, ending, fault) = inflate_in_pieces(&stream, || (stream.len(), 1 << 16));
+            let (_, ending, error) = inflate_in_pieces(&stream, || (stream.len(), 1 << 16));
             assert_eq!(ending, theirs, "{name}");
-            // The header is refused itself, not what is behind it.
-            let in_header = fault.is_some_and(|fault| fault.bit == 0);
-            assert_eq!(in_header, !sound, "{name}: {fault:?}");
+            // The header itself is refused, not what follows it.
+            let in_header = error.is_some_and(|error| error.bit == 0);
+            assert_eq!(in_header, !sound, "{name}: {error:?}");
         }
     }
 }
 
 #[test]
-fn headers_that_say_too_much_are_refused() {
+fn invalid_block_headers_are_refused() {
     let header = |fields: &[(usize, usize)]| {
         let mut out = BitWriter::default();
         fields.iter().for_each(|&(value, bits)| out.put(value, bits));
@@ -352,7 +352,7 @@ fn headers_that_say_too_much_are_refused() {
         fields.extend(lengths.iter().map(|&length| (length, 3)));
         fields
     };
-    // 16, 17, 18, 0: the first four lengths that are written.
+    // The first four lengths are those of 16, 17, 18 and 0.
     let repeat_first = header(&precode(257, 1, &[1, 1, 0, 0]));
     let mut too_many = precode(257, 1, &[0, 1, 1, 0]);
     too_many.extend([(1, 1), (127, 7), (1, 1), (127, 7)]);
@@ -379,7 +379,7 @@ fn headers_that_say_too_much_are_refused() {
 }
 
 #[test]
-fn symbols_without_a_meaning_are_refused() {
+fn unused_symbols_are_refused() {
     let fixed = |symbols: &[(usize, usize)], behind: usize| {
         let mut out = BitWriter::default();
         out.put(1, 1);
@@ -402,7 +402,7 @@ fn symbols_without_a_meaning_are_refused() {
             agrees(&stream, &mut Dice(5), name);
         }
     }
-    // A code of one symbol has a second bit that means nothing.
+    // A code of one symbol leaves the other bit unused.
     for (literals, distances, bits) in [
         (lengths(257, &[(256, 1)]), vec![0], vec![1]),
         (lengths(258, &[(65, 2), (256, 2), (257, 1)]), vec![1], vec![0, 1, 0, 1]),
@@ -415,7 +415,7 @@ fn symbols_without_a_meaning_are_refused() {
         bits.iter().for_each(|&bit| out.put(bit, 1));
         out.bytes.extend([0; 40]);
         assert_eq!(inflate(&out.bytes).1, Ending::Broken);
-        agrees(&out.bytes, &mut Dice(6), "a bit without a meaning");
+        agrees(&out.bytes, &mut Dice(6), "an unused bit");
     }
 }
 
@@ -436,7 +436,7 @@ fn a_stream_cut_at_any_byte_is_cut_and_never_wrong() {
 }
 
 #[test]
-fn empty_blocks_of_every_kind_are_passed() {
+fn empty_blocks_of_every_kind_are_skipped() {
     let mut dice = Dice(8);
     for kind in 0..3 {
         let mut out = BitWriter::default();
@@ -454,21 +454,21 @@ fn empty_blocks_of_every_kind_are_passed() {
 }
 
 #[test]
-fn a_place_that_is_none_is_refused() {
+fn a_position_outside_of_its_block_is_refused() {
     let mut out = BitWriter::default();
     encoder::put_stored(&mut out, &[1, 2, 3], false);
     encoder::put_fixed(&mut out, &[Token::Literal(9)], true, &mut Dice(9));
     let input = Input { bytes: &out.bytes, start: 0 };
-    let mut inflater = Inflater::new(0);
-    // In the header, between two bytes of a stored block, and behind it.
+    let mut decoder = DeflateDecoder::new(0);
+    // In the header, inside a byte of a stored block, and after the block.
     for symbol in [8, 43, 1000] {
-        assert!(inflater.go_to(Place { block: 0, symbol }, input).is_err(), "bit {symbol}");
+        assert!(decoder.seek(BitPosition { block: 0, symbol }, input).is_err(), "bit {symbol}");
     }
-    assert_eq!(inflater.go_to(Place { block: 0, symbol: 48 }, input), Ok(Pause::Limit));
+    assert_eq!(decoder.seek(BitPosition { block: 0, symbol: 48 }, input), Ok(Pause::OutputLimit));
     let mut bytes = [0; 300];
     let mut output = Output { bytes: &mut bytes, at: 0, floor: 0, limit: 10 };
-    assert_eq!(inflater.run(input, &mut output, None), Ok(Pause::Ended));
+    assert_eq!(decoder.run(input, &mut output, None), Ok(Pause::StreamEnd));
     assert_eq!(bytes[..3], [2, 3, 9]);
-    let beyond = Place { block: 8 * out.bytes.len() as u64, symbol: 8 * out.bytes.len() as u64 + 9 };
-    assert_eq!(inflater.go_to(beyond, input), Ok(Pause::Input));
+    let beyond = BitPosition { block: 8 * out.bytes.len() as u64, symbol: 8 * out.bytes.len() as u64 + 9 };
+    assert_eq!(decoder.seek(beyond, input), Ok(Pause::NeedInput));
 }

@@ -1,4 +1,4 @@
-//! Properties of the gzip room. Each is checked against zlib-rs, or against bytes that were known before.
+//! Tests of the gzip reader, against zlib-rs or against known bytes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod encoder;

@@ -1,5 +1,5 @@
-//! Any range of a gzip file is read in place, from any table of restart points that a pass has made; a table that was
-//! tampered with leads to an error or to other bytes, and never further.
+//! Any range of a gzip file can be read in place with the restart points of a pass. A forged table leads to an error or
+//! to wrong bytes, never to a panic.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -24,7 +24,7 @@ fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// One gzip member around a raw stream.
+/// One gzip member with this deflate stream.
 fn wrap(stream: &[u8], bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     out.extend_from_slice(stream);
@@ -33,7 +33,7 @@ fn wrap(stream: &[u8], bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Tar-like data: for each member 512 bytes that repeat, then data padded to 512. Where the data of each lies.
+/// Tar-like data: for each member a 512-byte header, then data padded to 512. Returns the range of the data of each.
 fn layout(dice: &mut Dice, members: usize, long: bool) -> (Vec<u8>, Vec<Range<usize>>) {
     let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
     for member in 0..members {
@@ -62,13 +62,13 @@ fn layout(dice: &mut Dice, members: usize, long: bool) -> (Vec<u8>, Vec<Range<us
     (bytes, ranges)
 }
 
-/// The same bytes as a gzip file of one of many shapes.
+/// Compresses the bytes to a gzip file of one of five shapes.
 fn compress(bytes: &[u8], ranges: &[Range<usize>], shape: usize, dice: &mut Dice) -> Vec<u8> {
     let mut out = Vec::new();
     let level = |dice: &mut Dice| dice.below(10) as u32;
     match shape % 5 {
         0 => return gzip(bytes, level(dice)),
-        // Many small ones, and empty ones among them.
+        // Many small gzip members, some of them empty.
         1 => {
             for piece in bytes.chunks(1 + dice.below(65_536)) {
                 out.extend(gzip(piece, level(dice)));
@@ -77,7 +77,7 @@ fn compress(bytes: &[u8], ranges: &[Range<usize>], shape: usize, dice: &mut Dice
                 }
             }
         }
-        // One for each header and each member's data.
+        // One gzip member for each header and for the data of each member.
         2 => {
             let mut at = 0;
             for end in ranges.iter().flat_map(|range| [range.start, range.end]).chain([bytes.len()]) {
@@ -85,7 +85,7 @@ fn compress(bytes: &[u8], ranges: &[Range<usize>], shape: usize, dice: &mut Dice
                 at = end;
             }
         }
-        // One whose blocks end where headers and data do.
+        // One gzip member whose blocks end where headers and data do.
         3 => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level(dice)));
             let mut at = 0;
@@ -96,7 +96,7 @@ fn compress(bytes: &[u8], ranges: &[Range<usize>], shape: usize, dice: &mut Dice
             }
             return encoder.finish().unwrap();
         }
-        // Blocks of matches that no encoder would choose: in front of the data, and behind it.
+        // Blocks with matches that no encoder would choose, before and after the data.
         _ => {
             let (stream, before) = encoder::stream(dice, 2);
             out.extend(wrap(&stream, &before));
@@ -108,7 +108,7 @@ fn compress(bytes: &[u8], ranges: &[Range<usize>], shape: usize, dice: &mut Dice
     out
 }
 
-/// All that a gzip file holds.
+/// The inflated bytes of a gzip file.
 fn inflated(file: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).unwrap();
@@ -128,8 +128,8 @@ fn read_exactly(pass: &mut GzipPass<'_>, mut count: usize, most: usize, into: &m
     }
 }
 
-/// Passes over a file as the shard does: up to the data of each member, a mark, and the data. Checks on the way that
-/// what is behind a mark can be read.
+/// Passes over a file as the tar reader does: reads up to the data of each member, creates a restart point and reads
+/// the data. Checks on the way that everything before a point can be read.
 fn pass(file: &Arc<dyn Source>, expected: &[u8], starts: &[usize], dice: &mut Dice) -> Arc<Restarts> {
     let mut pass = GzipPass::new(file.as_ref());
     let restarts = Arc::clone(pass.restarts());
@@ -157,7 +157,7 @@ fn memory(bytes: Vec<u8>) -> Arc<dyn Source> {
     Arc::new(MemorySource::new(bytes))
 }
 
-/// The table as a sidecar would hold it, with other bytes before and behind the windows.
+/// The table as an index file stores it, with other bytes before and after the windows.
 fn saved(parts: &Parts) -> Parts {
     let windows = parts.windows.read(0..parts.windows.len()).unwrap();
     let stored = [&[0xee; 77], &windows[..], &[0xee; 9]].concat();
@@ -185,17 +185,17 @@ proptest! {
                 let range = shift + range.start..shift + range.end;
                 let fetched = source.fetch(range.start as u64..range.end as u64).unwrap();
                 let most = (range.len() + 258) as u64;
-                prop_assert!(fetched.inflated_bytes() <= most, "{} bytes for {}", fetched.inflated_bytes(), range.len());
-                prop_assert!(fetched.unpack(&mut Inflater::default()).unwrap() == &all[range]);
+                prop_assert!(fetched.inflated_bytes() <= most, "{fetched:?} for {} bytes", range.len());
+                prop_assert!(fetched.inflate(&mut Inflater::default()).unwrap() == &all[range]);
             }
-            // Memory that is used again holds other bytes before the window.
-            let mut unpacker = Inflater::default();
+            // Reused memory contains other bytes before the window.
+            let mut inflater = Inflater::default();
             for _ in 0..40 {
                 let start = dice.below(all.len() + 1);
                 let most = [1, 300, 70_000, all.len()][dice.below(4)];
                 let range = start..(start + dice.below(most + 1)).min(all.len());
                 let fetched = source.fetch(range.start as u64..range.end as u64).unwrap();
-                prop_assert!(fetched.unpack(&mut unpacker).unwrap() == &all[range.clone()], "{:?}", range);
+                prop_assert!(fetched.inflate(&mut inflater).unwrap() == &all[range.clone()], "{:?}", range);
                 source.will_need(range.start as u64..range.end as u64);
             }
             prop_assert!(source.read(0..all.len() as u64).unwrap() == all);
@@ -204,23 +204,23 @@ proptest! {
     }
 
     #[test]
-    fn windows_come_back_where_they_were(
+    fn windows_are_restored_in_place(
         seed: u64,
         len in prop_oneof![0..50_usize, Just(WINDOW_BYTES), 0..=WINDOW_BYTES],
-        stretches in 0..60_usize,
+        ranges in 0..60_usize,
         longest in prop_oneof![Just(3_usize), Just(258), Just(WINDOW_BYTES)],
     ) {
         let mut dice = Dice(seed);
         let before = dice.bytes(len);
         let mut used = Vec::new();
-        for _ in 0..stretches.min(len * 60) {
+        for _ in 0..ranges.min(len * 60) {
             let from = dice.below(len);
             used.push((from, (from + 1 + dice.below(longest)).min(len)));
         }
         let mut window = Vec::new();
         write_window(&before, &mut used.clone(), &mut window);
         prop_assert!(window.len() <= 4 * WINDOW_BYTES);
-        // Into the place of a whole window, and of what there is of it.
+        // Restored into a whole window, and into one that is cut off at the start of the data.
         for size in [WINDOW_BYTES, len] {
             let mut found = vec![0; size];
             read_window(&window, &mut found).unwrap();
@@ -229,7 +229,7 @@ proptest! {
                 prop_assert!(found[from..to] == before[from..to], "{from}..{to} of {len}");
             }
         }
-        // Damaged, it is refused or it is other bytes.
+        // A damaged window is refused or yields other bytes.
         for _ in 0..50 {
             let mut damaged = window.clone();
             if let Some(length) = (!damaged.is_empty()).then_some(damaged.len()) {
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn a_table_that_was_tampered_with_is_an_error_or_other_bytes(seed: u64, members in 2..8_usize) {
+    fn a_forged_table_is_an_error_or_other_bytes(seed: u64, members in 2..8_usize) {
         let mut dice = Dice(seed);
         let (bytes, ranges) = layout(&mut dice, members, false);
         let shape = dice.below(4);
@@ -288,7 +288,7 @@ proptest! {
                     prop_assert_eq!(found.len() as u64, range.end - range.start);
                 }
             }
-            // As far as a forged frontier says, which no memory could hold.
+            // Ranges that a forged frontier allows, larger than any memory.
             let far = source.len();
             let _ = source.read(far.saturating_sub(1 << 40)..far);
             let _ = source.read(far.saturating_sub(1)..far);
@@ -301,7 +301,7 @@ fn size_of_window(len: usize) -> usize {
 }
 
 #[test]
-fn a_table_that_promises_more_than_there_can_be_asks_for_no_memory() {
+fn a_table_that_claims_impossible_lengths_allocates_nothing() {
     let bytes = vec![0; 5000];
     let file = memory(gzip(&bytes, 9));
     let parts = pass(&file, &bytes, &[512], &mut Dice(1)).parts();
@@ -316,7 +316,7 @@ fn a_table_that_promises_more_than_there_can_be_asks_for_no_memory() {
 }
 
 #[test]
-fn a_file_without_bytes_has_no_range_but_the_empty_one() {
+fn only_the_empty_range_of_an_empty_file_can_be_read() {
     for file in [gzip(&[], 6), [gzip(&[], 6), gzip(&[], 6), vec![0; 100]].concat()] {
         let file = memory(file);
         let restarts = pass(&file, &[], &[], &mut Dice(2));
@@ -328,8 +328,8 @@ fn a_file_without_bytes_has_no_range_but_the_empty_one() {
 }
 
 #[test]
-fn the_most_dense_stream_there_is_can_be_read() {
-    // Nothing but matches of 258 bytes, each of two bits.
+fn the_densest_possible_stream_can_be_read() {
+    // Only matches of 258 bytes, each of two bits.
     let bytes = vec![b'a'; 20 << 20];
     let file = memory(gzip(&bytes, 9));
     let restarts = pass(&file, &bytes, &[512, 10_000, 15 << 20], &mut Dice(3));
@@ -339,7 +339,7 @@ fn the_most_dense_stream_there_is_can_be_read() {
     }
 }
 
-/// A header with these parts, around some bytes.
+/// A gzip file of some bytes whose header has fields of these lengths.
 fn with_header(extra: usize, name: usize, comment: usize) -> Vec<u8> {
     let mut builder = GzBuilder::new();
     if extra > 0 {
@@ -356,7 +356,7 @@ fn with_header(extra: usize, name: usize, comment: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a pass over this file reads, and what breaks it.
+/// The bytes that a pass over this file reads, and the error that ends it.
 fn passed(file: Vec<u8>) -> (Vec<u8>, Option<String>) {
     let source = MemorySource::new(file);
     let mut pass = GzipPass::new(&source);
@@ -368,21 +368,21 @@ fn passed(file: Vec<u8>) -> (Vec<u8>, Option<String>) {
 }
 
 #[test]
-fn headers_of_every_form_are_read_and_broken_ones_are_named() {
+fn gzip_headers_of_every_form_are_read_and_invalid_ones_are_named() {
     for (extra, name, comment) in [(0, 0, 0), (1, 0, 0), (0, 5, 0), (0, 0, 5), (65_535, 3, 9), (500, 700, 70_000)] {
         let one = with_header(extra, name, comment);
         let two = [one.clone(), one.clone()].concat();
         assert_eq!(passed(two.clone()), (b"some bytessome bytes".to_vec(), None), "{extra}, {name}, {comment}");
-        // Cut anywhere in the second one's header.
+        // Truncated in the header of the second one.
         let header = one.len() - gzip(b"some bytes", 6).len() + 10;
         for cut in [1, 2, 3, 9, 10, 11, 12, header / 2, header - 1].into_iter().filter(|&cut| cut < header) {
             let (bytes, failure) = passed(two[..one.len() + cut].to_vec());
             let failure = failure.unwrap();
             assert_eq!(bytes, b"some bytes");
-            assert!(failure.contains(&format!("at byte {} of the file is cut", one.len())), "{cut}: {failure}");
+            assert!(failure.contains(&format!("at byte {} of the file is truncated", one.len())), "{cut}: {failure}");
         }
     }
-    // With a checksum of the header, right and wrong.
+    // With a header checksum, right and wrong.
     let mut checked = with_header(3, 3, 3);
     checked[3] |= 2;
     let end = checked.len() - (gzip(b"some bytes", 6).len() - 10);
@@ -390,7 +390,7 @@ fn headers_of_every_form_are_read_and_broken_ones_are_named() {
     checked.splice(end..end, crc.to_le_bytes());
     assert_eq!(passed(checked.clone()), (b"some bytes".to_vec(), None));
     checked[end] ^= 1;
-    assert!(passed(checked).1.unwrap().contains("does not fit its checksum"));
+    assert!(passed(checked).1.unwrap().contains("does not match its checksum"));
     for (at, value, why) in [(0, 0, "1f 8b"), (1, 0, "1f 8b"), (2, 7, "method"), (3, 0x20, "flags"), (3, 0x80, "flags")]
     {
         let mut file = with_header(0, 0, 0);
@@ -399,11 +399,11 @@ fn headers_of_every_form_are_read_and_broken_ones_are_named() {
         assert!(bytes.is_empty() && failure.unwrap().contains(why), "{why}");
     }
     let (_, failure) = passed(with_header(0, 3 << 20, 0));
-    assert!(failure.unwrap().contains("far too long"));
+    assert!(failure.unwrap().contains("longer than 1 MiB"));
 }
 
 #[test]
-fn trailers_are_checked_and_what_follows_them_is_named() {
+fn trailers_are_checked_and_trailing_data_is_named() {
     let one = gzip(b"some bytes", 6);
     let len = one.len();
     for at in len - 8..len {
@@ -418,7 +418,7 @@ fn trailers_are_checked_and_what_follows_them_is_named() {
         let (bytes, failure) = passed(one[..len - cut].to_vec());
         let failure = failure.unwrap();
         assert_eq!(bytes, b"some bytes");
-        assert!(failure.contains("cut") && failure.contains(&format!("byte {}", len - cut)), "{failure}");
+        assert!(failure.contains("is truncated") && failure.contains(&format!("byte {}", len - cut)), "{failure}");
     }
     for zeros in [0, 1, 7, 512, 3 << 20] {
         let padded = [one.clone(), vec![0; zeros]].concat();
@@ -431,16 +431,16 @@ fn trailers_are_checked_and_what_follows_them_is_named() {
     }
 }
 
-/// A source that gives fewer bytes than it is asked for, or more; and notes what it is asked for.
+/// A source that returns fewer bytes than requested, or more, and counts the bytes requested.
 #[derive(Debug)]
-struct Careless {
+struct WrongLengths {
     inner: MemorySource,
     most: usize,
     more: usize,
     asked: Mutex<u64>,
 }
 
-impl Source for Careless {
+impl Source for WrongLengths {
     fn len(&self) -> u64 {
         self.inner.len()
     }
@@ -454,20 +454,20 @@ impl Source for Careless {
 }
 
 #[test]
-fn a_source_that_gives_other_lengths_than_asked_is_an_error_and_no_hang() {
+fn a_source_that_returns_wrong_lengths_is_an_error_and_no_hang() {
     let file = gzip(&Dice(4).bytes(5000), 6);
     for (most, more) in [(0, 0), (1, 0), (100, 0), (4999, 0), (usize::MAX, 1)] {
-        let source = Careless { inner: MemorySource::new(file.clone()), most, more, asked: Mutex::new(0) };
+        let source = WrongLengths { inner: MemorySource::new(file.clone()), most, more, asked: Mutex::new(0) };
         let mut pass = GzipPass::new(&source);
         assert!(pass.read_to_end(&mut Vec::new()).is_err());
-        assert!(pass.failure().unwrap().is_io(), "what is not there now may be there later: no damage");
+        assert!(pass.failure().unwrap().is_io(), "bytes that are missing now may be there later: not corrupt");
     }
     let sound = memory(file.clone());
     let bytes = inflated(&file);
     let restarts = pass(&sound, &bytes, &[512], &mut Dice(5));
     for (most, more) in [(0, 0), (4999, 0), (usize::MAX, 1)] {
         let inner = MemorySource::new(file.clone());
-        let source = Arc::new(Careless { inner, most, more, asked: Mutex::new(0) });
+        let source = Arc::new(WrongLengths { inner, most, more, asked: Mutex::new(0) });
         let error = GzipSource::new(source, Arc::clone(&restarts)).read(0..5000).unwrap_err();
         assert!(error.is_io(), "{error}");
     }
@@ -478,10 +478,10 @@ fn a_file_of_small_gzip_members_is_read_little_more_than_once() {
     let bytes = Dice(6).bytes(3 << 20);
     let file: Vec<u8> = bytes.chunks(1000).flat_map(|chunk| gzip(chunk, 6)).collect();
     let len = file.len() as u64;
-    let source = Careless { inner: MemorySource::new(file), most: usize::MAX, more: 0, asked: Mutex::new(0) };
+    let source = WrongLengths { inner: MemorySource::new(file), most: usize::MAX, more: 0, asked: Mutex::new(0) };
     let mut found = Vec::new();
     GzipPass::new(&source).read_to_end(&mut found).unwrap();
     assert!(found == bytes);
     let asked = *source.asked.lock().unwrap();
-    assert!(asked < len + (64 << 10), "{asked} bytes were asked for, of {len}");
+    assert!(asked < len + (64 << 10), "{asked} bytes were requested, of {len}");
 }

@@ -3,7 +3,7 @@
     pip install numpy pycocotools==2.0.11
     python scripts/make_mask_vectors.py
 
-A larger set for a live comparison, which `tests/it/golden.rs` reads as well if MASKSTREAM_MASK_VECTORS names it:
+A larger set for a live comparison, which `tests/it/mask/golden.rs` reads as well if MASKSTREAM_MASK_VECTORS names it:
 
     python scripts/make_mask_vectors.py --masks 100000 --polygons 10000 --seed 7 --out /tmp/vectors.jsonl
 

@@ -3,7 +3,7 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../tests/it/naive.rs"]
+#[path = "../../tests/it/mask/naive.rs"]
 mod naive;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};

@@ -1,47 +1,60 @@
-//! Where the pixels of one image axis fall on the cells of a grid. Comes in: pixel count, cell count and an exact
-//! rational scale. Goes out: look-up tables shared by all masks of an image. Fails on empty axes and on scales beyond
-//! exact arithmetic.
+//! [`Axis`]: how the pixels of one image axis map to the cells of a grid.
+//!
+//! An axis is built from the number of pixels, the number of cells and an exact rational scale. It holds lookup tables
+//! that all masks of an image share. An axis without pixels or cells, or a scale too fine for exact arithmetic, is an
+//! error.
 
 use std::ops::Range;
 
 use super::{RleError, builder::MAX_SIDE};
 
-/// Largest denominator: its square, the weight of a full cell, fits an `i64`.
+/// Upper bound of the denominator: its square, the weight of a full cell, must fit an `i64`.
 const MAX_DENOMINATOR: u64 = 1 << 31;
 
-/// One axis of a [`Grid`](super::Grid): which cells the pixels of the image fall on. Cells that no pixel reaches stay
+/// One axis of a [`Grid`](super::Grid): the mapping from image pixels to grid cells. Cells that no pixel reaches stay
 /// empty.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pixels: u32,
     cells: u32,
-    /// Parts of a cell: boundaries lie at whole multiples of 1/den.
+    /// Number of parts of a cell. Pixel boundaries lie at multiples of 1 / `den`.
     den: u64,
-    /// Whether later pixels fall on earlier cells.
+    /// Whether the axis is mirrored: later pixels map to earlier cells.
     flipped: bool,
-    /// For each pixel boundary `0..=pixels`: the cell it lies in, and how many parts into it.
+    /// For each pixel boundary `0..=pixels`: the cell that contains it, and its offset in that cell in parts.
     bounds: Vec<(u32, u32)>,
-    /// For each pixel boundary `0..=pixels`: how many cells have their centre's pixel before it.
+    /// For each pixel boundary `0..=pixels`: the number of cells whose centre lies in an earlier pixel.
     centres_before: Vec<u32>,
 }
 
 impl Axis {
-    /// An axis of `pixels` pixels on `cells` cells at the scale `num / den` cells a pixel: pixel boundary `t` lies at
-    /// `t * num / den` cells. What falls past the last cell is cropped.
+    /// Maps `pixels` pixels to `cells` cells at a scale of `num / den` cells per pixel: pixel boundary `t` lies at
+    /// `t * num / den` cells. Pixels past the last cell are cropped.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if any argument is 0, `pixels` exceeds 2^22, or the reduced fraction is too fine for exact
-    /// 64-bit sums.
+    /// Returns [`RleError::Axis`] if an argument is 0, if `pixels` exceeds 2^22, or if the reduced fraction is too fine
+    /// for exact 64-bit sums.
     pub fn new(pixels: u32, cells: u32, num: u64, den: u64) -> Result<Self, RleError> {
         Self::build((pixels, 0..pixels), (cells, 0..cells), (num, den), false)
     }
 
-    /// An axis that stretches the pixels `crop` of an image of `pixels` pixels onto the cells `place` of a grid of
-    /// `cells` cells, mirrored if `flip` is set: crop, flip and letterbox in one, equal to doing these to the bitmap
-    /// first.
+    /// Maps the pixels `crop` of an axis of `pixels` pixels to the cells `place` of an axis of `cells` cells, mirrored
+    /// if `flip` is set. The result equals cropping, resizing, flipping and padding the bitmap one after the other.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if a range is empty or does not lie within its whole, and as [`Axis::new`].
+    /// Returns [`RleError::Axis`] if a range is empty or out of bounds, and in the cases of [`Axis::new`].
+    ///
+    /// ```
+    /// use maskstream::mask::{Axis, Grid, Rle};
+    ///
+    /// // Mirrors columns 1..4 of an image of 1 x 4 pixels; the first cell is padding.
+    /// let x = Axis::window(4, 1..4, 4, 1..4, true)?;
+    /// let y = Axis::new(1, 1, 1, 1)?;
+    /// let mut cells = [9; 4];
+    /// Grid::new(x, y).nearest(&Rle::from_runs(vec![3, 1], 1, 4)?, &mut cells)?;
+    /// assert_eq!(cells, [0, 1, 0, 0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn window(pixels: u32, crop: Range<u32>, cells: u32, place: Range<u32>, flip: bool) -> Result<Self, RleError> {
         if crop.is_empty() || place.is_empty() || crop.end > pixels || place.end > cells {
             return Err(RleError::Axis);
@@ -61,18 +74,18 @@ impl Axis {
         }
         let gcd = gcd(num, den);
         let (num, den) = (num / gcd, den / gcd);
-        // 2^31 parts by 2^32 pixels and twice that for the centres stay within u64.
+        // Products of 2^31 parts and 2^22 pixels, and twice that for the centres, fit a u64.
         if den >= MAX_DENOMINATOR || num >= MAX_DENOMINATOR {
             return Err(RleError::Axis);
         }
         let most = u64::from(place.end - place.start);
-        // By the distance from the window's beginning as it is seen on the grid. A cell and its part advance without
-        // a division.
+        // Indexed by the distance from the start of the crop as it appears on the grid. Cell and part advance without a
+        // division.
         let mut steps = Vec::with_capacity((crop.end - crop.start) as usize + 1);
-        let (mut bound, mut centre) = (Fraction::new(num, den), Fraction::new(2 * num, den));
+        let (mut bound, mut centre) = (MixedNumber::new(num, den), MixedNumber::new(2 * num, den));
         for _ in crop.start..=crop.end {
             let (cell, part) = if bound.whole >= most { (most, 0) } else { (bound.whole, bound.part) };
-            // Cell c's centre (2c+1)/2 lies before boundary t where (2c+1) * den < 2 * t * num.
+            // The centre of cell c, (2c + 1) / 2, lies before boundary t if (2c + 1) * den < 2 * t * num.
             let before = ((centre.whole + u64::from(centre.part > 0)) / 2).min(most);
             steps.push(((place.start + cell as u32, part as u32), place.start + before as u32));
             bound.advance();
@@ -96,17 +109,17 @@ impl Axis {
         self.cells
     }
 
-    /// Parts a cell is divided into.
+    /// Number of parts of a cell.
     pub(super) fn den(&self) -> u64 {
         self.den
     }
 
-    /// Whether later pixels fall on earlier cells.
+    /// Whether later pixels map to earlier cells.
     pub(super) fn is_flipped(&self) -> bool {
         self.flipped
     }
 
-    /// Where the pixels `from..to` begin and end on the grid: cells, and parts of them.
+    /// The start and the end of the pixels `from..to` on the grid, each as a cell and an offset in parts.
     #[inline]
     pub(super) fn span(&self, from: u32, to: u32) -> [(usize, i64); 2] {
         let bound = |t: u32| {
@@ -116,14 +129,14 @@ impl Axis {
         if self.flipped { [bound(to), bound(from)] } else { [bound(from), bound(to)] }
     }
 
-    /// The cells, from the first to before the last, that have their centre in one of the pixels `from..to`.
+    /// The half-open range of cells whose centres lie in the pixels `from..to`.
     #[inline]
     pub(super) fn centres(&self, from: u32, to: u32) -> (u32, u32) {
         let [from, to] = [from, to].map(|t| self.centres_before[t as usize]);
         if self.flipped { (to, from) } else { (from, to) }
     }
 
-    /// Calls `f(cell, parts)` for each cell that pixel `x` overlaps.
+    /// Calls `f(cell, parts)` for each cell that pixel `x` overlaps, with the size of the overlap.
     #[inline]
     pub(super) fn for_each_cell(&self, x: u32, mut f: impl FnMut(usize, i64)) {
         let [(first, from), (last, to)] = self.span(x, x + 1);
@@ -142,16 +155,16 @@ impl Axis {
     }
 }
 
-/// A multiple of a fraction: `whole` and `part` / den.
-struct Fraction {
+/// A mixed number `whole + part / den` that grows in fixed steps.
+struct MixedNumber {
     whole: u64,
     part: u64,
     den: u64,
-    /// What is added.
+    /// The increment, as whole and part.
     step: (u64, u64),
 }
 
-impl Fraction {
+impl MixedNumber {
     fn new(num: u64, den: u64) -> Self {
         Self { whole: 0, part: 0, den, step: (num / den, num % den) }
     }

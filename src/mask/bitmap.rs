@@ -1,28 +1,40 @@
-//! Runs <-> full bitmaps. Comes in: a mask and a buffer, or a bitmap. Goes out: one byte (0 or 1) or one bit a pixel in
-//! any layout, or a mask. Fails on buffers of the wrong size.
+//! Conversion between masks and full bitmaps.
 //!
-//! Column by column a run is a memory fill, and encoding looks closely only at blocks of 64 pixels that are not all alike.
-//! Row by row is `rows.rs`.
+//! Bitmaps have one byte per pixel (0 or 1), in column-major, row-major or strided layout, or one bit per pixel. All
+//! functions return an error if a buffer has the wrong size.
+//!
+//! Column-major conversion is here: decoding is one memory fill per run, and encoding skips every block of 64 equal
+//! pixels. Row-major conversion is in `rows.rs`.
 
 use super::builder::{check_sides, push_run};
 use super::rle::{check_len, check_same_sizes, pixels};
 use super::rows::{WORD, bits_of, row_toggles};
 use super::{Rle, RleError};
 
-/// Distances in bytes between neighbouring pixels of a bitmap.
+/// The distances in bytes between neighbouring pixels of a bitmap; see [`Rle::write_strided`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strides {
-    /// From a pixel to the one below.
+    /// Distance from a pixel to the pixel below it.
     pub row: usize,
-    /// From a pixel to the one on its right.
+    /// Distance from a pixel to the pixel on its right.
     pub column: usize,
 }
 
-/// Encodes `count` column-major bitmaps of `height` x `width` bytes that lie one after the other (pycocotools'
-/// `encode` of a Fortran-ordered height x width x count array).
+/// Encodes `count` consecutive column-major bitmaps of `height` x `width` bytes. This is pycocotools' `encode` of a
+/// Fortran-ordered array of shape height x width x count.
 ///
 /// # Errors
-/// As [`Rle::from_column_major`].
+/// Returns [`RleError::Size`] if `bitmaps` does not hold `count` x `height` x `width` bytes.
+///
+/// ```
+/// use maskstream::mask::encode;
+///
+/// // Two bitmaps of 2 x 2 pixels, column by column.
+/// let masks = encode(&[0, 1, 1, 0, 1, 1, 1, 1], 2, 2, 2)?;
+/// assert_eq!(masks[0].runs(), [1, 2, 1]);
+/// assert_eq!(masks[1].runs(), [0, 4]);
+/// # Ok::<(), maskstream::mask::RleError>(())
+/// ```
 pub fn encode(bitmaps: &[u8], count: usize, height: u32, width: u32) -> Result<Vec<Rle>, RleError> {
     let pixels = pixels(height, width);
     check_len(pixels.saturating_mul(count as u64), bitmaps.len())?;
@@ -31,10 +43,22 @@ pub fn encode(bitmaps: &[u8], count: usize, height: u32, width: u32) -> Result<V
         .collect()
 }
 
-/// Writes masks of one size as column-major bitmaps, one after the other (the memory of pycocotools' `decode`).
+/// Writes masks of the same size as consecutive column-major bitmaps. This is the memory layout of pycocotools'
+/// `decode`.
 ///
 /// # Errors
-/// [`RleError::Sizes`] if the masks differ in size, [`RleError::Size`] if `out` does not hold them all exactly.
+/// Returns [`RleError::Sizes`] if the masks differ in size, and [`RleError::Size`] if the length of `out` is not the
+/// number of pixels of all masks together.
+///
+/// ```
+/// use maskstream::mask::{Rle, decode};
+///
+/// let masks = [Rle::from_runs(vec![1, 2, 1], 2, 2)?, Rle::from_runs(vec![0, 4], 2, 2)?];
+/// let mut bitmaps = [9; 8];
+/// decode(&masks, &mut bitmaps)?;
+/// assert_eq!(bitmaps, [0, 1, 1, 0, 1, 1, 1, 1]);
+/// # Ok::<(), maskstream::mask::RleError>(())
+/// ```
 pub fn decode(masks: &[Rle], out: &mut [u8]) -> Result<(), RleError> {
     let pixels = masks.first().map_or(0, Rle::pixels);
     check_same_sizes(masks)?;
@@ -46,40 +70,58 @@ pub fn decode(masks: &[Rle], out: &mut [u8]) -> Result<(), RleError> {
 }
 
 impl Rle {
-    /// Encodes a column-major bitmap of one byte a pixel; every byte but 0 belongs to the mask (pycocotools' `encode`
-    /// begins a new run at every change of value instead, which is the same for 0 and 1).
+    /// Encodes a column-major bitmap of one byte per pixel. Every nonzero byte belongs to the mask. (pycocotools'
+    /// `encode` starts a new run at every change of value, which gives the same result for 0 and 1.)
     ///
     /// # Errors
-    /// [`RleError::Size`] if `bitmap` does not hold `height` x `width` bytes.
+    /// Returns [`RleError::Size`] if `bitmap` does not hold `height` x `width` bytes.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mask = Rle::from_column_major(&[0, 1, 1, 255], 2, 2)?;
+    /// assert_eq!(mask.runs(), [1, 3]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn from_column_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
         check_len(pixels(height, width), bitmap.len())?;
-        Ok(Self::trusted(column_runs(bitmap), height, width))
+        Ok(Self::from_runs_unchecked(column_runs(bitmap), height, width))
     }
 
-    /// Encodes a row-major bitmap of one byte a pixel; every byte but 0 belongs to the mask.
+    /// Encodes a row-major bitmap of one byte per pixel. Every nonzero byte belongs to the mask.
     ///
     /// # Errors
-    /// As [`Rle::from_column_major`], and [`RleError::Image`] for a side beyond 2^22 pixels.
+    /// Returns [`RleError::Size`] if `bitmap` does not hold `height` x `width` bytes, and [`RleError::Image`] if a side
+    /// exceeds 2^22 pixels.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// // 2 rows, 3 columns; the two columns on the right are set.
+    /// let mask = Rle::from_row_major(&[0, 1, 1, 0, 1, 1], 2, 3)?;
+    /// assert_eq!(mask.runs(), [2, 4]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn from_row_major(bitmap: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
         check_len(pixels(height, width), bitmap.len())?;
         check_sides(height, width)?;
         if bitmap.is_empty() { Self::empty(height, width) } else { row_toggles(bitmap, height, width).into_rle() }
     }
 
-    /// Writes the mask column by column, one byte (0 or 1) a pixel.
+    /// Writes the mask as a column-major bitmap, one byte (0 or 1) per pixel.
     ///
     /// # Errors
-    /// [`RleError::Size`] if `out` does not hold height x width bytes.
+    /// Returns [`RleError::Size`] if the length of `out` is not height x width.
     pub fn write_column_major(&self, out: &mut [u8]) -> Result<(), RleError> {
         check_len(self.pixels(), out.len())?;
         fill_runs(self.runs(), out);
         Ok(())
     }
 
-    /// Writes the mask row by row, one byte (0 or 1) a pixel.
+    /// Writes the mask as a row-major bitmap, one byte (0 or 1) per pixel.
     ///
     /// # Errors
-    /// As [`Rle::write_column_major`].
+    /// Same as [`Rle::write_column_major`].
     pub fn write_row_major(&self, out: &mut [u8]) -> Result<(), RleError> {
         check_len(self.pixels(), out.len())?;
         out.fill(0);
@@ -87,12 +129,23 @@ impl Rle {
         Ok(())
     }
 
-    /// Writes the mask into a buffer with any distance between pixels, one byte (0 or 1) a pixel. Bytes between pixels
-    /// stay as they are.
+    /// Writes the mask into a buffer with the given distances between pixels, one byte (0 or 1) per pixel. Bytes
+    /// between the pixels are left unchanged.
     ///
     /// # Errors
-    /// [`RleError::Strides`] if neither rows nor columns lie apart from each other,
-    /// [`RleError::Size`] if `out` ends before the last pixel; `expected` is the least it must hold.
+    /// Returns [`RleError::Strides`] if the strides could make pixels overlap, and [`RleError::Size`] if `out` ends
+    /// before the last pixel; `expected` is then the minimum length.
+    ///
+    /// ```
+    /// use maskstream::mask::{Rle, Strides};
+    ///
+    /// // The second channel of an interleaved image of 1 x 3 pixels with two channels.
+    /// let mut image = [7; 6];
+    /// let mask = Rle::from_runs(vec![1, 2], 1, 3)?;
+    /// mask.write_strided(&mut image[1..], Strides { row: 6, column: 2 })?;
+    /// assert_eq!(image, [7, 0, 7, 1, 7, 1]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn write_strided(&self, out: &mut [u8], strides: Strides) -> Result<(), RleError> {
         let Strides { row, column } = strides;
         let (height, width) = (self.height() as usize, self.width() as usize);
@@ -127,11 +180,20 @@ impl Rle {
         Ok(())
     }
 
-    /// Writes the mask row by row, one bit a pixel: eight pixels a byte, the first in the highest bit, each row padded
-    /// with zeros to whole bytes (as `numpy.packbits(mask, axis=1)`).
+    /// Writes the mask row by row, one bit per pixel. The first pixel of a byte is its highest bit, and each row is
+    /// padded with zero bits to whole bytes, as `numpy.packbits(mask, axis=1)` does.
     ///
     /// # Errors
-    /// [`RleError::Size`] if `out` does not hold height x ceil(width / 8) bytes.
+    /// Returns [`RleError::Size`] if the length of `out` is not height x ceil(width / 8).
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mut bits = [0; 2];
+    /// Rle::from_row_major(&[0, 1, 1, 1, 0, 0], 2, 3)?.write_packed(&mut bits)?;
+    /// assert_eq!(bits, [0b0110_0000, 0b1000_0000]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn write_packed(&self, out: &mut [u8]) -> Result<(), RleError> {
         let stride = (self.width() as usize).div_ceil(8);
         check_len(u64::from(self.height()) * stride as u64, out.len())?;
@@ -145,22 +207,23 @@ impl Rle {
         Ok(())
     }
 
-    /// The column-major bitmap in fresh memory, of which only the mask's pages are touched.
+    /// Returns the column-major bitmap in newly allocated memory. Only the pages that contain mask pixels are written.
+    ///
+    /// Allocates height x width bytes: check the size of masks from untrusted sources first.
     ///
     /// # Errors
-    /// [`RleError::Image`] for a side beyond 2^22 pixels. Memory for the whole bitmap is asked for: check sizes that come
-    /// from outside first.
+    /// Returns [`RleError::Image`] if a side exceeds 2^22 pixels.
     pub fn to_column_major(&self) -> Result<Vec<u8>, RleError> {
         check_sides(self.height(), self.width())?;
         let mut out = vec![0; self.pixels() as usize];
-        self.for_each_stretch(|from, to| out[from as usize..to as usize].fill(1));
+        self.for_each_span(|from, to| out[from as usize..to as usize].fill(1));
         Ok(out)
     }
 
-    /// The row-major bitmap in fresh memory, of which only the mask's pages are touched.
+    /// Returns the row-major bitmap in newly allocated memory. Only the pages that contain mask pixels are written.
     ///
     /// # Errors
-    /// As [`Rle::to_column_major`].
+    /// Same as [`Rle::to_column_major`], with the same note on memory.
     pub fn to_row_major(&self) -> Result<Vec<u8>, RleError> {
         check_sides(self.height(), self.width())?;
         let mut out = vec![0; self.pixels() as usize];
@@ -169,7 +232,7 @@ impl Rle {
     }
 }
 
-/// Fills `out` with the runs' 0 and 1. The runs add up to `out.len()`.
+/// Fills `out` with alternating runs of 0 and 1. The runs must add up to `out.len()`.
 fn fill_runs(runs: &[u32], out: &mut [u8]) {
     let (mut rest, mut value) = (out, 0);
     for &run in runs {
@@ -179,12 +242,12 @@ fn fill_runs(runs: &[u32], out: &mut [u8]) {
     }
 }
 
-/// The runs of a column-major bitmap, background first.
+/// Encodes a column-major bitmap as run lengths, background first.
 fn column_runs(bitmap: &[u8]) -> Vec<u32> {
     let mut runs = Vec::new();
     let (mut last, mut inside) = (0, false);
     let (words, rest) = bitmap.as_chunks::<WORD>();
-    let mut turn = |at: usize| {
+    let mut toggle = |at: usize| {
         push_run(&mut runs, (at - last) as u64);
         last = at;
     };
@@ -194,16 +257,16 @@ fn column_runs(bitmap: &[u8]) -> Vec<u32> {
             continue;
         }
         let bits = bits_of(word);
-        let mut turns = bits ^ (bits << 1 | u64::from(inside));
-        while turns != 0 {
-            turn(i * WORD + turns.trailing_zeros() as usize);
-            turns &= turns - 1;
+        let mut toggles = bits ^ (bits << 1 | u64::from(inside));
+        while toggles != 0 {
+            toggle(i * WORD + toggles.trailing_zeros() as usize);
+            toggles &= toggles - 1;
         }
         inside = bits >> 63 != 0;
     }
     for (i, &pixel) in rest.iter().enumerate() {
         if (pixel != 0) != inside {
-            turn(words.len() * WORD + i);
+            toggle(words.len() * WORD + i);
             inside = !inside;
         }
     }
@@ -213,7 +276,7 @@ fn column_runs(bitmap: &[u8]) -> Vec<u32> {
     runs
 }
 
-/// Whole blocks at once, in a form that compiles to vector instructions.
+/// Tests on whole blocks of bytes, without an early exit so that they are vectorized.
 trait Uniform {
     fn all_set(self) -> bool;
     fn none_set(self) -> bool;

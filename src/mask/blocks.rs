@@ -1,10 +1,11 @@
-//! Runs -> blocks of columns. Comes in: a mask. Goes out: the rectangles that its runs make in two dimensions; what
-//! touches is joined, however the runs are cut. Cannot fail.
+//! [`Block`]: the rectangles that a mask's runs form in the image.
+//!
+//! Runs that touch are joined first, so the blocks do not depend on how the runs are split.
 
 use super::Rle;
 
-/// Mask pixels of the rows `y0..y1` in each of the columns `x0..x1`. A block of several columns is as high as the image:
-/// so there are at most three blocks to a run, however wide the image is.
+/// The mask pixels of rows `y0..y1` in each of the columns `x0..x1`. A block that spans several columns is as high as
+/// the image, so a run has at most three blocks however wide the image is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     pub(super) x0: u32,
@@ -14,8 +15,8 @@ pub(super) struct Block {
 }
 
 impl Rle {
-    /// The mask as blocks, by column and row. No two blocks touch in a column, and no two full columns lie side by side
-    /// in different blocks.
+    /// The blocks of the mask, ordered by column and row. Blocks of the same column do not touch, and neighbouring full
+    /// columns are always in the same block.
     pub(super) fn blocks(&self) -> Vec<Block> {
         let height = u64::from(self.height());
         let mut blocks = Vec::with_capacity(self.runs().len());
@@ -24,7 +25,7 @@ impl Rle {
             if from == to {
                 return;
             }
-            // Most stretches begin in the column of the last one, or in the next.
+            // Most spans begin in the same column as the previous one, or in the next.
             if from - start >= height {
                 (x, start) = (x + 1, start + height);
                 if from - start >= height {
@@ -53,17 +54,17 @@ impl Rle {
                 blocks.push(Block { x0: x, x1: x + 1, y0: 0, y1: (to - start) as u32 });
             }
         };
-        // The stretch that may still go on.
-        let mut open = (0, 0);
-        self.for_each_stretch(|from, to| {
-            if from == open.1 {
-                open.1 = to;
+        // The current span, which may still be extended.
+        let mut current = (0, 0);
+        self.for_each_span(|from, to| {
+            if from == current.1 {
+                current.1 = to;
             } else if from < to {
-                add(open.0, open.1);
-                open = (from, to);
+                add(current.0, current.1);
+                current = (from, to);
             }
         });
-        add(open.0, open.1);
+        add(current.0, current.1);
         blocks
     }
 }

@@ -1,98 +1,120 @@
-//! Masks by logic. Comes in: masks of one size. Goes out: their union, intersection, difference or symmetric
-//! difference, in canonical form. Fails on masks of different sizes.
+//! Boolean operations on masks: union, intersection, difference, symmetric difference and complement.
+//!
+//! Results are in canonical form. Masks of different sizes are an error.
 
 use super::{Rle, RleError, builder::push_run, rle::check_same_sizes};
 
-/// What [`merge`] makes of several masks.
+/// The operation of [`merge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// Pixels of any mask.
+    /// Pixels that belong to at least one mask.
     Union,
-    /// Pixels of all masks.
+    /// Pixels that belong to every mask.
     Intersection,
-    /// Pixels of the first mask that are in none of the others.
+    /// Pixels that belong to the first mask and to none of the others.
     Difference,
-    /// Pixels of an odd number of masks.
+    /// Pixels that belong to an odd number of masks.
     Xor,
 }
 
-/// Merges masks. As in pycocotools one mask comes back as it is, and none give the mask of size 0 x 0.
+/// Merges any number of masks. As in pycocotools, a single mask is returned unchanged, and an empty list gives a mask
+/// of size 0 x 0.
 ///
 /// # Errors
-/// [`RleError::Sizes`] if the masks are not all of one size.
-pub fn merge(masks: &[Rle], how: Merge) -> Result<Rle, RleError> {
+/// Returns [`RleError::Sizes`] if the masks differ in size.
+///
+/// ```
+/// use maskstream::mask::{Merge, Rle, merge};
+///
+/// // 1 row, 4 columns.
+/// let masks = [Rle::from_runs(vec![0, 3, 1], 1, 4)?, Rle::from_runs(vec![2, 2], 1, 4)?];
+/// assert_eq!(merge(&masks, Merge::Union)?.runs(), [0, 4]);
+/// assert_eq!(merge(&masks, Merge::Intersection)?.runs(), [2, 1, 1]);
+/// assert_eq!(merge(&masks, Merge::Difference)?.runs(), [0, 2, 2]);
+/// assert_eq!(merge(&masks, Merge::Xor)?.runs(), [0, 2, 1, 1]);
+/// # Ok::<(), maskstream::mask::RleError>(())
+/// ```
+pub fn merge(masks: &[Rle], op: Merge) -> Result<Rle, RleError> {
     let Some((first, others)) = masks.split_first() else { return Ok(Rle::default()) };
     check_same_sizes(masks)?;
     if others.is_empty() {
         return Ok(first.clone());
     }
-    Ok(match how {
-        Merge::Difference => combine(first, &fold(others, Merge::Union), how),
-        _ => fold(masks, how),
+    Ok(match op {
+        Merge::Difference => combine(first, &fold(others, Merge::Union), op),
+        _ => fold(masks, op),
     })
 }
 
-/// Merges masks of one size in pairs, then pairs of pairs: each run is walked as often as the count has bits.
-fn fold(masks: &[Rle], how: Merge) -> Rle {
+/// Merges masks of the same size in a balanced tree, so each run is visited about log2(number of masks) times.
+fn fold(masks: &[Rle], op: Merge) -> Rle {
     match masks {
         [] => Rle::default(),
         [mask] => mask.clone(),
-        [a, b] => combine(a, b, how),
+        [a, b] => combine(a, b, op),
         _ => {
             let (left, right) = masks.split_at(masks.len() / 2);
-            combine(&fold(left, how), &fold(right, how), how)
+            combine(&fold(left, op), &fold(right, op), op)
         }
     }
 }
 
 impl Rle {
-    /// Pixels of this mask, of the other, or of both.
+    /// Pixels that belong to this mask, to the other mask, or to both.
     ///
     /// # Errors
-    /// [`RleError::Sizes`] if the masks differ in size.
+    /// Returns [`RleError::Sizes`] if the masks differ in size.
     pub fn union(&self, other: &Self) -> Result<Self, RleError> {
         self.merged(other, Merge::Union)
     }
 
-    /// Pixels of both masks.
+    /// Pixels that belong to both masks.
     ///
     /// # Errors
-    /// As [`Rle::union`].
+    /// Same as [`Rle::union`].
     pub fn intersection(&self, other: &Self) -> Result<Self, RleError> {
         self.merged(other, Merge::Intersection)
     }
 
-    /// Pixels of this mask that are not in the other.
+    /// Pixels that belong to this mask but not to the other.
     ///
     /// # Errors
-    /// As [`Rle::union`].
+    /// Same as [`Rle::union`].
     pub fn difference(&self, other: &Self) -> Result<Self, RleError> {
         self.merged(other, Merge::Difference)
     }
 
-    /// Pixels of one of the masks but not of both.
+    /// Pixels that belong to exactly one of the two masks.
     ///
     /// # Errors
-    /// As [`Rle::union`].
+    /// Same as [`Rle::union`].
     pub fn xor(&self, other: &Self) -> Result<Self, RleError> {
         self.merged(other, Merge::Xor)
     }
 
-    /// Number of pixels of both masks.
+    /// Number of pixels that belong to both masks.
     ///
     /// # Errors
-    /// As [`Rle::union`].
+    /// Same as [`Rle::union`].
     pub fn intersection_area(&self, other: &Self) -> Result<u64, RleError> {
         self.check_same_size(other, 1)?;
-        Ok(shared_pixels(self, other))
+        Ok(intersection_pixels(self, other))
     }
 
-    fn merged(&self, other: &Self, how: Merge) -> Result<Self, RleError> {
+    fn merged(&self, other: &Self, op: Merge) -> Result<Self, RleError> {
         self.check_same_size(other, 1)?;
-        Ok(combine(self, other, how))
+        Ok(combine(self, other, op))
     }
 
-    /// All pixels but those of this mask, in canonical form.
+    /// All pixels that do not belong to this mask, in canonical form.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mask = Rle::from_runs(vec![1, 2, 1], 2, 2)?;
+    /// assert_eq!(mask.complement().runs(), [0, 1, 2, 1]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn complement(&self) -> Self {
         let canonical = self.as_canonical();
         let mut runs = Vec::with_capacity(canonical.runs().len() + 1);
@@ -104,45 +126,45 @@ impl Rle {
                 runs.extend_from_slice(all);
             }
         }
-        Self::trusted(runs, self.height(), self.width())
+        Self::from_runs_unchecked(runs, self.height(), self.width())
     }
 }
 
-/// The merge of two masks of one size.
-pub(super) fn combine(a: &Rle, b: &Rle, how: Merge) -> Rle {
-    match how {
-        Merge::Union => select(a, b, |a, b| a | b),
-        Merge::Intersection => select(a, b, |a, b| a & b),
-        Merge::Difference => select(a, b, |a, b| a & !b),
-        Merge::Xor => select(a, b, |a, b| a ^ b),
+/// Merges two masks of the same size.
+pub(super) fn combine(a: &Rle, b: &Rle, op: Merge) -> Rle {
+    match op {
+        Merge::Union => merge_with(a, b, |a, b| a | b),
+        Merge::Intersection => merge_with(a, b, |a, b| a & b),
+        Merge::Difference => merge_with(a, b, |a, b| a & !b),
+        Merge::Xor => merge_with(a, b, |a, b| a ^ b),
     }
 }
 
-/// The pixels that `keep`, of whether the masks have them, says to keep. It is false where neither has.
-fn select(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
+/// Merges two masks of the same size. `keep(in_a, in_b)` says which pixels to keep; `keep(false, false)` is false.
+fn merge_with(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Rle {
     let runs = match u32::try_from(a.pixels()) {
         Ok(0) => vec![0],
-        Ok(pixels) => select_canonical(a.as_canonical().runs(), b.as_canonical().runs(), pixels, keep),
-        Err(_) => select_wide(a, b, keep),
+        Ok(pixels) => merge_canonical(a.as_canonical().runs(), b.as_canonical().runs(), pixels, keep),
+        Err(_) => merge_wide(a, b, keep),
     };
-    Rle::trusted(runs, a.height(), a.width())
+    Rle::from_runs_unchecked(runs, a.height(), a.width())
 }
 
-/// Number of pixels that two masks of one size share.
-pub(super) fn shared_pixels(a: &Rle, b: &Rle) -> u64 {
+/// Number of pixels that two masks of the same size share.
+pub(super) fn intersection_pixels(a: &Rle, b: &Rle) -> u64 {
     combine(a, b, Merge::Intersection).area()
 }
 
-/// Runs that are passed together.
+/// Number of runs that are copied or skipped at once.
 const BLOCK: usize = 16;
-/// Ends that are passed before blocks are tried again.
+/// Number of single steps between two attempts to process whole blocks.
 const STEPS: usize = 8;
 
-/// [`select`] of canonical runs of `pixels` pixels. As long as one mask stays in a run, blocks of the other's runs are
-/// copied or skipped; where the masks alternate, which of them ends next is no branch.
-fn select_canonical(a: &[u32], b: &[u32], pixels: u32, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+/// [`merge_with`] for canonical runs that add up to `pixels`. While one mask stays in a single run, the runs of the
+/// other are copied or skipped in blocks. Where the masks alternate, no branch depends on which run ends first.
+fn merge_canonical(a: &[u32], b: &[u32], pixels: u32, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
     let mut runs = vec![0; a.len() + b.len() + 1];
-    let (mut a, mut b) = (Walker::new(a), Walker::new(b));
+    let (mut a, mut b) = (RunCursor::new(a), RunCursor::new(b));
     let mut inside = keep(a.inside, b.inside);
     let (mut len, mut last) = (usize::from(inside), 0);
     'all: loop {
@@ -163,8 +185,8 @@ fn select_canonical(a: &[u32], b: &[u32], pixels: u32, keep: impl Fn(bool, bool)
             if at >= pixels {
                 break 'all;
             }
-            a.pass(at);
-            b.pass(at);
+            a.pass_end(at);
+            b.pass_end(at);
             let keep = keep(a.inside, b.inside);
             runs[len] = at - last;
             len += usize::from(keep != inside);
@@ -177,7 +199,7 @@ fn select_canonical(a: &[u32], b: &[u32], pixels: u32, keep: impl Fn(bool, bool)
     runs
 }
 
-/// Writes the run from `last` to `at`, and all runs of the block but its last. Returns where they end.
+/// Writes the run from `last` to `at` and all runs of the block except the last. Returns the position where they end.
 #[inline]
 fn copy(at: u32, block: &[u32; BLOCK], last: u32, out: &mut [u32]) -> u32 {
     let [others @ .., _] = block;
@@ -188,33 +210,33 @@ fn copy(at: u32, block: &[u32; BLOCK], last: u32, out: &mut [u32]) -> u32 {
     at + others.iter().sum::<u32>()
 }
 
-/// Where the runs of a canonical mask end, one after the other.
-struct Walker<'a> {
+/// Walks over the ends of the runs of a canonical mask.
+struct RunCursor<'a> {
     runs: &'a [u32],
-    /// Number of the run that ends at `at`.
+    /// Index of the current run, which ends at `at`.
     index: usize,
     at: u32,
-    /// Whether that is a run of the mask.
+    /// Whether the current run belongs to the mask.
     inside: bool,
 }
 
-impl<'a> Walker<'a> {
+impl<'a> RunCursor<'a> {
     fn new(runs: &'a [u32]) -> Self {
         let index = usize::from(runs[0] == 0 && runs.len() > 1);
         Self { runs, index, at: runs[index], inside: index > 0 }
     }
 
-    /// Goes past the end at `at`, if it stands here and is not the last.
+    /// Moves to the next run if the current one ends at `at`. There must be a next run.
     #[inline]
-    fn pass(&mut self, at: u32) {
+    fn pass_end(&mut self, at: u32) {
         let here = self.at == at;
         self.index += usize::from(here);
         self.at += if here { self.runs[self.index] } else { 0 };
         self.inside ^= here;
     }
 
-    /// Goes past as many ends as a block has runs, if they and the one after them lie before `limit`. Returns the
-    /// first, and the runs behind them.
+    /// Skips as many runs as a block holds if they all end before `limit`. Returns the position where the first of them
+    /// starts, and their lengths.
     #[inline]
     fn pass_block(&mut self, limit: u32) -> Option<(u32, &'a [u32; BLOCK])> {
         let block = self.runs.get(self.index + 1..)?.first_chunk::<BLOCK>()?;
@@ -228,19 +250,19 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// [`select`] in an image of 2^32 pixels or more, end by end.
-fn select_wide(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
+/// [`merge_with`] for images of 2^32 pixels or more, one run end at a time.
+fn merge_wide(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> {
     let pixels = a.pixels();
     let mut runs = Vec::with_capacity(a.runs().len() + b.runs().len() + 1);
-    let (mut a, mut b) = (Ends::new(a.runs()), Ends::new(b.runs()));
+    let (mut a, mut b) = (WideRunCursor::new(a.runs()), WideRunCursor::new(b.runs()));
     let (mut last, mut inside) = (0, false);
     loop {
         let at = a.at.min(b.at);
         if at >= pixels {
             break;
         }
-        a.pass(at);
-        b.pass(at);
+        a.pass_end(at);
+        b.pass_end(at);
         if keep(a.inside, b.inside) != inside {
             push_run(&mut runs, at - last);
             (last, inside) = (at, !inside);
@@ -250,25 +272,25 @@ fn select_wide(a: &Rle, b: &Rle, keep: impl Fn(bool, bool) -> bool) -> Vec<u32> 
     runs
 }
 
-/// Where the runs of a mask end, one after the other, of any length.
-struct Ends<'a> {
+/// Walks over the ends of the runs of any mask, with 64-bit positions.
+struct WideRunCursor<'a> {
     runs: std::slice::Iter<'a, u32>,
-    /// The end of the run that stands here; beyond the image after the last.
+    /// The end of the current run, or a position beyond the image after the last run.
     at: u64,
-    /// Whether that is a run of the mask.
+    /// Whether the current run belongs to the mask.
     inside: bool,
 }
 
-impl<'a> Ends<'a> {
+impl<'a> WideRunCursor<'a> {
     fn new(runs: &'a [u32]) -> Self {
         let mut runs = runs.iter();
         let at = runs.next().map_or(u64::MAX, |&run| u64::from(run));
         Self { runs, at, inside: false }
     }
 
-    /// Goes past all ends at `at`: empty runs make several.
+    /// Moves past all runs that end at `at`; empty runs make several.
     #[inline]
-    fn pass(&mut self, at: u64) {
+    fn pass_end(&mut self, at: u64) {
         while self.at == at {
             self.at = self.runs.next().map_or(u64::MAX, |&run| at + u64::from(run));
             self.inside = !self.inside;

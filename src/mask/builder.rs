@@ -1,57 +1,59 @@
-//! Runs from stretches of mask pixels. Comes in: ascending stretches of the column-major order. Goes out: an [`Rle`]
-//! in canonical form. Fails on images too large to invent runs for.
+//! [`Builder`]: builds a mask in canonical form from ascending spans of mask pixels.
+//!
+//! Images with a side beyond [`MAX_SIDE`] are rejected.
 
 use super::{Rle, RleError};
 
-/// Longest side of an image for which runs are made rather than read: bounds what a mask of a hostile size costs.
+/// Longest side of an image for which runs are computed rather than decoded. Bounds the cost of a mask whose size comes
+/// from an untrusted source.
 pub(super) const MAX_SIDE: u32 = 1 << 22;
 
-/// Collects stretches of mask pixels.
+/// Collects spans of mask pixels and turns them into runs.
 pub(super) struct Builder {
     height: u32,
     width: u32,
     runs: Vec<u32>,
-    /// Pixels in `runs`.
+    /// Number of pixels in `runs`.
     end: u64,
-    /// The last stretch, which may go on; from `end` to `end` before the first.
-    open: [u64; 2],
+    /// The last span, which may still grow. Empty before the first span.
+    pending: [u64; 2],
 }
 
 impl Builder {
-    /// For an image of `height` x `width` pixels.
+    /// Creates a builder for an image of `height` x `width` pixels.
     pub(super) fn new(height: u32, width: u32) -> Result<Self, RleError> {
         Self::with_capacity(height, width, 0)
     }
 
-    /// [`Builder::new`] with room for this many runs.
+    /// Same as [`Builder::new`], with capacity for `runs` runs.
     pub(super) fn with_capacity(height: u32, width: u32, runs: usize) -> Result<Self, RleError> {
         check_sides(height, width)?;
-        Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0, open: [0; 2] })
+        Ok(Self { height, width, runs: Vec::with_capacity(runs), end: 0, pending: [0; 2] })
     }
 
-    /// For an image of the size of `mask`, whose own runs bound what a mask of that size costs; with room for this many
-    /// runs.
+    /// Creates a builder for an image of the size of `mask`, with capacity for `runs` runs. The size is not checked:
+    /// the runs of `mask` already bound the cost.
     pub(super) fn like(mask: &Rle, runs: usize) -> Self {
-        Self { height: mask.height(), width: mask.width(), runs: Vec::with_capacity(runs), end: 0, open: [0; 2] }
+        Self { height: mask.height(), width: mask.width(), runs: Vec::with_capacity(runs), end: 0, pending: [0; 2] }
     }
 
-    /// Adds the pixels `from..to` of the column-major order. Stretches come in ascending order and do not overlap;
-    /// those that touch become one.
+    /// Adds the pixels `from..to` in column-major order. Spans must be ascending and must not overlap; spans that touch
+    /// are joined.
     #[inline]
     pub(super) fn push(&mut self, from: u64, to: u64) {
-        debug_assert!(from >= self.open[1] && to >= from);
-        if from == self.open[1] {
-            self.open[1] = to;
+        debug_assert!(from >= self.pending[1] && to >= from);
+        if from == self.pending[1] {
+            self.pending[1] = to;
         } else if from < to {
-            self.close();
-            self.open = [from, to];
+            self.flush();
+            self.pending = [from, to];
         }
     }
 
-    /// Makes runs of the open stretch.
+    /// Appends the pending span to the runs.
     #[inline]
-    fn close(&mut self) {
-        let [from, to] = self.open;
+    fn flush(&mut self) {
+        let [from, to] = self.pending;
         if from == to {
             return;
         }
@@ -65,14 +67,15 @@ impl Builder {
         self.end = to;
     }
 
-    /// Adds rows `top..bottom` of column `x`; as [`Builder::push`].
+    /// Adds rows `top..bottom` of column `x`; see [`Builder::push`].
     #[inline]
     pub(super) fn push_segment(&mut self, x: u32, top: u32, bottom: u32) {
         let column = u64::from(x) * u64::from(self.height);
         self.push(column + u64::from(top), column + u64::from(bottom));
     }
 
-    /// Adds rows `top..bottom` of the columns `left..right`, several only if the rows are all; as [`Builder::push`].
+    /// Adds rows `top..bottom` of the columns `left..right`; see [`Builder::push`]. If there are several columns, the
+    /// rows must be all rows of the image.
     #[inline]
     pub(super) fn push_block(&mut self, left: u32, right: u32, top: u32, bottom: u32) {
         let (first, last) = (u64::from(left), u64::from(right - 1));
@@ -80,25 +83,25 @@ impl Builder {
         self.push(first * height + u64::from(top), last * height + u64::from(bottom));
     }
 
-    /// The mask of all that was pushed.
+    /// Returns the mask of all spans added.
     pub(super) fn finish(mut self) -> Rle {
-        self.close();
+        self.flush();
         let pixels = u64::from(self.height) * u64::from(self.width);
         debug_assert!(self.end <= pixels);
         if self.end < pixels || pixels == 0 {
             push_run(&mut self.runs, pixels - self.end);
         }
-        Rle::trusted(self.runs, self.height, self.width)
+        Rle::from_runs_unchecked(self.runs, self.height, self.width)
     }
 }
 
-/// Refuses an image with a side beyond [`MAX_SIDE`].
+/// Returns an error if a side of the image exceeds [`MAX_SIDE`].
 pub(super) fn check_sides(height: u32, width: u32) -> Result<(), RleError> {
     if height.max(width) > MAX_SIDE { Err(RleError::Image { height, width }) } else { Ok(()) }
 }
 
-/// Adds a run to `runs`. One of 2^32 pixels or more has no form in the format: it is cut by empty runs of the other
-/// kind.
+/// Appends a run to `runs`. The format cannot represent a run of 2^32 pixels or more, so such a run is split by empty
+/// runs of the other kind.
 #[inline]
 pub(super) fn push_run(runs: &mut Vec<u32>, mut run: u64) {
     while run > u64::from(u32::MAX) {

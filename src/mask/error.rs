@@ -1,17 +1,27 @@
-//! What can be wrong with a mask. Comes in: nothing; goes out: [`RleError`], which names the value at fault and where
-//! it stands.
+//! [`RleError`]: why an operation on masks failed, with the invalid value and its position.
 
 use std::fmt;
 
-/// Why a run-length encoding, a grid or a buffer was refused.
+/// Why a mask, a grid, a polygon or a buffer was rejected.
+///
+/// ```
+/// use maskstream::mask::{Rle, RleError};
+///
+/// match Rle::from_counts(b"9 2", 4, 6) {
+///     Err(RleError::Character { index, byte }) => assert_eq!((index, byte), (1, b' ')),
+///     other => panic!("{other:?}"),
+/// }
+/// let error = Rle::from_runs(vec![9, 2], 4, 6).unwrap_err();
+/// assert_eq!(error.to_string(), "counts: the runs add up to 11, but the image has 24 pixels");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RleError {
-    /// A byte outside the alphabet (48 to 111) at this index of the counts string.
+    /// The counts string contains a byte outside the alphabet (48 to 111).
     Character {
-        /// Index in the string.
+        /// Index of the byte in the string.
         index: usize,
-        /// The byte found there.
+        /// The invalid byte.
         byte: u8,
     },
     /// The counts string ends inside a number.
@@ -20,76 +30,76 @@ pub enum RleError {
     Run {
         /// Index of the run.
         index: usize,
-        /// Its value as far as it could be read.
+        /// The value of the run, as far as it was decoded.
         value: i64,
     },
-    /// The runs do not add up to height x width. Of a counts string with too many, the sum at the first of these.
+    /// The runs do not add up to height x width.
     Sum {
-        /// Sum of the runs.
+        /// Sum of the runs; for a counts string with too many pixels, the sum at the first run beyond the image.
         sum: u64,
         /// Height x width.
         pixels: u64,
     },
-    /// Two sizes that must agree do not: of a buffer, or of a mask and a grid made for another image.
+    /// The length of a buffer or list is wrong, or a mask does not have the size that a grid was made for.
     Size {
-        /// What was needed.
+        /// The required size.
         expected: u64,
-        /// What was given.
+        /// The actual size.
         found: u64,
     },
-    /// An image with a side beyond 2^22 pixels, or with more detail than an operation goes into.
+    /// A side of the image exceeds 2^22 pixels, or the mask is too detailed for the operation.
     Image {
-        /// Its height.
+        /// Height of the image.
         height: u32,
-        /// Its width.
+        /// Width of the image.
         width: u32,
     },
-    /// Two masks that must be of one size are not; sizes are height, width.
+    /// Two masks that must have the same size do not. Sizes are height and width.
     Sizes {
         /// Size of the first mask.
         expected: [u32; 2],
-        /// Size of the other one.
+        /// Size of the other mask.
         found: [u32; 2],
-        /// Place of the other one in its list.
+        /// Index of the other mask in its list.
         index: usize,
     },
-    /// A part of the image that does not lie within it.
+    /// A window exceeds the image.
     Window {
-        /// The part: x, y, width, height.
+        /// The window: x, y, width, height.
         window: [u32; 4],
         /// The image: height, width.
         size: [u32; 2],
     },
-    /// A polygon of fewer than three points, or of an odd count of numbers.
+    /// A polygon has fewer than three points, or an odd number of values.
     Points {
-        /// How many numbers were given.
+        /// Number of values given.
         numbers: usize,
     },
-    /// A coordinate that is not finite, or beyond what pycocotools can compute with.
+    /// A coordinate is not finite or out of range.
     Coordinate {
-        /// Index in the list of numbers.
+        /// Index of the value in the list.
         index: usize,
-        /// Its value.
+        /// The invalid value.
         value: f64,
     },
-    /// Distances between pixels at which neither rows nor columns lie apart from each other.
+    /// With these strides, pixels could overlap.
     Strides {
-        /// To the pixel below.
+        /// Distance to the pixel below, in bytes.
         row: usize,
-        /// To the pixel on the right.
+        /// Distance to the pixel on the right, in bytes.
         column: usize,
     },
-    /// A score that is not a number.
+    /// A score is NaN.
     Score {
-        /// Its place in the list.
+        /// Index of the score in the list.
         index: usize,
     },
-    /// A tolerance that is no distance: negative or not a number.
+    /// A tolerance is negative or NaN, or a threshold is NaN.
     Tolerance {
-        /// Its value.
+        /// The invalid value.
         value: f64,
     },
-    /// A grid axis without cells or pixels, with a zero scale, or with a scale beyond exact arithmetic.
+    /// A grid axis has no cells or pixels, a zero scale, or a scale too fine for exact arithmetic.
     Axis,
 }
 
@@ -100,37 +110,39 @@ impl fmt::Display for RleError {
                 write!(f, "counts: byte {byte} at index {index} is outside the alphabet 48..=111")
             }
             Self::Truncated => f.write_str("counts: the string ends inside a number"),
-            Self::Run { index, value } => write!(f, "counts: run {index} is {value}, not a 32-bit length"),
+            Self::Run { index, value } => {
+                write!(f, "counts: run {index} is {value}, which is not an unsigned 32-bit number")
+            }
             Self::Sum { sum, pixels } => {
                 write!(f, "counts: the runs add up to {sum}, but the image has {pixels} pixels")
             }
-            Self::Size { expected, found } => write!(f, "size is {found}, but {expected} was needed"),
+            Self::Size { expected, found } => write!(f, "size is {found}, expected {expected}"),
             Self::Image { height, width } => {
                 write!(
                     f,
-                    "an image of {height} x {width} pixels is too large, or too detailed, for this: a side may have 2^22"
+                    "an image of {height} x {width} pixels is too large (sides may have 2^22) or its mask too detailed"
                 )
             }
             Self::Sizes { expected: [h, w], found: [height, width], index } => {
-                write!(f, "mask {index}: size is [{height}, {width}], but [{h}, {w}] was needed")
+                write!(f, "mask {index}: size is [{height}, {width}], expected [{h}, {w}]")
             }
             Self::Window { window: [x, y, width, height], size: [h, w] } => {
-                write!(f, "{height} x {width} pixels from row {y}, column {x} do not lie within {h} x {w}")
+                write!(f, "window of {height} x {width} pixels at row {y}, column {x} exceeds the image of {h} x {w}")
             }
             Self::Points { numbers } => {
-                write!(f, "polygon: {numbers} numbers, not x and y of three points or more")
+                write!(f, "polygon: {numbers} values, expected x and y of at least three points")
             }
             Self::Coordinate { index, value } => {
-                write!(f, "coordinates: number {index} is {value}, not a position in or near an image")
+                write!(f, "coordinates: value {index} is {value}, which is not finite or out of range")
             }
             Self::Strides { row, column } => {
-                write!(f, "strides {row} and {column}: neither rows nor columns lie apart")
+                write!(f, "strides: pixels overlap at {row} bytes per row and {column} per column")
             }
-            Self::Score { index } => write!(f, "score {index} is not a number"),
+            Self::Score { index } => write!(f, "score {index} is NaN"),
             Self::Tolerance { value } => {
-                write!(f, "tolerance or threshold is {value}, which nothing can be compared with")
+                write!(f, "tolerance or threshold {value} is negative or NaN")
             }
-            Self::Axis => f.write_str("grid axis is empty or its scale is beyond exact arithmetic"),
+            Self::Axis => f.write_str("grid axis: no pixels or cells, or a scale too fine for exact arithmetic"),
         }
     }
 }

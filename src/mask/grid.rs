@@ -1,49 +1,52 @@
-//! Runs -> any grid, without the full-size bitmap. Comes in: an [`Rle`] and the grid made for its image. Goes out:
-//! bytes or shares, row by row, every cell written. Fails if mask, grid and buffer do not fit each other.
+//! [`Grid`]: draws masks on a grid of any size without the full-size bitmap.
 //!
-//! # How
+//! A mask is drawn by nearest pixel centre (0 or 1), or by the exact area of each cell that it covers (0 to 255, or 0
+//! to 1). Every cell of the row-major output is written. It is an error if mask, grid and buffer do not match in size.
 //!
-//! By area: cut each run into column segments. The pixels `0..t` of a column cover all of the cells above the one in
-//! which boundary `t` lies, and a part of that one; as a function of the row this is a step whose difference has two
-//! entries. So a segment adds four numbers per column of cells to an array of differences, weighted by how much of that
-//! column the pixel column covers, and one running sum down the rows gives every cell's area. All numbers are whole
-//! multiples of 1/(den_x * den_y) of a cell, hence exact.
+//! # Algorithm
 //!
-//! By nearest centre: only pixel columns that hold a cell's centre count. A segment toggles the first cell below its
-//! start and the first below its end; a running XOR down the rows fills what lies between.
+//! By area: each run is cut into segments, one per pixel column. Rows `0..t` of a pixel column cover every cell above
+//! the one that contains boundary `t`, and a fraction of that cell. As a function of the row, this is a step whose
+//! differences have two nonzero entries. A segment therefore adds four numbers per column of cells to an array of
+//! differences, weighted by the fraction of the cells' width that the pixel column covers. A running sum down the rows
+//! then gives the area of every cell. All numbers are integer multiples of 1 / (den_x * den_y) of a cell, so the sums
+//! are exact.
 //!
-//! Both cost O(segments) and O(cells in the mask's box).
+//! By nearest centre: only pixel columns that contain a cell's centre matter. A segment toggles the first cell below
+//! its start and the first below its end, and a running XOR down the rows fills the cells in between.
+//!
+//! Both take time proportional to the number of segments plus the number of cells in the mask's bounding box.
 
 use std::ops::{AddAssign, Mul};
 
 use super::{Axis, Rle, RleError, rle::check_len};
 
-/// A target grid for the masks of one image: where its pixel columns and rows fall on the cells.
+/// A grid of cells on which the masks of one image are drawn: one [`Axis`] across and one down.
 #[derive(Clone, Debug)]
 pub struct Grid {
     pub(super) x: Axis,
     pub(super) y: Axis,
 }
 
-/// Memory that [`Grid`]'s area sums use again from mask to mask.
+/// Reusable buffers for [`Grid::area`] and [`Grid::coverage`].
 #[derive(Clone, Debug, Default)]
 pub struct GridScratch {
-    /// For grids whose sums fit 32 bits, which is nearly all.
-    narrow: Sums<i32>,
-    wide: Sums<i64>,
+    /// For grids whose sums fit 32 bits, which is nearly all of them.
+    narrow: Accumulator<i32>,
+    wide: Accumulator<i64>,
 }
 
-/// Sums in parts of a cell.
+/// Areas, in parts of a cell.
 #[derive(Clone, Debug, Default)]
-struct Sums<N> {
-    /// Differences, row by row; all zero between calls.
+struct Accumulator<N> {
+    /// Differences between the rows, row-major; all zero between calls.
     differences: Vec<N>,
-    /// The running sum of each column.
+    /// The running sum of each column of cells.
     running: Vec<N>,
 }
 
-/// Cells touched so far: columns `left..right`, rows `top..bottom`.
-struct Touched {
+/// The cells changed so far: columns `left..right`, rows `top..bottom`.
+struct DirtyRect {
     left: usize,
     right: usize,
     top: usize,
@@ -51,48 +54,60 @@ struct Touched {
 }
 
 impl Grid {
-    /// A grid over two axes.
+    /// Combines two axes into a grid.
     pub fn new(x: Axis, y: Axis) -> Self {
         Self { x, y }
     }
 
-    /// The whole image of `height` x `width` pixels on `rows` x `columns` cells.
+    /// Maps the whole image of `height` x `width` pixels to `rows` x `columns` cells.
     ///
     /// # Errors
-    /// [`RleError::Axis`] if any side is 0 or too large.
+    /// Returns [`RleError::Axis`] if a side is 0 or too large.
+    ///
+    /// ```
+    /// use maskstream::mask::{Grid, Rle};
+    ///
+    /// // The left half of an image of 4 x 4 pixels, on 2 x 2 cells.
+    /// let mask = Rle::from_runs(vec![0, 8, 8], 4, 4)?;
+    /// let mut cells = [9; 4];
+    /// Grid::stretch(4, 4, 2, 2)?.nearest(&mask, &mut cells)?;
+    /// assert_eq!(cells, [1, 0, 1, 0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn stretch(height: u32, width: u32, rows: u32, columns: u32) -> Result<Self, RleError> {
         let axis = |pixels: u32, cells: u32| Axis::new(pixels, cells, u64::from(cells), u64::from(pixels));
         Ok(Self::new(axis(width, columns)?, axis(height, rows)?))
     }
 
-    /// Rows of cells.
+    /// Number of rows of cells.
     pub fn rows(&self) -> usize {
         self.y.cells() as usize
     }
 
-    /// Columns of cells.
+    /// Number of columns of cells.
     pub fn columns(&self) -> usize {
         self.x.cells() as usize
     }
 
-    /// Draws the mask as 0 and 1: a cell takes the value of the pixel in which its centre lies. `out` is row-major. On
-    /// a grid as large as the image this is the row-major bitmap.
+    /// Draws the mask as 0 and 1: each cell takes the value of the pixel that contains its centre. `out` is row-major.
+    /// On a grid of the image's own size this is the row-major bitmap.
     ///
     /// # Errors
-    /// [`RleError::Size`] if the mask is not of the grid's image size, or `out` not rows x columns.
+    /// Returns [`RleError::Size`] if the mask does not have the size of the grid's image, or if the length of `out` is
+    /// not rows x columns.
     pub fn nearest(&self, mask: &Rle, out: &mut [u8]) -> Result<(), RleError> {
         self.check_mask(mask)?;
         check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(0);
         let (columns, rows) = (self.columns(), self.rows());
-        let mut touched = Touched::none();
+        let mut dirty = DirtyRect::empty();
         mask.for_each_segment(|x, y0, y1| {
             let ((left, right), (top, bottom)) = (self.x.centres(x, x + 1), self.y.centres(y0, y1));
             if left == right || top == bottom {
                 return;
             }
             let [left, right, top, bottom] = [left, right, top, bottom].map(|cell| cell as usize);
-            touched.add(left, right, top, bottom);
+            dirty.include(left, right, top, bottom);
             for column in left..right {
                 out[top * columns + column] ^= 1;
                 if bottom < rows {
@@ -100,30 +115,51 @@ impl Grid {
                 }
             }
         });
-        // The row below the box holds the closing toggles and turns to zero.
-        for row in touched.top + 1..(touched.bottom + 1).min(rows) {
+        // The row below the rectangle holds the closing toggles and becomes zero.
+        for row in dirty.top + 1..(dirty.bottom + 1).min(rows) {
             let (above, here) = out[(row - 1) * columns..(row + 1) * columns].split_at_mut(columns);
-            for (here, above) in here[touched.left..touched.right].iter_mut().zip(&above[touched.left..touched.right]) {
+            for (here, above) in here[dirty.left..dirty.right].iter_mut().zip(&above[dirty.left..dirty.right]) {
                 *here ^= above;
             }
         }
         Ok(())
     }
 
-    /// Draws the mask as the share of each cell that it covers, 0 to 255, rounded. `out` is row-major.
+    /// Draws the fraction of each cell that the mask covers, scaled to 0 to 255 and rounded. `out` is row-major.
     ///
     /// # Errors
-    /// As [`Grid::nearest`].
+    /// Same as [`Grid::nearest`].
+    ///
+    /// ```
+    /// use maskstream::mask::{Grid, GridScratch, Rle};
+    ///
+    /// // The leftmost column of an image of 4 x 4 pixels covers half of each cell on the left.
+    /// let mask = Rle::from_runs(vec![0, 4, 12], 4, 4)?;
+    /// let mut cells = [9; 4];
+    /// Grid::stretch(4, 4, 2, 2)?.area(&mask, &mut GridScratch::default(), &mut cells)?;
+    /// assert_eq!(cells, [128, 0, 128, 0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn area(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
         let scale = 255.0 / self.cell_weight();
-        // Halves go up: sums are whole, so that a value is a half or further from one than the bias.
+        // Halves round up. The sums are integers, so a value that is not a half differs from one by more than 1e-10.
         self.sum_areas(mask, scratch, out, |sum| (sum * scale + (0.5 + 1e-10)) as u8)
     }
 
-    /// Draws the mask as the exact share of each cell that it covers, 0 to 1. `out` is row-major.
+    /// Draws the exact fraction of each cell that the mask covers, 0 to 1. `out` is row-major.
     ///
     /// # Errors
-    /// As [`Grid::nearest`].
+    /// Same as [`Grid::nearest`].
+    ///
+    /// ```
+    /// use maskstream::mask::{Grid, GridScratch, Rle};
+    ///
+    /// let mask = Rle::from_runs(vec![0, 4, 12], 4, 4)?;
+    /// let mut coverage = [9.0; 4];
+    /// Grid::stretch(4, 4, 2, 2)?.coverage(&mask, &mut GridScratch::default(), &mut coverage)?;
+    /// assert_eq!(coverage, [0.5, 0.0, 0.5, 0.0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn coverage(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [f32]) -> Result<(), RleError> {
         let full = self.cell_weight();
         self.sum_areas(mask, scratch, out, |sum| (sum / full) as f32)
@@ -143,7 +179,7 @@ impl Grid {
         self.check_mask(mask)?;
         check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(T::default());
-        // Differences lie within twice a full cell's weight, either way.
+        // The absolute value of a difference is at most twice the weight of a full cell.
         if self.x.den() * self.y.den() < 1 << 30 {
             self.sum_areas_in(mask, &mut scratch.narrow, out, |part| part as i32, |sum| finish(sum.into()));
         } else {
@@ -152,11 +188,11 @@ impl Grid {
         Ok(())
     }
 
-    /// [`Grid::sum_areas`] in numbers of type `N`, on cells that are all zero.
+    /// [`Grid::sum_areas`] with numbers of type `N`; `out` must be all zero.
     fn sum_areas_in<N, T>(
         &self,
         mask: &Rle,
-        sums: &mut Sums<N>,
+        accumulator: &mut Accumulator<N>,
         out: &mut [T],
         number: impl Fn(i64) -> N,
         finish: impl Fn(N) -> T,
@@ -164,11 +200,11 @@ impl Grid {
         N: Copy + Default + AddAssign + Mul<Output = N>,
     {
         let (columns, rows) = (self.columns(), self.rows());
-        // Two rows more: the entries of a boundary on the grid's lower edge.
-        let Sums { differences, running } = sums;
+        // Two extra rows for the entries of boundaries on the lower edge of the grid.
+        let Accumulator { differences, running } = accumulator;
         differences.resize((rows + 2) * columns, N::default());
         let full = self.y.den() as i64;
-        let mut touched = Touched::none();
+        let mut dirty = DirtyRect::empty();
         mask.for_each_segment(|x, y0, y1| {
             let [(top, from), (bottom, to)] = self.y.span(y0, y1);
             if (top, from) == (bottom, to) {
@@ -177,7 +213,7 @@ impl Grid {
             let parts = [full - from, from, to - full, -to].map(&number);
             let starts = [top, top + 1, bottom, bottom + 1].map(|row| row * columns);
             self.x.for_each_cell(x, |column, weight| {
-                touched.add(column, column + 1, top, (bottom + 1).min(rows));
+                dirty.include(column, column + 1, top, (bottom + 1).min(rows));
                 let weight = number(weight);
                 for (start, part) in starts.into_iter().zip(parts) {
                     differences[start + column] += part * weight;
@@ -186,12 +222,12 @@ impl Grid {
         });
         running.clear();
         running.resize(columns, N::default());
-        // One row below the box may hold entries that close it: they are cleared, not summed.
-        for row in touched.top..(touched.bottom + 2).min(rows + 2) {
-            let span = row * columns + touched.left..row * columns + touched.right;
+        // The row below the rectangle may hold closing entries: they are cleared but not summed.
+        for row in dirty.top..(dirty.bottom + 2).min(rows + 2) {
+            let span = row * columns + dirty.left..row * columns + dirty.right;
             let differences = &mut differences[span.clone()];
-            if row < touched.bottom {
-                let running = &mut running[touched.left..touched.right];
+            if row < dirty.bottom {
+                let running = &mut running[dirty.left..dirty.right];
                 for ((difference, sum), cell) in differences.iter().zip(running).zip(&mut out[span]) {
                     *sum += *difference;
                     *cell = finish(*sum);
@@ -209,13 +245,13 @@ impl Grid {
     }
 }
 
-impl Touched {
-    fn none() -> Self {
+impl DirtyRect {
+    fn empty() -> Self {
         Self { left: usize::MAX, right: 0, top: usize::MAX - 1, bottom: 0 }
     }
 
     #[inline]
-    fn add(&mut self, left: usize, right: usize, top: usize, bottom: usize) {
+    fn include(&mut self, left: usize, right: usize, top: usize, bottom: usize) {
         self.left = self.left.min(left);
         self.right = self.right.max(right);
         self.top = self.top.min(top);

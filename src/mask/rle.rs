@@ -1,13 +1,28 @@
-//! One mask as runs. Comes in: counts, runs or a bitmap, with the image's height and width. Goes out: an [`Rle`] whose
-//! runs are known to add up, and what can be read off them. Fails where they do not.
+//! [`Rle`]: a mask stored as run lengths.
+//!
+//! It is built from a counts string, run lengths or a bitmap, together with the height and width of the image. An error
+//! is returned if the run lengths do not add up to the number of pixels, so every [`Rle`] is consistent.
 
 use std::borrow::Cow;
 
 use super::builder::{Builder, push_run};
 use super::{RleError, counts};
 
-/// A mask of `height` x `width` pixels as column-major runs, background first; the runs always add up to height x
-/// width.
+/// A mask of `height` x `width` pixels as run lengths in column-major order, background first.
+///
+/// The run lengths always add up to height x width.
+///
+/// ```
+/// use maskstream::mask::Rle;
+///
+/// // 4 rows, 6 columns; the mask is rows 1 and 2 of columns 2 and 3.
+/// let mask = Rle::from_counts(b"92207", 4, 6)?;
+/// assert_eq!(mask.runs(), [9, 2, 2, 2, 9]);
+/// assert_eq!(mask.area(), 4);
+/// assert_eq!(mask.bbox(), [2, 1, 2, 2]);
+/// assert_eq!(mask.centroid(), Some([2.5, 1.5]));
+/// # Ok::<(), maskstream::mask::RleError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rle {
     height: u32,
@@ -15,53 +30,69 @@ pub struct Rle {
     runs: Vec<u32>,
 }
 
-/// What a mask takes in its forms.
+/// The size of a mask in its different representations; see [`Rle::stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RleStats {
-    /// Runs, of background and of mask.
+    /// Number of runs, of background and mask together.
     pub runs: usize,
-    /// Bytes of the counts string.
+    /// Length of the counts string in bytes.
     pub counts_bytes: usize,
-    /// Bytes of the runs as 32-bit numbers.
+    /// Size of the run lengths in bytes, at four bytes a run.
     pub runs_bytes: usize,
-    /// Bytes of the bitmap at one byte a pixel.
+    /// Size of the bitmap in bytes, at one byte a pixel.
     pub bitmap_bytes: u64,
 }
 
 impl RleStats {
-    /// How many times smaller than the bitmap the counts string is.
+    /// The bitmap's size divided by the length of the counts string.
     pub fn compression(&self) -> f64 {
         self.bitmap_bytes as f64 / self.counts_bytes.max(1) as f64
     }
 }
 
 impl Rle {
-    /// Reads a COCO counts string.
+    /// Decodes a COCO counts string.
     ///
     /// # Errors
-    /// [`RleError`] for bytes outside the alphabet, a string that ends inside a number, a negative or oversized run, or
-    /// runs that do not add up to `height` x `width`.
+    /// Returns an [`RleError`] if the string contains a byte outside the alphabet or ends inside a number, if a run is
+    /// negative or exceeds 32 bits, or if the runs do not add up to `height` x `width`.
+    ///
+    /// ```
+    /// use maskstream::mask::{Rle, RleError};
+    ///
+    /// assert_eq!(Rle::from_counts(b"92207", 4, 6)?.area(), 4);
+    /// assert_eq!(Rle::from_counts(b"92", 4, 6), Err(RleError::Sum { sum: 11, pixels: 24 }));
+    /// # Ok::<(), RleError>(())
+    /// ```
     pub fn from_counts(counts: &[u8], height: u32, width: u32) -> Result<Self, RleError> {
         let mut rle = Self::default();
         rle.read_counts(counts, height, width)?;
         Ok(rle)
     }
 
-    /// [`Rle::from_counts`] into an existing mask, whose memory is used again. After an error the mask is empty, of
-    /// size 0 x 0.
+    /// Decodes a counts string as [`Rle::from_counts`] does, reusing the memory of this mask. After an error the mask
+    /// is empty and its size is 0 x 0.
     ///
     /// # Errors
-    /// As [`Rle::from_counts`].
+    /// Same as [`Rle::from_counts`].
     pub fn read_counts(&mut self, counts: &[u8], height: u32, width: u32) -> Result<(), RleError> {
         let read = counts::parse(counts, pixels(height, width), &mut self.runs);
         (self.height, self.width) = if read.is_ok() { (height, width) } else { (0, 0) };
         read.inspect_err(|_| self.runs.clear())
     }
 
-    /// Takes column-major run lengths, background first (the uncompressed form of COCO).
+    /// Creates a mask from column-major run lengths, background first (COCO's uncompressed RLE).
     ///
     /// # Errors
-    /// [`RleError::Sum`] if they do not add up to `height` x `width`.
+    /// Returns [`RleError::Sum`] if the runs do not add up to `height` x `width`.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mask = Rle::from_runs(vec![9, 2, 2, 2, 9], 4, 6)?;
+    /// assert_eq!(mask.to_counts(), "92207");
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn from_runs(runs: Vec<u32>, height: u32, width: u32) -> Result<Self, RleError> {
         let pixels = pixels(height, width);
         let sum = runs.iter().map(|&run| u64::from(run)).sum();
@@ -71,21 +102,29 @@ impl Rle {
         Ok(Self { height, width, runs })
     }
 
-    /// A mask without pixels.
+    /// Creates a mask that contains no pixels.
     ///
     /// # Errors
-    /// [`RleError::Image`] for a side beyond 2^22 pixels.
+    /// Returns [`RleError::Image`] if a side exceeds 2^22 pixels.
     pub fn empty(height: u32, width: u32) -> Result<Self, RleError> {
         Ok(Builder::new(height, width)?.finish())
     }
 
-    /// Runs that are known to add up.
-    pub(super) fn trusted(runs: Vec<u32>, height: u32, width: u32) -> Self {
+    /// Wraps runs that are known to add up; checked in debug builds only.
+    pub(super) fn from_runs_unchecked(runs: Vec<u32>, height: u32, width: u32) -> Self {
         debug_assert_eq!(runs.iter().map(|&run| u64::from(run)).sum::<u64>(), pixels(height, width));
         Self { height, width, runs }
     }
 
-    /// The COCO counts string, byte for byte as pycocotools writes it.
+    /// Encodes the mask as a COCO counts string, byte for byte as pycocotools does.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mask = Rle::from_column_major(&[0, 0, 1, 1, 1, 0], 2, 3)?;
+    /// assert_eq!(mask.to_counts(), "231");
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn to_counts(&self) -> String {
         counts::write(&self.runs)
     }
@@ -105,30 +144,39 @@ impl Rle {
         &self.runs
     }
 
-    /// The run lengths themselves.
+    /// Converts the mask into its run lengths without copying them.
     pub fn into_runs(self) -> Vec<u32> {
         self.runs
     }
 
-    /// Pixels of the whole image.
+    /// Number of pixels of the whole image.
     pub(super) fn pixels(&self) -> u64 {
         pixels(self.height, self.width)
     }
 
-    /// Whether no run is empty but the first: the form in which equal masks have equal runs.
+    /// Whether no run except the first is empty. In this form equal masks have equal runs.
     pub fn is_canonical(&self) -> bool {
-        // Not `all`, which stops early and so takes one run at a time.
+        // `all` stops early and would prevent vectorization.
         !self.runs.is_empty() && self.runs[1..].iter().fold(true, |all, &run| all & (run > 0))
     }
 
-    /// The same mask in canonical form. Only in an image of 2^32 pixels or more may runs stay empty, which then cut a
-    /// longer one.
+    /// Returns the mask in canonical form. In an image of 2^32 pixels or more, empty runs may remain: they split a run
+    /// that does not fit 32 bits.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let mask = Rle::from_runs(vec![1, 2, 0, 1], 2, 2)?;
+    /// assert!(!mask.is_canonical());
+    /// assert_eq!(mask.canonical().runs(), [1, 3]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn canonical(&self) -> Self {
         if self.is_canonical() {
             return self.clone();
         }
         let mut runs = Vec::with_capacity(self.runs.len());
-        // The run that is still growing, and the kind of run that it is.
+        // The length of the run being merged, and whether it belongs to the mask.
         let (mut open, mut inside) = (0_u64, false);
         for (index, &run) in self.runs.iter().enumerate() {
             if run > 0 && (index % 2 == 1) != inside {
@@ -138,42 +186,46 @@ impl Rle {
             open += u64::from(run);
         }
         push_run(&mut runs, open);
-        Self::trusted(runs, self.height, self.width)
+        Self::from_runs_unchecked(runs, self.height, self.width)
     }
 
-    /// [`Rle::canonical`] without a copy where the mask is in that form.
+    /// Same as [`Rle::canonical`], but borrows if the mask already is canonical.
     pub(super) fn as_canonical(&self) -> Cow<'_, Self> {
         if self.is_canonical() { Cow::Borrowed(self) } else { Cow::Owned(self.canonical()) }
     }
 
-    /// That another mask, number `index` of its list, is of this one's size.
+    /// Checks that `other`, the mask at `index` of its list, has the same size as this mask.
     pub(super) fn check_same_size(&self, other: &Self, index: usize) -> Result<(), RleError> {
         let (expected, found) = ([self.height, self.width], [other.height, other.width]);
         if expected == found { Ok(()) } else { Err(RleError::Sizes { expected, found, index }) }
     }
 
-    /// Number of pixels in the mask.
+    /// Number of pixels that belong to the mask.
     pub fn area(&self) -> u64 {
         self.runs.as_chunks::<2>().0.iter().map(|pair| u64::from(pair[1])).sum()
     }
 
-    /// The smallest box around the mask as `[x, y, width, height]` in pixels; zeros for an empty mask. Width and height
-    /// count pixels, as pycocotools' `toBbox` does; SA-1B's own `bbox` is one less.
+    /// The bounding box as `[x, y, width, height]` in pixels, or zeros if the mask is empty. Width and height count
+    /// pixels, as in pycocotools' `toBbox`; in SA-1B's own `bbox` they are one less.
     pub fn bbox(&self) -> [u32; 4] {
         let height = u64::from(self.height);
         let pairs = self.runs.as_chunks::<2>().0;
-        // Runs before the first that has pixels, and behind the last that has.
+        // Number of pairs before the first and after the last that contain mask pixels.
         let before = pairs.iter().take_while(|pair| pair[1] == 0).count();
         let behind = pairs.iter().rev().take_while(|pair| pair[1] == 0).count();
         if before == pairs.len() {
             return [0; 4];
         }
-        // Rows without a division, exact below 2^32 (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
+        // The remainder without a division, exact below 2^32.
+        // (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019)
         let inverse = (u64::MAX / height).wrapping_add(1);
-        let short = self.pixels() <= u64::from(u32::MAX);
-        let row = |at: u64| match short {
-            true => ((u128::from(inverse.wrapping_mul(at)) * u128::from(height)) >> 64) as u64,
-            false => at % height,
+        let fits_32_bits = self.pixels() <= u64::from(u32::MAX);
+        let row = |at: u64| {
+            if fits_32_bits {
+                ((u128::from(inverse.wrapping_mul(at)) * u128::from(height)) >> 64) as u64
+            } else {
+                at % height
+            }
         };
         let (mut at, mut top, mut bottom) = (0, u64::MAX, 0);
         let (mut first, mut last) = (0, 0);
@@ -183,34 +235,43 @@ impl Rle {
             first = if index <= before { start } else { first };
             last = at;
             let y = row(start);
-            // An empty run among them has no rows.
+            // An empty mask run must not affect the top or the bottom.
             let none = if pair[1] == 0 { u64::MAX } else { 0 };
             top = top.min(y | none);
             bottom = bottom.max((y & !none) + u64::from(pair[1]));
         }
         if bottom > height {
-            // A run goes on in the next column.
+            // Some run continues in the next column, so all rows are covered.
             (top, bottom) = (0, height);
         }
         let (left, right) = (first / height, (last - 1) / height + 1);
         [left, top, right - left, bottom - top].map(|value| value as u32)
     }
 
-    /// The mean x and y of the mask's pixels, whole numbers being pixel centres; `None` for an empty mask.
+    /// The mean x and y of the mask's pixels, or `None` if the mask is empty. Pixel centres have integer coordinates.
     pub fn centroid(&self) -> Option<[f64; 2]> {
         let (mut area, mut sum_x, mut sum_y) = (0_u64, 0_u128, 0_u128);
         for block in self.blocks() {
             let [x0, x1, y0, y1] = [block.x0, block.x1, block.y0, block.y1].map(u64::from);
             let count = (x1 - x0) * (y1 - y0);
             area += count;
-            // Twice the sums.
+            // Twice the sums of the coordinates, to stay in integers.
             sum_x += u128::from(x0 + x1 - 1) * u128::from(count);
             sum_y += u128::from(y0 + y1 - 1) * u128::from(count);
         }
         (area > 0).then(|| [sum_x, sum_y].map(|sum| sum as f64 / (2.0 * area as f64)))
     }
 
-    /// Sizes of this mask in its forms.
+    /// The size of this mask as runs, as a counts string and as a bitmap.
+    ///
+    /// ```
+    /// use maskstream::mask::Rle;
+    ///
+    /// let stats = Rle::from_counts(b"92207", 4, 6)?.stats();
+    /// assert_eq!((stats.runs, stats.counts_bytes, stats.bitmap_bytes), (5, 5, 24));
+    /// assert_eq!(stats.compression(), 4.8);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
     pub fn stats(&self) -> RleStats {
         RleStats {
             runs: self.runs.len(),
@@ -220,9 +281,9 @@ impl Rle {
         }
     }
 
-    /// Calls `f(from, to)` for each run of mask pixels, in positions of the column-major order.
+    /// Calls `f(from, to)` for each run of mask pixels, as a range of positions in column-major order.
     #[inline]
-    pub(super) fn for_each_stretch(&self, mut f: impl FnMut(u64, u64)) {
+    pub(super) fn for_each_span(&self, mut f: impl FnMut(u64, u64)) {
         let mut at = 0;
         for pair in self.runs.chunks_exact(2) {
             let from = at + u64::from(pair[0]);
@@ -231,8 +292,8 @@ impl Rle {
         }
     }
 
-    /// Calls `f(x, y0, y1)` for each stretch of mask pixels within a column, from left to right and top to bottom: rows
-    /// `y0..y1` of column `x`.
+    /// Calls `f(x, y0, y1)` for each segment: rows `y0..y1` of column `x`, a run or the part of a run within one
+    /// column. Segments come from left to right, and from top to bottom within a column.
     #[inline]
     pub(super) fn for_each_segment(&self, mut f: impl FnMut(u32, u32, u32)) {
         let height = self.height;
@@ -264,7 +325,7 @@ impl Rle {
     }
 }
 
-/// A place in the column-major order.
+/// A pixel position in column-major order.
 struct Position {
     x: u32,
     y: u32,
@@ -276,12 +337,12 @@ impl Position {
         Self { x: 0, y: 0, height }
     }
 
-    /// Moves on by `pixels`, which stay within the image.
+    /// Moves forward by `pixels`. The new position must not be past the end of the image.
     #[inline]
     fn advance(&mut self, pixels: u32) {
         let height = u64::from(self.height);
         let y = u64::from(self.y) + u64::from(pixels);
-        // Most runs end in the column where they begin, or in the next: no branch tells which.
+        // Most runs end in the same column or the next, which is handled without a branch.
         let next = y >= height;
         self.x += u32::from(next);
         let y = y - if next { height } else { 0 };
@@ -297,7 +358,7 @@ pub(super) fn pixels(height: u32, width: u32) -> u64 {
     u64::from(height) * u64::from(width)
 }
 
-/// That all masks are of one size.
+/// Checks that all masks have the same size.
 pub(super) fn check_same_sizes<'a>(masks: impl IntoIterator<Item = &'a Rle>) -> Result<(), RleError> {
     let mut masks = masks.into_iter();
     let Some(first) = masks.next() else { return Ok(()) };

@@ -1,22 +1,23 @@
-//! Rows of a mask, 64 pixels at a time. Comes in: a mask, or a row-major bitmap. Goes out: the words of pixels that hold
-//! any, or where the columns of the bitmap begin and end. Fails on images with a side beyond 2^22 pixels.
+//! Row-major conversion between masks and bitmaps, 64 pixels at a time.
 //!
-//! Drawing: each segment toggles its column's bit in the row where it begins and in the row below its end; a running XOR
-//! down the rows turns toggles into pixels. Encoding compares each row with the one above and looks closer only where
-//! they differ.
+//! Encoding is an error if a side of the image exceeds 2^22 pixels.
+//!
+//! To decode, each segment toggles the bit of its column in the row where it begins and in the row below its end. A
+//! running XOR down the rows turns toggles into pixels. To encode, each row is compared with the row above, and only
+//! blocks that differ are examined further.
 
 use std::ops::Range;
 
 use super::builder::Builder;
 use super::{Rle, RleError};
 
-/// Pixels drawn or looked at together.
+/// Number of pixels processed together.
 pub(super) const WORD: usize = 64;
-/// Pixels of two rows that are compared at once.
+/// Number of pixels of two rows that are compared at once.
 const BLOCK: usize = 4 * WORD;
 
 impl Rle {
-    /// Sets the mask's pixels in a row-major bitmap of zeros.
+    /// Sets the mask's pixels in a row-major bitmap that is all zero.
     pub(super) fn draw_rows(&self, out: &mut [u8], stride: usize) {
         let width = self.width() as usize;
         self.for_each_word(|y, x, pixels| {
@@ -33,14 +34,14 @@ impl Rle {
         });
     }
 
-    /// Calls `f(y, x, pixels)` for each word of 64 pixels of row `y` from column `x` on that is not empty: bit i is
-    /// column x + i. Words come in blocks of columns, from the top down.
+    /// Calls `f(y, x, pixels)` for each nonempty word of 64 pixels: bit i is the pixel in row `y` and column `x` + i.
+    /// Words come block by block of 64 columns, and from top to bottom within a block.
     pub(super) fn for_each_word(&self, mut f: impl FnMut(usize, usize, u64)) {
         if self.pixels() == 0 {
             return;
         }
         let height = self.height() as usize;
-        // Toggles of the block's rows; the last takes those below the image.
+        // The toggles of each row of the current block. The last entry takes those below the image.
         let mut toggles = vec![0_u64; height + 1];
         let (mut block, mut rows) = (0, height..0);
         let mut flush = |block: usize, rows: Range<usize>, toggles: &mut [u64]| {
@@ -67,7 +68,7 @@ impl Rle {
     }
 }
 
-/// For each byte, its bits as bytes of 0 and 1, lowest first.
+/// The eight bits of each byte as bytes of 0 and 1, lowest bit first.
 static BYTES_OF_BITS: [[u8; 8]; 256] = {
     let mut table = [[0; 8]; 256];
     let mut i = 0;
@@ -78,7 +79,7 @@ static BYTES_OF_BITS: [[u8; 8]; 256] = {
     table
 };
 
-/// Bits to bytes of 0 and 1.
+/// Expands bits to bytes of 0 and 1.
 #[inline]
 fn expand(bits: u64, out: &mut [u8; WORD]) {
     for (out, bits) in out.as_chunks_mut::<8>().0.iter_mut().zip(bits.to_le_bytes()) {
@@ -86,30 +87,30 @@ fn expand(bits: u64, out: &mut [u8; WORD]) {
     }
 }
 
-/// The bits of bytes: 1 for all but 0.
+/// Packs bytes into bits: 1 for every nonzero byte.
 #[inline]
 pub(super) fn bits_of(bytes: &[u8; WORD]) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let mut bits = 0;
     for (i, bytes) in bytes.as_chunks::<8>().0.iter().enumerate() {
         let bytes = u64::from_le_bytes(*bytes);
-        // The highest bit of each byte that is not 0, then all eight of them in one byte.
+        // Sets the highest bit of each nonzero byte, then gathers these bits in one byte.
         let set = (((bytes & LOW) + LOW) | bytes) & !LOW;
         bits |= ((set >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
     }
     bits
 }
 
-/// Compares each row with the one above.
-pub(super) fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> LineToggles {
-    let mut toggles = LineToggles::with_capacity(height, width, 0);
+/// Finds the pixels at which each row differs from the row above.
+pub(super) fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> ColumnToggles {
+    let mut toggles = ColumnToggles::with_capacity(height, width, 0);
     let empty = vec![0; width as usize];
     let mut above = &empty[..];
     for (y, row) in bitmap.chunks_exact((width as usize).max(1)).enumerate() {
-        // Most blocks are as those above them.
+        // Most blocks equal the block above.
         for (from, (block, above)) in (0..).step_by(BLOCK).zip(row.chunks(BLOCK).zip(above.chunks(BLOCK))) {
-            if block.iter().zip(above).fold(0, |unlike, (a, b)| unlike | (a ^ b)) != 0 {
-                compare(block, above, |x| toggles.push((from + x) as u32, y as u32));
+            if block.iter().zip(above).fold(0, |difference, (a, b)| difference | (a ^ b)) != 0 {
+                for_each_change(block, above, |x| toggles.push((from + x) as u32, y as u32));
             }
         }
         above = row;
@@ -117,8 +118,8 @@ pub(super) fn row_toggles(bitmap: &[u8], height: u32, width: u32) -> LineToggles
     toggles
 }
 
-/// Calls `f` with the index of each pixel that is mask in one of two stretches of a row only.
-fn compare(row: &[u8], above: &[u8], mut f: impl FnMut(usize)) {
+/// Calls `f` with the index of each pixel that belongs to the mask in only one of the two rows.
+fn for_each_change(row: &[u8], above: &[u8], mut f: impl FnMut(usize)) {
     let ((words, rest), (words_above, rest_above)) = (row.as_chunks::<WORD>(), above.as_chunks::<WORD>());
     for (i, (word, above)) in words.iter().zip(words_above).enumerate() {
         let mut changed = if word == above { 0 } else { bits_of(word) ^ bits_of(above) };
@@ -134,16 +135,17 @@ fn compare(row: &[u8], above: &[u8], mut f: impl FnMut(usize)) {
     }
 }
 
-/// Where the columns of a mask begin and end, told in any order of columns, from the top down within each.
-pub(super) struct LineToggles {
+/// The positions at which the columns of a mask change between background and mask. Columns may be added in any order,
+/// but the rows of each column must be ascending.
+pub(super) struct ColumnToggles {
     height: u32,
     width: u32,
-    /// Column and row.
+    /// Column and row of each toggle.
     toggles: Vec<(u32, u32)>,
 }
 
-impl LineToggles {
-    /// For an image of `height` x `width` pixels, with room for so many.
+impl ColumnToggles {
+    /// For an image of `height` x `width` pixels, with capacity for `toggles` toggles.
     pub(super) fn with_capacity(height: u32, width: u32, toggles: usize) -> Self {
         Self { height, width, toggles: Vec::with_capacity(toggles) }
     }
@@ -153,7 +155,7 @@ impl LineToggles {
         self.toggles.push((x, y));
     }
 
-    /// The mask; a column that does not end reaches the bottom.
+    /// Builds the mask. A column with an odd number of toggles reaches the bottom of the image.
     pub(super) fn into_rle(self) -> Result<Rle, RleError> {
         let (rows, ends) = rows_by_column(&self.toggles, 0..self.width);
         drop(self.toggles);
@@ -169,11 +171,11 @@ impl LineToggles {
     }
 }
 
-/// A counting sort of places, (column, row), within `columns`: the rows of each column, which stay in their order, one
-/// column after the other, and where those of each column end.
+/// Groups positions (column, row) by column with a counting sort. `columns` is the range of columns. Returns the rows,
+/// column by column and otherwise in their original order, and the end of each column's rows.
 pub(super) fn rows_by_column(places: &[(u32, u32)], columns: Range<u32>) -> (Vec<u32>, Vec<usize>) {
     let index = |column: u32| (column - columns.start) as usize;
-    // Where each column's rows begin; as they come, that place moves to their end.
+    // Starts as the beginning of each column's rows and moves to their end as rows are added.
     let mut ends = vec![0_usize; columns.len() + 1];
     places.iter().for_each(|&(column, _)| ends[index(column) + 1] += 1);
     for i in 1..ends.len() {

@@ -1,5 +1,6 @@
-//! The `segmentation` of a COCO annotation. Comes in: JSON in any of COCO's forms. Goes out: a mask. Fails on other
-//! JSON, and on a size that is not the image's.
+//! [`Segmentation`]: the `segmentation` field of a COCO annotation, in any of its JSON forms.
+//!
+//! Other JSON is a deserialization error; a size that is not the image's is an [`RleError`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,13 +11,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Rle, RleError};
 
-/// A COCO `segmentation`: one object in several polygons, or runs of which the counts are a list or a string.
+/// A COCO `segmentation`: polygons, or an RLE whose counts are a list or a string.
+///
+/// ```
+/// use maskstream::mask::{Rle, Segmentation};
+///
+/// let polygons: Segmentation = serde_json::from_str("[[2, 1, 4, 1, 4, 3, 2, 3]]")?;
+/// let mask = polygons.to_rle(4, 6)?;
+/// assert_eq!(mask.area(), 4);
+///
+/// let json = serde_json::to_string(&Segmentation::from(&mask))?;
+/// assert_eq!(json, r#"{"size":[4,6],"counts":"92207"}"#);
+/// assert_eq!(serde_json::from_str::<Segmentation>(&json)?.to_rle(4, 6)?, mask);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Segmentation<'a> {
-    /// Polygons of x0, y0, x1, y1, ... in pixels, united.
+    /// Polygons of x0, y0, x1, y1, ... in pixels; the mask is their union.
     Polygons(Vec<Vec<f64>>),
-    /// Runs.
+    /// A run-length encoding.
     Rle {
         /// Height and width of the image.
         size: [u32; 2],
@@ -31,27 +45,28 @@ pub enum Segmentation<'a> {
 pub enum Counts<'a> {
     /// Column-major run lengths, background first.
     Runs(Vec<u32>),
-    /// The same as a counts string.
+    /// The same run lengths as a counts string.
     String(Cow<'a, str>),
 }
 
 impl Segmentation<'_> {
-    /// The mask in an image of `height` x `width` pixels (pycocotools' `annToRLE`, and `frPyObjects` of one object).
+    /// Draws or decodes the mask in an image of `height` x `width` pixels (pycocotools' `annToRLE`, or `frPyObjects` of
+    /// one object).
     ///
     /// # Errors
-    /// [`RleError::Sizes`] if the segmentation names another size, and as [`Rle::from_polygons`], [`Rle::from_runs`]
-    /// and [`Rle::from_counts`].
+    /// Returns [`RleError::Sizes`] if the segmentation has another size, and otherwise the errors of
+    /// [`Rle::from_polygons`], [`Rle::from_runs`] or [`Rle::from_counts`].
     pub fn to_rle(&self, height: u32, width: u32) -> Result<Rle, RleError> {
         let mut mask = Rle::default();
         self.read_into(height, width, &mut mask)?;
         Ok(mask)
     }
 
-    /// [`Segmentation::to_rle`] into an existing mask, whose memory is used again for a counts string. After an error the
-    /// mask is of no use.
+    /// Same as [`Segmentation::to_rle`], but stores the result in `mask` and reuses its memory for a counts string.
+    /// After an error the contents of `mask` are unspecified.
     ///
     /// # Errors
-    /// As [`Segmentation::to_rle`].
+    /// Same as [`Segmentation::to_rle`].
     pub fn read_into(&self, height: u32, width: u32, mask: &mut Rle) -> Result<(), RleError> {
         match self {
             Self::Polygons(polygons) => *mask = Rle::from_polygons(polygons, height, width)?,
@@ -65,7 +80,7 @@ impl Segmentation<'_> {
     }
 }
 
-// By hand: serde's untagged enums cannot say what is wrong with a value, or where.
+// Written by hand: errors of serde's untagged enums do not say which value is invalid, or where.
 impl<'de: 'a, 'a> Deserialize<'de> for Segmentation<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -113,7 +128,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Counts<'a> {
                 Ok(Counts::String(Cow::Borrowed(counts)))
             }
 
-            // The alphabet holds the backslash, which JSON escapes: such strings are unescaped into a copy.
+            // The alphabet includes the backslash, which JSON escapes. Strings with escapes must be copied.
             fn visit_str<E: Error>(self, counts: &str) -> Result<Self::Value, E> {
                 Ok(Counts::String(Cow::Owned(counts.to_owned())))
             }
@@ -123,7 +138,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Counts<'a> {
 }
 
 impl Segmentation<'_> {
-    /// The same, independent of the JSON it was read from.
+    /// Copies borrowed data, so that the result no longer depends on the JSON text.
     pub fn into_owned(self) -> Segmentation<'static> {
         match self {
             Self::Polygons(polygons) => Segmentation::Polygons(polygons),
@@ -139,7 +154,7 @@ impl Segmentation<'_> {
 }
 
 impl From<&Rle> for Segmentation<'static> {
-    /// With a counts string.
+    /// Converts a mask to the form with a counts string.
     fn from(mask: &Rle) -> Self {
         Self::Rle { size: [mask.height(), mask.width()], counts: Counts::String(Cow::Owned(mask.to_counts())) }
     }

@@ -1,28 +1,29 @@
-//! Rings with fewer corners (Douglas-Peucker). Comes in: a ring and a distance in pixels. Goes out: those of its corners
-//! that keep every other one within that distance. Cannot fail.
+//! Simplification of rings by the Douglas-Peucker algorithm.
+//!
+//! The result is a subset of a ring's corners that keeps every removed corner within a given distance in pixels.
 
 type Point = [f64; 2];
 
-/// Chords cut off a ring one after the other before what is left is halved: it bounds the time that a ring made for
-/// it, or a long comb, can take. Outlines of things need a few dozen.
+/// Number of successive cuts after which the rest of a ring is halved instead. Bounds the time for adversarial rings
+/// and long combs; outlines of real objects need a few dozen.
 const MAX_DEPTH: u32 = 128;
 
-/// Memory that is used again from ring to ring.
+/// Buffers that are reused for all rings.
 #[derive(Default)]
 pub(super) struct Simplifier {
     keep: Vec<bool>,
-    /// Parts of the ring between corners that stay, and how often the ring was cut for them.
+    /// Parts of the ring between kept corners, as start, end and the number of cuts that led to them.
     parts: Vec<(usize, usize, u32)>,
 }
 
 impl Simplifier {
-    /// The corners that stay of a `ring` whose last point is its first again: the first, the one furthest from it, and
-    /// then, as long as a corner between two of them is more than `tolerance` away from their chord, the one furthest
-    /// from it. Two enclose nothing: then there are no corners. Of a `solid` ring the furthest on either way between the
-    /// first two always stays: four that follow the ring.
-    pub(super) fn simplify(&mut self, ring: &[Point], tolerance: f64, solid: bool) -> Vec<Point> {
+    /// Returns the corners to keep of `ring`, whose last point repeats its first. Kept are the first corner, the corner
+    /// farthest from it and then, while a corner between two kept ones is more than `tolerance` away from their chord,
+    /// the farthest such corner. Two corners enclose nothing, so in this case none is returned. An exterior also keeps
+    /// the farthest corner on either side of the first two, hence at least four.
+    pub(super) fn simplify(&mut self, ring: &[Point], tolerance: f64, is_exterior: bool) -> Vec<Point> {
         let [corners @ .., last] = ring else { return Vec::new() };
-        let Some((far, _)) = furthest(corners, |[x, y]| square([x - last[0], y - last[1]])) else { return Vec::new() };
+        let Some((far, _)) = farthest(corners, |[x, y]| square([x - last[0], y - last[1]])) else { return Vec::new() };
         self.keep.clear();
         self.keep.resize(corners.len(), false);
         (self.keep[0], self.keep[far]) = (true, true);
@@ -33,7 +34,7 @@ impl Simplifier {
             let ([ax, ay], [bx, by]) = (ring[from], ring[to]);
             let [cx, cy] = [bx - ax, by - ay];
             let length = square([cx, cy]);
-            // Squares of distances, times that of the chord: no division, and exact for images of usual size.
+            // Squared distances times the squared chord: no division, and exact for images of usual size.
             let scale = if length > 0.0 { length } else { 1.0 };
             let distance = |[x, y]: Point| {
                 let [dx, dy] = [x - ax, y - ay];
@@ -47,9 +48,9 @@ impl Simplifier {
                     across * across
                 }
             };
-            let Some((at, distance)) = furthest(&ring[from + 1..to], distance) else { continue };
+            let Some((at, distance)) = farthest(&ring[from + 1..to], distance) else { continue };
             let at = from + 1 + at;
-            if distance > tolerance * tolerance * scale || solid && depth == 0 {
+            if distance > tolerance * tolerance * scale || is_exterior && depth == 0 {
                 let at = if depth < MAX_DEPTH { at } else { usize::midpoint(from, to) };
                 self.keep[at] = true;
                 kept += 1;
@@ -63,8 +64,8 @@ impl Simplifier {
     }
 }
 
-/// The place of the first point for which `value`, which is not negative, is largest, and that value.
-fn furthest(points: &[Point], value: impl Fn(Point) -> f64) -> Option<(usize, f64)> {
+/// The index of the first point for which `value`, which must not be negative, is largest, together with that value.
+fn farthest(points: &[Point], value: impl Fn(Point) -> f64) -> Option<(usize, f64)> {
     let (mut at, mut most) = (0, -1.0);
     for (index, &point) in points.iter().enumerate() {
         let value = value(point);

@@ -1,31 +1,33 @@
-//! The counts string. Comes in: bytes, or runs. Goes out: runs, or a string. Fails on anything that is not an encoding
-//! of exactly `pixels` pixels. The format is in the room's head.
+//! The counts string of a COCO mask: decoding to runs and encoding from runs.
+//!
+//! Decoding fails unless the string encodes exactly the expected number of pixels. The format is described in the
+//! documentation of [`mask`](super).
 
 use super::RleError;
 
 #[cfg(target_arch = "x86_64")]
 mod shuffle;
 
-/// A run needs at most seven groups of five bits: 32 bits and a sign.
+/// A run takes at most seven groups of five bits: 32 bits and a sign.
 const MAX_GROUPS: u32 = 7;
 
-/// A byte after which a number goes on.
+/// A byte that is not the last of its number.
 #[cfg(target_arch = "x86_64")]
-const MORE: u8 = 0x20 + 48;
-/// Room that a step of writing may ask for.
-const LONGEST: usize = 16;
+const CONTINUATION: u8 = 0x20 + 48;
+/// Space in the output that one encoding step may require.
+const WRITE_ROOM: usize = 16;
 
-/// Reads `counts` into `runs` (cleared first). The number of runs never exceeds the length of the string.
+/// Decodes `counts` into `runs`, which is cleared first. There are never more runs than bytes in the string.
 pub(super) fn parse(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(), RleError> {
     #[cfg(target_arch = "x86_64")]
-    if shuffle::parse_sound(counts, pixels, runs) {
+    if shuffle::parse_ssse3(counts, pixels, runs) {
         return Ok(());
     }
-    parse_closely(counts, pixels, runs)
+    parse_scalar(counts, pixels, runs)
 }
 
-/// [`parse`] step by step, naming the first fault.
-fn parse_closely(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(), RleError> {
+/// [`parse`] one number at a time, which identifies the first error.
+fn parse_scalar(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(), RleError> {
     runs.clear();
     let (mut at, mut sum) = (0, 0_u64);
     while at < counts.len() {
@@ -44,7 +46,7 @@ fn parse_closely(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(), 
     if sum == pixels { Ok(()) } else { Err(RleError::Sum { sum, pixels }) }
 }
 
-/// Reads the signed number at `*at`, the one for run `run`, and moves past it.
+/// Decodes the signed number at `*at` and moves past it. `run` is its index, for errors.
 #[inline]
 fn number(counts: &[u8], at: &mut usize, run: usize) -> Result<i64, RleError> {
     let group = |index: usize| -> Result<i64, RleError> {
@@ -59,7 +61,7 @@ fn number(counts: &[u8], at: &mut usize, run: usize) -> Result<i64, RleError> {
         value |= (bits & 0x1f) << shift;
         shift += 5;
         if bits & 0x20 == 0 {
-            // Bit 0x10 of the last group is the sign: carry it to the top.
+            // Bit 0x10 of the last group is the sign: extend it to the top.
             return Ok((value << (64 - shift)) >> (64 - shift));
         }
         if shift == 5 * MAX_GROUPS {
@@ -68,15 +70,15 @@ fn number(counts: &[u8], at: &mut usize, run: usize) -> Result<i64, RleError> {
     }
 }
 
-/// Writes `runs` as a counts string.
+/// Encodes `runs` as a counts string.
 pub(super) fn write(runs: &[u32]) -> String {
-    let mut out = vec![0; runs.len() + runs.len() / 2 + LONGEST];
+    let mut out = vec![0; runs.len() + runs.len() / 2 + WRITE_ROOM];
     let (mut index, mut len) = (0, 0);
     while index < runs.len() {
         #[cfg(target_arch = "x86_64")]
-        shuffle::write_short(runs, &mut index, &mut out, &mut len);
+        shuffle::write_ssse3(runs, &mut index, &mut out, &mut len);
         let Some(&run) = runs.get(index) else { break };
-        if len + LONGEST > out.len() {
+        if len + WRITE_ROOM > out.len() {
             out.resize(2 * out.len(), 0);
             continue;
         }
@@ -85,11 +87,11 @@ pub(super) fn write(runs: &[u32]) -> String {
         index += 1;
     }
     out.truncate(len);
-    // The alphabet is a part of ASCII.
+    // The alphabet is part of ASCII, so this cannot fail.
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Writes one number and returns its length, at most [`MAX_GROUPS`].
+/// Writes one number and returns its length, at most [`MAX_GROUPS`] bytes.
 fn write_number(mut value: i64, out: &mut [u8]) -> usize {
     let mut len = 0;
     loop {

@@ -1,36 +1,58 @@
-//! Numbers of a counts string, several at a time, by byte shuffles (SSSE3). Comes in: a sound stretch of a string, or
-//! runs. Goes out: runs, or the stretch. Numbers of more than two bytes are read one by one, and left to the caller when
-//! writing.
+//! Decodes and encodes several numbers of a counts string at once with byte shuffles (SSSE3).
 //!
-//! Contract: the only `unsafe` of the room is two calls of safe functions that need SSSE3, each after the processor was
-//! asked for it. Reading is 2.6 times as fast as the best plain code was, writing 3 times.
+//! Numbers of more than three bytes are decoded one by one, and left to the caller when encoding. Decoding is 2.6 times
+//! and encoding 3 times as fast as the fastest scalar code tried.
 //!
-//! Eight bytes are looked at together. Which of them end a number makes a pattern of eight bits, and a table says for
-//! each pattern where to move the bytes so that each number has 16 bits of its own. Writing is the reverse.
+//! # Safety
+//!
+//! The only `unsafe` code of `mask` is here: two calls of safe functions that require SSSE3. Both are made only after
+//! [`has_ssse3`] has returned true.
+//!
+//! # Algorithm
+//!
+//! Decoding looks at eight bytes at a time. One bit per byte says whether the byte ends a number. These eight bits are
+//! the index into [`DECODE_TABLE`], whose entry holds the shuffle that moves each number into a 16-bit lane of its own.
+//! Shifts and masks then join the bytes of each lane, and additions turn the differences into runs.
+//!
+//! For example, the string `3NX17lL5`, where the two runs before it are 100 and 60:
+//!
+//! ```text
+//! byte            '3'  'N'  'X'  '1'  '7'  'l'  'L'  '5'
+//! less 48          03   1e   28   01   07   3c   1c   05    bit 0x20 is set: the number continues
+//! ends a number     1    1    0    1    1    0    1    1    lowest bit first: index 0xdb, six numbers
+//! shuffle         0  -   1  -   2  3   4  -   5  6   7  -   source bytes of each 16-bit lane
+//! joined           03     1e     28     07    39c     05    five bits of each byte, the first byte lowest
+//! sign bit         10     10    200     10    200     10    bit 0x10 of the last byte
+//! (v ^ s) - s       3     -2     40      7   -100      5    the sign is extended
+//! runs            103     58    143     65     43     70    each plus the run two places before it
+//! ```
+//!
+//! Encoding is the reverse: eight differences of one or two bytes, or four of up to three bytes, are split into groups
+//! of five bits, and a shuffle moves the groups together.
 
 use std::arch::x86_64::*;
 
-use super::{MORE, number};
+use super::{CONTINUATION, number};
 
-/// How the bytes of one pattern move, to numbers of 16 bits.
+/// How to decode eight bytes: one entry of [`DECODE_TABLE`].
 #[repr(align(16))]
 #[derive(Clone, Copy)]
-struct Move {
-    /// Where the first and the second byte of each number come from, 0x80 for none.
+struct DecodeEntry {
+    /// The shuffle that moves the first and the second byte of each number into its lane; [`ZERO`] if there is none.
     two: [u8; 16],
     /// The same for the third byte.
     third: [u8; 16],
     /// The sign bit of each number.
     sign: [u16; 8],
-    /// Whole numbers of one to three bytes at the beginning of the pattern.
+    /// How many complete numbers of one to three bytes the pattern begins with.
     numbers: u8,
-    /// Their bytes.
+    /// How many bytes these numbers have.
     bytes: u8,
 }
 
-/// By the bits of the bytes that end a number.
-static TAKE_APART: [Move; 256] = {
-    let mut table = [Move { two: [NONE; 16], third: [NONE; 16], sign: [0x10; 8], numbers: 0, bytes: 0 }; 256];
+/// Indexed by eight bits, one for each byte that ends a number.
+static DECODE_TABLE: [DecodeEntry; 256] = {
+    let mut table = [DecodeEntry { two: [ZERO; 16], third: [ZERO; 16], sign: [0x10; 8], numbers: 0, bytes: 0 }; 256];
     let mut pattern = 0_usize;
     while pattern < 256 {
         let (mut at, mut number) = (0_u8, 0);
@@ -57,10 +79,11 @@ static TAKE_APART: [Move; 256] = {
     table
 };
 
-/// Moves the bytes of numbers together. `long` bits of the index say which of `count` numbers have more than one byte,
-/// the ones above which have more than two; a number's bytes lie `apart` bytes from the next one's.
-const fn put_together(count: usize, apart: u8) -> [[u8; 16]; 256] {
-    let mut table = [[NONE; 16]; 256];
+/// Makes the shuffles that move the bytes of `count` numbers together. The lowest `count` bits of the index say which
+/// numbers have more than one byte; the bits above, if any, which have more than two. Numbers start `stride` bytes
+/// apart.
+const fn encode_table(count: usize, stride: u8) -> [[u8; 16]; 256] {
+    let mut table = [[ZERO; 16]; 256];
     let mut pattern = 0;
     while pattern < 256 {
         let (mut number, mut at) = (0, 0);
@@ -68,7 +91,7 @@ const fn put_together(count: usize, apart: u8) -> [[u8; 16]; 256] {
             let bytes = 1 + (pattern >> number & 1) + if count < 8 { pattern >> (number + count) & 1 } else { 0 };
             let mut byte = 0;
             while byte < bytes {
-                table[pattern][at] = number as u8 * apart + byte as u8;
+                table[pattern][at] = number as u8 * stride + byte as u8;
                 at += 1;
                 byte += 1;
             }
@@ -79,40 +102,42 @@ const fn put_together(count: usize, apart: u8) -> [[u8; 16]; 256] {
     table
 }
 
-/// For eight numbers of 16 bits, of one or two bytes.
-static PUT_EIGHT: [[u8; 16]; 256] = put_together(8, 2);
-/// For four numbers of 32 bits, of one to three bytes.
-static PUT_FOUR: [[u8; 16]; 256] = put_together(4, 4);
+/// For eight numbers of one or two bytes in lanes of 16 bits.
+static ENCODE_EIGHT: [[u8; 16]; 256] = encode_table(8, 2);
+/// For four numbers of one to three bytes in lanes of 32 bits.
+static ENCODE_FOUR: [[u8; 16]; 256] = encode_table(4, 4);
 
-/// Shuffled from here, a byte becomes zero.
-const NONE: u8 = 0x80;
+/// The shuffle index that yields a zero byte.
+const ZERO: u8 = 0x80;
 
-/// Whether this processor has the instructions.
-fn available() -> bool {
+/// Whether this processor supports SSSE3.
+fn has_ssse3() -> bool {
     is_x86_feature_detected!("ssse3")
 }
 
-/// Reads a whole string if it is sound; `false` if anything is odd, or the processor too old. `runs` is cleared first.
-pub(super) fn parse_sound(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> bool {
+/// Decodes a whole string. Returns `false` if the string is invalid or unusual, or if the processor lacks SSSE3; the
+/// caller then decodes it without SIMD. `runs` is cleared first.
+pub(super) fn parse_ssse3(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> bool {
     runs.clear();
     let in_alphabet = |counts: &[u8]| counts.iter().fold(0, |all, byte| all | byte.wrapping_sub(48)) < 64;
-    if pixels >= 1 << 31 || !available() || !in_alphabet(counts) {
+    if pixels >= 1 << 31 || !has_ssse3() || !in_alphabet(counts) {
         return false;
     }
-    // Real strings hold about three bytes for two runs.
+    // Real strings have about three bytes for two runs.
     runs.reserve(counts.len().min(1 << 16));
-    // SAFETY: `available` has seen that the processor has SSSE3, the only thing asked for.
+    // SAFETY: `has_ssse3` has checked that the processor supports SSSE3, which is all that `read` requires.
     #[allow(unsafe_code)]
     let read = unsafe { read(counts, runs) };
-    // No number was as large as 2^29 either way, so a run below zero has become one beyond 2^31, and the sum tells.
+    // All differences are below 2^29 in absolute value, so a negative run has wrapped to more than 2^31, which is more
+    // than `pixels`: the sum reveals it.
     read && runs.iter().map(|&run| u64::from(run)).sum::<u64>() == pixels
 }
 
-/// Writes numbers from `runs[*index]` on as long as they are short; `out` is the whole string's buffer, of which `*len`
-/// bytes are in use.
-pub(super) fn write_short(runs: &[u32], index: &mut usize, out: &mut [u8], len: &mut usize) {
-    if *index > 2 && runs.len() - *index >= 8 && available() {
-        // SAFETY: as above.
+/// Encodes numbers starting at `runs[*index]` until one is too long. `out` is the buffer of the whole string, of which
+/// `*len` bytes are in use.
+pub(super) fn write_ssse3(runs: &[u32], index: &mut usize, out: &mut [u8], len: &mut usize) {
+    if *index > 2 && runs.len() - *index >= 8 && has_ssse3() {
+        // SAFETY: `has_ssse3` has checked that the processor supports SSSE3, which is all that `write` requires.
         #[allow(unsafe_code)]
         unsafe {
             write(runs, index, out, len);
@@ -120,24 +145,25 @@ pub(super) fn write_short(runs: &[u32], index: &mut usize, out: &mut [u8], len: 
     }
 }
 
-/// Numbers of the block that runs are collected in, of which the first two are the last of the block before.
+/// Length of the buffer that collects runs. Its first two places repeat the last two runs of the previous buffer.
 const BLOCK: usize = 256;
-/// Bytes of which it is found out at once which of them end a number.
+/// Number of bytes whose number ends are located at once.
 const WINDOW: usize = 64;
 
-/// Reads all numbers; `false` if one is cut off or as large as 2^29. Runs are right in their lowest 32 bits.
+/// Decodes all numbers; returns `false` if one is incomplete or not below 2^29 in absolute value. Runs are exact modulo
+/// 2^32.
 #[target_feature(enable = "ssse3")]
 fn read(counts: &[u8], runs: &mut Vec<u32>) -> bool {
     let mut block = [0_u32; BLOCK];
     let (mut at, mut count) = (0, 2);
     while at < counts.len() {
-        // The number that comes next, of all.
+        // The index of the next number in the whole string.
         let index = runs.len() + count - 2;
         let start = at;
-        // Differences begin with the fourth number.
+        // From the fourth number on, numbers are differences.
         if index >= 3 {
-            // What is missing at the end are numbers that go on.
-            let mut padded = [MORE; WINDOW + 16];
+            // Past the end of the string, padding bytes never end a number.
+            let mut padded = [CONTINUATION; WINDOW + 16];
             let rest = &counts[at..];
             let window = rest.first_chunk().unwrap_or_else(|| {
                 padded[..rest.len()].copy_from_slice(rest);
@@ -160,24 +186,25 @@ fn read(counts: &[u8], runs: &mut Vec<u32>) -> bool {
     true
 }
 
-/// Runs that [`read_short`] may write behind the last.
+/// Number of runs that [`read_short`] may write past the last one it reports.
 const SLACK: usize = 8;
 
-/// Reads numbers of up to three bytes from the beginning of `window` into `block`, which has room for a whole window, and
-/// adds each to the run two places before it. `count` places are in use, at least two. Returns how many bytes were read.
+/// Decodes the numbers of up to three bytes that `window` begins with, and adds each to the run two places before it.
+/// Runs are appended to `block`, of which `count` places (at least two) are in use and which has room for a whole
+/// window. Returns the number of bytes decoded.
 #[target_feature(enable = "ssse3")]
 #[inline]
 fn read_short(window: &[u8; WINDOW + 16], block: &mut [u32; BLOCK], count: &mut usize) -> usize {
     let mut ends = 0;
     for (i, bytes) in window[..WINDOW].as_chunks::<16>().0.iter().enumerate() {
-        // Bit 0x20 of a byte less 48 says that more follow. Shifted to the top of its byte, movemask sees it.
+        // Bit 0x20 of a byte less 48 says that the number continues. Shifted to the top bit, it is visible to movemask.
         let more = _mm_slli_epi16::<2>(_mm_sub_epi8(bytemuck::cast(*bytes), _mm_set1_epi8(48)));
         ends |= ((!_mm_movemask_epi8(more) & 0xffff) as u64) << (16 * i);
     }
     let five = _mm_set1_epi16(0x1f);
     let mut at = 0;
     while let (true, Some(bytes)) = (at < WINDOW, window[at..].first_chunk::<16>()) {
-        let Move { two, third, sign, numbers, bytes: used } = &TAKE_APART[(ends >> at & 0xff) as usize];
+        let DecodeEntry { two, third, sign, numbers, bytes: used } = &DECODE_TABLE[(ends >> at & 0xff) as usize];
         if *numbers == 0 {
             break;
         }
@@ -190,7 +217,7 @@ fn read_short(window: &[u8; WINDOW + 16], block: &mut [u32; BLOCK], count: &mut 
         let joined = _mm_or_si128(_mm_or_si128(low, middle), _mm_slli_epi16::<10>(third));
         let sign: __m128i = bytemuck::cast(*sign);
         let values = _mm_sub_epi16(_mm_xor_si128(joined, sign), sign);
-        // To 32 bits; then each is added to the number two places on, and all to the last two runs.
+        // Widened to 32 bits. Each is added to the number two places on, and all to the last two runs.
         let top = _mm_srai_epi16::<15>(values);
         let (a, b) = (_mm_unpacklo_epi16(values, top), _mm_unpackhi_epi16(values, top));
         let [before, last] = [block[*count - 2], block[*count - 1]].map(|run| run as i32);
@@ -203,37 +230,37 @@ fn read_short(window: &[u8; WINDOW + 16], block: &mut [u32; BLOCK], count: &mut 
     at
 }
 
-/// Writes eight or four numbers at a time, the differences of runs to those two places before them, as long as they are
-/// short and there is room. `*index` is 3 or more.
+/// Encodes eight or four numbers at a time, as differences from the runs two places before them, while they are short
+/// and there is room. `*index` must be 3 or more.
 #[target_feature(enable = "ssse3")]
 fn write(runs: &[u32], index: &mut usize, out: &mut [u8], len: &mut usize) {
     let load = |from: usize| runs[from..].first_chunk::<8>().map(|runs| bytemuck::cast::<_, [__m128i; 2]>(*runs));
     while let (Some([a, b]), Some([c, d])) = (load(*index), load(*index - 2)) {
         let Some(out) = out[*len..].first_chunk_mut::<16>() else { return };
-        // A difference wraps only between runs of which one is 2^31 or more.
+        // A difference can wrap only if one of the runs is 2^31 or more.
         let large = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
         if _mm_movemask_ps(_mm_castsi128_ps(large)) != 0 {
             return;
         }
         let [a, b] = [_mm_sub_epi32(a, c), _mm_sub_epi32(b, d)];
-        // Saturated to 16 bits: what does not fit is not short either.
+        // Saturated to 16 bits: a number that does not fit is not short either.
         let eight = _mm_packs_epi32(a, b);
-        if _mm_movemask_epi8(beyond(eight, 512)) == 0 {
-            let more = beyond(eight, 16);
+        if _mm_movemask_epi8(out_of_range(eight, 512)) == 0 {
+            let more = out_of_range(eight, 16);
             let pattern = _mm_movemask_epi8(_mm_packs_epi16(more, _mm_setzero_si128())) as usize;
             let low =
                 _mm_or_si128(_mm_and_si128(eight, _mm_set1_epi16(0x1f)), _mm_and_si128(more, _mm_set1_epi16(0x20)));
             let high = _mm_and_si128(_mm_slli_epi16::<3>(eight), _mm_set1_epi16(0x1f00));
             let bytes = _mm_add_epi8(_mm_or_si128(low, high), _mm_set1_epi8(48));
-            *out = bytemuck::cast(_mm_shuffle_epi8(bytes, bytemuck::cast(PUT_EIGHT[pattern])));
+            *out = bytemuck::cast(_mm_shuffle_epi8(bytes, bytemuck::cast(ENCODE_EIGHT[pattern])));
             *index += 8;
             *len += 8 + pattern.count_ones() as usize;
         } else {
             let four = _mm_packs_epi32(a, a);
-            if _mm_movemask_epi8(beyond(four, 1 << 14)) != 0 {
+            if _mm_movemask_epi8(out_of_range(four, 1 << 14)) != 0 {
                 return;
             }
-            let (more, most) = (beyond(four, 16), beyond(four, 512));
+            let (more, most) = (out_of_range(four, 16), out_of_range(four, 512));
             let lanes = |mask: __m128i| _mm_unpacklo_epi16(mask, mask);
             let (more, most) = (lanes(more), lanes(most));
             let signs = |mask: __m128i| _mm_movemask_ps(_mm_castsi128_ps(mask)) as usize;
@@ -243,17 +270,17 @@ fn write(runs: &[u32], index: &mut usize, out: &mut [u8], len: &mut usize) {
             let second = _mm_or_si128(second, _mm_and_si128(most, _mm_set1_epi32(0x2000)));
             let third = _mm_and_si128(_mm_slli_epi32::<6>(a), _mm_set1_epi32(0x1f_0000));
             let bytes = _mm_add_epi8(_mm_or_si128(_mm_or_si128(first, second), third), _mm_set1_epi8(48));
-            *out = bytemuck::cast(_mm_shuffle_epi8(bytes, bytemuck::cast(PUT_FOUR[pattern])));
+            *out = bytemuck::cast(_mm_shuffle_epi8(bytes, bytemuck::cast(ENCODE_FOUR[pattern])));
             *index += 4;
             *len += 4 + pattern.count_ones() as usize;
         }
     }
 }
 
-/// Which of the numbers do not lie within `-limit..limit`.
+/// Selects the numbers that are not in `-limit..limit`.
 #[target_feature(enable = "ssse3")]
 #[inline]
-fn beyond(numbers: __m128i, limit: i16) -> __m128i {
+fn out_of_range(numbers: __m128i, limit: i16) -> __m128i {
     let above = _mm_cmpgt_epi16(numbers, _mm_set1_epi16(limit - 1));
     _mm_or_si128(above, _mm_cmplt_epi16(numbers, _mm_set1_epi16(-limit)))
 }

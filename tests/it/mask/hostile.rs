@@ -1,6 +1,6 @@
-//! Masks, polygons and boxes that are wrong or extreme: each gives the error that names the fault, or the right answer,
-//! and none costs more memory than its own length. Among them is every input at which pycocotools 2.0.11 crashes, reads
-//! wild memory or is wrong.
+//! Invalid and extreme masks, polygons and boxes. Each gives the error that names the invalid value, or the correct
+//! result, and none takes more memory than in proportion to its length. The inputs include every one for which
+//! pycocotools 2.0.11 crashes, accesses memory out of bounds or returns a wrong result.
 
 use std::process::Command;
 use std::slice;
@@ -9,11 +9,11 @@ use maskstream::mask::{
     Connectivity, Merge, Rle, RleError, Segmentation, Strides, box_iou, decode, encode, iou, merge, nms,
 };
 
+use super::naive::{Naive, random_mask};
 use crate::fixture::Dice;
-use crate::naive::{Naive, random_mask};
 
 const BIG: u32 = u32::MAX;
-/// The longest side of an image for which runs are made.
+/// The longest side of an image for which runs are computed.
 const SIDE: u32 = 1 << 22;
 
 fn rle(runs: &[u32], height: u32, width: u32) -> Rle {
@@ -33,13 +33,13 @@ fn share(a: &Rle, b: &Rle) -> f64 {
     iou(slice::from_ref(a), slice::from_ref(b), None).unwrap()[0]
 }
 
-/// The number as the format writes it, in as many groups as asked for.
+/// Encodes a number in exactly `count` groups.
 fn groups(value: i64, count: usize) -> Vec<u8> {
     let more = |i: usize| if i + 1 < count { 0x20 } else { 0 };
     (0..count).map(|i| 48 + ((value >> (5 * i).min(63)) & 0x1f) as u8 + more(i)).collect()
 }
 
-/// A mask of more than 2^32 pixels: `pieces` full columns of the tallest image, all of them mask.
+/// A mask of more than 2^32 pixels: `pieces` columns of the tallest possible image, all of them mask.
 fn giant(pieces: u32) -> Rle {
     let runs = (0..pieces).flat_map(|_| [0, BIG]).collect();
     Rle::from_runs(runs, BIG, pieces).unwrap()
@@ -61,7 +61,7 @@ fn runs_that_fall_short_are_refused() {
 fn runs_that_go_too_far_are_refused() {
     assert_eq!(read(b"990", 4, 4), RleError::Sum { sum: 18, pixels: 16 });
     assert_eq!(Rle::from_runs(vec![9, 9], 4, 4), Err(RleError::Sum { sum: 18, pixels: 16 }));
-    // The sum itself does not wrap: as 32 bits, these add up to 16.
+    // The sum must not wrap: in 32 bits, these runs add up to 16.
     let runs = vec![BIG, 17];
     assert_eq!(Rle::from_runs(runs, 4, 4), Err(RleError::Sum { sum: (1 << 32) + 16, pixels: 16 }));
     assert_eq!(
@@ -72,7 +72,7 @@ fn runs_that_go_too_far_are_refused() {
 
 #[test]
 fn a_list_in_which_one_mask_is_too_long_and_the_next_too_short_has_no_masks() {
-    // pycocotools looks at the total only.
+    // pycocotools checks only the total.
     let long_and_short = [b"11".as_slice(), b"0@"];
     assert!(long_and_short.iter().all(|counts| Rle::from_counts(counts, 4, 4).is_err()));
 }
@@ -91,7 +91,7 @@ fn every_character_outside_of_the_alphabet_is_refused_wherever_it_stands() {
             let mut counts = b"4444".to_vec();
             counts[index] = byte;
             assert_eq!(read(&counts, 4, 4), RleError::Character { index, byte });
-            // After a group that says that more follow.
+            // After groups that continue.
             counts[..index].fill(b'P');
             assert_eq!(read(&counts, 4, 4), RleError::Character { index, byte });
         }
@@ -116,13 +116,13 @@ fn a_nul_does_not_end_the_string() {
 fn negative_runs_are_refused() {
     assert_eq!(read(&groups(-1, 1), 4, 4), RleError::Run { index: 0, value: -1 });
     assert_eq!(read(&[&b"4"[..], &groups(-16, 1)].concat(), 4, 4), RleError::Run { index: 1, value: -16 });
-    // By difference: 4, 4, 4, then 4 - 5.
+    // A negative difference: 4, 4, 4, then 4 - 5.
     assert_eq!(read(&[&b"444"[..], &groups(-5, 1)].concat(), 4, 4), RleError::Run { index: 3, value: -1 });
-    // A later one cannot make up for it: 20 - 4 are 16.
+    // A later run cannot compensate: 20 - 4 is 16.
     let counts = [groups(20, 2), groups(-4, 1)].concat();
     assert!(matches!(read(&counts, 4, 4), RleError::Sum { .. } | RleError::Run { .. }));
     assert!(matches!(read(&[groups(-4, 1), groups(20, 2)].concat(), 4, 4), RleError::Run { index: 0, value: -4 }));
-    // JSON's own numbers: no mask.
+    // Numbers in JSON that are not run lengths.
     for counts in ["[-1,17]", "[16.5]", "[4294967296]", "[1e300]", "[null]", "[\"16\"]", "[[16]]", "[NaN]"] {
         let json = format!(r#"{{"size":[4,4],"counts":{counts}}}"#);
         assert!(serde_json::from_str::<Segmentation>(&json).is_err(), "{counts}");
@@ -131,17 +131,17 @@ fn negative_runs_are_refused() {
 
 #[test]
 fn long_numbers_are_read_and_longer_ones_refused() {
-    // Seven groups hold 32 bits and a sign; pycocotools writes them past the end of its buffer.
+    // Seven groups hold 32 bits and a sign; pycocotools writes such numbers past the end of its buffer.
     for value in [1 << 29, (1 << 29) - 1, 1 << 30, 1 << 31, BIG - 1, BIG] {
         let mask = rle(&[value], value, 1);
         assert!(mask.to_counts().len() >= 6);
         assert_eq!(Rle::from_counts(mask.to_counts().as_bytes(), value, 1), Ok(mask));
-        // The largest differences, up and down.
+        // The largest positive and negative differences.
         let runs = [0, 0, 0, value, 0, 0, 0, value];
         let wide = rle(&runs, value, 2);
         assert_eq!(Rle::from_counts(wide.to_counts().as_bytes(), value, 2), Ok(wide));
     }
-    // Leading groups of zeros are a longer form of the same number.
+    // Extra groups of zeros encode the same number.
     for count in 2..=7 {
         assert_eq!(Rle::from_counts(&groups(16, count), 4, 4).unwrap().runs(), [16], "{count} groups");
         assert_eq!(read(&groups(-1, count), 4, 4), RleError::Run { index: 0, value: -1 });
@@ -165,7 +165,7 @@ fn sizes_that_the_runs_do_not_fill_fail_before_anything_is_allocated() {
         assert_eq!(read(counts, BIG, BIG), RleError::Sum { sum, pixels });
         assert_eq!(read(counts, 100_000, 100_000), RleError::Sum { sum, pixels: 10_000_000_000 });
     }
-    // 2^32 x 2^32 wraps to 0 in 64 bits; sizes beyond 32 bits are no sizes.
+    // 2^32 x 2^32 wraps to 0 in 64 bits; a size must fit 32 bits.
     for size in ["[4294967296,4294967296]", "[-1,4]", "[4]", "[4,4,1]", "[4.5,4]", "[]", "null", "[\"4\",4]"] {
         let json = format!(r#"{{"size":{size},"counts":""}}"#);
         assert!(serde_json::from_str::<Segmentation>(&json).is_err(), "{size}");
@@ -188,7 +188,7 @@ fn segmentations_of_another_size_than_the_image_are_refused() {
 
 #[test]
 fn buffers_of_another_size_than_the_image_are_refused() {
-    // 100,000 squared: pycocotools writes to memory it was not given.
+    // For 100,000 x 100,000 pixels pycocotools writes out of bounds.
     let large = Rle::empty(100_000, 100_000).unwrap();
     let expected = 10_000_000_000;
     assert_eq!(large.write_column_major(&mut [0; 8]), Err(RleError::Size { expected, found: 8 }));
@@ -202,7 +202,7 @@ fn buffers_of_another_size_than_the_image_are_refused() {
     // Count x height x width would wrap to 0.
     assert!(encode(&[], 1 << 32, 1 << 16, 1 << 16).is_err());
     assert!(encode(&[], usize::MAX, BIG, BIG).is_err());
-    // A stride that wraps, or that makes rows overlap past the end.
+    // Strides that wrap, and strides whose rows overlap or end past the buffer.
     let small = rle(&[1, 2, 1], 2, 2);
     for strides in [
         Strides { row: usize::MAX, column: 1 },
@@ -254,7 +254,7 @@ fn masks_of_several_sizes_do_not_go_together() {
         iou(&mixed[..2], &mixed[2..], None),
         Err(RleError::Sizes { expected: [3, 2], found: [2, 3], .. })
     ));
-    // Also where the boxes do not meet, and where the images have as many pixels.
+    // Also if the bounding boxes do not intersect, and if the images have equally many pixels.
     let (left, right) = (rle(&[0, 1, 5], 3, 2), rle(&[5, 1], 2, 3));
     assert!(matches!(iou(&[left], &[right], None), Err(RleError::Sizes { .. })));
 }
@@ -287,7 +287,7 @@ fn more_than_255_masks_are_a_list_as_any_other() {
 
 #[test]
 fn empty_runs_change_nothing() {
-    // pycocotools: own overlap 0, a union of 88 pixels in an image of 16, a box of 2^32.
+    // In pycocotools: an IoU of 0 with itself, a union of 88 pixels in an image of 16, a box of 2^32.
     let lists: [&[u32]; 9] = [
         &[0, 0, 0, 16],
         &[2, 3, 0, 3, 8],
@@ -326,7 +326,7 @@ fn empty_runs_change_nothing() {
 
 #[test]
 fn far_more_runs_than_pixels_are_merged_as_any_others() {
-    // pycocotools has room for height x width + 1.
+    // pycocotools allocates only height x width + 1 runs.
     let mut runs = vec![0; 100_000];
     runs.extend([3, 5, 8]);
     let many = rle(&runs, 4, 4);
@@ -387,7 +387,7 @@ fn images_without_pixels_are_images() {
             merge(&read, Merge::Difference).unwrap(),
         ] {
             without_pixels(&mask, height, width);
-            // pycocotools writes the runs of such an image as one that is empty.
+            // pycocotools also writes a single empty run for such an image.
             assert_eq!(mask.to_counts(), "0");
         }
         assert_eq!(encode(&[], 3, height, width).unwrap().len(), 3);
@@ -427,7 +427,7 @@ fn areas_beyond_32_bits_are_counted() {
     assert_eq!(mask.intersection_area(&mask), Ok(pixels));
     assert_eq!(share(&mask, &mask), 1.0);
     assert_eq!(share(&mask, &mask.complement()), 0.0);
-    // One pixel, far beyond position 2^32.
+    // One pixel at a position far beyond 2^32.
     let mut runs = vec![BIG, 0, BIG, 0, 7, 1, BIG - 8];
     let one = Rle::from_runs(std::mem::take(&mut runs), BIG, 3).unwrap();
     assert_eq!((one.area(), one.bbox()), (1, [2, 7, 1, 1]));
@@ -461,7 +461,7 @@ fn no_runs_are_made_for_images_with_sides_beyond_reason() {
 
 #[test]
 fn masks_of_the_longest_sides_cost_their_runs_and_not_their_pixels() {
-    // A dozen bytes of counts each.
+    // Each has about a dozen bytes of counts.
     for (height, width) in [(1, BIG), (BIG, 1), (BIG, 3), (3, BIG), (15, BIG / 15), (BIG / 15, 15)] {
         let pixels = u64::from(height) * u64::from(width);
         let pieces = (pixels / u64::from(BIG)) as u32;
@@ -479,7 +479,7 @@ fn masks_of_the_longest_sides_cost_their_runs_and_not_their_pixels() {
             nms(&[ends.clone(), full.clone()], &[0.5, 0.75], 0.9),
             Ok(if part > 0.9 { vec![1] } else { vec![1, 0] })
         );
-        // Nothing that would need a table of their columns.
+        // Operations that would need a table of all columns are refused.
         for made in [full.transpose(), full.pad(1, 1, 1, 1), full.erode(1), ends.boundary(BIG)] {
             assert!(matches!(made, Err(RleError::Image { .. })), "{case}");
         }
@@ -539,7 +539,7 @@ fn windows_that_leave_the_image_are_refused() {
 fn polygons_in_large_images_are_where_they_would_be_in_small_ones() {
     let points = [2.0, 3.0, 8.0, 3.5, 6.0, 9.0, 1.5, 7.0];
     let small = Naive::of(&Rle::from_polygon(&points, 12, 12).unwrap());
-    // Positions beyond 2^32 wrap in pycocotools.
+    // In pycocotools, positions beyond 2^32 wrap.
     let moved: Vec<f64> = points.iter().enumerate().map(|(i, v)| v + [65_536.0, 65_500.0][i % 2]).collect();
     let large = Rle::from_polygon(&moved, 65_600, 65_600).unwrap();
     let [x, y, w, h] = small.bbox();
@@ -556,7 +556,7 @@ fn polygons_of_too_few_points_or_of_half_a_point_are_refused() {
         let sound = vec![1.0, 1.0, 5.0, 1.0, 5.0, 5.0];
         assert_eq!(Rle::from_polygons(&[sound, points], 9, 9), Err(RleError::Points { numbers }));
     }
-    // Four numbers in a list of lists are no box.
+    // Four numbers in a nested list are not a box.
     assert_eq!(segmentation("[[1,2,3,4]]", 9, 9), Err(RleError::Points { numbers: 4 }));
 }
 
@@ -587,11 +587,11 @@ fn coordinates_that_are_no_places_are_refused() {
             }
         }
     }
-    // Each number of the box can be, but not its far side.
+    // Each value of the box is in range, but its far side is not.
     let far = |index| Err(RleError::Coordinate { index, value: 4e6 });
     assert_eq!(Rle::from_box([4e6, 0.0, 4e6, 5.0], 9, 9), far(2));
     assert_eq!(Rle::from_box([0.0, 4e6, 5.0, 4e6], 9, 9), far(3));
-    // Not even JSON's: a number beyond f64 or none at all.
+    // In JSON too: values that are not numbers, or too large for f64.
     for list in ["[[0,0,9,0,9,null]]", "[[0,0,9,0,9,\"9\"]]", "[[0,0,9,0,9,NaN]]", "[[0,0,9,0,9,[9]]]", "[0,0,9,0,9,9]"]
     {
         assert!(serde_json::from_str::<Segmentation>(list).is_err(), "{list}");
@@ -602,7 +602,7 @@ fn coordinates_that_are_no_places_are_refused() {
 
 #[test]
 fn polygons_far_larger_than_the_image_cost_no_more_than_it() {
-    // Every edge crosses the image; a walk along each point of them would be of 10^10 steps.
+    // Every edge crosses the image; walking along all lattice points would take 10^10 steps.
     let far = 4e6;
     let points: Vec<f64> =
         (0..500).flat_map(|i| [if i % 2 == 0 { -far } else { far }, f64::from(i) / 10.0 - 20.0]).collect();
@@ -616,17 +616,17 @@ fn polygons_far_larger_than_the_image_cost_no_more_than_it() {
 
 #[test]
 fn degenerate_polygons_are_empty_or_as_without_what_is_too_much() {
-    // All points the same, and all on a line.
+    // All points equal, and all points on one line.
     assert_eq!(Rle::from_polygon(&[3.0; 8], 9, 9).unwrap().area(), 0);
     assert_eq!(Rle::from_polygon(&[1.0, 1.0, 5.0, 5.0, 3.0, 3.0], 9, 9).unwrap().area(), 0);
     assert_eq!(Rle::from_polygon(&[-5.0, -5.0, -1.0, -5.0, -1.0, -1.0], 9, 9).unwrap().area(), 0);
-    // Vertices that are there twice: 0 / 0 in pycocotools, cast to an integer.
+    // Repeated vertices: pycocotools computes 0 / 0 and casts it to an integer.
     let once = Rle::from_polygon(&[1.0, 1.0, 7.0, 2.0, 5.0, 8.0], 9, 9).unwrap();
     let twice =
         Rle::from_polygon(&[1.0, 1.0, 1.0, 1.0, 7.0, 2.0, 7.0, 2.0, 7.0, 2.0, 5.0, 8.0, 1.0, 1.0], 9, 9).unwrap();
     assert_eq!(once, twice);
     assert!(once.area() > 10);
-    // Round and round again: parity.
+    // Several rounds along the same outline: the even-odd rule applies.
     let [a, b, c] = [[1.0, 1.0], [7.0, 2.0], [5.0, 8.0]];
     assert_eq!(Rle::from_polygon(&[a, b, c, a, b, c].concat(), 9, 9).unwrap().area(), 0);
     assert_eq!(Rle::from_polygon(&[a, b, c, a, b, c, a, b, c].concat(), 9, 9).unwrap(), once);
@@ -634,7 +634,7 @@ fn degenerate_polygons_are_empty_or_as_without_what_is_too_much() {
 
 #[test]
 fn one_box_overlaps_itself() {
-    // pycocotools fails on a list that is one box.
+    // pycocotools fails on a list of one box.
     assert_eq!(box_iou(&[[1.0, 2.0, 3.0, 4.0]], &[[1.0, 2.0, 3.0, 4.0]], None), Ok(vec![1.0]));
     assert_eq!(box_iou(&[[1.0, 2.0, 3.0, 4.0]], &[[2.0, 2.0, 3.0, 4.0]], Some(&[true])), Ok(vec![2.0 / 3.0]));
 }
@@ -668,7 +668,7 @@ fn boxes_without_area_overlap_nothing() {
         assert_eq!(box_iou(&[sound], &[odd], Some(&[true])), Ok(vec![0.0]), "{odd:?}");
         assert_eq!(box_iou(&[odd], &[odd], None), Ok(vec![0.0]), "{odd:?}");
     }
-    // The largest and the smallest: a share all the same.
+    // With the largest and the smallest values, the IoU still is between 0 and 1.
     let values = [0.0, 1.0, -1.0, 1e100, -1e100, f64::MIN_POSITIVE, 1e-160];
     let boxes: Vec<[f64; 4]> =
         (0..7_usize.pow(4)).map(|i| [i, i / 7, i / 49, i / 343].map(|i| values[i % 7])).collect();
@@ -690,7 +690,7 @@ fn scores_that_are_no_numbers_are_refused() {
 
 #[test]
 fn every_value_but_0_is_mask() {
-    // pycocotools changes sides at each change of value: [1, 0, 1, 0].
+    // pycocotools starts a new run at every change of value: [1, 0, 1, 0].
     assert_eq!(Rle::from_column_major(&[1, 2, 1, 0], 4, 1).unwrap().runs(), [0, 3, 1]);
     assert_eq!(Rle::from_row_major(&[1, 2, 1, 0], 1, 4).unwrap().runs(), [0, 3, 1]);
     assert_eq!(encode(&[1, 2, 1, 0, 255, 128], 2, 3, 1).unwrap().iter().map(Rle::area).collect::<Vec<_>>(), [3, 2]);
@@ -702,7 +702,7 @@ fn every_value_but_0_is_mask() {
 
 #[test]
 fn rows_and_columns_are_told_apart() {
-    // pycocotools takes columns only.
+    // pycocotools supports column-major bitmaps only.
     let bitmap = [1, 1, 1, 0, 0, 0];
     assert_eq!(Rle::from_row_major(&bitmap, 2, 3).unwrap().runs(), [0, 1, 1, 1, 1, 1, 1]);
     assert_eq!(Rle::from_column_major(&bitmap, 2, 3).unwrap().runs(), [0, 3, 3]);
@@ -710,7 +710,7 @@ fn rows_and_columns_are_told_apart() {
 
 // Memory
 
-/// All of the above once more where more than 1 GiB of memory cannot be had: a size that is taken at its word ends the
+/// Runs all of the above again with a limit of 1 GiB of memory: allocating by an unchecked size would abort the
 /// process.
 #[cfg(target_os = "linux")]
 #[test]
@@ -719,7 +719,7 @@ fn all_of_this_needs_little_memory() {
     if std::env::var_os(INSIDE).is_some() {
         return;
     }
-    let limited = "ulimit -v 1048576 && exec \"$0\" hostile_masks:: --test-threads=1";
+    let limited = "ulimit -v 1048576 && exec \"$0\" mask::hostile:: --test-threads=1";
     let program = std::env::current_exe().unwrap();
     let output = Command::new("sh").args(["-c", limited]).arg(program).env(INSIDE, "1").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,18 +1,18 @@
-//! Masks pixel by pixel: the slow and plain other side of the comparisons.
+//! A naive mask of one value per pixel, the reference for other tests.
 
 use maskstream::mask::Rle;
 
-/// A mask as one value a pixel.
+/// A mask with one value per pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Naive {
     pub(crate) height: u32,
     pub(crate) width: u32,
-    /// Column by column.
+    /// In column-major order.
     pixels: Vec<bool>,
 }
 
 impl Naive {
-    /// The mask of the pixels (x, y) for which `inside` holds.
+    /// The mask of all pixels (x, y) for which `inside` returns true.
     pub(crate) fn made(height: u32, width: u32, mut inside: impl FnMut(u32, u32) -> bool) -> Self {
         let mut pixels = Vec::new();
         for x in 0..width {
@@ -30,7 +30,7 @@ impl Naive {
         Self { height: mask.height(), width: mask.width(), pixels }
     }
 
-    /// Whether (x, y) is a pixel of the mask; outside of the image none is.
+    /// Whether (x, y) belongs to the mask; false outside the image.
     pub(crate) fn at(&self, x: i64, y: i64) -> bool {
         let (height, width) = (i64::from(self.height), i64::from(self.width));
         (0..width).contains(&x) && (0..height).contains(&y) && self.pixels[(x * height + y) as usize]
@@ -40,7 +40,7 @@ impl Naive {
         self.pixels.iter().filter(|&&inside| inside).count() as u64
     }
 
-    /// x and y of every pixel of the mask.
+    /// The x and y of every pixel of the mask.
     pub(crate) fn points(&self) -> Vec<(u32, u32)> {
         let places = (0..self.width).flat_map(|x| (0..self.height).map(move |y| (x, y)));
         places.zip(&self.pixels).filter(|(_, inside)| **inside).map(|(place, _)| place).collect()
@@ -66,14 +66,14 @@ impl Naive {
         (0..self.height).flat_map(|y| (0..self.width).map(move |x| at(x, y))).collect()
     }
 
-    /// Row by row, eight pixels a byte, the first one in the highest bit.
+    /// The row-major bitmap with eight pixels per byte, the first in the highest bit.
     pub(crate) fn packed(&self) -> Vec<u8> {
         let bit = |x: u32, y: u32, i: u32| u8::from(self.at((8 * x + i).into(), y.into())) << (7 - i);
         let byte = |x: u32, y: u32| (0..8).map(|i| bit(x, y, i)).sum::<u8>();
         (0..self.height).flat_map(|y| (0..self.width.div_ceil(8)).map(move |x| byte(x, y))).collect()
     }
 
-    /// The one list of runs in which none is empty but perhaps the first.
+    /// The canonical runs: none is empty, except possibly the first.
     pub(crate) fn runs(&self) -> Vec<u32> {
         let mut runs = vec![0];
         for &inside in &self.pixels {
@@ -86,7 +86,7 @@ impl Naive {
         runs
     }
 
-    /// That `mask` is this one in canonical form.
+    /// Asserts that `mask` equals this mask and is in canonical form.
     #[track_caller]
     pub(crate) fn assert_is(&self, mask: &Rle, case: &str) {
         assert_eq!((mask.height(), mask.width()), (self.height, self.width), "size: {case}");
@@ -95,8 +95,8 @@ impl Naive {
     }
 }
 
-/// Runs drawn at random (`below` gives a number below another) that fill the image: noise or larger patches, empty,
-/// full; often with empty runs among them.
+/// Random runs that fill the image: noise, larger patches, empty or full masks, often with empty runs. `below(n)`
+/// returns a random number below n.
 pub(crate) fn random_mask(mut below: impl FnMut(u64) -> u64, height: u32, width: u32) -> Rle {
     let mut left = height * width;
     let mut runs = Vec::new();

@@ -1,5 +1,6 @@
-//! pycocotools as the judge: what it says of generated masks, polygons and boxes (`scripts/make_mask_vectors.py`), we
-//! say. A larger file of the same form is read as well if MASKSTREAM_MASK_VECTORS names it.
+//! Results recorded from pycocotools for generated masks, polygons and boxes (`scripts/make_mask_vectors.py`).
+//!
+//! MASKSTREAM_MASK_VECTORS may name a larger file of the same form, which is then tested as well.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,9 +12,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-const VECTORS: &str = include_str!("../golden/masks.jsonl");
+const VECTORS: &str = include_str!("../../golden/masks.jsonl");
 
-/// Everything that is compared.
+/// All kinds of comparisons.
 const KINDS: [&str; 25] = [
     "area",
     "bbox",
@@ -64,11 +65,11 @@ struct Line<'a> {
     boxes: Vec<&'a RawValue>,
 }
 
-/// Counts, area, box, and the checksums of three forms of the bitmap.
+/// Counts, area, bounding box, and the checksums of three forms of the bitmap.
 #[derive(Deserialize)]
 struct Expected(String, u64, Option<[u32; 4]>, u32, u32, u32);
 
-/// Counts what was compared, and notes what differs.
+/// Counts the comparisons and records the differences.
 #[derive(Default)]
 struct Judge {
     checks: BTreeMap<&'static str, u64>,
@@ -133,10 +134,10 @@ impl Judge {
         }
     }
 
-    /// One mask read from its counts; its bitmap column by column comes back.
+    /// Checks one mask decoded from its counts; returns its column-major bitmap.
     fn mask(&mut self, case: &str, mask: &Rle, expected: &Expected, from: Option<&str>) -> Vec<u8> {
         let Expected(counts, area, bbox, columns, rows, packed) = expected;
-        // Only runs that were given may hold empty ones, which encoding the bitmap does not bring back.
+        // Only given runs may contain empty ones, which encoding the bitmap does not restore.
         let encoding = if from == Some("runs") { &mask.canonical().to_counts() } else { counts };
         let (height, width) = (mask.height(), mask.width());
         self.equal("counts read", case, &mask.to_counts(), counts);
@@ -159,7 +160,7 @@ impl Judge {
         let mut bits = vec![7; width.div_ceil(8) as usize * height as usize];
         mask.write_packed(&mut bits).unwrap();
         self.equal("decode packed", case, &crc32fast::hash(&bits), packed);
-        // The row-major bitmap is the nearest grid of the image's own size.
+        // The row-major bitmap equals a grid of the image's own size, drawn by nearest centre.
         by_row.fill(7);
         Grid::stretch(height, width, height, width).unwrap().nearest(mask, &mut by_row).unwrap();
         self.equal("decode row-major", case, &crc32fast::hash(&by_row), rows);
@@ -169,7 +170,7 @@ impl Judge {
         bitmap
     }
 
-    /// The masks made of what the line says they are made of.
+    /// Builds the masks from the source that the line describes.
     fn source(&mut self, name: &str, line: &Line) -> Option<Vec<Result<Rle, RleError>>> {
         let [height, width] = line.size;
         let source = line.source?;
@@ -235,7 +236,7 @@ impl Judge {
         self.floats("iou of boxes with crowds", name, box_iou(&dt, &gt, Some(&crowd)).unwrap(), line.iou[1]);
     }
 
-    /// A matrix, bit for bit; each number of it is a check.
+    /// Compares a matrix bit for bit; each number is one check.
     fn floats(&mut self, kind: &'static str, name: &str, ours: Vec<f64>, theirs: &RawValue) {
         let theirs: Vec<&RawValue> = serde_json::from_str(theirs.get()).unwrap();
         self.equal(kind, name, &ours.len(), &theirs.len());
@@ -250,7 +251,7 @@ impl Judge {
         let checks: u64 = self.checks.values().sum();
         println!("{} masks, {checks} checks, {} differences: {:?}", self.masks, self.differences, self.checks);
         assert_eq!(self.differences, 0, "the first ones:\n{}", self.first_differences.join("\n"));
-        // A check that was never made proves nothing.
+        // A kind of check that never ran proves nothing.
         let made: Vec<&str> = self.checks.keys().copied().collect();
         assert_eq!(made, KINDS);
         for (kind, &count) in &self.checks {
@@ -259,7 +260,7 @@ impl Judge {
     }
 }
 
-/// The number as Rust reads it, to the last bit; serde_json alone may be off by one.
+/// Parses a number exactly; serde_json alone may be off by one bit.
 fn exact(number: &RawValue) -> f64 {
     number.get().parse().unwrap()
 }
@@ -293,7 +294,7 @@ fn masks_are_as_in_pycocotools_in_the_file_that_the_environment_names() {
     judge.finish();
 }
 
-/// Every place in `value` whose change must be noticed.
+/// All places in `value` where a change must be detected.
 fn expected_places(value: &Value) -> Vec<String> {
     let length = |pointer: &str| value.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len);
     let mut places = Vec::new();

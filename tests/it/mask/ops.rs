@@ -1,13 +1,13 @@
-//! What masks can be made of, and what can be made of masks: each operation against its definition, pixel by pixel.
-//! The masks often hold empty runs; what comes out is canonical.
+//! Bitmap layouts, set operations, overlaps and transforms: each operation against its definition, pixel by pixel.
+//! Inputs often contain empty runs; results must be canonical.
 
 use maskstream::mask::{
     Axis, Grid, GridScratch, Merge, Rle, RleError, Strides, box_iou, decode, encode, iou, merge, nms,
 };
 use proptest::prelude::*;
 
+use super::naive::{Naive, random_mask};
 use crate::fixture::Dice;
-use crate::naive::{Naive, random_mask};
 
 fn mask_of(dice: &mut Dice, height: u32, width: u32) -> Rle {
     random_mask(|end| dice.below(end), height, width)
@@ -38,7 +38,7 @@ fn check_overlaps(dice: &mut Dice, dt: usize, gt: usize, height: u32, width: u32
     }
 }
 
-/// Pixels `crop` of an axis stretched onto cells `place` of another, mirrored or not.
+/// The pixels `crop` of one axis, mapped to the cells `place` of another, possibly mirrored.
 #[derive(Clone, Debug)]
 struct Window {
     pixels: u32,
@@ -63,7 +63,7 @@ impl Window {
         Axis::window(self.pixels, self.crop.clone(), self.cells, self.place.clone(), self.flip)
     }
 
-    /// For each pixel: how much of the cell it covers, in parts of which a cell has `crop.len()`.
+    /// For each pixel, the length of its overlap with the cell. A cell is `crop.len()` long.
     fn shares(&self, cell: u32) -> Vec<u64> {
         let (from, to) = (u64::from(self.place.start), u64::from(self.place.end));
         let (pixels, cells) = (self.crop.len() as u64, to - from);
@@ -83,12 +83,12 @@ impl Window {
         (0..self.pixels).map(share).collect()
     }
 
-    /// The pixel in which the cell's centre lies.
+    /// The pixel that contains the centre of the cell.
     fn centre(&self, cell: u32) -> Option<u32> {
         let place = self.place.contains(&cell).then(|| cell - self.place.start)?;
         let pixel = (2 * place + 1) * self.crop.len() as u32 / (2 * self.place.len() as u32);
         Some(if self.flip {
-            // Where the centre lies between two pixels it is the one that comes later on the grid.
+            // If the centre lies between two pixels, the later one on the grid counts.
             self.crop.end - 1 - pixel
         } else {
             self.crop.start + pixel
@@ -225,9 +225,10 @@ proptest! {
 
     #[test]
     fn overlaps_of_boxes_are_shares_of_area(
-        boxes in prop::collection::vec((-9_i32..9, -9_i32..9, 0_i32..9, 0_i32..9), 0..12), split in 0_usize..12, flags: u16,
+        boxes in prop::collection::vec((-9_i32..9, -9_i32..9, 0_i32..9, 0_i32..9), 0..12),
+        split in 0_usize..12, flags: u16,
     ) {
-        // Quarters: every product is exact, so that the order of the arithmetic does not matter.
+        // Multiples of 1/4: every product is exact, so the order of operations does not matter.
         let boxes: Vec<[f64; 4]> = boxes.iter().map(|&(x, y, w, h)| [x, y, w, h].map(|v| f64::from(v) / 4.0)).collect();
         let (dt, gt) = boxes.split_at(split.min(boxes.len()));
         let crowd: Vec<bool> = (0..gt.len()).map(|bit| flags >> bit & 1 == 1).collect();
@@ -251,14 +252,14 @@ proptest! {
     ) {
         let mut dice = Dice(seed);
         let masks = masks(&mut dice, count, height, width);
-        // Few scores, so that there are ties: the earlier mask goes first.
+        // Few distinct scores, so that there are ties, which the earlier mask wins.
         let scores: Vec<f32> = masks.iter().map(|_| dice.below(4) as f32 / 4.0).collect();
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap());
         let mut kept: Vec<usize> = Vec::new();
         for index in order {
-            let overlaps = |&other: &usize| iou(&masks[other..=other], &masks[index..=index], None).unwrap()[0] > threshold;
-            if !kept.iter().any(overlaps) {
+            let iou = |&other: &usize| iou(&masks[other..=other], &masks[index..=index], None).unwrap()[0];
+            if !kept.iter().any(|other| iou(other) > threshold) {
                 kept.push(index);
             }
         }
@@ -283,8 +284,9 @@ proptest! {
 
         let [left, top, right, bottom] = [0; 4].map(|_| dice.below(8) as u32);
         let moved = |x: u32, y: u32| naive.at(i64::from(x) - i64::from(left), i64::from(y) - i64::from(top));
+        let padded = mask.pad(left, top, right, bottom).unwrap();
         Naive::made(height + top + bottom, width + left + right, moved)
-            .assert_is(&mask.pad(left, top, right, bottom).unwrap(), &format!("{left} {top} {right} {bottom} around {case}"));
+            .assert_is(&padded, &format!("{left} {top} {right} {bottom} around {case}"));
 
         let (h, w) = (1 + dice.below(40) as u32, 1 + dice.below(40) as u32);
         let centre = |place: u32, new: u32, old: u32| (2 * place + 1) * old / (2 * new);
@@ -324,7 +326,8 @@ proptest! {
                 let cell = (row * x.cells + column) as usize;
                 let expected = sum as f64 / full as f64;
                 prop_assert!((f64::from(share[cell]) - expected).abs() < 1e-6, "cell {row}, {column}: {case}");
-                prop_assert!((f64::from(area[cell]) - 255.0 * expected).abs() <= 0.5 + 1e-9, "cell {row}, {column}: {case}");
+                let difference = (f64::from(area[cell]) - 255.0 * expected).abs();
+                prop_assert!(difference <= 0.5 + 1e-9, "cell {row}, {column}: {case}");
             }
         }
     }
@@ -359,7 +362,7 @@ fn windows_that_are_empty_or_leave_their_axis_are_refused() {
 
 #[test]
 fn overlaps_of_very_wide_and_very_tall_masks_are_shares_of_pixels() {
-    // Wider than there are runs, and too high for 16 bits.
+    // Wider than the number of runs, and too high for 16 bits.
     for (height, width) in [(1, 70_000), (2, 50_000), (70_000, 1), (40_000, 2), (32_767, 3), (32_768, 3)] {
         let mut dice = Dice(7);
         let mut few = || {

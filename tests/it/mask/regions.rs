@@ -1,10 +1,10 @@
-//! Regions, morphology and contours of masks against references that look at every pixel.
+//! Morphology, components, holes and outlines against references that visit every pixel.
 
 use maskstream::mask::{Connectivity, Polygons, Rle, RleError};
 
 use crate::fixture::Dice;
 
-/// A bitmap by column: the slow form in which all references work. Outside there is background.
+/// A column-major bitmap, on which all references work. Pixels outside it are background.
 #[derive(Clone, Debug, PartialEq)]
 struct Pixels {
     height: i64,
@@ -23,7 +23,7 @@ impl Pixels {
         inside && self.set[(x * self.height + y) as usize] != 0
     }
 
-    /// The same size with the pixels for which `f(x, y)` holds.
+    /// A bitmap of the same size with the pixels for which `f(x, y)` returns true.
     fn map(&self, f: impl Fn(i64, i64) -> bool) -> Self {
         let set = (0..self.width).flat_map(|x| (0..self.height).map(move |y| (x, y))).map(|(x, y)| f(x, y).into());
         Self { set: set.collect(), ..*self }
@@ -41,7 +41,7 @@ impl Pixels {
         self.map(|x, y| self.square(radius).any(|(dx, dy)| self.at(x + dx, y + dy)))
     }
 
-    /// Regions of the pixels equal to `value`, by flood fill, in the order of their first pixels.
+    /// The connected regions of pixels equal to `value`, by flood fill, in the order of their first pixels.
     fn regions(&self, value: bool, connectivity: Connectivity) -> Vec<Self> {
         let around: Vec<(i64, i64)> = match connectivity {
             Connectivity::Four => vec![(0, 1), (1, 0), (0, -1), (-1, 0)],
@@ -76,7 +76,7 @@ impl Pixels {
     }
 }
 
-/// The pixels of a mask that must be in canonical form.
+/// The pixels of a mask, which must be in canonical form.
 fn pixels(mask: &Rle) -> Pixels {
     assert!(mask.is_canonical(), "{mask:?}");
     Pixels::of(mask)
@@ -86,8 +86,8 @@ fn all_pixels(masks: &[Rle]) -> Vec<Pixels> {
     masks.iter().map(pixels).collect()
 }
 
-/// Small masks of every kind: noise of any density, rectangles over each other, rings, tall, wide, empty and full; some
-/// of their runs are cut by empty ones.
+/// Small masks of every kind: noise of any density, overlapping rectangles, rings, tall, wide, empty and full ones.
+/// Some of their runs are split by empty runs.
 fn random_mask(dice: &mut Dice) -> Rle {
     let size = |dice: &mut Dice| match dice.below(8) {
         0 => dice.below(3) as u32,
@@ -101,7 +101,7 @@ fn random_mask(dice: &mut Dice) -> Rle {
             let percent = dice.below(101);
             bitmap.iter_mut().for_each(|pixel| *pixel = u8::from(dice.below(100) < percent));
         }
-        // Toggled rectangles: holes, islands in holes, corners that touch.
+        // Toggled rectangles make holes, islands in holes, and corners that touch.
         _ if bitmap.is_empty() => {}
         kind => {
             for _ in 0..dice.below(12) {
@@ -149,8 +149,8 @@ fn erosion_dilation_and_boundary_look_at_every_pixel_of_the_square() {
     }
 }
 
-/// The steps of Boundary IoU's reference: a border of one background pixel, then the 3 x 3 erosion `radius` times, for
-/// which what lies outside the border is mask, then the border is taken off.
+/// The steps of the reference implementation of Boundary IoU: pad with one background pixel, apply a 3 x 3 erosion
+/// `radius` times in which pixels outside the padding count as mask, and remove the padding.
 #[test]
 fn the_boundary_is_that_of_boundary_iou() {
     let mut dice = Dice(2);
@@ -192,7 +192,7 @@ fn components_and_holes_are_those_of_a_flood_fill() {
 
 type Ring = [[f64; 2]];
 
-/// The pixels around whose centre a ring goes, by the vertical edges on the left of it.
+/// The pixels whose centres a ring encloses, found by counting the vertical edges to the left of each.
 fn enclosed(size: &Pixels, ring: &Ring) -> Pixels {
     let edges: Vec<_> = ring.iter().zip(ring.iter().cycle().skip(1)).collect();
     size.map(|x, y| {
@@ -202,7 +202,7 @@ fn enclosed(size: &Pixels, ring: &Ring) -> Pixels {
     })
 }
 
-/// Twice the area, above 0 for a ring that runs clockwise where y goes down.
+/// Twice the signed area, positive for a ring that runs clockwise where y points down.
 fn turned_area(ring: &Ring) -> f64 {
     ring.iter().zip(ring.iter().cycle().skip(1)).map(|(a, b)| a[0] * b[1] - a[1] * b[0]).sum()
 }
@@ -230,7 +230,7 @@ fn polygons_outline_the_components_and_their_holes() {
                 for (n, point) in ring.iter().enumerate() {
                     let next = ring[(n + 1) % ring.len()];
                     let after = ring[(n + 2) % ring.len()];
-                    // Horizontal and vertical edges take turns: every point is a turn.
+                    // Horizontal and vertical edges alternate, so every point is a turn.
                     let horizontal = point[1] == next[1];
                     assert!(point != &next && horizontal == (next[0] == after[0]), "{mask:?}");
                     length += (point[0] - next[0]).abs() + (point[1] - next[1]).abs();
@@ -245,7 +245,7 @@ fn polygons_outline_the_components_and_their_holes() {
     }
 }
 
-/// Whether `part` is `ring` without some points, each no further than `tolerance` from the chord in its place.
+/// Whether `part` is `ring` without some points, each at most `tolerance` away from the chord that replaces it.
 fn follows(ring: &Ring, part: &Ring, tolerance: f64) -> bool {
     let distance = |p: &[f64; 2], a: &[f64; 2], b: &[f64; 2]| {
         let [dx, dy] = [b[0] - a[0], b[1] - a[1]];
@@ -256,7 +256,7 @@ fn follows(ring: &Ring, part: &Ring, tolerance: f64) -> bool {
     let mut at = 0;
     let closed: Vec<_> = ring.iter().chain(&ring[..1]).collect();
     part.iter().zip(part.iter().cycle().skip(1)).all(|(from, to)| {
-        // A point may come twice in a ring: it is enough if one of the ways to it stays close.
+        // A point may occur twice in a ring: it suffices if one of the ways to it stays close.
         let ends = (at + 1..closed.len()).filter(|&end| closed[end] == to);
         let close = |end: &usize| closed[at..*end].iter().all(|p| distance(p, from, to) <= tolerance + 1e-9);
         let Some(end) = ends.into_iter().find(close) else { return false };
@@ -280,7 +280,7 @@ fn simplified_rings_stay_within_the_tolerance() {
             let mut holes = less.holes.iter().peekable();
             for hole in &full.holes {
                 let kept = holes.next_if(|less| less.len() >= 3 && follows(hole, less, tolerance));
-                // A hole that is gone was nowhere further from the line between two of its points.
+                // A dropped hole was nowhere farther than the tolerance from the line between two of its points.
                 let gone = || hole.iter().any(|far| follows(hole, &[hole[0], *far], tolerance));
                 assert!(kept.is_some() || gone(), "{tolerance} {mask:?}");
             }
@@ -289,12 +289,12 @@ fn simplified_rings_stay_within_the_tolerance() {
         if tolerance < 0.5 {
             assert_eq!(full, less);
         }
-        // Whatever crosses, it can be drawn.
+        // Simplified rings may cross, but can always be drawn.
         assert_eq!(less.to_rle().unwrap().bbox()[2..] == [0, 0], less.to_rle().unwrap().area() == 0);
     }
 }
 
-/// Each tooth is longer than the one before: the furthest corner is always the last but one.
+/// Each tooth is longer than the one before, so the farthest corner always is the last but one.
 #[test]
 fn a_comb_with_growing_teeth_is_simplified_too() {
     let (height, teeth) = (700, 600);
@@ -331,7 +331,7 @@ fn holes_hang_on_the_exterior_by_bridges_walked_twice() {
     ];
     assert_eq!(found.to_coco(), [flat.concat()]);
     assert_eq!(found.to_rle().unwrap(), mask);
-    // A single ring is not closed; polygons made by hand may lack one.
+    // A polygon of one ring is not closed explicitly; polygons made by hand may have no ring.
     assert_eq!(Rle::from_runs(vec![0, 1], 1, 1).unwrap().to_polygons(0.0).unwrap().to_coco()[0].len(), 8);
     let empty = Polygons { size: [3, 7], polygons: vec![Default::default()] };
     assert_eq!(empty.to_rle(), Err(RleError::Points { numbers: 0 }));
@@ -365,7 +365,7 @@ fn images_beyond_32_bits_keep_their_regions() {
 
 #[test]
 fn wide_runs_cost_no_more_than_their_length_in_the_string() {
-    // One row, or one column, of the longest side there is.
+    // One row, or one column, of the longest possible side.
     for (height, width) in [(1, u32::MAX), (u32::MAX, 1)] {
         let full = Rle::from_runs(vec![0, u32::MAX], height, width).unwrap();
         assert_eq!(full.components(Connectivity::Eight).unwrap(), std::slice::from_ref(&full));

@@ -1,5 +1,4 @@
-//! A sample's place in a batch, field by field. Comes in: slices of a batch buffer. Goes out: the same, by name. Cannot
-//! fail.
+//! The row of one sample in a batch buffer, as one slice for each field.
 
 /// One row of every field.
 pub(crate) struct RowMut<'a> {
@@ -7,7 +6,7 @@ pub(crate) struct RowMut<'a> {
     pub(crate) labels: LabelsMut<'a>,
 }
 
-/// One row of every field but the image. Empty where the batch does not have the field.
+/// One row of every field but the image. A field that the batch does not have is empty.
 pub(crate) struct LabelsMut<'a> {
     pub(crate) masks: &'a mut [u8],
     pub(crate) coverage: &'a mut [f32],
@@ -38,7 +37,7 @@ impl LabelsMut<'_> {
         saved.into()
     }
 
-    /// Writes back what [`LabelsMut::save`] copied from a row of the same layout.
+    /// Restores every field from a copy that [`LabelsMut::save`] made of a row of the same layout.
     pub(crate) fn restore(&mut self, mut saved: &[u8]) {
         self.for_each(|bytes| {
             let (head, tail) = saved.split_at(bytes.len());
@@ -47,6 +46,7 @@ impl LabelsMut<'_> {
         });
     }
 
+    /// Calls `f` with the bytes of every field, always in the same order.
     fn for_each(&mut self, mut f: impl FnMut(&mut [u8])) {
         f(self.masks);
         f(bytemuck::cast_slice_mut(self.coverage));

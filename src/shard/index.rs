@@ -449,7 +449,7 @@ fn labels(json: &[u8]) -> Result<Box<Labels>> {
         image_id: file.image.image_id,
         width: file.image.width,
         height: file.image.height,
-        scores: file.annotations.iter().map(|annotation| annotation.score()).collect(),
+        scores: file.annotations.iter().map(|annotation| annotation.stats()).collect(),
     }))
 }
 

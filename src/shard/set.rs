@@ -380,7 +380,7 @@ impl Shard {
         for (i, entry) in index.entries().iter().enumerate() {
             let count = wanted.count(entry.image_id, index.scores(i), entry.width, entry.height);
             report.kept_annotations += count;
-            let place = wanted.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
+            let place = wanted.selection.as_ref().and_then(|selection| selection.index_of(entry.image_id));
             selected.extend(place.map(|place| place as u32));
             let is_in = options.keeps(entry, count);
             let is_bad = is_in && options.quarantine.holds(entry);

@@ -13,12 +13,21 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use maskstream::annotation::MaskFilter;
+use maskstream::image::JpegCodec;
 use maskstream::loader::LoaderBuilder;
 use maskstream::mask::Rle;
 use maskstream::shard::{OnCorrupt, ShardSetBuilder, Sidecar};
 use maskstream::source::{MemorySource, Source};
 use maskstream::{Batch, Error, Result, ShardSet};
 use serde_json::{Value, json};
+
+/// The codec of tests that do not compare pixels with a reference: with the feature `turbojpeg` they test that one.
+pub(crate) fn codec() -> JpegCodec {
+    #[cfg(feature = "turbojpeg")]
+    return JpegCodec::Turbo;
+    #[cfg(not(feature = "turbojpeg"))]
+    JpegCodec::Zune
+}
 
 /// One gzip member.
 pub(crate) fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {

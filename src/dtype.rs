@@ -32,8 +32,7 @@ impl DType {
 }
 
 /// A Rust type for the numbers of a field. Sealed: the implementations are `u8`, `u32`, `i64`, [`half::f16`],
-/// [`half::bf16`] and
-/// `f32`.
+/// [`half::bf16`] and `f32`.
 pub trait Element: bytemuck::Pod + sealed::Sealed {
     /// The number type of `Self`.
     const DTYPE: DType;

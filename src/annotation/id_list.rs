@@ -1,4 +1,4 @@
-//! Lists of image or annotation ids. A text that is no such list is an error that names the line.
+//! Lists of image or annotation ids. Parsing invalid text is an error that names the line.
 
 use std::str::FromStr;
 

@@ -78,9 +78,10 @@ impl Decoder {
             )));
         }
         // Codecs fill in what is missing at the end, so a JPEG that was cut is known by its missing end marker.
-        let end = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xd9]).ok_or_else(|| {
-            Error::corrupt(format!("jpeg: it is cut short: its {} bytes have no end marker", jpeg.len()))
-        })?;
+        let end = jpeg
+            .windows(2)
+            .rposition(|pair| pair == [0xff, 0xd9])
+            .ok_or_else(|| Error::corrupt(format!("jpeg: cut short: no end marker in {} bytes", jpeg.len())))?;
         match self.codec {
             JpegCodec::Zune => super::zune::decode(jpeg, end, size, &mut self.jpeg, &mut self.decoded),
             #[cfg(feature = "turbojpeg")]

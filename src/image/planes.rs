@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use crate::dtype::DType;
 use crate::{Error, Result};
 
-/// How float images are normalized: `(v / 255 - mean) / std` for each channel, R, G, B. Padding is 0 after that. Images
-/// of bytes are not normalized.
+/// How float images are normalized: `(v / 255 - mean) / std` for each channel, R, G, B. Padding is 0 after that.
+/// Images of type `u8` are not normalized.
 ///
 /// ```
 /// use maskstream::image::Normalization;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 ///
 /// let builder = Loader::builder().image_dtype(DType::F32).normalize(Normalization::IMAGENET);
 ///
-/// // To -1..1, by a mean and deviation of your own:
+/// // To -1 to 1, by a mean and deviation of your own:
 /// let centred = Normalization { mean: [0.5; 3], std: [0.5; 3] };
 /// let builder = builder.normalize(centred);
 /// ```
@@ -29,7 +29,7 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// No mean and deviation: values are 0 to 1.
+    /// Mean 0 and deviation 1: values are 0 to 1.
     pub const UNIT: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
     /// ImageNet's mean and deviation, as torchvision and SAM use them.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };

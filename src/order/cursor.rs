@@ -115,7 +115,7 @@ impl Cursor {
         let Self { position, plan, .. } = self;
         if plan.global_batch == 0 || !position.is_multiple_of(plan.global_batch) {
             return Err(Error::corrupt(format!(
-                "the cursor's position is {position}, but must be a multiple of the global batch size, {}",
+                "the cursor is at position {position}, which is not a multiple of the global batch size, {}",
                 plan.global_batch
             )));
         }

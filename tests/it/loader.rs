@@ -288,6 +288,7 @@ fn boxes_and_points_follow_their_format_and_frame() {
                             BoxFormat::Xywh => [x, y, bw, bh],
                             BoxFormat::Xyxy => [x, y, x + bw, y + bh],
                             BoxFormat::CxCyWh => [x + bw / 2.0, y + bh / 2.0, bw, bh],
+                            _ => unreachable!("{format:?}"),
                         };
                         let [px, py] = file.annotations[i].point_coords[0];
                         let found = boxes[4 * k..4 * k + 4].iter().chain(&points[2 * k..2 * k + 2]);
@@ -328,6 +329,7 @@ fn labels_equal_the_rooms_they_come_from() {
                 match kind {
                     MaskKind::Nearest => grid.nearest(&rle, &mut drawn).unwrap(),
                     MaskKind::Area => grid.area(&rle, &mut scratch, &mut drawn).unwrap(),
+                    _ => unreachable!("{kind:?}"),
                 }
                 assert_eq!(row(batch, "masks", index)[k * cells..(k + 1) * cells], drawn);
                 let mut share = vec![0.0; patch_cells];

@@ -258,33 +258,33 @@ mod image {
 
     fn wanted() -> (u32, u32) {
         let geometry = Geometry::new(size().0, size().1, 1024, Fit::Letterbox).unwrap_or_else(|e| fail(&e));
-        (geometry.content_width, geometry.content_height)
+        (geometry.content_width(), geometry.content_height())
     }
 
     #[divan::bench]
     fn decode_full_size(bencher: Bencher) {
         let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
         let jpeg = &SAMPLES[0].image;
-        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), size()));
+        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), size()).map(drop));
     }
 
     #[divan::bench]
     fn decode_for_1024(bencher: Bencher) {
         let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
         let jpeg = &SAMPLES[0].image;
-        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), wanted()));
+        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), wanted()).map(drop));
     }
 
     #[divan::bench]
     fn resize_to_1024(bencher: Bencher) {
         let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
-        decoder.decode(&SAMPLES[0].image, size(), wanted()).unwrap_or_else(|e| fail(&e));
-        bencher.bench_local(|| decoder.resize(wanted()).map(|pixels| pixels.len()));
+        let mut decoded = decoder.decode(&SAMPLES[0].image, size(), wanted()).unwrap_or_else(|e| fail(&e));
+        bencher.bench_local(|| decoded.resize(wanted()).map(|pixels| pixels.len()));
     }
 
     #[divan::bench(args = [DType::U8, DType::F32, DType::Bf16])]
     fn planes_1024(bencher: Bencher, image_dtype: DType) {
-        let planes = Planes::new(image_dtype, Normalization::IMAGENET);
+        let planes = Planes::new(image_dtype, Normalization::IMAGENET).unwrap_or_else(|e| fail(&e));
         let (width, height) = wanted();
         let pixels = vec![7; (width * height * 3) as usize];
         let mut out = vec![0_f32; 3 * 1024 * 1024];

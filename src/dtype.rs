@@ -1,10 +1,10 @@
-//! Number types of batch fields and image tensors, and the Rust types that hold them.
+//! Number types of batch fields and image tensors, and the Rust types that hold their numbers.
 
 /// Number type of a field, named as in PyTorch and safetensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DType {
-    /// Unsigned bytes. For images: 0 to 255 as decoded, a quarter of the bytes of f32; normalize on the device.
+    /// Unsigned bytes. As an image: 0 to 255 as decoded, in a quarter of the memory of f32. Normalize on the device.
     #[default]
     U8,
     /// Unsigned 32-bit integers.
@@ -20,7 +20,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Bytes of one number.
+    /// Size of one number in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
@@ -31,8 +31,8 @@ impl DType {
     }
 }
 
-/// A Rust type that fields hold. Sealed: the implementations are `u8`, `u32`, `i64`, [`half::f16`], [`half::bf16`] and
-/// `f32`.
+/// A Rust type for the numbers of a field. Sealed: the implementations are `u8`, `u32`, `i64`, [`half::f16`],
+/// [`half::bf16`] and `f32`.
 pub trait Element: bytemuck::Pod + sealed::Sealed {
     /// The number type of `Self`.
     const DTYPE: DType;

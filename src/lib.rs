@@ -9,10 +9,9 @@
 //! use candle_core::Device;
 //! use maskstream::{Loader, MaskFilter, ShardSet};
 //!
-//! fn main() -> maskstream::Result<()> {
-//!     let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
-//!     let shards = ShardSet::builder().filter(filter).open_lazy(&["sa1b/*.tar"])?; // starts at once, indexes meanwhile
-//!     let loader = Loader::builder().batch_size(16).image_size(512).top_k(8).shuffle(42).build(shards)?;
+//! fn main() -> maskstream::Result<()> { let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4); let
+//! shards = ShardSet::builder().filter(filter).open_lazy(&["sa1b/*.tar"])?; // starts at once, indexes meanwhile let
+//! loader = Loader::builder().batch_size(16).image_size(512).top_k(8).shuffle(42).build(shards)?;
 //!
 //!     for epoch in 0..3 {
 //!         for batch in loader.epoch(epoch)?.candle(&Device::Cpu) {

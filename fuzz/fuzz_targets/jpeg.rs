@@ -10,8 +10,8 @@ fuzz_target!(|input: &[u8]| {
     let [width, height, jpeg @ ..] = input else { return };
     let size = (u32::from(*width) + 1, u32::from(*height) + 1);
     let mut decoder = Decoder::new(JpegCodec::Zune, 1 << 16);
-    if decoder.decode(jpeg, size, size).is_ok() {
-        let pixels = decoder.resize((16, 16)).unwrap();
+    if let Ok(mut decoded) = decoder.decode(jpeg, size, size) {
+        let pixels = decoded.resize((16, 16)).unwrap();
         assert_eq!(pixels.len(), 16 * 16 * 3);
     }
 });

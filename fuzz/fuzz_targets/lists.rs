@@ -9,7 +9,7 @@ fuzz_target!(|text: &str| {
         assert!(selection.image_ids().is_sorted());
         assert_eq!(selection.len(), selection.image_ids().len());
         for &image in selection.image_ids() {
-            let _ = selection.keeps(image, image);
+            let _ = selection.contains(image, image);
         }
     }
     if let Ok(quarantine) = text.parse::<Quarantine>() {

@@ -1,21 +1,24 @@
-//! Which annotations count. Comes in: the few numbers of an annotation that the index also holds. Goes out: yes or no.
-//! Building a filter fails on bounds that nothing can meet.
+//! The filter on annotations, and the numbers of an annotation that it reads.
+//!
+//! The index holds the same numbers, so a filter is applied without reading any JSON.
 
 use serde::Serialize;
 
 use crate::{Error, Result};
 
-/// The numbers of one annotation that filters decide on; the index keeps them, so that no json is read to plan an
-/// epoch.
+/// The numbers of one annotation that a [`MaskFilter`] reads.
+///
+/// The index stores them, so planning an epoch reads no JSON. [`Annotation::stats`](super::Annotation::stats) returns
+/// them for a parsed annotation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AnnotationStats {
     /// The annotation's id.
     pub id: i64,
-    /// As annotated; the confidence.
+    /// The mask model's estimate of the mask's IoU: its confidence. Can exceed 1.
     pub predicted_iou: f32,
-    /// As annotated.
+    /// How little the mask changes with the threshold it was cut at.
     pub stability_score: f32,
-    /// Pixels in the mask.
+    /// Number of pixels in the mask.
     pub area: u64,
     /// Width of the annotated box in pixels.
     pub box_width: f32,
@@ -23,7 +26,7 @@ pub struct AnnotationStats {
     pub box_height: f32,
 }
 
-/// Which of a score's numbers somebody asks for.
+/// The fields of [`AnnotationStats`] to load from an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScoreColumns {
     pub(crate) id: bool,
@@ -38,8 +41,38 @@ impl ScoreColumns {
         Self { id: true, predicted_iou: true, stability_score: true, area: true, box_sides: true };
 }
 
-/// Bounds an annotation must meet, and how many of an image must. The default keeps `predicted_iou >= 0.88` and images
-/// with at least one such mask. All bounds are inclusive.
+/// Bounds that annotations must meet to be kept, and the number of kept annotations that an image needs.
+///
+/// The default keeps annotations with `predicted_iou >= 0.88` and images with at least one of them. All bounds are
+/// inclusive. Pass it to [`ShardSetBuilder::filter`](crate::ShardSetBuilder::filter).
+///
+/// ```
+/// use maskstream::index::AnnotationStats;
+/// use maskstream::MaskFilter;
+///
+/// let filter = MaskFilter::default()
+///     .min_predicted_iou(0.9)
+///     .min_stability_score(0.92)
+///     .area(400, 1_000_000) // of the mask, in pixels
+///     .area_fraction(0.0005, 0.8) // of the mask, as a share of the image
+///     .box_side(16.0, 2000.0) // both sides of the box, in pixels
+///     .min_masks(4); // images with fewer kept masks are left out
+///
+/// let mask = AnnotationStats {
+///     id: 1,
+///     predicted_iou: 0.95,
+///     stability_score: 0.97,
+///     area: 5000,
+///     box_width: 90.0,
+///     box_height: 80.0,
+/// };
+/// let thin = AnnotationStats { box_width: 8.0, ..mask };
+/// let (width, height) = (1500, 2250); // of the image
+/// assert!(filter.keeps(&mask, width, height));
+/// assert!(!filter.keeps(&thin, width, height));
+/// assert!(filter.keeps_image(&[mask; 4], width, height));
+/// assert!(!filter.keeps_image(&[mask, mask, mask, thin], width, height));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[must_use]
 pub struct MaskFilter {
@@ -61,7 +94,7 @@ impl Default for MaskFilter {
 }
 
 impl MaskFilter {
-    /// A filter that every annotation and every image passes, also one without annotations.
+    /// A filter that keeps every annotation and every image, even an image without annotations.
     pub fn all() -> Self {
         Self {
             min_predicted_iou: f32::NEG_INFINITY,
@@ -76,65 +109,65 @@ impl MaskFilter {
         }
     }
 
-    /// At least this `predicted_iou`.
-    pub fn min_predicted_iou(mut self, least: f32) -> Self {
-        self.min_predicted_iou = least;
+    /// Keeps annotations with `predicted_iou >= min`. Default: 0.88.
+    pub fn min_predicted_iou(mut self, min: f32) -> Self {
+        self.min_predicted_iou = min;
         self
     }
 
-    /// At least this `stability_score`.
-    pub fn min_stability_score(mut self, least: f32) -> Self {
-        self.min_stability_score = least;
+    /// Keeps annotations with `stability_score >= min`. Default: no bound.
+    pub fn min_stability_score(mut self, min: f32) -> Self {
+        self.min_stability_score = min;
         self
     }
 
-    /// Between `least` and `most` pixels of area.
-    pub fn area(mut self, least: u64, most: u64) -> Self {
-        (self.min_area, self.max_area) = (least, most);
+    /// Keeps masks of `min` to `max` pixels. Default: no bounds.
+    pub fn area(mut self, min: u64, max: u64) -> Self {
+        (self.min_area, self.max_area) = (min, max);
         self
     }
 
-    /// Between `least` and `most` of the image's area, 0 to 1.
-    pub fn area_fraction(mut self, least: f32, most: f32) -> Self {
-        (self.min_area_fraction, self.max_area_fraction) = (least, most);
+    /// Keeps masks that cover `min` to `max` of the image, as fractions from 0 to 1. Default: no bounds.
+    pub fn area_fraction(mut self, min: f32, max: f32) -> Self {
+        (self.min_area_fraction, self.max_area_fraction) = (min, max);
         self
     }
 
-    /// Both sides of the annotated box between `least` and `most` pixels.
-    pub fn box_side(mut self, least: f32, most: f32) -> Self {
-        (self.min_box_side, self.max_box_side) = (least, most);
+    /// Keeps annotations whose box has both sides within `min` to `max` pixels. Default: no bounds.
+    pub fn box_side(mut self, min: f32, max: f32) -> Self {
+        (self.min_box_side, self.max_box_side) = (min, max);
         self
     }
 
-    /// Only images with at least this many surviving annotations.
-    pub fn min_masks(mut self, least: usize) -> Self {
-        self.min_masks = least;
+    /// Keeps images with at least `min` kept annotations. Default: 1.
+    pub fn min_masks(mut self, min: usize) -> Self {
+        self.min_masks = min;
         self
     }
 
-    /// Whether an annotation of an image of `width` x `height` pixels survives.
-    pub fn keeps(&self, score: &AnnotationStats, width: u32, height: u32) -> bool {
-        let fraction = score.area as f64 / (f64::from(width) * f64::from(height));
-        score.predicted_iou >= self.min_predicted_iou
-            && score.stability_score >= self.min_stability_score
-            && (self.min_area..=self.max_area).contains(&score.area)
+    /// Whether an annotation is kept, in an image of `width` x `height` pixels.
+    pub fn keeps(&self, stats: &AnnotationStats, width: u32, height: u32) -> bool {
+        let fraction = stats.area as f64 / (f64::from(width) * f64::from(height));
+        stats.predicted_iou >= self.min_predicted_iou
+            && stats.stability_score >= self.min_stability_score
+            && (self.min_area..=self.max_area).contains(&stats.area)
             && fraction >= f64::from(self.min_area_fraction)
             && fraction <= f64::from(self.max_area_fraction)
-            && score.box_width.min(score.box_height) >= self.min_box_side
-            && score.box_width.max(score.box_height) <= self.max_box_side
+            && stats.box_width.min(stats.box_height) >= self.min_box_side
+            && stats.box_width.max(stats.box_height) <= self.max_box_side
     }
 
-    /// Whether an image with these annotations enters the order.
-    pub fn keeps_image(&self, scores: &[AnnotationStats], width: u32, height: u32) -> bool {
-        self.is_enough(scores.iter().filter(|score| self.keeps(score, width, height)).count())
+    /// Whether an image of `width` x `height` pixels with these annotations is kept.
+    pub fn keeps_image(&self, annotations: &[AnnotationStats], width: u32, height: u32) -> bool {
+        self.meets_min_masks(annotations.iter().filter(|stats| self.keeps(stats, width, height)).count())
     }
 
-    /// Whether an image enters the order of which so many annotations survive.
-    pub(crate) fn is_enough(&self, annotations: usize) -> bool {
-        annotations >= self.min_masks
+    /// Whether an image with this many kept annotations is kept.
+    pub(crate) fn meets_min_masks(&self, kept: usize) -> bool {
+        kept >= self.min_masks
     }
 
-    /// The numbers it asks for: whatever the others are, its answer is the same.
+    /// The columns that the filter reads: those with a bound.
     pub(crate) fn columns(&self) -> ScoreColumns {
         let all = Self::all();
         let area =
@@ -148,10 +181,10 @@ impl MaskFilter {
         }
     }
 
-    /// Refuses bounds that nothing can meet.
+    /// Refuses bounds that no annotation can meet.
     ///
     /// # Errors
-    /// If a bound is NaN or a lower bound lies above its upper one.
+    /// If a bound is NaN, or a lower bound is above its upper bound.
     pub(crate) fn check(&self) -> Result<()> {
         use std::cmp::Ordering::{Equal, Less};
         let empty = self.min_area > self.max_area

@@ -1,16 +1,19 @@
-//! SA-1B annotation files. Comes in: the bytes of a json member. Goes out: an [`AnnotationFile`] that borrows from
-//! them, and which of its annotations survive a [`MaskFilter`] and rank first. Fails on JSON that does not fit the
-//! schema; the message names what and where.
+//! SA-1B's annotation files, and the choice of masks from them.
+//!
+//! [`AnnotationFile::parse`] reads a JSON member; the result borrows from its bytes. [`MaskFilter`] and [`IdList`] say
+//! which annotations are kept, [`TopKBy`] which of those come first. JSON that does not fit the schema is an error that
+//! names the field and the byte.
 
 mod filter;
-mod rank;
+mod id_list;
 mod schema;
-mod selection;
+mod selector;
+mod top_k;
 
 pub(crate) use filter::ScoreColumns;
 pub use filter::{AnnotationStats, MaskFilter};
-pub use rank::TopKBy;
+pub use id_list::IdList;
 pub(crate) use schema::MAX_SIDE;
 pub use schema::{Annotation, AnnotationFile, ImageInfo};
-pub(crate) use selection::AnnotationSelector;
-pub use selection::IdList;
+pub(crate) use selector::AnnotationSelector;
+pub use top_k::TopKBy;

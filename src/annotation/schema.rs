@@ -1,9 +1,8 @@
-//! The JSON of one image. Comes in: bytes. Goes out: typed fields under SA-1B's own names. Fails on missing fields,
-//! wrong types and numbers that are not finite or not possible.
+//! The JSON schema of one image's annotations, with SA-1B's field names.
 //!
-//! What real files do, and is accepted: keys in any order, unknown keys, numbers as int or float in the same file,
-//! `predicted_iou` above 1. `segmentation` stays unparsed text until a mask is chosen: most annotations of a file never
-//! are.
+//! Keys may come in any order, unknown keys are skipped, numbers may be ints or floats within one file, and
+//! `predicted_iou` may exceed 1: real files do all of that. `segmentation` stays unparsed until its mask is read, as
+//! most masks of a file never are. Missing fields, wrong types and impossible numbers are errors.
 
 use std::borrow::Cow;
 
@@ -14,15 +13,16 @@ use super::AnnotationStats;
 use crate::mask::{Rle, Segmentation};
 use crate::{Error, Result};
 
-/// Sides of an image, at most: what JPEG can hold.
+/// Largest side of an image: the limit of JPEG.
 pub(crate) const MAX_SIDE: u32 = 65_535;
-/// Coordinates beyond this are no pixels; up to here `f32` holds every whole number.
+/// Largest coordinate: `f32` holds every integer up to here.
 const MAX_COORDINATE: f64 = 16_777_216.0;
 
-/// One json member: an image and its annotations.
+/// One JSON member: an image and its annotations.
 #[derive(Debug, Deserialize)]
+#[non_exhaustive]
 pub struct AnnotationFile<'a> {
-    /// The image that the annotations belong to.
+    /// The image.
     #[serde(borrow)]
     pub image: ImageInfo<'a>,
     /// Its annotations, in file order.
@@ -32,8 +32,9 @@ pub struct AnnotationFile<'a> {
 
 /// The `image` object.
 #[derive(Debug, Deserialize)]
+#[non_exhaustive]
 pub struct ImageInfo<'a> {
-    /// Id of the image, unique in the data set.
+    /// Id of the image, unique within the data set.
     pub image_id: i64,
     /// Width in pixels.
     pub width: u32,
@@ -49,37 +50,58 @@ pub struct ImageInfo<'a> {
 pub struct Annotation<'a> {
     /// Id of the annotation.
     pub id: i64,
-    /// Box in pixels: x, y, width, height. SA-1B's width and height are max - min, one less than the count of pixels.
+    /// Box in pixels: x, y, width, height. SA-1B's width and height are max - min: one less than the number of pixels.
     pub bbox: [f64; 4],
-    /// Pixels in the mask.
+    /// Number of pixels in the mask.
     #[serde(deserialize_with = "whole_number")]
     pub area: u64,
-    /// The mask model's estimate of its own IoU: the annotation's confidence. Can exceed 1.
+    /// The mask model's estimate of the mask's IoU: its confidence. Can exceed 1.
     pub predicted_iou: f32,
     /// How little the mask changes with the threshold it was cut at.
     pub stability_score: f32,
-    /// Prompt points in pixels: x, y; at least one.
+    /// Prompt points in pixels: x, y. At least one.
     pub point_coords: Vec<[f64; 2]>,
-    /// The crop the mask was found in: x, y, width, height in pixels.
+    /// The crop of the image that the mask was found in, in pixels: x, y, width, height.
     pub crop_box: [f64; 4],
-    /// The mask, as the JSON has it.
+    /// The mask, as unparsed JSON.
     #[serde(borrow)]
     segmentation: &'a RawValue,
 }
 
 impl<'a> AnnotationFile<'a> {
-    /// Parses the bytes of a json member.
+    /// Parses the bytes of a JSON member.
+    ///
+    /// ```
+    /// use maskstream::index::AnnotationFile;
+    /// use maskstream::mask::Rle;
+    ///
+    /// let json = br#"{
+    ///     "image": {"image_id": 7, "width": 6, "height": 4, "file_name": "sa_7.jpg"},
+    ///     "annotations": [{
+    ///         "id": 70, "bbox": [2, 1, 1, 1], "area": 4, "predicted_iou": 0.95, "stability_score": 0.97,
+    ///         "point_coords": [[2.5, 1.5]], "crop_box": [0, 0, 6, 4],
+    ///         "segmentation": {"size": [4, 6], "counts": "92207"}
+    ///     }]
+    /// }"#;
+    /// let file = AnnotationFile::parse(json)?;
+    /// assert_eq!((file.image.image_id, file.annotations.len()), (7, 1));
+    ///
+    /// let mut mask = Rle::default();
+    /// file.annotations[0].read_mask(file.image.height, file.image.width, &mut mask)?;
+    /// assert_eq!(mask.area(), file.annotations[0].area);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// For JSON that is broken, misses a field, or holds a value that cannot be: an image of 0 x 0 or beyond 65535 a
-    /// side, a score that is not finite, an area beyond the image, a coordinate beyond 2^24, no prompt point. The
-    /// message names the value and its byte.
+    /// If the JSON is malformed, a field is missing, or a value is impossible: an image side of 0 or above 65535, a
+    /// score that is not finite, an area larger than the image, a coordinate beyond 2^24, or an annotation without a
+    /// prompt point. The message names the value, and the byte where the JSON is at fault.
     pub fn parse(json: &'a [u8]) -> Result<Self> {
         let file: Self = serde_json::from_slice(json).map_err(|e| describe(json, &e))?;
         let ImageInfo { width, height, .. } = file.image;
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
             return Err(Error::corrupt(format!(
-                "json: image is {width} x {height}, not within 1 to {MAX_SIDE} a side"
+                "json: the image is {width} x {height}, but each side must be 1 to {MAX_SIDE}"
             )));
         }
         for annotation in &file.annotations {
@@ -90,8 +112,8 @@ impl<'a> AnnotationFile<'a> {
 }
 
 impl Annotation<'_> {
-    /// What a filter decides on.
-    pub fn score(&self) -> AnnotationStats {
+    /// The numbers that a filter reads.
+    pub fn stats(&self) -> AnnotationStats {
         AnnotationStats {
             id: self.id,
             predicted_iou: self.predicted_iou,
@@ -102,12 +124,12 @@ impl Annotation<'_> {
         }
     }
 
-    /// Reads the mask into `rle`, whose memory is used again, from any of COCO's forms: a counts string, a list of runs,
-    /// or polygons.
+    /// Reads the mask into `rle`, reusing its memory. All of COCO's forms are read: a counts string, a list of runs,
+    /// and polygons. `height` and `width` are the image's.
     ///
     /// # Errors
-    /// If the segmentation does not parse, is of another size than the image's `height` x `width`, or its runs do not
-    /// add up.
+    /// If the segmentation cannot be parsed, its size is not `height` x `width`, or its runs do not add up to that
+    /// size.
     pub fn read_mask(&self, height: u32, width: u32, rle: &mut Rle) -> Result<()> {
         let mut read = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             Ok(serde_json::from_str::<Segmentation<'_>>(self.segmentation.get())?.read_into(height, width, rle)?)
@@ -127,12 +149,12 @@ impl Annotation<'_> {
         if self.area > pixels {
             let Self { id, area, .. } = self;
             return Err(Error::corrupt(format!(
-                "json: annotation {id}: area is {area}, but the image has {pixels} pixels"
+                "json: annotation {id}: the area is {area}, but the image has {pixels} pixels"
             )));
         }
         let [_, _, box_width, box_height] = self.bbox;
         let coordinates = self.bbox.iter().chain(&self.crop_box).chain(self.point_coords.iter().flatten());
-        // False for NaN as well.
+        // NaN fails each of these comparisons.
         let possible = self.predicted_iou.is_finite()
             && self.stability_score.is_finite()
             && coordinates.into_iter().all(|v| v.abs() <= MAX_COORDINATE)
@@ -142,13 +164,14 @@ impl Annotation<'_> {
             return Ok(());
         }
         Err(Error::corrupt(format!(
-            "json: annotation {} holds a number that is not finite or not possible: predicted_iou {}, stability_score {}, bbox {:?}, point_coords {:?}, crop_box {:?}",
+            "json: annotation {} has a number that is not finite or out of range: predicted_iou {}, stability_score \
+             {}, bbox {:?}, point_coords {:?}, crop_box {:?}",
             self.id, self.predicted_iou, self.stability_score, self.bbox, self.point_coords, self.crop_box
         )))
     }
 }
 
-/// A pixel count, also where a re-pack wrote it as a float.
+/// A pixel count. Some tools write it as a float.
 fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Visitor;
     impl serde::de::Visitor<'_> for Visitor {
@@ -174,7 +197,7 @@ fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64
     deserializer.deserialize_any(Visitor)
 }
 
-/// serde_json's message, with the text at fault: SA-1B's files are one line, so the column is the byte.
+/// serde_json's message and the text near the fault. SA-1B's files are one line, so the column is the byte.
 fn describe(json: &[u8], e: &serde_json::Error) -> Error {
     let start: usize = json.split_inclusive(|&b| b == b'\n').take(e.line().saturating_sub(1)).map(<[u8]>::len).sum();
     let at = (start + e.column()).min(json.len());

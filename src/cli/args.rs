@@ -1,5 +1,5 @@
-//! Arguments that `bench`, `export` and `replay` share: which shards, and what batches. Comes in: the command line. Goes out: a
-//! loader. Fails as opening shards and building the loader do.
+//! Arguments that `bench`, `export` and `replay` share: which shards, and what batches. Comes in: the command line.
+//! Goes out: a loader. Fails as opening shards and building the loader do.
 
 use std::path::{Path, PathBuf};
 
@@ -89,8 +89,8 @@ pub(super) struct LoaderArgs {
     /// Seed of the shuffle, and of draws of masks
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Shuffle runs of about so many bytes in place of single samples, for disks and networks that want long reads: 8 to
-    /// 16 MiB there
+    /// Shuffle runs of about so many bytes in place of single samples, for disks and networks that want long reads: 8
+    /// to 16 MiB there
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     chunk_bytes: u64,
     /// This process's share of each epoch, if it is one of several

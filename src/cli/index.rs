@@ -15,8 +15,8 @@ use super::{Outcome, Words, parallel, progress};
 /// Read shards once and save where their samples lie, so that later runs start at once
 ///
 /// An index that fits its shard (same size and modification time) is left as it is, and each index is saved as soon as
-/// it is complete: after an interruption, the same command goes on where it was. Training programs build missing indexes
-/// by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
+/// it is complete: after an interruption, the same command goes on where it was. Training programs build missing
+/// indexes by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -12,10 +12,10 @@ use super::tensors::write;
 
 /// Decode one batch that a training run has seen once more, and show where its rows come from and what they hold
 ///
-/// For the day a loss turns NaN: save the cursor of each batch with the log (`batch.cursor()`, as JSON), and give it here
-/// with the shards and the settings of the run. Settings that change which samples stand in a batch must be the same,
-/// and the message says which one is not; image size, types and masks may be others. On one of several ranks, give
-/// --rank and --world-size as well. A run with settings that have no argument here (mixtures, filters by area)
+/// For the day a loss turns NaN: save the cursor of each batch with the log (`batch.cursor()`, as JSON), and give it
+/// here with the shards and the settings of the run. Settings that change which samples stand in a batch must be the
+/// same, and the message says which one is not; image size, types and masks may be others. On one of several ranks,
+/// give --rank and --world-size as well. A run with settings that have no argument here (mixtures, filters by area)
 /// calls `Loader::replay` itself.
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -1,15 +1,17 @@
-//! Images. Comes in: a JPEG, the size its annotations say, and the size wanted. Goes out: RGB planes of that size in
-//! the number type wanted. Fails on JPEGs that are damaged, cut short, of another size than annotated, or larger than
-//! allowed.
+//! Images: from a JPEG to the RGB planes of a batch.
 //!
-//! Three steps, so that each can be timed: [`Decoder::decode`] to interleaved pixels, [`Decoder::resize`] (bilinear
-//! with antialiasing, as PIL's `BILINEAR`), and [`to_chw`] into the batch.
+//! There are three steps, so that each can be timed: [`Decoder::decode`] makes interleaved pixels, [`Decoded::resize`]
+//! resizes them (bilinear with antialiasing, as PIL's `BILINEAR`), and [`to_chw`] writes them into the batch as planes
+//! of its number type. A JPEG that is damaged, cut short, larger than allowed, or of another size than its annotations
+//! say is an error.
 
 mod decoder;
+mod pixels;
 mod planes;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 mod zune;
 
+pub(crate) use decoder::Decoded;
 pub use decoder::{Decoder, JpegCodec};
 pub use planes::{Normalization, Planes, to_chw};

@@ -1,5 +1,5 @@
-//! Interleaved pixels -> planes. Comes in: RGB pixels of the image's size. Goes out: three planes of a square canvas,
-//! the image in its upper left corner and zeros elsewhere. Cannot fail.
+//! Writes interleaved RGB pixels as three planes of a square canvas: the image in the upper left corner, zeros
+//! elsewhere.
 
 use bytemuck::Pod;
 use half::{bf16, f16};
@@ -7,19 +7,30 @@ use half::{bf16, f16};
 use crate::dtype::DType;
 use crate::{Error, Result};
 
-/// How float images are scaled: `(v / 255 - mean) / std`, per channel R, G, B. Padding is 0 after this.
+/// How float images are normalized: `(v / 255 - mean) / std` for each channel, R, G, B. Padding is 0 after that.
+/// Images of type `u8` are not normalized.
+///
+/// ```
+/// use maskstream::{DType, Loader, Normalization};
+///
+/// let builder = Loader::builder().image_dtype(DType::F32).normalize(Normalization::IMAGENET);
+///
+/// // To -1 to 1, by a mean and deviation of your own:
+/// let centred = Normalization { mean: [0.5; 3], std: [0.5; 3] };
+/// let builder = builder.normalize(centred);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
-    /// Mean of each channel, in 0 to 1.
+    /// Mean of each channel, on the scale 0 to 1.
     pub mean: [f32; 3],
-    /// Standard deviation of each channel, in 0 to 1.
+    /// Standard deviation of each channel, on the scale 0 to 1.
     pub std: [f32; 3],
 }
 
 impl Normalization {
-    /// Values stay in 0 to 1.
+    /// Mean 0 and deviation 1: values are 0 to 1.
     pub const UNIT: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
-    /// The mean and deviation of ImageNet that torchvision and SAM use.
+    /// ImageNet's mean and deviation, as torchvision and SAM use them.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 }
 
@@ -29,12 +40,12 @@ impl Default for Normalization {
     }
 }
 
-/// What becomes of each of the 256 values of each channel, in the number type of the batch.
+/// Look-up tables from the byte values of each channel to normalized numbers of the batch's type.
 #[derive(Debug)]
-pub struct Planes(Table);
+pub struct Planes(Lut);
 
 #[derive(Debug)]
-enum Table {
+enum Lut {
     U8,
     F32(Box<[[f32; 256]; 3]>),
     F16(Box<[[f16; 256]; 3]>),
@@ -42,41 +53,41 @@ enum Table {
 }
 
 impl Planes {
-    /// The conversion to `image_dtype`.
+    /// Tables for images of type `image_dtype`.
     ///
     /// # Errors
-    /// If images cannot have that type: they are u8, f32, f16 or bf16.
+    /// If `image_dtype` is not U8, F32, F16 or Bf16.
     pub fn new(image_dtype: DType, normalization: Normalization) -> Result<Self> {
         let Normalization { mean, std } = normalization;
         let value = |channel: usize, v: usize| (v as f32 / 255.0 - mean[channel]) / std[channel];
         Ok(Self(match image_dtype {
-            DType::U8 => Table::U8,
-            DType::F32 => Table::F32(table(value)),
-            DType::F16 => Table::F16(table(|c, v| f16::from_f32(value(c, v)))),
-            DType::Bf16 => Table::Bf16(table(|c, v| bf16::from_f32(value(c, v)))),
+            DType::U8 => Lut::U8,
+            DType::F32 => Lut::F32(lut(value)),
+            DType::F16 => Lut::F16(lut(|c, v| f16::from_f32(value(c, v)))),
+            DType::Bf16 => Lut::Bf16(lut(|c, v| bf16::from_f32(value(c, v)))),
             DType::U32 | DType::I64 => {
-                return Err(Error::config(format!("image_dtype is {image_dtype:?}, not U8, F32, F16 or Bf16")));
+                return Err(Error::config(format!("image_dtype is {image_dtype:?}, but must be U8, F32, F16 or Bf16")));
             }
         }))
     }
 }
 
-fn table<T: Copy>(value: impl Fn(usize, usize) -> T) -> Box<[[T; 256]; 3]> {
+fn lut<T: Copy>(value: impl Fn(usize, usize) -> T) -> Box<[[T; 256]; 3]> {
     Box::new([0, 1, 2].map(|channel| std::array::from_fn(|v| value(channel, v))))
 }
 
-/// Writes `pixels` (interleaved RGB, `width` a row) as three planes of `side` x `side` numbers into `out`, every byte
-/// of which is written.
+/// Writes `pixels` (interleaved RGB, rows of `width` pixels) as three planes of `side` x `side` numbers. Every byte of
+/// `out` is written.
 ///
 /// # Panics
-/// If `pixels` do not fit `side` x `side`, or `out` is not three such planes of the type that `planes` was made for,
-/// aligned for it.
+/// If `pixels` do not fit `side` x `side`, or if `out` does not hold exactly three such planes, of the type that
+/// `planes` was made for and aligned for it.
 pub fn to_chw(planes: &Planes, pixels: &[u8], width: usize, side: usize, out: &mut [u8]) {
     match &planes.0 {
-        Table::U8 => fill(pixels, width, side, out, |_, v| v),
-        Table::F32(table) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| table[c][usize::from(v)]),
-        Table::F16(table) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| table[c][usize::from(v)]),
-        Table::Bf16(table) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| table[c][usize::from(v)]),
+        Lut::U8 => fill(pixels, width, side, out, |_, v| v),
+        Lut::F32(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
+        Lut::F16(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
+        Lut::Bf16(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
     }
 }
 

@@ -1,22 +1,23 @@
-//! JPEG -> RGB by libjpeg-turbo. Comes in: JPEG bytes. Goes out: pixels, at the smallest power-of-two scale that is
-//! still large enough: the inverse DCT then computes fewer pixels. Fails on damaged data.
+//! Decodes JPEGs with libjpeg-turbo, at the smallest scale that is large enough: the inverse DCT then computes fewer
+//! pixels. Damaged data is an error.
 
 use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::decoder::{Pixels, check_size};
+use super::pixels::{Pixels, check_size};
 use crate::{Error, Result};
 
-/// The scales that libjpeg-turbo has fast code for, smallest first.
+/// Denominators of the scales that libjpeg-turbo has fast code for, smallest scale first.
 const SCALES: [usize; 4] = [8, 4, 2, 1];
 
-pub(super) fn decode(jpeg: &[u8], size: (u32, u32), wanted: (u32, u32), out: &mut Pixels) -> Result<()> {
+/// Decodes `jpeg`, which must be of `size`, to `out`, at a scale of at least `target`.
+pub(super) fn decode(jpeg: &[u8], size: (u32, u32), target: (u32, u32), out: &mut Pixels) -> Result<()> {
     let refused = |e: turbojpeg::Error| Error::corrupt(format!("jpeg: {e}"));
     let mut decompressor = Decompressor::new().map_err(refused)?;
     let header = decompressor.read_header(jpeg).map_err(refused)?;
     check_size((header.width as u32, header.height as u32), size)?;
     let scale = SCALES.map(|denom| ScalingFactor::new(1, denom)).into_iter().find(|scale| {
         let scaled = header.scaled(*scale);
-        scaled.width >= wanted.0 as usize && scaled.height >= wanted.1 as usize
+        scaled.width >= target.0 as usize && scaled.height >= target.1 as usize
     });
     let scale = scale.unwrap_or(ScalingFactor::new(1, 1));
     decompressor.set_scaling_factor(scale).map_err(refused)?;

@@ -1,25 +1,25 @@
-//! JPEG -> RGB by zune-jpeg. Comes in: JPEG bytes. Goes out: pixels at full size. Fails on anything strict decoding
-//! refuses, and on image data that ends early.
+//! Decodes JPEGs with zune-jpeg, at full size. Whatever strict decoding refuses is an error, and so is image data that
+//! ends early.
 //!
 //! # Image data that ends early
 //!
-//! Even in strict mode zune-jpeg takes an end marker for the end wherever it comes, and leaves the rest of the image
-//! grey. So the marker is replaced by a few zeros: sound data is used up before them, and data that ends early runs
-//! into the end of the buffer, which strict mode refuses. What remains unnoticed is a cut within the last row of
-//! blocks. Progressive images need their end marker: of them, whole scans that are missing at the end remain unnoticed.
+//! Even in strict mode, zune-jpeg stops at the first end marker and leaves the rest of the image grey. So the marker is
+//! replaced by a few zeros. Complete data is used up before them. Data that ends early runs past the end of the buffer,
+//! which strict mode refuses. A cut within the last row of blocks is not noticed. Progressive images need their end
+//! marker; if whole scans are missing at their end, that is not noticed either.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::decoder::{Pixels, check_size};
+use super::pixels::{Pixels, check_size};
 use crate::{Error, Result};
 
-/// More than the decoder ever reads ahead (8 bytes), so that sound data never meets the end.
+/// More bytes than the decoder reads ahead (8), so that complete data never reaches the end.
 const READ_AHEAD: [u8; 16] = [0; 16];
 
-/// Decodes `jpeg`, whose end marker stands at `end`; `copy` is memory to use.
+/// Decodes `jpeg`, whose end marker is at `end`, to `out`. `copy` is scratch memory.
 pub(super) fn decode(jpeg: &[u8], end: usize, size: (u32, u32), copy: &mut Vec<u8>, out: &mut Pixels) -> Result<()> {
     let mut whole = open(jpeg, size)?;
     if !whole.info().is_some_and(|info| info.sof.is_sequential_dct()) {
@@ -33,8 +33,8 @@ pub(super) fn decode(jpeg: &[u8], end: usize, size: (u32, u32), copy: &mut Vec<u
 
 /// Reads the headers and checks the size.
 fn open(jpeg: &[u8], size: (u32, u32)) -> Result<JpegDecoder<ZCursor<&[u8]>>> {
-    // Strict: a decoder that makes the best of damaged data would hand on wrong pixels as good. The size is checked
-    // before any pixel is stored.
+    // Strict, as lenient decoding returns wrong pixels for damaged data without an error. The size is checked before
+    // memory is allocated for the pixels.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))

@@ -1,20 +1,46 @@
-//! A place in the order that outlives the process. Comes in: an epoch, a position, and what the order depends on. Goes
-//! out: a [`Cursor`] to save with a checkpoint. Fails where a saved one does not fit, and says what differs.
+//! A place in the order, to be saved with a checkpoint. A saved cursor that does not fit is refused by an error that
+//! says what differs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
-/// Changes whenever the same settings give another order.
+/// Version of the order. It changes whenever the same settings give another order.
 const VERSION: u32 = 2;
 
-/// Where a training run stands: an epoch, and how many samples of its order all ranks together have received. The same
-/// on every rank, so any one of them may save it; a few dozen bytes in a binary form, 250 as JSON.
+/// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///
-/// It also holds what the order depends on, so that [`Loader::resume_from`](crate::Loader::resume_from) can refuse to go
-/// on with other data or settings, and say which. The number of workers, the world size, what batches look like and
-/// where the shards lie are not among them.
+/// It is the same on every rank, so any rank may save it. Any serde format will do: it takes a few dozen bytes in a
+/// binary format, 250 as JSON.
+///
+/// It also holds what the order depends on. So [`Loader::resume_from`](crate::Loader::resume_from) refuses to continue
+/// with other data or settings, and its error names what differs. The number of workers, the world size, the contents
+/// of batches and the directories of shards may differ.
+///
+/// ```no_run
+/// use maskstream::{Cursor, Loader, ShardSet};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shards = ShardSet::builder().open(&["sa1b/*.tar"])?;
+/// let loader = Loader::builder().batch_size(16).shuffle(42).build(shards)?;
+/// for batch in loader.epoch(0)? {
+///     let batch = batch?;
+///     // After the step, save the place behind this batch.
+///     std::fs::write("cursor.json", serde_json::to_string(&batch.cursor())?)?;
+/// }
+///
+/// // Later, in another process, with a loader of the same settings:
+/// let saved: Option<Cursor> = serde_json::from_str(&std::fs::read_to_string("cursor.json")?)?;
+/// if let Some(cursor) = saved {
+///     println!("continuing with step {} of epoch {}", cursor.step(), cursor.epoch());
+///     for batch in loader.resume_from(&cursor)? {
+///         let batch = batch?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     epoch: u64,
@@ -22,13 +48,13 @@ pub struct Cursor {
     plan: Fingerprint,
 }
 
-/// What an order depends on.
+/// Everything that an order depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) version: u32,
     pub(crate) data: Identity,
     pub(crate) top_k: u64,
-    /// Of the ranking of annotations.
+    /// Digest of the ranking of annotations.
     pub(crate) top_k_by: u32,
     /// Which library decodes JPEGs: another one gives other pixels.
     pub(crate) jpeg_codec: u32,
@@ -37,20 +63,22 @@ pub(crate) struct Fingerprint {
     pub(crate) drop_last: bool,
 }
 
-/// What the samples are. Digests are crc32c.
+/// The samples that an order is over. Digests are crc32c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// Number of shards, and a digest of their file names and sizes.
+    /// Number of shards.
     pub(crate) shards: u32,
+    /// Digest of their file names and sizes.
     pub(crate) files: u32,
-    /// Of all samples in the shards.
+    /// Digest of all samples in the shards.
     pub(crate) index: u32,
-    /// Of the filter's bounds.
+    /// Digest of the filter's bounds.
     pub(crate) filter: u32,
-    /// Number of samples that are in the order, and which.
+    /// Number of samples in the order.
     pub(crate) samples: u64,
+    /// Digest of which samples they are.
     pub(crate) selection: u32,
-    /// Of the weights of sets that are mixed.
+    /// Digest of the weights of mixed sets.
     pub(crate) weights: u32,
 }
 
@@ -59,23 +87,23 @@ impl Cursor {
         Self { epoch, position, plan }
     }
 
-    /// The epoch.
+    /// Index of the epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// How many rows of the epoch's order, of all ranks together, come before it: samples, and at the end of a padded
-    /// epoch the empty rows as well.
+    /// Number of rows of the epoch, on all ranks together, that come before it. They are samples and, at the end of a
+    /// padded epoch, empty rows.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The step of its epoch that comes next.
+    /// Index of the next step of the epoch.
     pub fn step(&self) -> u64 {
         self.position / self.plan.global_batch.max(1)
     }
 
-    /// A digest of everything that the order depends on: ranks whose cursors have the same one agree on every batch.
+    /// Digest of everything that the order depends on. Ranks whose cursors have equal digests agree on every batch.
     pub fn digest(&self) -> u64 {
         self.plan.digest()
     }
@@ -84,12 +112,12 @@ impl Cursor {
         &self.plan
     }
 
-    /// Refuses a place that is not between two steps.
+    /// Refuses a position that is not between two steps.
     pub(crate) fn check_position(&self) -> Result<()> {
         let Self { position, plan, .. } = self;
         if plan.global_batch == 0 || !position.is_multiple_of(plan.global_batch) {
             return Err(Error::corrupt(format!(
-                "a cursor at position {position} does not lie between batches of {}",
+                "the cursor is at position {position}, which is not a multiple of the global batch size, {}",
                 plan.global_batch
             )));
         }
@@ -101,18 +129,17 @@ impl Fingerprint {
     pub(crate) const VERSION: u32 = VERSION;
 
     pub(crate) fn digest(&self) -> u64 {
-        // Numbers only: encoding cannot fail.
+        // Encoding numbers cannot fail.
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
         let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
         bytes.chunks(8).fold(bytes.len() as u64, |digest, bytes| mix64(digest ^ word(bytes)))
     }
 
-    /// Refuses what a saved plan did not have: `self` is the plan of now.
+    /// Refuses a saved fingerprint that differs from `self`, the present one.
     pub(crate) fn check(&self, saved: &Self) -> Result<()> {
         let part = |name: &str, then: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
             Err(Error::config(format!("the cursor does not fit: {name} was {then} when it was saved and is now {now}")))
         };
-        let hash = |digest: u32| format!("another one ({digest:08x})");
         let shuffle = |plan: &Self| match plan.shuffle {
             None => "off".to_owned(),
             Some((seed, 1)) => format!("seed {seed}"),
@@ -146,13 +173,16 @@ impl Fingerprint {
         ];
         for (name, then, now) in digests {
             if then != now {
-                return part(name, &hash(then), &format!("{now:08x}"));
+                return Err(Error::config(format!(
+                    "the cursor does not fit: {name} differs from when it was saved (digest {then:08x}, now {now:08x})"
+                )));
             }
         }
         if (saved.data.samples, saved.data.selection) != (self.data.samples, self.data.selection) {
             let of = |plan: &Self| format!("{} samples ({:08x})", plan.data.samples, plan.data.selection);
             let now = format!(
-                "{}; if a list of bad samples has grown, resume with the list that the run began with, and take the new one for the next epoch",
+                "{}; if the quarantine list has grown, finish the epoch with the list that the run began with and take \
+                 the new list from the next epoch on",
                 of(self)
             );
             return part("the selection (ids, quarantined samples)", &of(saved), &now);

@@ -1,33 +1,68 @@
-//! Which process of how many this one is. Comes in: what launchers leave in the environment. Goes out: a
-//! [`Distributed`]. Fails on half of a pair, and on numbers that cannot be: guessing would mean reading the wrong share.
+//! Rank and world size of this process, from the environment variables that launchers set.
+//!
+//! Half a pair of variables and impossible numbers are errors: a guess would read another rank's share.
 
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// Rank and world size of this process, and who said so.
+/// Rank and world size of this process, and the launcher that set them. Pass it to
+/// [`LoaderBuilder::distributed`](crate::LoaderBuilder::distributed).
+///
+/// From the environment, under torchrun, `srun`, Open MPI, MPICH or Intel MPI:
+///
+/// ```no_run
+/// use maskstream::{Distributed, Loader};
+///
+/// let distributed = Distributed::from_env()?;
+/// println!("{distributed}"); // such as "rank 3 of 8, by torchrun"
+/// let builder = Loader::builder().batch_size(16).distributed(&distributed);
+/// # Ok::<(), maskstream::Error>(())
+/// ```
+///
+/// By hand, for another launcher:
+///
+/// ```
+/// use maskstream::Distributed;
+///
+/// let mut distributed = Distributed::single_process();
+/// (distributed.rank, distributed.world_size) = (3, 8);
+/// assert_eq!(distributed.to_string(), "rank 3 of 8");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Distributed {
-    /// This process, below `world_size`.
+    /// Rank of this process, below `world_size`.
     pub rank: usize,
     /// Number of processes.
     pub world_size: usize,
-    /// This process among those of its machine, which usually is the number of its GPU, if the launcher says.
+    /// Rank among the processes of this machine, usually the index of the GPU to use. `None` if the launcher does not
+    /// set it.
     pub local_rank: Option<usize>,
-    /// Number of processes on its machine, if the launcher says.
+    /// Number of processes on this machine. `None` if the launcher does not set it.
     pub local_world_size: Option<usize>,
-    /// Who said so.
+    /// The launcher whose variables were read.
     pub launcher: Launcher,
 }
 
-/// Who started the processes.
+/// The program that started the processes, known by its environment variables.
+///
+/// ```
+/// use maskstream::{Distributed, Launcher};
+///
+/// let environment = [("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")];
+/// let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+/// let distributed = Distributed::from_variables(get)?;
+/// assert_eq!(distributed.launcher, Launcher::Torchrun);
+/// assert_eq!((distributed.rank, distributed.world_size, distributed.local_rank), (5, 8, Some(1)));
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Launcher {
-    /// Nobody: one process.
+    /// No launcher: the process runs by itself.
     SingleProcess,
-    /// torchrun, DeepSpeed, Accelerate: `RANK` and `WORLD_SIZE`.
+    /// torchrun, DeepSpeed and Accelerate: `RANK` and `WORLD_SIZE`.
     Torchrun,
     /// `srun`: `SLURM_PROCID` and `SLURM_STEP_NUM_TASKS` of a job step.
     Slurm,
@@ -37,83 +72,87 @@ pub enum Launcher {
     Mpich,
 }
 
-/// The variables of one launcher: rank, world size, rank and world size on the machine.
-struct Names(Launcher, [&'static str; 4]);
+/// The variables of one launcher: rank, world size, local rank and local world size.
+struct LauncherVariables(Launcher, [&'static str; 4]);
 
-/// The innermost first: torchrun and `mpirun` start one process on each machine through `srun`, whose variables all their
-/// ranks inherit.
-const LAUNCHERS: [Names; 4] = [
-    Names(Launcher::Torchrun, ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"]),
-    Names(
+/// The innermost launcher first. torchrun and `mpirun` start one process on each machine through `srun`, and all their
+/// ranks inherit its variables.
+const LAUNCHERS: [LauncherVariables; 4] = [
+    LauncherVariables(Launcher::Torchrun, ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"]),
+    LauncherVariables(
         Launcher::OpenMpi,
         ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"],
     ),
-    Names(Launcher::Mpich, ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
-    Names(Launcher::Slurm, ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""]),
+    LauncherVariables(Launcher::Mpich, ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
+    LauncherVariables(Launcher::Slurm, ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""]),
 ];
 
 impl Distributed {
-    /// One process, alone.
-    pub fn alone() -> Self {
+    /// A process that runs by itself: rank 0 of 1.
+    pub fn single_process() -> Self {
         Self { rank: 0, world_size: 1, local_rank: None, local_world_size: None, launcher: Launcher::SingleProcess }
     }
 
-    /// What the launcher of this process says, of torchrun, `srun`, Open MPI, MPICH and Intel MPI; alone if there is
-    /// none. The library never looks at the environment by itself: call this, and hand the result to
+    /// Reads the variables of torchrun, `srun`, Open MPI, MPICH or Intel MPI. Without any of them, it is a single
+    /// process.
+    ///
+    /// The library never reads the environment by itself: call this, and pass the result to
     /// [`LoaderBuilder::distributed`](crate::LoaderBuilder::distributed).
     ///
-    /// A batch script of Slurm that does not call `srun` is alone, whatever the job's number of tasks, and so is each
-    /// task of a job array or of an Indexed Job of Kubernetes.
+    /// A Slurm batch script that does not call `srun` is a single process, whatever the job's number of tasks. So is
+    /// each task of a job array, and of an Indexed Job of Kubernetes.
     ///
     /// # Errors
-    /// If only one of rank and world size is there, one is not a number, or the rank is not below the world size.
+    /// If only one of rank and world size is set, a value is not a number, or the rank is not below the world size.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// The same of any set of variables.
+    /// As [`Distributed::from_env`], with variables from `get`.
     ///
     /// # Errors
     /// As [`Distributed::from_env`].
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
-        for Names(launcher, names) in &LAUNCHERS {
+        for LauncherVariables(launcher, names) in &LAUNCHERS {
             let [rank, world_size, local_rank, local_world_size] = names.map(|name| (name, get(name)));
-            // A batch script has the job's variables, but is no step of it; nor is a task of a job array.
+            // Batch scripts and tasks of job arrays have the job's variables, but are not part of a step.
             if *launcher == Launcher::Slurm && get("SLURM_STEP_ID").is_none() {
                 continue;
             }
             let (rank, world_size) = match (number(&rank)?, number(&world_size)?) {
                 (Some(rank), Some(world_size)) => (rank, world_size),
                 (None, None) => continue,
-                (Some(_), None) => return Err(half(rank.0, world_size.0)),
-                (None, Some(_)) => return Err(half(world_size.0, rank.0)),
+                (Some(_), None) => return Err(incomplete_pair(rank.0, world_size.0)),
+                (None, Some(_)) => return Err(incomplete_pair(world_size.0, rank.0)),
             };
             if rank >= world_size {
+                let [rank_name, world_name, ..] = names;
                 return Err(Error::config(format!(
-                    "{} is {rank}, which is not below {}, {world_size}",
-                    names[0], names[1]
+                    "{rank_name} is {rank}, which is not below {world_name}, {world_size}"
                 )));
             }
             let (local_rank, local_world_size) = (number(&local_rank)?, number(&local_world_size)?);
             return Ok(Self { rank, world_size, local_rank, local_world_size, launcher: *launcher });
         }
-        Ok(Self::alone())
+        Ok(Self::single_process())
     }
 }
 
+/// The number in a variable, if it is set.
 fn number((name, value): &(&str, Option<String>)) -> Result<Option<usize>> {
     let parse = |text: &String| {
         text.trim()
             .parse()
-            .map_err(|_| Error::config(format!("the environment variable {name} is \"{text}\", no number")))
+            .map_err(|_| Error::config(format!("the environment variable {name} is \"{text}\", not a number")))
     };
     value.as_ref().map(parse).transpose()
 }
 
-fn half(there: &str, missing: &str) -> Error {
+fn incomplete_pair(set: &str, missing: &str) -> Error {
     Error::config(format!(
-        "the environment variable {there} is set, but {missing} is not: set both, or neither, or give rank and world size yourself"
+        "the environment variable {set} is set, but {missing} is not: set both or neither, or give the loader its rank \
+         and world size by hand"
     ))
 }
 
@@ -121,7 +160,8 @@ impl fmt::Display for Distributed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rank, world_size, launcher, .. } = self;
         let launcher = match launcher {
-            Launcher::SingleProcess => return f.write_str("one process"),
+            Launcher::SingleProcess if *world_size == 1 => return f.write_str("one process"),
+            Launcher::SingleProcess => return write!(f, "rank {rank} of {world_size}"),
             Launcher::Torchrun => "torchrun",
             Launcher::Slurm => "srun",
             Launcher::OpenMpi => "Open MPI",

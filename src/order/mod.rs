@@ -1,39 +1,41 @@
-//! The order of an epoch. Comes in: how many samples there are in each shard, seed, epoch, rank and world size. Goes
-//! out: a [`Plan`], which names the sample at every place of every batch by arithmetic alone: no list, no state. Building
-//! one fails on settings that do not fit together.
+//! The order of an epoch.
+//!
+//! From the number of samples in each shard, the seed, the epoch, the rank and the world size, a [`Plan`] computes the
+//! sample in each row of each batch. That is arithmetic alone: no list is stored, and there is no state. Settings that
+//! do not fit together are an error.
 //!
 //! # Guarantees
 //!
 //! * **G1** Every rank has the same number of steps.
-//! * **G2** The rows of step t of all ranks together are positions `[t * B, (t + 1) * B)` of one global order, where B
-//!   is `batch_size * world_size`: the same samples for every world size.
-//! * **G3** No sample comes twice in an epoch, and none is missed but the tail that `drop_last` leaves out, which is
-//!   less than B.
-//! * **G4** A [`Cursor`] of a few dozen bytes names a place in the order; to go there is arithmetic. What does not
-//!   fit it is refused, and named.
-//! * **G5** Ranks need not talk to each other. Equal [`Cursor::digest`]s mean equal plans.
-//! * **G6** A sample that cannot be decoded never changes the order: its row stays in its place.
+//! * **G2** The rows of step t on all ranks together are the positions `[t * B, (t + 1) * B)` of one global order,
+//!   where B is `batch_size * world_size`. So they are the same samples for every world size with the same B.
+//! * **G3** No sample comes twice in an epoch. None is left out, except with `drop_last` the last ones that do not fill
+//!   B.
+//! * **G4** A [`Cursor`] of a few dozen bytes is a place in the order, and reaching it is arithmetic. A cursor that
+//!   does not fit the data or the settings is refused, and the error names what differs.
+//! * **G5** Ranks need not communicate. Equal [`Cursor::digest`]s mean equal plans.
+//! * **G6** A sample that cannot be decoded does not change the order: its row stays in its place.
 //!
-//! Of sets that are mixed, an epoch is as many samples as they have in all, drawn by weight; G3 then holds for each
-//! round over a set: none comes twice before all have come once.
+//! If several sets are mixed, an epoch has as many samples as they have together, drawn by weight. G3 then holds for
+//! each round over a set: all of its samples come once before any comes again.
 //!
-//! # How a position becomes a sample
+//! # From position to sample
 //!
-//! With one sample to a chunk (the default) a keyed permutation shuffles all samples: nothing is more random, and each
-//! sample is a read of its own. With larger chunks, for disks and networks that want long reads, see [`Shuffle`].
+//! By default a keyed permutation shuffles all samples. That is a perfect shuffle, and each sample is a read of its
+//! own. For disks and networks that are faster with long reads, samples can be shuffled in chunks: see [`Shuffle`].
 
 mod cursor;
-mod deck;
 mod distributed;
 mod permutation;
 mod plan;
-mod population;
-mod sums;
+mod prefix_sums;
+mod round;
+mod sample_space;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::{Fingerprint, Identity};
 pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};
-pub use population::SampleSpace;
-pub(crate) use sums::PrefixSums;
+pub(crate) use prefix_sums::PrefixSums;
+pub use sample_space::SampleSpace;

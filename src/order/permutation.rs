@@ -1,18 +1,18 @@
-//! A keyed shuffle without a table. Comes in: a count and a key. Goes out: a bijection on `0..count`. Cannot fail.
+//! A keyed permutation of `0..count` that needs no table.
 //!
-//! # How
+//! # How it works
 //!
-//! A balanced Feistel network permutes the numbers of an even number of bits: the smallest such range that holds
-//! `count`. A number that lands outside `0..count` is permuted again until it lands inside (cycle walking); that keeps
-//! it a bijection, and takes fewer than four rounds on average, as the range is less than four times the count. (Black
-//! and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
+//! A balanced Feistel network permutes all numbers of an even number of bits: the smallest such range that contains
+//! `0..count`. A number that lands outside `0..count` is permuted again until it lands inside (cycle walking). The
+//! result is still a bijection. As the range is less than four times the count, it takes fewer than four tries on
+//! average. (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
 
 use crate::splitmix::mix64;
 
-/// Six rounds look random on large ranges; small ones need some more.
+/// Six rounds look random on large ranges; small ranges need a few more.
 const ROUNDS: u64 = 8;
 
-/// A shuffle of `0..count` that is computed, not stored.
+/// A permutation of `0..count` that is computed, not stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     count: u64,
@@ -21,13 +21,13 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// The shuffle of `0..count` under `key`.
+    /// The permutation of `0..count` with this key.
     pub fn new(count: u64, key: u64) -> Self {
         let bits = u64::BITS - count.saturating_sub(1).leading_zeros();
         Self { count, half_bits: bits.div_ceil(2).max(1), key }
     }
 
-    /// Where `index` goes.
+    /// The image of `index`.
     ///
     /// # Panics
     /// If `index` is not below the count.
@@ -40,6 +40,7 @@ impl Permutation {
         value
     }
 
+    /// One pass through the Feistel network.
     fn network(&self, value: u64) -> u64 {
         let mask = (1_u64 << self.half_bits) - 1;
         let (mut left, mut right) = (value >> self.half_bits, value & mask);

@@ -1,14 +1,12 @@
-//! The one place that turns a sample's bytes into tensor rows. Comes in: an entry, its bytes, a row. Goes out: every
-//! number of that row. Fails as the rooms it calls.
+//! Decodes the bytes of one sample and writes every field of its row.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
-use rustix::time::ClockId;
 
-use super::{BoxFormat, CoordFrame, Fit, Geometry, RowMut};
+use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
 use crate::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
@@ -16,20 +14,28 @@ use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
 use crate::{Error, Result};
 
-/// Image sizes whose grids are kept: SA-1B has a few common ones.
-const KEPT_GRIDS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+/// Number of image sizes whose grids are cached: SA-1B has a few common sizes.
+const GRID_CACHE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
-/// What a cell of a drawn mask means.
+/// What a cell of a drawn mask holds.
+///
+/// ```
+/// use maskstream::{Loader, MaskKind};
+///
+/// // Soft targets on a coarse grid: 255 is a cell that the mask covers, 128 one that it covers by half.
+/// let builder = Loader::builder().mask_size(Some([64, 64])).mask_kind(MaskKind::Area);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MaskKind {
-    /// 1 where the cell's centre lies in the mask, else 0.
+    /// 1 if the centre of the cell lies in the mask, else 0.
     #[default]
     Nearest,
-    /// The share of the cell that the mask covers, 0 to 255, rounded.
+    /// The share of the cell that the mask covers, from 0 to 255, rounded.
     Area,
 }
 
-/// How a sample becomes a row.
+/// Settings of decoding.
 #[derive(Clone, Debug)]
 pub(crate) struct SampleOptions {
     pub(crate) side: u32,
@@ -47,7 +53,7 @@ pub(crate) struct SampleOptions {
     pub(crate) coord_frame: CoordFrame,
 }
 
-/// CPU time of each step of one sample.
+/// CPU time that each step of a sample took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StageTimes {
     pub(crate) inflate: Duration,
@@ -59,15 +65,15 @@ pub(crate) struct StageTimes {
     pub(crate) planes: Duration,
 }
 
-/// Where everything but the image comes from.
+/// Where the fields other than the image come from.
 pub(crate) enum LabelSource<'a> {
-    /// The bytes of the json member, and which annotations count.
+    /// The bytes of the JSON member, and the selection of its annotations.
     Json(&'a [u8], &'a AnnotationSelector),
-    /// A row of the same sample, saved before.
+    /// A row of the same sample that was saved.
     Saved(&'a [u8]),
 }
 
-/// Decodes samples one after the other, in memory that is used again. Each worker has one.
+/// Decodes one sample after the other, reusing its buffers. Each worker has one.
 pub(crate) struct SampleDecoder {
     options: Arc<SampleOptions>,
     planes: Arc<Planes>,
@@ -86,12 +92,18 @@ struct Grids {
 
 impl SampleDecoder {
     pub(crate) fn new(options: Arc<SampleOptions>, planes: Arc<Planes>) -> Self {
-        let (rle, scratch) = Default::default();
         let decoder = Decoder::new(options.codec, options.max_pixels);
-        Self { options, planes, decoder, rle, scratch, grids: LruCache::new(KEPT_GRIDS) }
+        Self {
+            options,
+            planes,
+            decoder,
+            rle: Rle::default(),
+            scratch: GridScratch::default(),
+            grids: LruCache::new(GRID_CACHE_SIZE),
+        }
     }
 
-    /// Fills `row` with the sample of `entry`. Errors name member and offset.
+    /// Writes the sample of `entry` to `row`. Errors name the member and its offset.
     pub(crate) fn decode(
         &mut self,
         entry: &Entry,
@@ -103,8 +115,8 @@ impl SampleDecoder {
         let geometry = Geometry::new(entry.width, entry.height, self.options.side, self.options.fit)?;
         match labels {
             LabelSource::Saved(saved) => row.restore_labels(saved),
-            LabelSource::Json(json, wanted) => self
-                .decode_labels(entry, &geometry, json, wanted, &mut row, times)
+            LabelSource::Json(json, selector) => self
+                .decode_labels(entry, &geometry, json, selector, &mut row, times)
                 .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
         }
         self.decode_image(entry, &geometry, image, row.images, times)
@@ -122,12 +134,12 @@ impl SampleDecoder {
         let mut clock = Clock::start();
         entry.image.verify(jpeg)?;
         times.verify += clock.lap();
-        let wanted = (geometry.content_width, geometry.content_height);
-        self.decoder.decode(jpeg, (entry.width, entry.height), wanted)?;
+        let target = (geometry.content_width(), geometry.content_height());
+        let mut decoded = self.decoder.decode(jpeg, (entry.width, entry.height), target)?;
         times.jpeg += clock.lap();
-        let pixels = self.decoder.resize(wanted)?;
+        let pixels = decoded.resize(target)?;
         times.resize += clock.lap();
-        to_chw(&self.planes, pixels, wanted.0 as usize, geometry.side as usize, out);
+        to_chw(&self.planes, pixels, target.0 as usize, geometry.side() as usize, out);
         times.planes += clock.lap();
         Ok(())
     }
@@ -137,7 +149,7 @@ impl SampleDecoder {
         entry: &Entry,
         geometry: &Geometry,
         json: &[u8],
-        wanted: &AnnotationSelector,
+        selector: &AnnotationSelector,
         out: &mut RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
@@ -145,10 +157,10 @@ impl SampleDecoder {
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
-        let chosen = self.options.top_k_by.top_k_wanted(&file, wanted, self.options.top_k);
+        let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k);
         times.json += clock.lap();
 
-        // Rows that no annotation fills, and everything the previous batch left here, are zero.
+        // Zeroes what the previous batch left here, and the masks beyond the last annotation.
         out.zero_labels();
         write_image_fields(entry, geometry, self.options.coverage, out);
         let grids = self.grids(geometry)?;
@@ -176,7 +188,7 @@ impl SampleDecoder {
         Ok(())
     }
 
-    /// Draws the mask read last as the `k`-th of its row.
+    /// Draws the mask in `self.rle` as the `k`-th mask of the row.
     fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), crate::mask::RleError> {
         if let Some(grid) = &grids.masks {
             let cells = grid.rows() * grid.columns();
@@ -193,6 +205,7 @@ impl SampleDecoder {
         Ok(())
     }
 
+    /// The grids for images of this size, from the cache if they are there.
     fn grids(&mut self, geometry: &Geometry) -> Result<Grids> {
         let options = &self.options;
         let make = || -> Result<Grids> {
@@ -201,11 +214,11 @@ impl SampleDecoder {
             };
             Ok(Grids { masks: grid(options.mask_size)?, coverage: grid(options.coverage.map(|g| [g, g]))? })
         };
-        self.grids.try_get_or_insert((geometry.width, geometry.height), make).cloned()
+        self.grids.try_get_or_insert((geometry.width(), geometry.height()), make).cloned()
     }
 }
 
-/// The fields that describe the image, not its annotations.
+/// Writes the fields that describe the image rather than its annotations.
 fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>, out: &mut RowMut<'_>) {
     out.image_ids.copy_from_slice(&[entry.image_id]);
     out.original_sizes.copy_from_slice(&[entry.height, entry.width]);
@@ -216,25 +229,5 @@ fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>,
         for row in out.patch_valid.chunks_exact_mut(cells as usize).take(rows as usize) {
             row[..columns as usize].fill(1);
         }
-    }
-}
-
-/// CPU time of this thread: what a busy machine does meanwhile does not count.
-pub(crate) struct Clock(Duration);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Self::now())
-    }
-
-    /// Time since the start or the last lap.
-    pub(crate) fn lap(&mut self) -> Duration {
-        let now = Self::now();
-        now.saturating_sub(std::mem::replace(&mut self.0, now))
-    }
-
-    fn now() -> Duration {
-        let now = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
     }
 }

@@ -1,55 +1,74 @@
-//! One geometry for image, masks, boxes and points. Comes in: the image's size, the canvas's side and how the one fits
-//! the other. Goes out: sizes, an affine map and mask grids that all agree. Fails on sides that are 0 or too large.
+//! The geometry of one image on its canvas, shared by image, masks, boxes and points so that they agree.
 
 use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
 use crate::mask::{Axis, Grid};
 use crate::{Error, Result};
 
-/// Largest side of a canvas; keeps all mask geometry exact in 64 bits.
+/// Largest side of a canvas. It keeps the arithmetic of mask grids exact in 64 bits.
 const MAX_SIDE: u32 = 16_384;
 
-/// How an image fits the square canvas of the batch.
+/// How an image is fitted to the square canvas of the batch.
+///
+/// ```
+/// use maskstream::internals::Geometry;
+/// use maskstream::Fit;
+///
+/// let letterboxed = Geometry::new(1500, 2250, 1024, Fit::Letterbox)?;
+/// assert_eq!((letterboxed.content_width(), letterboxed.content_height()), (683, 1024));
+/// let stretched = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
+/// assert_eq!((stretched.content_width(), stretched.content_height()), (1024, 1024));
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fit {
-    /// The longer side fills the canvas, the aspect ratio stays, the rest is zero padding on the right or below; as SAM
-    /// does.
+    /// The longer side fills the canvas, the aspect ratio is kept, and the rest is zero padding on the right or below,
+    /// as SAM does.
     #[default]
     Letterbox,
-    /// Both sides fill the canvas; as ARR-COC does.
+    /// Both sides fill the canvas; the aspect ratio is not kept.
     Stretch,
 }
 
-/// Where the pixels of one image lie on its canvas.
+/// Where the pixels of one image are on its canvas.
+///
+/// ```
+/// use maskstream::internals::Geometry;
+/// use maskstream::Fit;
+///
+/// let geometry = Geometry::new(1500, 2250, 1024, Fit::Letterbox)?;
+/// // From original to canvas pixels.
+/// let [scale_x, _, _, _, scale_y, _] = geometry.affine();
+/// assert_eq!((scale_x, scale_y), (683.0 / 1500.0, 1024.0 / 2250.0));
+/// // Of 64 x 64 patches, all 64 rows and the first 43 columns are image; the others are padding.
+/// assert_eq!(geometry.content_cells(64), (64, 43));
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Width of the original image in pixels.
-    pub width: u32,
-    /// Height of the original image in pixels.
-    pub height: u32,
-    /// Side of the canvas in pixels.
-    pub side: u32,
-    /// Width of the image on the canvas.
-    pub content_width: u32,
-    /// Height of the image on the canvas.
-    pub content_height: u32,
+    width: u32,
+    height: u32,
+    side: u32,
+    content_width: u32,
+    content_height: u32,
 }
 
 impl Geometry {
     /// Fits an image of `width` x `height` pixels onto a canvas of `side` x `side`.
     ///
     /// # Errors
-    /// If a size is 0, an image side exceeds 65535 or the canvas 16384.
+    /// If a size is 0, a side of the image exceeds 65535, or `side` exceeds 16384.
     pub fn new(width: u32, height: u32, side: u32, fit: Fit) -> Result<Self> {
         if width == 0 || height == 0 || width > MAX_IMAGE_SIDE || height > MAX_IMAGE_SIDE {
             return Err(Error::corrupt(format!(
-                "image is {width} x {height}, not within 1 to {MAX_IMAGE_SIDE} a side"
+                "the image is {width} x {height}, but each side must be 1 to {MAX_IMAGE_SIDE}"
             )));
         }
         if side == 0 || side > MAX_SIDE {
-            return Err(Error::config(format!("image side {side} is not within 1 to {MAX_SIDE}")));
+            return Err(Error::config(format!("image_size is {side}, but must be 1 to {MAX_SIDE}")));
         }
         let longest = u64::from(width.max(height));
-        // Rounded to the nearest pixel as SAM does, and never to nothing.
+        // Rounded to the nearest pixel, as SAM does, but at least one pixel.
         let scaled = |length: u32| {
             let rounded = (2 * u64::from(length) * u64::from(side) + longest) / (2 * longest);
             (rounded as u32).clamp(1, side)
@@ -61,23 +80,48 @@ impl Geometry {
         Ok(Self { width, height, side, content_width, content_height })
     }
 
-    /// The map from original pixels to canvas pixels, row by row:
+    /// Width of the original image in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height of the original image in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Side of the canvas in pixels, at least 1.
+    pub fn side(&self) -> u32 {
+        self.side
+    }
+
+    /// Width of the image on the canvas, in canvas pixels.
+    pub fn content_width(&self) -> u32 {
+        self.content_width
+    }
+
+    /// Height of the image on the canvas, in canvas pixels.
+    pub fn content_height(&self) -> u32 {
+        self.content_height
+    }
+
+    /// The affine map from original pixels to canvas pixels, row by row:
     ///
     /// ```text
     /// x' = m[0] x + m[1] y + m[2]
     /// y' = m[3] x + m[4] y + m[5]
     /// ```
     ///
-    /// Coordinates are of pixel edges: an image reaches from 0 to its width.
+    /// Coordinates are those of pixel edges: an image extends from 0 to its width.
     pub fn affine(&self) -> [f32; 6] {
         let (sx, sy) = self.scale();
         [sx as f32, 0.0, 0.0, 0.0, sy as f32, 0.0]
     }
 
-    /// The grid of `rows` x `columns` cells over the whole canvas, for masks of this image.
+    /// The grid of `rows` x `columns` cells over the whole canvas, to draw masks of this image on.
     ///
     /// # Errors
-    /// If `rows` or `columns` are 0 or beyond 16384.
+    /// If `rows` or `columns` is 0 or exceeds 16384.
     pub fn grid(&self, rows: u32, columns: u32) -> Result<Grid> {
         let axis = |pixels: u32, content: u32, cells: u32| {
             let cells = if cells > MAX_SIDE { 0 } else { cells };
@@ -88,8 +132,8 @@ impl Geometry {
         axes.map_err(|e| Error::config(format!("mask grid of {rows} x {columns} cells: {e}")).caused_by(e))
     }
 
-    /// Which cells of a `rows` x `rows` grid over the canvas have their centre in the image: the first so many rows,
-    /// the first so many columns.
+    /// Number of rows and columns of a `cells` x `cells` grid over the canvas whose centres lie in the image. They are
+    /// the first rows and columns; the others are padding.
     pub fn content_cells(&self, cells: u32) -> (u32, u32) {
         let inside = |content: u32| {
             // Centre (2c+1)/2 cells = (2c+1) * side / (2 * cells) pixels lies before `content`.
@@ -99,7 +143,7 @@ impl Geometry {
         (inside(self.content_height), inside(self.content_width))
     }
 
-    /// Canvas pixels per original pixel, across and down.
+    /// Canvas pixels per original pixel, for x and y.
     pub(super) fn scale(&self) -> (f64, f64) {
         let scale = |content: u32, pixels: u32| f64::from(content) / f64::from(pixels);
         (scale(self.content_width, self.width), scale(self.content_height, self.height))

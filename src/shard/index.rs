@@ -447,7 +447,7 @@ fn labels(json: &[u8]) -> Result<Box<Labels>> {
         image_id: file.image.image_id,
         width: file.image.width,
         height: file.image.height,
-        stats: file.annotations.iter().map(|annotation| annotation.score()).collect(),
+        stats: file.annotations.iter().map(|annotation| annotation.stats()).collect(),
     }))
 }
 

@@ -382,7 +382,7 @@ impl Shard {
         for (i, entry) in index.entries().iter().enumerate() {
             let count = selector.count(entry.image_id, index.stats(i), entry.width, entry.height);
             report.kept_annotations += count;
-            let place = selector.selection.as_ref().and_then(|selection| selection.place_of(entry.image_id));
+            let place = selector.selection.as_ref().and_then(|selection| selection.index_of(entry.image_id));
             selected.extend(place.map(|place| place as u32));
             let is_in = options.keeps(entry, count);
             let is_bad = is_in && options.quarantine.holds(entry);

@@ -19,7 +19,7 @@
 //! # Fault injection
 //!
 //! The trait is the place to test what a training job does when a disk fails: wrap a source and let some reads fail.
-//! [`ShardSetBuilder::opener`](crate::shard::ShardSetBuilder::opener) replaces [`open`] for all shards of a set.
+//! [`ShardSetBuilder::opener`](crate::ShardSetBuilder::opener) replaces [`open`] for all shards of a set.
 //!
 //! ```no_run
 //! use std::ops::Range;
@@ -27,8 +27,8 @@
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //!
 //! use bytes::Bytes;
-//! use maskstream::ShardSet;
 //! use maskstream::source::{self, Source};
+//! use maskstream::ShardSet;
 //!
 //! /// Fails every thousandth read.
 //! #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Annotations: the quirks of real files are read, errors name the value, and the choice of masks equals a naive sort.
+//! Annotations: the quirks of real files are accepted, errors name the value, and top-k equals a naive sort.
 
 use std::cmp::Ordering;
 
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use crate::fixture::{self, Dice};
 
-const GOOD: &str = r#"{"image": {"image_id": 7, "width": 6, "height": 4, "file_name": "sa_7.jpg"}, "annotations": [{"bbox": [2, 1, 1, 1],
-"area": 4, "segmentation": {"size": [4, 6], "counts": "92207"}, "predicted_iou": 0.95, "point_coords": [[2.5, 1.5]],
-"crop_box": [0, 0, 6, 4], "id": 70, "stability_score": 0.97}]}"#;
+const GOOD: &str = r#"{"image": {"image_id": 7, "width": 6, "height": 4, "file_name": "sa_7.jpg"}, "annotations": [{
+"bbox": [2, 1, 1, 1], "area": 4, "segmentation": {"size": [4, 6], "counts": "92207"}, "predicted_iou": 0.95,
+"point_coords": [[2.5, 1.5]], "crop_box": [0, 0, 6, 4], "id": 70, "stability_score": 0.97}]}"#;
 
 fn parse(text: &str) -> AnnotationFile<'_> {
     AnnotationFile::parse(text.as_bytes()).unwrap()
 }
 
-/// `GOOD` with one thing replaced must be refused, with all of `named` in the message.
+/// Checks that `GOOD` with one part replaced is refused, and that the message contains all of `named`.
 fn refused(from: &str, to: &str, named: &[&str]) {
     assert!(GOOD.contains(from), "{from} is not in the sample");
     let text = GOOD.replacen(from, to, 1);
@@ -51,18 +51,19 @@ fn the_plain_form_is_read_field_by_field() {
         box_width: 1.0,
         box_height: 1.0,
     };
-    assert_eq!(one.score(), expected);
+    assert_eq!(one.stats(), expected);
     assert_eq!(mask_of(&file, 0).unwrap().runs(), [9, 2, 2, 2, 9]);
 }
 
 #[test]
-fn keys_come_in_any_order_and_unknown_ones_are_passed_over() {
-    let text = r#"{"extra": {"deep": [1, {"counts": "x"}]}, "annotations": [{"stability_score": 0.97, "note": null, "id": 70, "segmentation":
-        {"counts": "92207", "more": 1, "size": [4, 6]}, "crop_box": [0, 0, 6, 4], "point_coords": [[2.5, 1.5]], "area": 4,
-        "predicted_iou": 0.95, "bbox": [2, 1, 1, 1]}], "image": {"file_name": "sa_7.jpg", "license": 3, "height": 4, "image_id": 7, "width": 6}}"#;
+fn keys_come_in_any_order_and_unknown_keys_are_skipped() {
+    let text = r#"{"extra": {"deep": [1, {"counts": "x"}]}, "annotations": [{
+        "stability_score": 0.97, "note": null, "id": 70, "segmentation": {"counts": "92207", "more": 1, "size": [4, 6]},
+        "crop_box": [0, 0, 6, 4], "point_coords": [[2.5, 1.5]], "area": 4, "predicted_iou": 0.95, "bbox": [2, 1, 1, 1]
+        }], "image": {"file_name": "sa_7.jpg", "license": 3, "height": 4, "image_id": 7, "width": 6}}"#;
     let (turned, plain) = (parse(text), parse(GOOD));
     assert_eq!((turned.image.image_id, turned.image.width, turned.image.height), (7, 6, 4));
-    assert_eq!(turned.annotations[0].score(), plain.annotations[0].score());
+    assert_eq!(turned.annotations[0].stats(), plain.annotations[0].stats());
     assert_eq!(mask_of(&turned, 0).unwrap(), mask_of(&plain, 0).unwrap());
 }
 
@@ -87,7 +88,7 @@ fn a_confidence_above_one_is_accepted() {
 
 #[test]
 fn an_escaped_backslash_in_counts_is_one_backslash() {
-    // A backslash is 92, 44 above 48: the low five bits are 12 and more follows; 1 above that is 32.
+    // A backslash is 92, which is 44 above 48: the low five bits are 12, and another character follows.
     let mask = Rle::from_runs(vec![44, 6], 5, 10).unwrap();
     let counts = mask.to_counts();
     assert!(counts.contains('\\'), "{counts}");
@@ -196,7 +197,7 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
         for (i, entry) in index.entries().iter().enumerate() {
             let sample = samples.iter().find(|s| s.id == entry.image_id).unwrap();
             let file = AnnotationFile::parse(&sample.json).unwrap();
-            let expected: Vec<AnnotationStats> = file.annotations.iter().map(|a| a.score()).collect();
+            let expected: Vec<AnnotationStats> = file.annotations.iter().map(|a| a.stats()).collect();
             assert_eq!(index.stats(i), expected);
             for (a, b) in index.stats(i).iter().zip(&expected) {
                 let keeps = filter.keeps(a, entry.width, entry.height);
@@ -241,7 +242,7 @@ fn filter_bounds_are_inclusive() {
     );
 }
 
-/// An image of `count` annotations whose scores, areas and ids repeat or are shuffled.
+/// An image of `count` annotations with repeated scores and areas, and shuffled ids.
 fn crowd(seed: u64, count: usize) -> String {
     let mut dice = Dice(seed);
     let annotations: Vec<Value> = (0..count)
@@ -291,7 +292,8 @@ proptest! {
             let file = AnnotationFile::parse(text.as_bytes()).unwrap();
             top_k_by.top_k(&file, &MaskFilter::all(), k).into_iter().map(|i| file.annotations[i].id).collect()
         };
-        for top_k_by in [TopKBy::StabilityScore, TopKBy::PredictedIou, TopKBy::LargestArea, TopKBy::SmallestArea, TopKBy::Random { seed }, TopKBy::AreaStratified { seed }] {
+        let fixed = [TopKBy::StabilityScore, TopKBy::PredictedIou, TopKBy::LargestArea, TopKBy::SmallestArea];
+        for top_k_by in fixed.into_iter().chain([TopKBy::Random { seed }, TopKBy::AreaStratified { seed }]) {
             prop_assert_eq!(ids(&text, top_k_by), ids(&turned, top_k_by), "{:?}", top_k_by);
         }
     }
@@ -299,7 +301,7 @@ proptest! {
 
 #[test]
 fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
-    // Of 10,000 pixels: 40 small, 9 medium and 2 large annotations, at the very ends of their classes.
+    // An image of 10,000 pixels with 40 small, 9 medium and 2 large masks, at the bounds of their classes.
     let area = |n: usize| match n {
         0..40 => [1, 99][n % 2],
         40..49 => [100, 999][n % 2],
@@ -308,8 +310,8 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
     let class = |area: u64| usize::from(area >= 100) + usize::from(area >= 1000);
     let annotations: Vec<Value> = (0..51)
         .map(|n| {
-            json!({"bbox": [0, 0, 3, 3], "area": area(n), "segmentation": {"size": [100, 100], "counts": "P2"}, "predicted_iou": 0.9,
-                "point_coords": [[1, 2]], "crop_box": [0, 0, 8, 8], "id": n, "stability_score": 0.95})
+            json!({"bbox": [0, 0, 3, 3], "area": area(n), "segmentation": {"size": [100, 100], "counts": "P2"},
+                "predicted_iou": 0.9, "stability_score": 0.95, "point_coords": [[1, 2]], "crop_box": [0, 0, 8, 8], "id": n})
         })
         .collect();
     let image = json!({"image_id": 1, "width": 100, "height": 100, "file_name": "a"});
@@ -324,7 +326,7 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
         let all = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 99);
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 51);
     }
-    // Of 200 draws: 5 of 40 small ones, 5 of 9 medium ones, both large ones.
+    // Each of 200 draws takes 5 of the 40 small masks, 5 of the 9 medium ones and both large ones.
     assert!(hits[..40].iter().all(|n| (8..50).contains(n)), "{hits:?}");
     assert!(hits[40..49].iter().all(|n| (85..140).contains(n)), "{hits:?}");
     assert_eq!(hits[49..], [200, 200]);
@@ -342,6 +344,6 @@ fn a_random_draw_is_even_and_depends_on_its_seed() {
         assert_eq!(chosen.len(), 10);
         chosen.into_iter().for_each(|i| hits[i] += 1);
     }
-    // 100 expected of each, deviation about 9.
+    // Each is expected 100 times, with a deviation of about 9.
     assert!(hits.iter().all(|&n| (50..150).contains(&n)), "{hits:?}");
 }

@@ -15,8 +15,16 @@ use flate2::write::GzEncoder;
 use maskstream::index::Sidecar;
 use maskstream::mask::Rle;
 use maskstream::source::{MemorySource, Source};
-use maskstream::{Batch, Error, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
+use maskstream::{Batch, Error, JpegCodec, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
 use serde_json::{Value, json};
+
+/// The codec of tests that do not compare pixels with a reference: with the feature `turbojpeg` they test that one.
+pub(crate) fn codec() -> JpegCodec {
+    #[cfg(feature = "turbojpeg")]
+    return JpegCodec::Turbo;
+    #[cfg(not(feature = "turbojpeg"))]
+    JpegCodec::Zune
+}
 
 /// One gzip member.
 pub(crate) fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {

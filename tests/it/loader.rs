@@ -287,6 +287,7 @@ fn boxes_and_points_follow_their_format_and_frame() {
                             BoxFormat::Xywh => [x, y, bw, bh],
                             BoxFormat::Xyxy => [x, y, x + bw, y + bh],
                             BoxFormat::CxCyWh => [x + bw / 2.0, y + bh / 2.0, bw, bh],
+                            _ => unreachable!("{format:?}"),
                         };
                         let [px, py] = file.annotations[i].point_coords[0];
                         let found = boxes[4 * k..4 * k + 4].iter().chain(&points[2 * k..2 * k + 2]);
@@ -327,6 +328,7 @@ fn labels_equal_the_rooms_they_come_from() {
                 match kind {
                     MaskKind::Nearest => grid.nearest(&rle, &mut drawn).unwrap(),
                     MaskKind::Area => grid.area(&rle, &mut scratch, &mut drawn).unwrap(),
+                    _ => unreachable!("{kind:?}"),
                 }
                 assert_eq!(row(batch, "masks", index)[k * cells..(k + 1) * cells], drawn);
                 let mut share = vec![0.0; patch_cells];
@@ -343,13 +345,15 @@ fn labels_equal_the_rooms_they_come_from() {
             assert!(batch.valid()[index * K + chosen.len()..(index + 1) * K].iter().all(|&valid| valid == 0));
             assert_eq!(batch.original_sizes()[2 * index..2 * index + 2], [made.height, made.width]);
             let scale = |content: u32, pixels: u32| content as f32 / pixels as f32;
-            let (sx, sy) = (scale(geometry.content_width, made.width), scale(geometry.content_height, made.height));
+            let (sx, sy) = (scale(geometry.content_width(), made.width), scale(geometry.content_height(), made.height));
             assert_eq!(batch.geometry()[6 * index..6 * index + 6], [sx, 0.0, 0.0, 0.0, sy, 0.0]);
             // A patch is image where its centre, in canvas pixels, lies before the end of the content.
             let inside =
                 |n: u32, content: u32| (f64::from(n) + 0.5) * f64::from(SIDE) / f64::from(PATCHES) < f64::from(content);
             let expected: Vec<u8> = (0..PATCHES * PATCHES)
-                .map(|i| inside(i / PATCHES, geometry.content_height) && inside(i % PATCHES, geometry.content_width))
+                .map(|i| {
+                    inside(i / PATCHES, geometry.content_height()) && inside(i % PATCHES, geometry.content_width())
+                })
                 .map(u8::from)
                 .collect();
             assert_eq!(row(batch, "patch_valid", index), expected);
@@ -482,8 +486,8 @@ fn settings_that_do_not_fit_are_refused_before_a_thread_starts() {
     let flat = Normalization { mean: [0.0; 3], std: [1.0, 0.0, 1.0] };
     let bad = [
         ("batch_size", options().batch_size(0)),
-        ("image side", options().image_size(0)),
-        ("image side", options().image_size(16_385)),
+        ("image_size", options().image_size(0)),
+        ("image_size", options().image_size(16_385)),
         ("mask grid", options().mask_size(Some([0, 4]))),
         ("mask grid", options().mask_size(Some([4, 16_385]))),
         ("mask grid", options().coverage(Some(0))),

@@ -1,12 +1,12 @@
-//! The order: a shuffle is a bijection, and what the room promises of its plans (G1 to G5) holds for every world size,
-//! batch size, tail rule, chunk and mixture; and launchers are told apart.
+//! The order: a permutation is a bijection, the guarantees G1 to G5 of `order` hold for every world size, batch size,
+//! `drop_last`, chunk size and mixture, and each launcher is recognized.
 
 use std::collections::{BTreeSet, HashSet};
 
 use maskstream::internals::{Order, Permutation, SampleSpace, Shuffle};
 use maskstream::{Distributed, ErrorKind, Launcher};
 
-/// One shard of so many samples.
+/// One shard of `count` samples.
 fn samples(count: u64) -> SampleSpace {
     SampleSpace::of_shards(&[count])
 }
@@ -48,7 +48,7 @@ fn permutation_of_huge_counts_stays_inside_and_never_collides() {
 
 #[test]
 fn permutation_looks_shuffled() {
-    // Fixed points and kept neighbours are rare in a random permutation: one of each is expected.
+    // A random permutation is expected to have one fixed point and one pair of neighbours that stay neighbours.
     let permutation = Permutation::new(10_000, 9);
     let images: Vec<u64> = (0..10_000).map(|i| permutation.get(i)).collect();
     let fixed = images.iter().zip(0..).filter(|&(&image, i)| image == i).count();
@@ -76,19 +76,19 @@ fn without_shuffle_samples_come_in_their_own_order() {
     assert_eq!(all, expected);
 }
 
-/// One to sixteen ranks, and the large worlds whose divisors are common.
+/// One to sixteen ranks, and two large worlds with many divisors.
 fn worlds() -> impl Iterator<Item = usize> {
     (1..=16).chain([60, 240])
 }
 
-/// Sequential, every sample for itself, and chunks shorter and longer than shards.
+/// Sequential, a perfect shuffle, and chunks shorter and longer than shards.
 fn shuffles() -> [Option<Shuffle>; 6] {
     let chunks = |chunk_samples| Some(Shuffle { seed: 5, chunk_samples });
     [None, chunks(1), chunks(2), chunks(7), chunks(16), chunks(1 << 40)]
 }
 
-/// Shards of equal, of uneven and of no size; one sample; and several sets mixed.
-fn populations() -> Vec<SampleSpace> {
+/// One sample; shards of equal, of uneven and of no size; and several sets mixed.
+fn spaces() -> Vec<SampleSpace> {
     vec![
         SampleSpace::of_shards(&[1]),
         SampleSpace::of_shards(&[37, 0, 1, 250, 16, 16, 17]),
@@ -99,21 +99,21 @@ fn populations() -> Vec<SampleSpace> {
 }
 
 /// The rows of a step on all ranks, rank by rank.
-fn rows(order: Order, population: &SampleSpace, epoch: u64, step: u64) -> Vec<Option<u64>> {
-    let on = |rank| Order { rank, ..order }.plan(population, epoch).unwrap().batch(step).collect::<Vec<_>>();
+fn rows(order: Order, space: &SampleSpace, epoch: u64, step: u64) -> Vec<Option<u64>> {
+    let on = |rank| Order { rank, ..order }.plan(space, epoch).unwrap().batch(step).collect::<Vec<_>>();
     (0..order.world_size).flat_map(on).collect()
 }
 
 #[test]
 fn g1_every_rank_has_the_same_number_of_steps() {
-    for population in populations() {
+    for space in spaces() {
         for world_size in worlds() {
             for (batch_size, drop_last) in [(1, false), (2, true), (3, false), (16, false), (16, true)] {
                 let steps = |rank| {
                     let order = Order { drop_last, ..order(batch_size, world_size, rank) };
-                    order.plan(&population, 2).map(|plan| plan.steps()).ok()
+                    order.plan(&space, 2).map(|plan| plan.steps()).ok()
                 };
-                let (len, global) = (population.len(), (batch_size * world_size) as u64);
+                let (len, global) = (space.len(), (batch_size * world_size) as u64);
                 let expected = if drop_last { len / global } else { len.div_ceil(global) };
                 let expected = (expected > 0).then_some(expected);
                 assert!((0..world_size).all(|rank| steps(rank) == expected), "{len} samples, world {world_size}");
@@ -124,19 +124,19 @@ fn g1_every_rank_has_the_same_number_of_steps() {
 
 #[test]
 fn g2_a_step_of_all_ranks_is_one_stretch_of_one_order_for_every_world_size() {
-    for population in populations() {
+    for space in spaces() {
         for shuffle in shuffles() {
             let alone = Order { shuffle, ..order(240, 1, 0) };
             let global: Vec<u64> = {
-                let plan = alone.plan(&population, 7).unwrap();
-                (0..population.len()).map(|position| plan.sample_at(position)).collect()
+                let plan = alone.plan(&space, 7).unwrap();
+                (0..space.len()).map(|position| plan.sample_at(position)).collect()
             };
             for world_size in worlds().filter(|world| 240 % world == 0) {
                 let order = Order { shuffle, ..order(240 / world_size, world_size, 0) };
-                for step in 0..order.plan(&population, 7).unwrap().steps() {
+                for step in 0..order.plan(&space, 7).unwrap().steps() {
                     let start = 240 * step as usize;
                     let mut expected = global[start..global.len().min(start + 240)].to_vec();
-                    let mut found: Vec<u64> = rows(order, &population, 7, step).into_iter().flatten().collect();
+                    let mut found: Vec<u64> = rows(order, &space, 7, step).into_iter().flatten().collect();
                     expected.sort_unstable();
                     found.sort_unstable();
                     assert_eq!(found, expected, "step {step}, world {world_size}, {shuffle:?}");
@@ -148,18 +148,18 @@ fn g2_a_step_of_all_ranks_is_one_stretch_of_one_order_for_every_world_size() {
 
 #[test]
 fn g3_no_sample_comes_twice_and_none_is_missed_but_a_dropped_tail() {
-    for population in populations().into_iter().take(4) {
+    for space in spaces().into_iter().take(4) {
         for shuffle in shuffles() {
             for world_size in worlds() {
                 for (batch_size, drop_last) in [(1, false), (3, true), (7, false)] {
                     let order = Order { shuffle, drop_last, ..order(batch_size, world_size, 0) };
-                    let Ok(plan) = order.plan(&population, 3) else {
-                        assert!(drop_last && population.len() < order.global_batch());
+                    let Ok(plan) = order.plan(&space, 3) else {
+                        assert!(drop_last && space.len() < order.global_batch());
                         continue;
                     };
-                    let steps = (0..plan.steps()).map(|step| rows(order, &population, 3, step));
+                    let steps = (0..plan.steps()).map(|step| rows(order, &space, 3, step));
                     let mut seen: Vec<u64> = steps.flatten().flatten().collect();
-                    let (planned, all) = (seen.len() as u64, population.len());
+                    let (planned, all) = (seen.len() as u64, space.len());
                     seen.sort_unstable();
                     seen.dedup();
                     let case = format!("world {world_size}, batch {batch_size}, {shuffle:?}");
@@ -168,7 +168,7 @@ fn g3_no_sample_comes_twice_and_none_is_missed_but_a_dropped_tail() {
                     assert_eq!(plan.dropped(), all - planned, "{case}");
                     assert!(plan.dropped() < if drop_last { order.global_batch() } else { 1 }, "{case}");
                     let shares = (0..world_size).map(|rank| {
-                        let plan = Order { rank, ..order }.plan(&population, 3).unwrap();
+                        let plan = Order { rank, ..order }.plan(&space, 3).unwrap();
                         let mut later = 0;
                         assert_eq!(plan.samples_from(plan.steps()), later, "{case}, rank {rank}");
                         for step in (0..plan.steps()).rev() {
@@ -185,15 +185,15 @@ fn g3_no_sample_comes_twice_and_none_is_missed_but_a_dropped_tail() {
 }
 
 #[test]
-fn g3_of_mixed_sets_each_is_gone_through_as_a_whole_before_it_begins_anew() {
+fn g3_all_samples_of_a_mixed_set_come_once_before_any_comes_again() {
     let sets: [(f64, &[u64]); 3] = [(3.0, &[100, 41]), (1.0, &[7]), (0.5, &[300, 300])];
-    let population = SampleSpace::mixed(&sets).unwrap();
-    let (len, starts) = (population.len(), [0, 141, 148, 748]);
+    let space = SampleSpace::mixed(&sets).unwrap();
+    let (len, starts) = (space.len(), [0, 141, 148, 748]);
     for shuffle in shuffles() {
         let order = Order { shuffle, ..order(8, 1, 0) };
         let mut draws = [const { Vec::new() }; 3];
         for epoch in 0..40 {
-            let plan = order.plan(&population, epoch).unwrap();
+            let plan = order.plan(&space, epoch).unwrap();
             for position in 0..len {
                 let sample = plan.sample_at(position);
                 let set = starts.iter().rposition(|&start| start <= sample).unwrap();
@@ -216,25 +216,25 @@ fn g3_of_mixed_sets_each_is_gone_through_as_a_whole_before_it_begins_anew() {
 
 #[test]
 fn g4_a_position_is_reached_without_those_before_it() {
-    // An order far too large to be listed, at its very end.
+    // The end of an order that is far too large to be listed.
     for shuffle in shuffles() {
         let shards: Vec<u64> = (0..1000).map(|shard| (1 << 40) + shard).collect();
-        let population = SampleSpace::of_shards(&shards);
+        let space = SampleSpace::of_shards(&shards);
         let order = Order { shuffle, ..order(64, 240, 11) };
-        let plan = order.plan(&population, 9).unwrap();
+        let plan = order.plan(&space, 9).unwrap();
         let last: Vec<u64> = plan.batch(plan.steps() - 1).flatten().collect();
-        assert!(!last.is_empty() && last.iter().all(|&sample| sample < population.len()));
+        assert!(!last.is_empty() && last.iter().all(|&sample| sample < space.len()));
         assert_eq!(plan.samples_from(plan.steps() - 1), last.len() as u64);
     }
 }
 
 #[test]
 fn g5_ranks_agree_without_talking_and_differ_in_epochs_and_seeds() {
-    let population = SampleSpace::of_shards(&[500, 500]);
+    let space = SampleSpace::of_shards(&[500, 500]);
     let list = |seed, epoch, chunk_samples| -> Vec<u64> {
         let order = Order { shuffle: Some(Shuffle { seed, chunk_samples }), ..order(8, 2, 0) };
-        let plan = order.plan(&population, epoch).unwrap();
-        (0..population.len()).map(|position| plan.sample_at(position)).collect()
+        let plan = order.plan(&space, epoch).unwrap();
+        (0..space.len()).map(|position| plan.sample_at(position)).collect()
     };
     let mut orders = HashSet::new();
     for seed in 0..4 {
@@ -251,13 +251,13 @@ fn g5_ranks_agree_without_talking_and_differ_in_epochs_and_seeds() {
 #[test]
 fn a_chunk_is_a_run_of_one_shard_and_is_in_use_for_a_short_while() {
     let shards = [40_000, 333, 7, 40_960, 25_000];
-    let population = SampleSpace::of_shards(&shards);
+    let space = SampleSpace::of_shards(&shards);
     let starts: Vec<u64> = (0..=shards.len()).map(|shard| shards[..shard].iter().sum()).collect();
     for chunk_samples in [1, 2, 7, 8] {
         let order = Order { shuffle: Some(Shuffle { seed: 3, chunk_samples }), ..order(8, 1, 0) };
-        let plan = order.plan(&population, 1).unwrap();
+        let plan = order.plan(&space, 1).unwrap();
         let mut span = std::collections::HashMap::new();
-        for position in 0..population.len() {
+        for position in 0..space.len() {
             let sample = plan.sample_at(position);
             let chunk = plan.chunk_of(sample);
             assert!(chunk.contains(&sample) && [1, chunk_samples].contains(&(chunk.end - chunk.start)));
@@ -268,7 +268,7 @@ fn a_chunk_is_a_run_of_one_shard_and_is_in_use_for_a_short_while() {
         let whole = span.keys().filter(|chunk| chunk.end - chunk.start == chunk_samples).count() as u64;
         let expected: u64 = shards.iter().map(|shard| shard / chunk_samples).sum();
         assert!(whole == expected || chunk_samples == 1, "{whole} whole chunks, not {expected}");
-        // 960 lanes, each with one chunk at a time; two of a lane's may be cut by its ends, and one by where it begins.
+        // 960 lanes, each with one chunk at a time. The ends of a lane may cut two chunks, and its start one.
         let limit = 960 * (chunk_samples + 2);
         let long = span.values().filter(|(first, last)| last - first > limit).count();
         assert!(long <= 3 * 960, "{long} of {} chunks are in use for long", span.len());
@@ -294,20 +294,20 @@ fn impossible_settings_are_refused() {
 }
 
 #[test]
-fn shares_are_within_one_draw_of_their_weights_whatever_stands_before_them() {
+fn shares_are_within_one_draw_of_their_weights_in_any_order_of_sets() {
     for weights in [vec![1.0; 7], vec![0.5, 0.2, 0.2, 0.1], vec![0.000_5, 0.999, 0.000_5], vec![1.0, 3.0, 1.0 / 512.0]]
     {
         let total: f64 = weights.iter().sum();
         let sets: Vec<(f64, &[u64])> = weights.iter().map(|&weight| (weight, &[10_u64][..])).collect();
-        let population = SampleSpace::mixed(&sets).unwrap();
-        let plan = order(1, 1, 0).plan(&population, 0).unwrap();
+        let space = SampleSpace::mixed(&sets).unwrap();
+        let plan = order(1, 1, 0).plan(&space, 0).unwrap();
         let reversed: Vec<_> = sets.iter().rev().copied().collect();
         assert!(SampleSpace::mixed(&reversed).is_ok());
-        // Over 4093 epochs every set has had whole periods.
-        let len = population.len();
+        // In 4093 epochs every set has had whole periods.
+        let len = space.len();
         let mut drawn = vec![0_u64; weights.len()];
         for epoch in 0..4093 {
-            let plan = order(1, 1, 0).plan(&population, epoch).unwrap();
+            let plan = order(1, 1, 0).plan(&space, epoch).unwrap();
             (0..len).for_each(|position| drawn[(plan.sample_at(position) / 10) as usize] += 1);
         }
         for (weight, drawn) in weights.iter().zip(drawn) {
@@ -320,7 +320,7 @@ fn shares_are_within_one_draw_of_their_weights_whatever_stands_before_them() {
 }
 
 #[test]
-fn beyond_the_last_step_there_is_nothing() {
+fn batches_after_the_last_step_are_empty() {
     let dropping = Order { drop_last: true, ..order(4, 1, 0) };
     for step in [2, 3, 1 << 62, u64::MAX] {
         let plan = dropping.plan(&samples(10), 0).unwrap();
@@ -329,7 +329,7 @@ fn beyond_the_last_step_there_is_nothing() {
 }
 
 #[test]
-fn weights_that_are_no_shares_are_refused() {
+fn unusable_weights_are_refused() {
     let bad: [&[(f64, &[u64])]; 6] = [
         &[],
         &[(0.0, &[5]), (1.0, &[5])],
@@ -352,7 +352,7 @@ fn launched(variables: &[(&str, &str)]) -> maskstream::Result<Distributed> {
 }
 
 #[test]
-fn launchers_are_told_apart_and_their_traps_avoided() {
+fn each_launcher_is_recognized_and_inherited_variables_are_not() {
     let expect = |variables: &[(&str, &str)], rank, world_size, local_rank, launcher| {
         let found = launched(variables).unwrap();
         let expected = (rank, world_size, local_rank, launcher);
@@ -369,7 +369,7 @@ fn launchers_are_told_apart_and_their_traps_avoided() {
         ("SLURM_NTASKS", "9"),
     ];
     expect(&srun, 3, 4, Some(1), Launcher::Slurm);
-    // torchrun in each of srun's tasks: Slurm's are the machines.
+    // torchrun in each of srun's tasks: Slurm's ranks are those of machines.
     expect(&[&torch[..], &srun].concat(), 5, 8, Some(1), Launcher::Torchrun);
     // A batch script without srun, and a task of a job array.
     expect(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_ID", "7")], 0, 1, None, Launcher::SingleProcess);
@@ -387,7 +387,7 @@ fn launchers_are_told_apart_and_their_traps_avoided() {
         ("PMIX_RANK", "2"),
     ];
     expect(&mpirun, 2, 3, Some(0), Launcher::OpenMpi);
-    // mpirun in an allocation of Slurm starts its daemons with srun, one on each machine; ranks inherit their variables.
+    // In a Slurm allocation, mpirun starts a daemon on each machine with srun, and ranks inherit its variables.
     expect(&[&srun[..], &mpirun].concat(), 2, 3, Some(0), Launcher::OpenMpi);
     expect(&[&srun[..], &[("PMI_RANK", "1"), ("PMI_SIZE", "2")]].concat(), 1, 2, None, Launcher::Mpich);
     expect(&[("PMIX_RANK", "2")], 0, 1, None, Launcher::SingleProcess);

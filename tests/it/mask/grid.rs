@@ -1,7 +1,8 @@
 //! Drawing on grids: every cell equals the sum over its pixels in exact arithmetic.
 
+use maskstream::Fit;
+use maskstream::internals::Geometry;
 use maskstream::mask::{Axis, Grid, GridScratch, Rle};
-use maskstream::sample::{Fit, Geometry};
 use proptest::prelude::*;
 
 use super::codec::{bitmap_of, random_mask};

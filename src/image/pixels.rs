@@ -1,0 +1,29 @@
+//! The buffer that JPEG codecs decode into, and the check of the size they find.
+
+use crate::{Error, Result};
+
+/// Interleaved RGB, 3 bytes a pixel, row by row.
+#[derive(Default)]
+pub(super) struct Pixels {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Pixels {
+    /// Sets the size and returns the bytes to write. They hold earlier pixels.
+    pub(super) fn reset(&mut self, width: u32, height: u32) -> &mut [u8] {
+        (self.width, self.height) = (width, height);
+        self.bytes.resize(width as usize * height as usize * 3, 0);
+        &mut self.bytes
+    }
+}
+
+/// Refuses a JPEG whose size is not the one its annotations were made for.
+pub(super) fn check_size(found: (u32, u32), annotated: (u32, u32)) -> Result<()> {
+    if found == annotated {
+        return Ok(());
+    }
+    let ((w, h), (aw, ah)) = (found, annotated);
+    Err(Error::corrupt(format!("jpeg: the image is {w} x {h}, but its annotations say {aw} x {ah}")))
+}

@@ -342,7 +342,7 @@ fn tree(code: &[String], mut i: usize, prefix: &[String], import: bool, found: &
                 return i + 1;
             }
             Some(word) if is_word(word) => {
-                if !(word == "self" && !segments.is_empty()) {
+                if word != "self" || segments.is_empty() {
                     segments.push(word.to_owned());
                 }
                 i += 1;

@@ -1,11 +1,12 @@
-//! The `maskstream` command. Comes in: arguments. Goes out: what the subcommand prints, and an exit status: 0, or 1
-//! with one line on standard error.
+//! The `maskstream` command. Exit status: 0 on success; 1 on failure, with the reason on standard error; 2 if the
+//! arguments are wrong.
 
 mod cli;
 
 use std::process::ExitCode;
 
-/// Keeps the pages of a dropped batch for the next one; without it each batch is faulted in anew.
+/// Keeps the pages of a dropped batch for the next one. The system allocator returns them, and each batch is faulted in
+/// again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,4 @@
-//! Arguments that `bench`, `export` and `replay` share: which shards, and what batches. Comes in: the command line.
-//! Goes out: a loader. Fails as opening shards and building the loader do.
+//! Arguments that `bench`, `export` and `replay` share: which shards to read, and the settings of the loader.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +11,18 @@ use maskstream::{
 
 use super::progress;
 
-/// Which shards to read, and where their sidecars are.
+/// Which shards to read, and where their index files are.
 #[derive(Args)]
 pub(super) struct ShardArgs {
-    /// Shards: files, directories (for their *.tar), or quoted patterns such as 'sa1b/*.tar'
+    /// Shards: files, directories, or quoted patterns such as 'sa1b/*.tar'
+    ///
+    /// A directory stands for the *.tar files in it. Shards may be gzip streams, as SA-1B's official files are, or
+    /// plain tar files.
     #[arg(required = true, value_name = "SHARD")]
     pub(super) shards: Vec<PathBuf>,
-    /// Directory for the index files; by default each lies beside its shard as SHARD.msidx
+    /// Directory of the index files [default: beside each shard, as SHARD.msidx]
+    ///
+    /// Give it if the shards are on a read-only disk, and give it to every command.
     #[arg(long, value_name = "DIR")]
     pub(super) index_dir: Option<PathBuf>,
 }
@@ -29,103 +33,129 @@ impl ShardArgs {
     }
 }
 
-/// What a batch looks like and how it is made.
+const IMAGES: &str = "Images, masks and boxes";
+const SELECTION: &str = "Which images and masks";
+const ORDER: &str = "Order and batches";
+const RESOURCES: &str = "Threads, memory and bad samples";
+
+/// The settings of a loader.
 #[derive(Args)]
 pub(super) struct LoaderArgs {
     #[command(flatten)]
     pub(super) shards: ShardArgs,
-    /// Samples per batch
-    #[arg(long, default_value_t = 8, value_name = "B")]
-    batch_size: usize,
-    /// Side of the square images, in pixels
-    #[arg(long, default_value_t = 1024, value_name = "S")]
+    /// Side of the square images in pixels
+    #[arg(long, default_value_t = 1024, value_name = "S", help_heading = IMAGES)]
     image_size: u32,
-    /// How an image fits the square: letterbox keeps its aspect and pads with zeros, stretch does not
-    #[arg(long, value_enum, default_value = "letterbox")]
+    /// How an image is fitted to the square
+    #[arg(long, value_enum, default_value = "letterbox", help_heading = IMAGES)]
     fit: FitArg,
-    /// Number type of the images: bytes as decoded, or floats in 0 to 1
-    #[arg(long, value_enum, default_value = "u8")]
+    /// Number type of the images: u8 in 0 to 255, or floats in 0 to 1
+    #[arg(long, value_enum, default_value = "u8", value_name = "DTYPE", help_heading = IMAGES)]
     image_dtype: ImageTypeArg,
-    /// Float images are normalized with ImageNet's mean and deviation, as SAM's are
-    #[arg(long)]
+    /// Normalize float images with ImageNet's mean and standard deviation
+    ///
+    /// SAM and torchvision's models expect this. It has no effect on u8 images.
+    #[arg(long, help_heading = IMAGES)]
     imagenet: bool,
-    /// Side of the grid that masks are drawn on, over the whole square; 0 draws none
-    #[arg(long, default_value_t = 256, value_name = "SIDE")]
+    /// Side of the square grid on which each mask is drawn; 0 for no masks
+    ///
+    /// The grid covers the whole image square, padding included.
+    #[arg(long, default_value_t = 256, value_name = "SIDE", help_heading = IMAGES)]
     mask_size: u32,
-    /// A mask's cell: 1 if its centre lies in the mask (nearest), or 0 to 255 by the share that the mask covers (area)
-    #[arg(long, value_enum, default_value = "nearest")]
+    /// Value of a cell of the mask grid
+    #[arg(long, value_enum, default_value = "nearest", value_name = "KIND", help_heading = IMAGES)]
     mask_kind: MaskKindArg,
-    /// Also the exact share of each patch of a G x G grid that each mask covers; 0 for none
-    #[arg(long, default_value_t = 0, value_name = "G")]
+    /// Also compute which share of each patch of a G x G grid each mask covers; 0 for none
+    #[arg(long, default_value_t = 0, value_name = "G", help_heading = IMAGES)]
     coverage: u32,
-    /// The four numbers of a box, normalized by the original image's width and height
-    #[arg(long, value_enum, default_value = "xywh")]
+    /// The four numbers of a box, divided by the width and height of the original image
+    #[arg(long, value_enum, default_value = "xywh", value_name = "FORMAT", help_heading = IMAGES)]
     box_format: BoxesArg,
-    /// Masks per image
-    #[arg(long, default_value_t = 10, value_name = "K")]
+    /// Maximum number of masks per image
+    #[arg(long, default_value_t = 10, value_name = "K", help_heading = SELECTION)]
     top_k: usize,
-    /// Which masks come first: the most stable, the most confident, the largest or smallest, a random draw, or small,
-    /// medium and large ones in turn; draws are seeded by --seed
-    #[arg(long, alias = "rank-by", value_enum, default_value = "stability")]
+    /// Which masks are taken first if an image has more than --top-k
+    #[arg(
+        long,
+        alias = "rank-by",
+        value_enum,
+        default_value = "stability",
+        value_name = "ORDER",
+        help_heading = SELECTION
+    )]
     top_k_by: RankByArg,
-    /// Only masks with at least this predicted_iou
-    #[arg(long, default_value_t = 0.88, value_name = "IOU")]
+    /// Use only masks with at least this predicted_iou
+    #[arg(long, default_value_t = 0.88, value_name = "IOU", help_heading = SELECTION)]
     min_predicted_iou: f32,
-    /// Only masks with at least this stability_score
-    #[arg(long, value_name = "SCORE")]
+    /// Use only masks with at least this stability_score
+    #[arg(long, value_name = "SCORE", help_heading = SELECTION)]
     min_stability_score: Option<f32>,
-    /// Only images with at least this many such masks
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Use only images with at least this many such masks
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = SELECTION)]
     min_masks: usize,
-    /// Decoding threads; by default one per core
-    #[arg(long, value_name = "N")]
-    num_workers: Option<usize>,
-    /// Batches made ahead
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    prefetch_batches: usize,
-    /// Shuffle the samples of all shards; otherwise they come in file order
-    #[arg(long)]
-    shuffle: bool,
-    /// Seed of the shuffle, and of draws of masks
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Shuffle runs of about so many bytes in place of single samples, for disks and networks that want long reads: 8
-    /// to 16 MiB there
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
-    chunk_bytes: u64,
-    /// This process's share of each epoch, if it is one of several
-    #[arg(long, value_name = "R", requires = "world_size")]
-    rank: Option<usize>,
-    /// Number of processes that share each epoch
-    #[arg(long, value_name = "W", requires = "rank")]
-    world_size: Option<usize>,
-    /// Leave out the samples that do not fill a batch on every rank, in place of padding the last one
-    #[arg(long)]
-    drop_last: bool,
-    /// Only the images, or annotations, that this file lists: a line for each, IMAGE_ID or IMAGE_ID,ANNOTATION_ID
-    #[arg(long, value_name = "FILE")]
+    /// Use only the images, or the annotations, listed in this file
+    ///
+    /// Each line holds IMAGE_ID or IMAGE_ID,ANNOTATION_ID, the same form on all lines. Empty lines and lines that begin
+    /// with # are ignored.
+    #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     ids: Option<PathBuf>,
-    /// Leave out the bad samples that this file lists, as --quarantine-log writes it
-    #[arg(long, value_name = "FILE")]
+    /// Leave out the bad samples listed in this file, which --quarantine-log wrote
+    #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     quarantine: Option<PathBuf>,
-    /// Add each sample that cannot be decoded to this file, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    /// Samples per batch
+    #[arg(long, default_value_t = 8, value_name = "B", help_heading = ORDER)]
+    batch_size: usize,
+    /// Shuffle the samples of all shards [default: the order of the files]
+    #[arg(long, help_heading = ORDER)]
+    shuffle: bool,
+    /// Seed of --shuffle and of the random orders of --top-k-by
+    #[arg(long, default_value_t = 0, help_heading = ORDER)]
+    seed: u64,
+    /// Shuffle chunks of about this many bytes instead of single samples; 0 for samples
+    ///
+    /// For spinning disks and network file systems, which need long reads: try 8388608 to 16777216 (8 to 16 MiB) there.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = ORDER)]
+    chunk_bytes: u64,
+    /// Load the share of this rank, from 0 to W - 1; needs --world-size
+    #[arg(long, value_name = "R", requires = "world_size", help_heading = ORDER)]
+    rank: Option<usize>,
+    /// Number of ranks (processes) that share each epoch; needs --rank
+    #[arg(long, value_name = "W", requires = "rank", help_heading = ORDER)]
+    world_size: Option<usize>,
+    /// Drop the last samples that do not fill a batch on every rank
+    ///
+    /// By default, the last batch is padded with zeroed, invalid rows.
+    #[arg(long, help_heading = ORDER)]
+    drop_last: bool,
+    /// Number of decoding threads [default: one per core]
+    #[arg(long, value_name = "N", help_heading = RESOURCES)]
+    num_workers: Option<usize>,
+    /// Maximum number of batches prepared ahead
+    #[arg(long, default_value_t = 2, value_name = "N", help_heading = RESOURCES)]
+    prefetch_batches: usize,
+    /// Append each sample that cannot be decoded to this file, as a line of JSON
+    #[arg(long, value_name = "FILE", help_heading = RESOURCES)]
     quarantine_log: Option<PathBuf>,
-    /// Bytes of memory that the loader may take; by default 8 GiB, or what it needs
-    #[arg(long, value_name = "BYTES")]
+    /// Memory limit of the loader in bytes [default: 8 GiB, or more if necessary]
+    #[arg(long, value_name = "BYTES", help_heading = RESOURCES)]
     max_memory_bytes: Option<u64>,
-    /// Page-locked batches, as for uploads to a device, in place of heap memory
-    #[arg(long)]
+    /// Keep batches in page-locked memory, for uploads to a GPU
+    #[arg(long, help_heading = RESOURCES)]
     pinned: bool,
-    /// Go on after this many samples that cannot be decoded, whose rows are zero; and use the sound samples of damaged
-    /// shards as long as not more than this many are missing
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Tolerate up to this many bad samples
+    ///
+    /// A sample that cannot be decoded becomes a zeroed, invalid row, and the valid samples of damaged shards are used.
+    /// The command fails if more than N samples cannot be decoded, or if more than N are missing from damaged shards.
+    /// By default, it fails at the first bad sample.
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = RESOURCES)]
     skip: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum FitArg {
+    /// Keep the aspect ratio; pad with zeros on the right or below, as SAM does
     Letterbox,
+    /// Fill the whole square
     Stretch,
 }
 
@@ -139,24 +169,35 @@ enum ImageTypeArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum MaskKindArg {
+    /// 1 if the centre of the cell is in the mask, else 0
     Nearest,
+    /// 0 to 255: the exact share of the cell that the mask covers
     Area,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RankByArg {
+    /// Highest stability_score first
     Stability,
+    /// Highest predicted_iou first
     Confidence,
+    /// Largest area first
     Largest,
+    /// Smallest area first
     Smallest,
+    /// Random order
     Random,
+    /// Small, medium and large masks in turn, in random order within each
     Stratified,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum BoxesArg {
+    /// Left, top, width, height
     Xywh,
+    /// Left, top, right, bottom
     Xyxy,
+    /// Centre x, centre y, width, height
     Cxcywh,
 }
 
@@ -261,6 +302,7 @@ impl LoaderArgs {
 }
 
 fn read_ids(path: &Path) -> Result<IdList, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read the list {}: {e}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("cannot read the list of ids {}: {e}", path.display()))?;
     text.parse().map_err(|e| format!("{}: {e}", path.display()))
 }

@@ -1,5 +1,4 @@
-//! `maskstream bench`. Comes in: shards and batch settings. Goes out: what the real loader does on this machine, step
-//! by step. Fails as the loader does.
+//! `maskstream bench`: measures the loader on this machine, stage by stage.
 
 use std::time::{Duration, Instant};
 
@@ -7,53 +6,71 @@ use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
 use super::args::LoaderArgs;
-use super::{Outcome, progress};
+use super::{Outcome, progress, size, wrap};
 
-/// Run the loader as a training program would, and show samples per second and where the time goes
+/// Measure how fast the loader makes batches on this machine, and where the time goes
 ///
-/// Times per sample are CPU time of the threads, so that other load on the machine distorts them less; samples per
-/// second and the wait are wall time. The batches are received and dropped at once: a training program that computes
-/// meanwhile waits less.
+/// Runs the loader as a training program would, but drops each batch at once. Shards without an index are indexed
+/// first.
+///
+/// For each epoch it prints samples per second, the time until the first batch, a report that accounts for every
+/// sample, the milliseconds of CPU time that each step takes per sample (read, inflate, verify, json, masks, jpeg,
+/// resize, planes), and the peak memory. CPU time depends less on other load than wall time. The lines marked (wall)
+/// are wall time; a training program that computes between batches waits less than shown.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
-    /// Batches per epoch, at most; by default all
+    /// Stop each epoch after this many batches [default: all]
     #[arg(long, value_name = "N")]
     batches: Option<u64>,
-    /// Epochs; the first one warms up caches and is shown like the others
+    /// Number of epochs; the first one also warms up the caches
     #[arg(long, default_value_t = 1, value_name = "N")]
     epochs: u64,
-    /// Start at once, as `Loader::stream` does: shards without an index are indexed during the first epoch
+    /// Start without waiting for indexes
+    ///
+    /// Shards without an index are then indexed during the first epoch, which is not shuffled.
     #[arg(long)]
     stream: bool,
-    /// One JSON object per epoch, for programs
+    /// Print one JSON object per epoch, for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Figures of one epoch. Times are milliseconds per sample.
+const EXAMPLES: &str = "\
+Examples:
+  maskstream bench 'sa1b/*.tar'
+  maskstream bench sa1b --batches 100 --image-size 512 --num-workers 8
+  maskstream bench sa1b --json | jq .samples_per_second
+
+Exit status: 0 on success; 1 if a shard or a sample cannot be read (--skip N
+tolerates some), or if no sample passes the filter; 2 if the arguments are
+wrong.";
+
+/// Measurements of one epoch. Times are milliseconds per sample.
 #[derive(Serialize)]
 struct Figures {
     epoch: u64,
     batches: u64,
-    /// Samples of the whole epoch, delivered, skipped, not asked for, and left out by `--drop-last`.
+    /// Samples of the whole epoch: delivered, skipped, outstanding and lost. Those dropped by `--drop-last` are not
+    /// among them.
     planned: Option<u64>,
     samples: u64,
     skipped: u64,
     outstanding: u64,
     dropped: u64,
     seconds: f64,
-    /// Until the first batch was received.
+    /// Time until the first batch was received.
     first_batch_seconds: f64,
     samples_per_second: f64,
     stages_ms: Vec<(&'static str, f64)>,
-    /// CPU time of the whole process, the steps above included.
+    /// CPU time of the whole process, including the stages above.
     process_cpu_ms: f64,
-    /// That over JPEG decoding and resizing alone.
+    /// `process_cpu_ms` divided by the CPU time of JPEG decoding and resizing.
     cpu_over_jpeg_and_resize: f64,
     wait_ms: f64,
-    /// Wall time of getting bytes: far above the CPU time of `read` where the disk is slow.
+    /// Wall time of reading: on a slow disk, much more than the CPU time of `read`.
     read_wall_ms: f64,
     batch_bytes: usize,
     pin_state: String,
@@ -61,12 +78,30 @@ struct Figures {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let loader = if args.stream { args.loader.lazy_loader()? } else { args.loader.loader()? };
-    if let Some(warning) = loader.warning() {
-        eprintln!("maskstream: {warning}");
-    }
-    if !args.json {
-        announce(&loader)?;
+    let loader = match args.stream {
+        true => Loading::Stream(args.loader.stream()?),
+        false => Loading::Planned(args.loader.loader()?),
+    };
+    match &loader {
+        Loading::Planned(loader) if !args.json => {
+            let (set, layout, plan) = (loader.shards(), loader.layout(), loader.memory_plan());
+            say!(
+                "{} samples in {} shards, {} batches of {} ({} each)",
+                set.len(),
+                set.reports().len(),
+                loader.steps(),
+                layout.batch_size,
+                size(layout.bytes() as u64)
+            );
+            say!("{}", wrap(&format!("memory: {plan} (limit: {})", size(plan.max_bytes))));
+        }
+        Loading::Stream(loader) => {
+            loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}"));
+            if !args.json {
+                say!("{}", wrap(&format!("memory, estimated before indexing: {}", loader.memory_plan())));
+            }
+        }
+        Loading::Planned(_) => {}
     }
     for number in 0..args.epochs {
         let (wall, cpu) = (Instant::now(), process_cpu());
@@ -85,7 +120,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let stats = epoch.stats();
         let seconds = wall.elapsed().as_secs_f64();
         let report = epoch.report();
-        // Samples in flight when a shortened epoch ends are decoded as well, so the CPU time is theirs too.
+        // Samples in flight when a shortened epoch ends are decoded as well; the CPU time includes them.
         drop(epoch);
         let mut figures = figures(&report, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
         figures.first_batch_seconds = first_batch.as_secs_f64();
@@ -148,7 +183,7 @@ fn figures(
             None => "no batch".to_owned(),
             Some(PinState::Locked) => "locked".to_owned(),
             Some(PinState::Pageable(reason)) => format!("pageable: {reason}"),
-            Some(other) => format!("{other:?}"),
+            Some(_) => "unknown".to_owned(),
         },
         peak_memory_bytes: peak_memory_bytes(),
     }
@@ -158,7 +193,7 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
     let Figures { epoch, batches, samples, seconds, samples_per_second, .. } = figures;
     say!("epoch {epoch}: {batches} batches, {samples} samples in {seconds:.2} s: {samples_per_second:.1} samples/s");
     say!("  first batch after {:.2} s", figures.first_batch_seconds);
-    say!("  {report}");
+    say!("{}", wrap(&format!("  {report}")));
     let total: f64 = figures.stages_ms.iter().map(|(_, ms)| ms).sum();
     say!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
     for (name, ms) in &figures.stages_ms {
@@ -171,11 +206,11 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
         figures.process_cpu_ms,
         figures.cpu_over_jpeg_and_resize
     );
-    say!("  {:10} {:13.3}   (wall) the receiver waits for a sample", "wait", figures.wait_ms);
-    say!("  {:10} {:13.3}   (wall) the feed thread reads a sample", "read", figures.read_wall_ms);
-    say!("  batches: {:.1} MB, {}", figures.batch_bytes as f64 / 1e6, figures.pin_state);
+    say!("  {:10} {:13.3}   (wall) waiting for the loader", "wait", figures.wait_ms);
+    say!("  {:10} {:13.3}   (wall) reading the shards", "read", figures.read_wall_ms);
+    say!("{}", wrap(&format!("  batches: {}, {}", size(figures.batch_bytes as u64), figures.pin_state)));
     if let Some(bytes) = figures.peak_memory_bytes {
-        say!("  peak memory: {:.0} MB resident", bytes as f64 / 1e6);
+        say!("  peak memory: {} resident", size(bytes));
     }
     Ok(())
 }
@@ -185,7 +220,7 @@ fn process_cpu() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Most memory that was ever resident, where the system tells.
+/// Peak resident memory, on systems that report it in `/proc`.
 fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,27 +1,38 @@
-//! `maskstream export`. Comes in: shards and batch settings. Goes out: the first batches as one safetensors file, every
-//! field under its own name. Fails as the loader does, or if the file cannot be written.
+//! `maskstream export`: writes the first batches as one safetensors file with a tensor for each field.
 
 use std::path::PathBuf;
 
 use super::args::LoaderArgs;
-use super::tensors::{stacked, write};
-use super::{Outcome, progress};
+use super::tensors::{dtype_name, stacked, write};
+use super::{Outcome, progress, size};
 
-/// Write the first batches to a safetensors file, to look at them from Python or anywhere else
+/// Write the first batches of an epoch to a safetensors file, to look at them in Python
 ///
-/// Batches are stacked: N batches of B samples make N*B rows. In Python:
-/// `safetensors.numpy.load_file("batch.safetensors")`.
+/// The file has one tensor for each field of a batch: images, masks, boxes, scores, ids and so on. The batches are
+/// stacked: N batches of B samples make N*B rows. Prints the name, number type and shape of each tensor.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
-    /// Number of batches
+    /// Number of batches to write
     #[arg(long, default_value_t = 1, value_name = "N")]
     batches: u64,
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]
     output: PathBuf,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  maskstream export 'sa1b/*.tar' --batches 2 -o batch.safetensors
+  maskstream export sa1b --image-size 512 --image-dtype f32 --coverage 32
+
+In Python:
+  fields = safetensors.numpy.load_file('batch.safetensors')
+
+Exit status: 0 on success; 1 if a shard or a sample cannot be read (--skip N
+tolerates some), or if the file cannot be written; 2 if the arguments are wrong.";
 
 pub(super) fn run(args: &Args) -> Outcome {
     let loader = args.loader.loader()?;
@@ -34,17 +45,22 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (column, field) in columns.iter_mut().zip(batch.fields()) {
             column.extend_from_slice(field.bytes);
         }
-        for failed in batch.errors() {
-            eprintln!("maskstream: row {} of batch {} is empty: {}", failed.row, batch.step(), failed.error);
+        for sample_error in batch.errors() {
+            eprintln!(
+                "maskstream: row {} of batch {} is zeroed, because its sample cannot be decoded: {}",
+                sample_error.row,
+                batch.step(),
+                sample_error.error
+            );
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     write(&args.output, loader.layout(), batches as usize, &columns)?;
     let bytes: usize = columns.iter().map(Vec::len).sum();
-    say!("{}: {batches} batches, {:.1} MB", args.output.display(), bytes as f64 / 1e6);
+    say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));
     for field in loader.layout().fields() {
-        say!("  {:16} {:?} {:?}", field.name(), field.dtype, stacked(&field.shape, batches as usize));
+        say!("  {:16} {:4} {:?}", field.name, dtype_name(field.dtype), stacked(&field.shape, batches as usize));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `maskstream index`. Comes in: shards. Goes out: their sidecars, and a line for each shard. Fails if a shard cannot
-//! be read or is damaged, or its sidecar cannot be written; all others are indexed nevertheless.
+//! `maskstream index`: indexes shards, saves the indexes, and prints a line for each shard. A shard that fails does not
+//! keep the others from being indexed.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -8,47 +8,61 @@ use std::time::Instant;
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 
 use super::args::ShardArgs;
-use super::progress::Share;
+use super::progress::ShardProgress;
 use super::task::TaskArgs;
-use super::{Outcome, Words, parallel, progress};
+use super::{Outcome, ProgressOutput, parallel, progress};
 
-/// Read shards once and save where their samples lie, so that later runs start at once
+/// Read shards once and save an index of their samples, so that later runs start at once
 ///
-/// An index that fits its shard (same size and modification time) is left as it is, and each index is saved as soon as
-/// it is complete: after an interruption, the same command goes on where it was. Training programs build missing
-/// indexes by themselves; doing it beforehand uses all cores and shows what is wrong with a shard.
+/// Training programs build missing indexes by themselves. Indexing beforehand uses all cores, allows them to shuffle
+/// from the first batch on, and shows what is wrong with a shard.
+///
+/// Each index is saved as SHARD.msidx as soon as it is complete, so an interrupted command can simply be run again. An
+/// index that matches its shard (same size and modification time) is kept. Prints a line for each shard: its samples,
+/// its annotations, why it was indexed (or "up to date"); below it, what is wrong with the shard.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     shards: ShardArgs,
     #[command(flatten)]
     task: TaskArgs,
-    /// Threads; by default one per core
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// One JSON object per shard
+    /// Print one JSON object per shard, for programs
     #[arg(long)]
     json: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  maskstream index 'sa1b/*.tar'
+  maskstream index sa1b --index-dir ~/sa1b-index
+  maskstream index sa1b --task $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+Exit status: 0 if all shards are indexed and valid; 1 if a shard is damaged or
+cannot be read, or an index cannot be saved (all other shards are indexed);
+2 if the arguments are wrong.";
+
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
-    let mut words = Words::default();
+    let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
-        words.line(task)?;
+        output.line(task)?;
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    // A plain shard's members are read on this pool, by all shards under way together.
+    // The members of plain shards are read on this pool, which all shards in progress share.
     rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global()?;
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
-        let share = Share::of(&bar, path);
-        let indexer = Indexer::new().sidecar(args.shards.sidecar());
-        indexer.progress(move |bytes| share.advance(bytes)).index(path)
+        let share = ShardProgress::new(&bar, path);
+        let options = ShardSet::builder().sidecar(args.shards.sidecar());
+        options.progress(move |bytes| share.advance(bytes)).index(path)
     };
     let (mut bad, mut unsaved) = (0, 0);
-    parallel::each(&paths, jobs, index, |result| {
+    parallel::for_each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
             Ok(shard) => {
                 if let IndexStatus::Unsaved(reason) = &shard.status {
@@ -56,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                     unsaved += 1;
                 }
                 bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
-                words.say(|| print(&shard, args.json))
+                output.print(|| print(&shard, args.json))
             }
             Err(error) => {
                 bad += 1;
@@ -67,12 +81,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     })?;
     bar.finish_and_clear();
     if !args.json {
-        words.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
+        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
     }
     match (bad, unsaved) {
         (0, 0) => Ok(()),
-        (0, _) => Err(format!("the indexes of {unsaved} of {} shards could not be saved", paths.len()).into()),
-        _ => Err(format!("{bad} of {} shards are damaged or cannot be read", paths.len()).into()),
+        (0, _) => Err(format!(
+            "the indexes of {unsaved} of {} shards could not be saved: choose a writable directory with --index-dir",
+            paths.len()
+        )
+        .into()),
+        _ => Err(format!(
+            "{bad} of {} shards are damaged or cannot be read: download them again, or let other commands use their \
+             valid samples with --skip N",
+            paths.len()
+        )
+        .into()),
     }
 }
 
@@ -81,14 +104,17 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
     let status = match status {
         IndexStatus::Loaded => "up to date".to_owned(),
         IndexStatus::Built(reason) => format!("indexed: {reason}"),
+        // The reason is on standard error.
+        IndexStatus::Unsaved(_) if !json => "NOT SAVED".to_owned(),
         IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),
-        other => format!("{other:?}"),
+        _ => "indexed".to_owned(),
     };
     let (samples, annotations) = (index.entries().len(), index.annotations());
     if json {
         let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
-            "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status, "findings": findings,
+            "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
+            "findings": findings,
         });
         say!("{line}");
         return Ok(());

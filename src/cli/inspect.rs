@@ -1,4 +1,4 @@
-//! `maskstream inspect`. Comes in: one shard. Goes out: what is in it. Fails if it cannot be read.
+//! `maskstream inspect`: prints what is in a shard.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,30 @@ use maskstream::index::{IndexedShard, Indexer, resolve_patterns};
 use serde::Serialize;
 
 use super::args::ShardArgs;
-use super::{Outcome, progress};
+use super::{Outcome, progress, size};
 
-/// Show what a shard holds: samples, sizes, scores, and everything that is wrong with it
+/// Show what is in a shard: samples, image sizes, scores, and everything that is wrong with it
+///
+/// Prints the number of samples and annotations, how many of them the default filter keeps, the most frequent image
+/// sizes, and a table of quartiles. Then it prints "no problems", or the number of problems of each kind ("2 x
+/// duplicate member") and the first 20 of them. A shard without an index is indexed first.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     shards: ShardArgs,
-    /// One JSON object per shard, for programs
+    /// Print one JSON object per shard, with all problems, for programs
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  maskstream inspect sa1b/sa_000000.tar
+  maskstream inspect 'sa1b/*.tar' --json | jq -r '.findings[]'
+
+Exit status: 0, even if there are problems; 1 if a shard cannot be read; 2 if the
+arguments are wrong. (`maskstream index` exits with 1 if a shard is damaged.)";
 
 #[derive(Serialize)]
 struct Summary {
@@ -38,9 +51,13 @@ struct Summary {
     findings: Vec<String>,
 }
 
-/// Least, lower quartile, median, upper quartile, greatest.
+/// Minimum, lower quartile, median, upper quartile, maximum.
 #[derive(Serialize)]
 struct Quantiles([f64; 5]);
+
+/// Image sizes and findings that text output lists.
+const MAX_SIZES: usize = 3;
+const MAX_FINDINGS: usize = 20;
 
 pub(super) fn run(args: &Args) -> Outcome {
     for path in resolve_patterns(&args.shards.shards)? {
@@ -110,13 +127,17 @@ impl Quantiles {
 
 fn print(summary: &Summary) -> Outcome {
     let Summary { shard, shard_bytes, samples, annotations, kept_samples, kept_annotations, .. } = summary;
-    say!("{shard}: {:.1} MB, {samples} samples, {annotations} annotations", *shard_bytes as f64 / 1e6);
-    say!("  the default filter (predicted_iou >= 0.88) keeps {kept_samples} samples, {kept_annotations} annotations");
+    say!("{shard}: {}, {samples} samples, {annotations} annotations", size(*shard_bytes));
+    say!("  predicted_iou >= 0.88 (the default) keeps {kept_samples} samples, {kept_annotations} annotations");
     let mut sizes: Vec<_> = summary.image_sizes.iter().collect();
     sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let sizes: Vec<_> = sizes.iter().take(6).map(|(size, count)| format!("{size} ({count})")).collect();
+    let others = sizes.len().saturating_sub(MAX_SIZES);
+    let mut sizes: Vec<_> = sizes.iter().take(MAX_SIZES).map(|(size, count)| format!("{size} ({count})")).collect();
+    if others > 0 {
+        sizes.push(format!("{others} {}", if others == 1 { "other" } else { "others" }));
+    }
     say!("  image sizes: {}", sizes.join(", "));
-    say!("  {:22} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "least", "25 %", "median", "75 %", "greatest");
+    say!("  {:21} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "min", "25 %", "median", "75 %", "max");
     let rows = [
         ("image bytes", &summary.image_bytes, 0),
         ("annotations per image", &summary.annotations_per_image, 0),
@@ -126,8 +147,8 @@ fn print(summary: &Summary) -> Outcome {
     ];
     for (name, quantiles, digits) in rows {
         let Some(Quantiles(values)) = quantiles else { continue };
-        let values: Vec<_> = values.iter().map(|value| format!("{value:12.digits$}")).collect();
-        say!("  {name:22} {}", values.join(" "));
+        let values: Vec<_> = values.iter().map(|value| format!("{value:10.digits$}")).collect();
+        say!("  {name:21} {}", values.join(" "));
     }
     if summary.findings.is_empty() {
         say!("  no problems");
@@ -135,11 +156,11 @@ fn print(summary: &Summary) -> Outcome {
     for (kind, count) in &summary.finding_counts {
         say!("  {count} x {kind}");
     }
-    for finding in summary.findings.iter().take(20) {
+    for finding in summary.findings.iter().take(MAX_FINDINGS) {
         say!("    {finding}");
     }
-    if summary.findings.len() > 20 {
-        say!("    ... (--json lists all)");
+    if summary.findings.len() > MAX_FINDINGS {
+        say!("    ... and {} more: --json lists all", summary.findings.len() - MAX_FINDINGS);
     }
     Ok(())
 }

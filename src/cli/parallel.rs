@@ -1,8 +1,8 @@
-//! Several shards at a time. Comes in: paths, and what to do with each. Goes out: each outcome as soon as it is there.
-//! Fails as the receiver of the outcomes does; then no further shard is begun.
+//! Runs work on several shards at a time, and hands over each result as soon as it is complete.
 //!
-//! Shards are begun in their order by threads that do nothing else. On a rayon pool, a thread that waits for a part of
-//! its shard would begin another one meanwhile, and hardly any would be done before all are.
+//! Shards are started in order, on threads of their own. On a rayon pool, a thread that waits for a part of its shard
+//! would start another shard meanwhile; then nearly all shards would be in progress at once, and none done until the
+//! end.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,11 @@ use std::{sync::mpsc, thread};
 
 use super::Outcome;
 
-/// Does `work` on each path, `jobs` at a time, and hands what comes of it to `done`, on this thread.
-pub(super) fn each<T: Send>(
+/// Runs `work` on each path, `jobs` at a time, and `done` on each result, on the calling thread.
+///
+/// # Errors
+/// The first error of `done`; then no further shard is started.
+pub(super) fn for_each<T: Send>(
     paths: &[PathBuf],
     jobs: NonZeroUsize,
     work: impl Fn(&Path) -> T + Sync,
@@ -25,7 +28,7 @@ pub(super) fn each<T: Send>(
             let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 while let Some(path) = paths.get(next.fetch_add(1, Relaxed)) {
-                    // Nobody listens any more after a failure.
+                    // The receiver is gone after an error of `done`.
                     if sender.send(work(path)).is_err() {
                         break;
                     }

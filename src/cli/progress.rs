@@ -1,42 +1,43 @@
-//! Progress on standard error. Comes in: a total and steps. Goes out: a bar, when standard error is a terminal; nothing
-//! otherwise. Cannot fail.
+//! Progress bars on standard error, if that is a terminal.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of `total` things called `unit`; "bytes" are shown as such.
+/// A bar of `total` steps, counted in `unit`. If that is "bytes", it shows sizes.
 pub(super) fn bar(total: u64, what: &str, unit: &str) -> ProgressBar {
     let template = match unit {
         "bytes" => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}".to_owned(),
         unit => format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}}"),
     };
     let bar = ProgressBar::new(total).with_message(what.to_owned());
-    // The templates above are fixed and sound; the default style would do as well.
+    // The templates are constant and valid, so the fallback is never used.
     bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Bytes of all files, as far as they can be looked at.
+/// Total size of the files in bytes; files that cannot be read count as 0.
 pub(super) fn total_bytes(paths: &[std::path::PathBuf]) -> u64 {
     paths.iter().map(|path| file_bytes(path)).sum()
 }
 
-/// One shard's share of a bar of bytes. What has not been worked on when it is dropped leaves the total: because there
-/// was nothing to do, or because it failed. So the rate and the time left are those of work.
-pub(super) struct Share {
+/// The progress of one shard, on a bar of bytes for all shards.
+///
+/// When it is dropped, bytes that were not processed are taken off the bar's total: there was nothing to do, or the
+/// shard failed. So the rate and the time left are those of actual work.
+pub(super) struct ShardProgress {
     bar: ProgressBar,
     all: u64,
     done: AtomicU64,
 }
 
-impl Share {
-    pub(super) fn of(bar: &ProgressBar, path: &Path) -> Self {
+impl ShardProgress {
+    pub(super) fn new(bar: &ProgressBar, path: &Path) -> Self {
         Self { bar: bar.clone(), all: file_bytes(path), done: AtomicU64::new(0) }
     }
 
     pub(super) fn advance(&self, bytes: u64) {
-        // All at once: its index was there already.
+        // All bytes in one step: the index existed already, and nothing was read.
         if bytes < self.all {
             self.done.fetch_add(bytes, Relaxed);
             self.bar.inc(bytes);
@@ -44,7 +45,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for ShardProgress {
     fn drop(&mut self) {
         self.bar.dec_length(self.all.saturating_sub(self.done.load(Relaxed)));
     }

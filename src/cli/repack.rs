@@ -1,5 +1,5 @@
-//! `maskstream repack`. Comes in: shards and a directory. Goes out: plain shards in it with their sidecars, and a line
-//! for each. Fails if a shard is damaged, cannot be read or cannot be written; all others are repacked nevertheless.
+//! `maskstream repack`: writes shards as plain tar files with their indexes, and prints a line for each shard. A shard
+//! that fails does not keep the others from being repacked.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -11,41 +11,58 @@ use maskstream::index::{IfExists, Indexer, RepackReport, resolve_patterns};
 use serde_json::json;
 
 use super::args::ShardArgs;
-use super::progress::Share;
+use super::progress::ShardProgress;
 use super::task::TaskArgs;
-use super::{Outcome, Words, parallel, progress};
+use super::{Outcome, ProgressOutput, parallel, progress, size};
 
-/// Write shards anew as plain tar files in which the image and the json of each sample lie side by side
+/// Rewrite shards as plain tar files in which the image and the json of each sample are neighbours
 ///
-/// Reading then needs no inflating, and one read per sample. Every member is compared with its checksum on the way, and
-/// each new shard is read once more before it gets its name. A shard that is there already, with an index that says the
-/// same as that of its source, is left as it is: after an interruption, the same command goes on where it was. Members
-/// that make no sound sample are left out and named.
+/// Repacked shards load faster: there is nothing to inflate, and each sample takes one read. They hold the same samples
+/// and can be used instead of the originals.
+///
+/// Every member is checked against its checksum, and each new shard is read once more before it gets its final name.
+/// Members that do not belong to a valid sample are left out and listed. A repacked shard whose index agrees with that
+/// of its source is kept, so an interrupted command can simply be run again. Prints a line for each shard, and a
+/// summary.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     shards: ShardArgs,
-    /// Directory for the repacked shards, which keep their file names, and for their index files
+    /// Directory of the repacked shards, which keep their file names, and of their indexes
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     task: TaskArgs,
-    /// Write also those that are there already
+    /// Rewrite shards that are already there and up to date
     #[arg(long)]
     force: bool,
-    /// Use the sound samples of damaged shards as long as not more than this many of a shard are missing
+    /// Use the valid samples of a damaged shard if at most this many samples are missing
+    ///
+    /// By default, damaged shards are not repacked.
     #[arg(long, default_value_t = 0, value_name = "N")]
     skip: u64,
-    /// Shards at a time. Two keep a disk busy: one is inflated or checked while the other one is written. More help
-    /// where shards are gzip streams and the disks are fast
+    /// Number of shards to work on at a time
+    ///
+    /// Two keep a disk busy: one is inflated or checked while the other one is written. Try more for gzip shards on
+    /// fast disks.
     #[arg(long, default_value = "2", value_name = "N")]
     jobs: NonZeroUsize,
-    /// One JSON object per shard
+    /// Print one JSON object per shard, for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Sums over the shards.
+const EXAMPLES: &str = "\
+Examples:
+  maskstream repack 'sa1b/*.tar' -o flat
+  maskstream repack sa1b -o flat --task $SLURM_ARRAY_TASK_ID/8
+
+Exit status: 0 if all shards are repacked or up to date; 1 if a shard is
+damaged, cannot be read or cannot be written (all others are repacked); 2 if the
+arguments are wrong.";
+
+/// Totals over all shards.
 #[derive(Default)]
 struct Totals {
     written: usize,
@@ -59,27 +76,27 @@ pub(super) fn run(args: &Args) -> Outcome {
     let paths = resolve_patterns(&args.shards.shards)?;
     check_names(&paths)?;
     let (paths, task) = args.task.take(paths);
-    let mut words = Words::default();
+    let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
-        words.line(task)?;
+        output.line(task)?;
     }
     let existing = if args.force { IfExists::Replace } else { IfExists::Keep };
     let on_corrupt = if args.skip > 0 { OnCorrupt::Skip { budget: args.skip } } else { OnCorrupt::Stop };
     let bar = progress::bar(progress::total_bytes(&paths), "repacking", "bytes");
     let repack = |path: &Path| {
-        let (start, share) = (Instant::now(), Share::of(&bar, path));
-        let indexer = Indexer::new().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
-        let repacked = indexer.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
+        let (start, share) = (Instant::now(), ShardProgress::new(&bar, path));
+        let options = ShardSet::builder().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
+        let repacked = options.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
         (repacked, start.elapsed().as_secs_f64())
     };
     let mut totals = Totals::default();
-    parallel::each(&paths, args.jobs, repack, |(repacked, seconds)| {
+    parallel::for_each(&paths, args.jobs, repack, |(repacked, seconds)| {
         bar.suspend(|| match repacked {
             Ok(shard) => {
                 totals.written += usize::from(shard.written.is_some());
                 totals.source_bytes += shard.source.shard_bytes;
                 totals.bytes += shard.shard_bytes;
-                words.say(|| print(&shard, seconds, args.json))
+                output.print(|| print(&shard, seconds, args.json))
             }
             Err(error) => {
                 totals.failed += 1;
@@ -92,26 +109,31 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Totals { written, failed, source_bytes, bytes } = totals;
     if !args.json {
         let up_to_date = paths.len() - written - failed;
-        words.line(format_args!(
-            "{written} shards written, {up_to_date} up to date, {failed} failed: {:.1} MB -> {:.1} MB in {:.1} s",
-            source_bytes as f64 / 1e6,
-            bytes as f64 / 1e6,
+        output.line(format_args!(
+            "{written} shards written, {up_to_date} up to date, {failed} failed: {} -> {} in {:.1} s",
+            size(source_bytes),
+            size(bytes),
             start.elapsed().as_secs_f64()
         ))?;
     }
     if failed > 0 {
-        return Err(format!("{failed} of {} shards could not be repacked", paths.len()).into());
+        return Err(format!(
+            "{failed} of {} shards could not be repacked: run the command again when the errors above are resolved; \
+             --skip N accepts damaged shards",
+            paths.len()
+        )
+        .into());
     }
     Ok(())
 }
 
-/// One directory cannot hold two files of the same name.
+/// Refuses two shards of the same file name, because the output directory cannot hold both.
 fn check_names(paths: &[PathBuf]) -> Outcome {
     let mut by_name = HashMap::new();
     for path in paths {
         if let Some(other) = by_name.insert(path.file_name(), path) {
             let text = format!("{} and {} have the same file name", other.display(), path.display());
-            return Err(format!("{text}: repack them into directories of their own").into());
+            return Err(format!("{text}: repack them into different directories").into());
         }
     }
     Ok(())
@@ -133,8 +155,8 @@ fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
         say!("{line}");
         return Ok(());
     }
-    let (from, to) = (source.shard_bytes as f64 / 1e6, *shard_bytes as f64 / 1e6);
-    say!("{}: {} samples, {from:.1} MB -> {to:.1} MB in {seconds:.1} s, {outcome}", path.display(), source.samples);
+    let (samples, bytes) = (source.samples, size(*shard_bytes));
+    say!("{}: {samples} samples, {bytes} in {seconds:.1} s, {outcome}", path.display());
     if source.missing_samples > 0 {
         say!("  {} samples are missing", source.missing_samples);
     }

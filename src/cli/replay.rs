@@ -1,5 +1,5 @@
-//! `maskstream replay`. Comes in: shards, batch settings, a cursor. Goes out: one batch of the cursor's epoch, decoded
-//! alone: where each row comes from, what each field holds. Fails as resuming does: on other shards or settings.
+//! `maskstream replay`: decodes one batch of a training run again, from a cursor, and prints its samples and the values
+//! in its fields.
 
 use std::path::{Path, PathBuf};
 
@@ -10,40 +10,55 @@ use super::Outcome;
 use super::args::LoaderArgs;
 use super::tensors::write;
 
-/// Decode one batch that a training run has seen once more, and show where its rows come from and what they hold
+/// Decode one batch of a training run again, and show its samples and the values in its fields
 ///
-/// For the day a loss turns NaN: save the cursor of each batch with the log (`batch.cursor()`, as JSON), and give it
-/// here with the shards and the settings of the run. Settings that change which samples stand in a batch must be the
-/// same, and the message says which one is not; image size, types and masks may be others. On one of several ranks,
-/// give --rank and --world-size as well. A run with settings that have no argument here (mixtures, filters by area)
-/// calls `Loader::replay` itself.
+/// Use it to find the sample behind a NaN loss. During training, log the cursor of each batch (`batch.cursor()`,
+/// serialized as JSON). Then give it to this command, with the shards and the settings of the run.
+///
+/// The settings that decide which samples are in a batch must be those of the run: shards, filter, top-k, seed, batch
+/// size, and on one of several ranks --rank and --world-size. If one differs, the error names it. Image size, number
+/// types and masks may differ. Settings without an argument here (interleaved sets, filters by area) need
+/// `Loader::replay` in a program of your own.
+///
+/// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it; then a
+/// table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
-    /// The cursor: JSON, or a file that holds it
+    /// The cursor, as JSON or as the path of a JSON file
     #[arg(long, value_name = "JSON|FILE")]
     cursor: String,
-    /// Number of the batch in the cursor's epoch, from 0; by default the one the cursor stands behind
+    /// Batch of the cursor's epoch, counted from 0 [default: the one before the cursor]
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
-    /// Also write the batch to this safetensors file
+    /// Also write the batch to this safetensors file, as `maskstream export` does
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// One JSON object, for programs
+    /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  maskstream replay sa1b --shuffle --seed 42 --cursor cursor.json
+  maskstream replay sa1b --shuffle --seed 42 --cursor cursor.json --batch 1207 \\
+      -o batch.safetensors
+
+Exit status: 0 on success, also if a row cannot be decoded (it is listed); 1 if
+the shards or settings are not those of the run; 2 if the arguments are wrong.";
+
 #[derive(Serialize)]
-struct Shown {
+struct Replay {
     epoch: u64,
     batch: u64,
     rows: Vec<Row>,
     fields: Vec<Values>,
 }
 
-/// Where a row comes from.
+/// A row: its sample, and where that is.
 #[derive(Serialize)]
 struct Row {
     row: usize,
@@ -61,13 +76,13 @@ struct Row {
     error: Option<String>,
 }
 
-/// What a field holds in its valid rows.
+/// Statistics of a field over the valid rows.
 #[derive(Serialize)]
 struct Values {
     name: &'static str,
-    least: f64,
+    min: f64,
     mean: f64,
-    greatest: f64,
+    max: f64,
     not_finite: usize,
 }
 
@@ -76,24 +91,28 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loader = args.loader.loader()?;
     let step = match args.batch.or(cursor.step().checked_sub(1)) {
         Some(step) => step,
-        None => return Err("the cursor stands before the first batch: name one with --batch".into()),
+        None => {
+            return Err(
+                "the cursor is at the start of its epoch, before any batch: choose a batch with --batch N".into()
+            );
+        }
     };
     let batch = loader.replay(&cursor, step)?;
     if let Some(path) = &args.output {
         let columns: Vec<Vec<u8>> = batch.fields().map(|field| field.bytes.to_vec()).collect();
         write(path, loader.layout(), 1, &columns)?;
     }
-    let shown = Shown {
+    let replay = Replay {
         epoch: batch.epoch(),
         batch: batch.step(),
         rows: rows(&loader, &batch),
         fields: batch.fields().map(|field| values(&batch, field)).collect(),
     };
     if args.json {
-        say!("{}", serde_json::to_string(&shown)?);
+        say!("{}", serde_json::to_string(&replay)?);
         return Ok(());
     }
-    print(&shown)
+    print(&replay)
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {
@@ -104,7 +123,8 @@ fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {
             (std::fs::read_to_string(Path::new(text)).map_err(|e| format!("cannot read {name}: {e}"))?, name)
         }
     };
-    Ok(serde_json::from_str(&text).map_err(|e| format!("{name} cannot be read: {e}"))?)
+    Ok(serde_json::from_str(&text)
+        .map_err(|e| format!("{name} cannot be read: {e}; it must be the JSON of a `Cursor`"))?)
 }
 
 fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
@@ -140,10 +160,10 @@ fn values(batch: &Batch, field: FieldView<'_>) -> Values {
     let valid: Vec<f64> = rows.filter(|(_, valid)| **valid == 1).flat_map(|(row, _)| row.iter().copied()).collect();
     let finite: Vec<f64> = valid.iter().copied().filter(|value| value.is_finite()).collect();
     Values {
-        name: field.spec.name(),
-        least: finite.iter().copied().fold(f64::NAN, f64::min),
+        name: field.spec.name,
+        min: finite.iter().copied().fold(f64::NAN, f64::min),
         mean: finite.iter().sum::<f64>() / finite.len() as f64,
-        greatest: finite.iter().copied().fold(f64::NAN, f64::max),
+        max: finite.iter().copied().fold(f64::NAN, f64::max),
         not_finite: valid.len() - finite.len(),
     }
 }
@@ -161,24 +181,23 @@ fn numbers(field: FieldView<'_>) -> Vec<f64> {
         .unwrap_or_default()
 }
 
-fn print(shown: &Shown) -> Outcome {
-    let Shown { epoch, batch, rows, fields } = shown;
+fn print(replay: &Replay) -> Outcome {
+    let Replay { epoch, batch, rows, fields } = replay;
     say!("epoch {epoch}, batch {batch}: {} samples", rows.len());
     for row in rows {
         let Row { row, image_id, shard, image, image_offset, image_bytes, height, width, masks, .. } = row;
-        say!(
-            "  {row:3}  image {image_id}: {width} x {height}, {masks} masks; {shard}, {image} at {image_offset} ({image_bytes} bytes)"
-        );
+        say!("  {row:3}  image {image_id}: {width} x {height}, {masks} masks");
+        say!("       {shard}, {image} at {image_offset} ({image_bytes} bytes)");
     }
     for Row { row, annotations, annotations_offset, annotations_bytes, error, .. } in rows {
         if let Some(error) = error {
             say!("  {row:3}  CANNOT BE DECODED: {error}");
-            say!("       its annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
+            say!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
         }
     }
-    say!("  {:16} {:>14} {:>14} {:>14} {:>12}", "field", "least", "mean", "greatest", "not finite");
-    for Values { name, least, mean, greatest, not_finite } in fields {
-        say!("  {name:16} {least:14.4} {mean:14.4} {greatest:14.4} {not_finite:12}");
+    say!("  {:16} {:>14} {:>14} {:>14} {:>12}", "field", "min", "mean", "max", "NaN or inf");
+    for Values { name, min, mean, max, not_finite } in fields {
+        say!("  {name:16} {min:14.4} {mean:14.4} {max:14.4} {not_finite:12}");
     }
     Ok(())
 }

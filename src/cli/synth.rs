@@ -1,20 +1,21 @@
-//! `maskstream synth`. Comes in: a directory, counts, a seed. Goes out: shards. Fails if they cannot be written or
-//! photos cannot be read.
+//! `maskstream synth`: generates shards.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use maskstream::synth::{Preset, SynthOptions, write_shards};
 
-use super::{Outcome, progress};
+use super::{Outcome, progress, size};
 
-/// Make shards in the form of the official ones, from drawn scenes or from photos
+/// Generate shards in the official form, from drawn scenes or from your photos
 ///
-/// Images and masks are made up, so nothing is under anyone else's licence; the same seed makes the same bytes. Members
-/// stand in random order, image and json of a sample apart, as in the official files.
+/// Use it to try out the other commands, or to test a training program, without SA-1B itself. The scenes are drawn by
+/// this program, so no other licence applies. The same seed gives the same bytes. As in the official files, members are
+/// in random order, and the image and the json of a sample are not neighbours. Prints a line for each shard.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Directory to write sa_000000.tar, sa_000001.tar, ... to
+    /// Directory to write sa_000000.tar, sa_000001.tar, ... to; created if necessary
     dir: PathBuf,
     /// Number of shards
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -22,26 +23,38 @@ pub(super) struct Args {
     /// Samples per shard
     #[arg(long, default_value_t = 64, value_name = "M")]
     samples: usize,
-    /// Compress the shards as the official ones are (still named .tar)
+    /// Compress the shards with gzip; they are still named .tar, as the official ones are
     #[arg(long)]
     gzip: bool,
-    /// full: shorter side 1500, about 100 masks and 1 MB an image; small: about 384x256, for demos
+    /// Size of the samples
     #[arg(long, value_enum, default_value = "full")]
     preset: PresetArg,
-    /// Use the JPEG and PNG photos in this directory in place of drawn scenes; their masks are regions of similar
-    /// colour
+    /// Make the images from the JPEG and PNG photos in this directory
+    ///
+    /// They are cropped and scaled to the preset's sizes. Their masks are regions of similar colour.
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
-    /// Seed of everything drawn
+    /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum PresetArg {
+    /// Like SA-1B: shorter side 1500 pixels, about 100 masks and 1 MB per image
     Full,
+    /// For demos and tests: about 384 x 256 pixels, 20 to 40 masks, 15 to 40 KB
     Small,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  maskstream synth demo --preset small
+  maskstream synth full --shards 2 --samples 500 --gzip
+  maskstream synth mine --photos ~/Pictures --preset small
+
+Exit status: 0 on success; 1 if a shard cannot be written, or if none of the
+photos can be read; 2 if the arguments are wrong.";
 
 pub(super) fn run(args: &Args) -> Outcome {
     let preset = match args.preset {
@@ -58,7 +71,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     bar.finish_and_clear();
     for path in &paths {
         let bytes = std::fs::metadata(path)?.len();
-        say!("{}: {} samples, {:.1} MB", path.display(), args.samples, bytes as f64 / 1e6);
+        say!("{}: {} samples, {}", path.display(), args.samples, size(bytes));
     }
     Ok(())
 }

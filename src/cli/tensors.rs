@@ -1,5 +1,4 @@
-//! Batches as a file. Comes in: the bytes of each field of one or more batches. Goes out: a safetensors file with a
-//! tensor for each field. Fails if the file cannot be written.
+//! Writes the fields of batches to a safetensors file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 use super::Outcome;
 
-/// Writes `batches` batches, whose fields' bytes stand one after the other in `columns`.
+/// Writes `batches` batches. `columns` holds, for each field, the bytes of all batches one after the other.
 pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: &[Vec<u8>]) -> Outcome {
     let mut tensors = Vec::new();
     for (field, column) in layout.fields().iter().zip(columns) {
@@ -20,13 +19,13 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
             DType::F16 => Dtype::F16,
             DType::Bf16 => Dtype::BF16,
             DType::F32 => Dtype::F32,
-            other => return Err(format!("{} is of type {other:?}, which safetensors lacks", field.name()).into()),
+            _ => return Err(format!("{} has a number type that this program cannot export", field.name).into()),
         };
         tensors.push((field.name(), TensorView::new(dtype, stacked(&field.shape, batches), column)?));
     }
     let about = HashMap::from([("producer".to_owned(), concat!("maskstream ", env!("CARGO_PKG_VERSION")).to_owned())]);
     serialize_to_file(tensors, Some(about), path)?;
-    // It writes a temporary file, private to its owner, and renames it; an export is for everybody.
+    // safetensors renames a temporary file that only its owner can read. Give it the usual permissions.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -35,7 +34,20 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
     Ok(())
 }
 
-/// The shape of a field of so many batches.
+/// Name of a number type, as `--image-dtype` spells it.
+pub(super) fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::U8 => "u8",
+        DType::U32 => "u32",
+        DType::I64 => "i64",
+        DType::F16 => "f16",
+        DType::Bf16 => "bf16",
+        DType::F32 => "f32",
+        _ => "?",
+    }
+}
+
+/// The shape of a field when `batches` batches are stacked.
 pub(super) fn stacked(shape: &[usize], batches: usize) -> Vec<usize> {
     shape.iter().enumerate().map(|(i, &n)| if i == 0 { n * batches } else { n }).collect()
 }

@@ -1,25 +1,26 @@
-//! A picture under construction. Comes in: outlines with surfaces, back to front. Goes out: the label map and the
-//! surfaces that painting needs. Cannot fail.
+//! A scene under construction: outlines with surfaces, added back to front.
+//!
+//! The result is the label map and the surfaces that [`paint`](super::paint) needs.
 
 use super::labels::LabelMap;
 use super::outline::{Outline, Pose};
-use super::rng::{Rng, direction};
+use super::rng::{Rng, cos_sin};
 use super::texture::{Color, Pattern, Surface};
 
-/// Labels and surfaces, which count up together.
+/// The label map, and the surface of each label.
 pub(super) struct Canvas {
     pub(super) map: LabelMap,
     pub(super) surfaces: Vec<Surface>,
-    /// Light of the whole scene: growth of brightness to the right and downwards.
+    /// Light of the whole scene: how brightness grows to the right and downwards.
     light: [f32; 2],
-    /// How rough surfaces are, of 255.
+    /// Strength of the surfaces' grain, in levels of 255.
     roughness: f32,
     /// Hue of the latest object, in turns.
     hue: f32,
 }
 
 impl Canvas {
-    /// A canvas whose background, label 0, has yet to be given its surface by [`Canvas::cover`].
+    /// An empty canvas. Its background, label 0, is plain grey until [`Canvas::set_background`].
     pub(super) fn new([width, height]: [u32; 2], roughness: f32, rng: &mut Rng) -> Self {
         let light = [rng.range(-0.2, 0.2), rng.range(-0.3, -0.05)];
         let mut canvas =
@@ -35,31 +36,31 @@ impl Canvas {
     }
 
     /// The shorter side in pixels.
-    pub(super) fn short(&self) -> f32 {
+    pub(super) fn short_side(&self) -> f32 {
         self.map.width.min(self.map.height) as f32
     }
 
-    /// Gives the background its surface.
-    pub(super) fn cover(&mut self, surface: Surface) {
+    /// Sets the surface of the background.
+    pub(super) fn set_background(&mut self, surface: Surface) {
         self.surfaces[0] = surface;
     }
 
-    /// A region that shows only through its parts.
-    pub(super) fn group(&mut self) -> u16 {
+    /// Adds a region without pixels of its own: its mask is that of its parts.
+    pub(super) fn add_group(&mut self) -> u16 {
         self.surfaces.push(self.surfaces[0].clone());
         self.map.add(None)
     }
 
-    /// Draws a region in front of everything so far.
-    pub(super) fn piece(&mut self, outline: &Outline, surface: Surface, parent: Option<u16>) -> u16 {
+    /// Adds a region in front of everything drawn so far.
+    pub(super) fn add_region(&mut self, outline: &Outline, surface: Surface, parent: Option<u16>) -> u16 {
         let label = self.map.add(parent);
         self.surfaces.push(surface);
         self.map.fill(outline, label, None);
         label
     }
 
-    /// Draws a part of region `whole` where that is what shows.
-    pub(super) fn part(&mut self, outline: &Outline, surface: Surface, whole: u16) -> u16 {
+    /// Adds a part to region `whole`, where that region is visible.
+    pub(super) fn add_part(&mut self, outline: &Outline, surface: Surface, whole: u16) -> u16 {
         let label = self.map.add(Some(whole));
         self.surfaces.push(surface);
         self.map.fill(outline, label, Some(whole));
@@ -80,10 +81,10 @@ impl Canvas {
         }
     }
 
-    /// A surface of random colours and pattern, unlike the latest one.
-    pub(super) fn any_surface(&mut self, pose: &Pose, rng: &mut Rng) -> Surface {
+    /// A surface of random colours and pattern, whose hue is far from that of the one before.
+    pub(super) fn random_surface(&mut self, pose: &Pose, rng: &mut Rng) -> Surface {
         use Pattern::{Bricks, Checks, Clouds, Dots, Gradient, Plain, Stripes};
-        // The golden angle: hues of objects drawn after each other are far apart.
+        // The golden angle keeps the hues of successive objects far apart.
         self.hue += 0.618_034 + rng.range(-0.08, 0.08);
         let patterns =
             [Plain, Plain, Plain, Gradient, Gradient, Clouds, Clouds, Stripes, Stripes, Checks, Dots, Bricks];
@@ -92,7 +93,7 @@ impl Canvas {
         let second_hue = self.hue + rng.range(-0.12, 0.12);
         let second_value = if value > 0.7 { value - rng.range(0.15, 0.4) } else { value + rng.range(0.15, 0.35) };
         let colors = [color(self.hue, saturation, value), color(second_hue, saturation * 0.8, second_value)];
-        let turned = Pose { axis: direction(rng.unit()), ..*pose };
+        let turned = Pose { axis: cos_sin(rng.unit()), ..*pose };
         let pose = if matches!(pattern, Gradient | Bricks) { pose } else { &turned };
         let mut surface = self.surface(pose, pattern, colors, rng);
         surface.frequency = match pattern {

@@ -1,5 +1,4 @@
-//! Shards as the official files are. Comes in: names and bytes. Goes out: a tar stream, plain or gzip. Fails if writing
-//! does.
+//! Writes shards in the official container form: a tar stream, plain or gzip.
 
 use std::io::{self, Write};
 
@@ -9,10 +8,20 @@ use flate2::write::GzEncoder;
 use crate::container::TarWriter;
 use crate::{Error, Result};
 
-/// Packs members into a shard in memory, in the given order: the directory entry `./`, then a member `./name` for each.
+/// Packs members into a shard in memory, plain or gzip: the directory entry `./`, then `./name` for each member, in the
+/// given order.
+///
+/// ```
+/// use maskstream::synth::{Preset, SynthOptions, pack, sample};
+///
+/// let one = sample(1, &SynthOptions::new(Preset::Small))?;
+/// let shard = pack([("sa_1.jpg", &one.image[..]), ("sa_1.json", &one.annotations)], true)?;
+/// assert!(shard.starts_with(&[0x1f, 0x8b])); // gzip
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 ///
 /// # Errors
-/// None in practice: memory takes all that is written.
+/// None in practice: writing to memory does not fail.
 pub fn pack<'a>(members: impl IntoIterator<Item = (&'a str, &'a [u8])>, gzip: bool) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     write_tar(&mut out, gzip, |tar| {
@@ -22,7 +31,7 @@ pub fn pack<'a>(members: impl IntoIterator<Item = (&'a str, &'a [u8])>, gzip: bo
     Ok(out)
 }
 
-/// Writes the members that `append_members` appends.
+/// Writes a tar stream, plain or gzip, of the members that `append_members` appends.
 pub(super) fn write_tar(
     out: &mut dyn Write,
     gzip: bool,

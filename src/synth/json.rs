@@ -1,5 +1,5 @@
-//! Annotations as the real files spell them. Comes in: the schema structs. Goes out: one line of JSON with Python's
-//! separators and the real order of keys. Fails if the serializer does.
+//! The schema of an annotation file, and its encoding as in the real files: one line of JSON with Python's separators
+//! and the same order of keys.
 
 use std::io::{self, Write};
 
@@ -24,8 +24,8 @@ pub(super) struct Image {
 
 #[derive(Serialize)]
 pub(super) struct Annotation {
-    /// `[x, y, width, height]` in pixels; width and height are differences of the outermost pixels, one less than their
-    /// number.
+    /// `[x, y, width, height]` in pixels. As in the real files, width and height are one less than the number of
+    /// pixels.
     pub(super) bbox: [Number; 4],
     pub(super) area: u64,
     pub(super) segmentation: Segmentation,
@@ -43,7 +43,7 @@ pub(super) struct Segmentation {
     pub(super) counts: String,
 }
 
-/// A whole number, spelled `12.0` or `12`: real files hold both.
+/// A whole number, written as `12.0` or `12`: real files have both.
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub(super) enum Number {

@@ -1,22 +1,33 @@
-//! What to generate. Comes in: the caller's choices. Goes out: sizes, counts and qualities that the rest of the room
-//! asks for. Cannot fail; what does not fit together is refused where it is used.
+//! Settings of the generator, and the sizes, counts and qualities of each preset.
 
 use std::path::{Path, PathBuf};
 
 use super::rng::Rng;
 
-/// How large and how rich the samples are.
+/// Size of the samples: pixels, and number of masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Preset {
-    /// Like SA-1B: the shorter side 1500 pixels, about 100 masks, JPEGs of about 1 MB.
+    /// Like SA-1B: shorter side 1500 pixels, about 100 masks, JPEGs of about 1 MB.
     Full,
     /// For tests and demos: about 384x256 pixels, 20 to 40 masks, JPEGs of 15 to 40 KB.
     Small,
 }
 
-/// What to generate; see the methods for the defaults.
+/// Settings of the generator; the defaults are at [`SynthOptions::new`].
+///
+/// ```
+/// use maskstream::synth::{Preset, SynthOptions, write_shard};
+///
+/// let dir = tempfile::tempdir()?;
+/// let options = SynthOptions::new(Preset::Small).seed(7).samples(4).gzip(true);
+/// let shard = write_shard(dir.path().join("sa_000000.tar"), 0, &options)?;
+/// assert_eq!(shard.samples, 4);
+/// assert!(shard.masks > 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct SynthOptions {
     pub(super) preset: Preset,
     pub(super) seed: u64,
@@ -31,28 +42,29 @@ impl SynthOptions {
         Self { preset, seed: 0, samples: 64, gzip: false, photos: None }
     }
 
-    /// Everything is a function of this number.
+    /// Seed of everything random: the same seed gives the same bytes. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Number of samples in each shard.
+    /// Number of samples in each shard. Default: 64.
     pub fn samples(mut self, samples: usize) -> Self {
         self.samples = samples;
         self
     }
 
-    /// Whether shards are gzip streams (still named `.tar`, as the official files are) or plain tar files.
+    /// Whether shards are gzip streams (still named `.tar`, as the official files are) or plain tar files. Default:
+    /// plain.
     pub fn gzip(mut self, gzip: bool) -> Self {
         self.gzip = gzip;
         self
     }
 
-    /// Takes the images from the JPEG and PNG files directly in `dir`, cut and scaled to the preset's sizes, in place
-    /// of drawn scenes. Masks then come from a segmentation by colour.
-    pub fn photos(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.photos = Some(dir.into());
+    /// Makes the images from the JPEG and PNG files in `dir` (not in its subdirectories), cropped and scaled to the
+    /// preset's sizes. Their masks come from a segmentation by colour. Default: drawn scenes.
+    pub fn photos(mut self, dir: impl AsRef<Path>) -> Self {
+        self.photos = Some(dir.as_ref().to_owned());
         self
     }
 
@@ -81,7 +93,7 @@ impl Preset {
         }
     }
 
-    /// Fewest and most objects in a scene.
+    /// Minimum and maximum number of objects in a scene.
     pub(super) fn objects(self) -> [usize; 2] {
         match self {
             Self::Full => [30, 50],
@@ -97,7 +109,7 @@ impl Preset {
         }
     }
 
-    /// A random strength of the surfaces' grain and of the camera's noise, of 255.
+    /// Random strengths of the surfaces' grain and of the camera's noise, in levels of 255.
     pub(super) fn roughness(self, rng: &mut Rng) -> [f32; 2] {
         let grain = rng.range(4.0, 14.0);
         match self {
@@ -106,15 +118,15 @@ impl Preset {
         }
     }
 
-    /// Smallest region of a photo, as the number of them that would fill it.
-    pub(super) fn finest_region(self) -> usize {
+    /// Maximum number of fine regions in a photo: each has at least 1 / `max_regions` of the pixels.
+    pub(super) fn max_regions(self) -> usize {
         match self {
             Self::Full => 1500,
             Self::Small => 300,
         }
     }
 
-    /// Pixels a mask needs to be written.
+    /// Minimum area of a mask in pixels; smaller regions have no annotation.
     pub(super) fn min_area(self) -> u64 {
         20
     }

@@ -1,22 +1,21 @@
-//! Regions as pixels. Comes in: a label map and a surface for each label. Goes out: a row-major RGB image, slightly
-//! blurred as by a lens, with sensor noise. Cannot fail.
+//! Paints the label map: a row-major RGB image, slightly blurred as by a lens, with sensor noise.
 
 use super::labels::LabelMap;
 use super::rng::Rng;
-use super::texture::{Grain, Surface};
+use super::texture::{NoiseTile, Surface};
 
-/// Rows taken from the label map at a time: their labels fill a cache line of a column.
+/// Rows copied from the label map at a time: their labels fill a cache line of a column.
 const BAND_ROWS: usize = 32;
 
-/// How noisy the picture is.
+/// Sensor noise.
 pub(super) struct Camera {
-    /// Greatest deviation of a channel, of 255.
+    /// Maximum deviation of a channel, in levels of 255.
     pub(super) noise: f32,
     pub(super) seed: u64,
 }
 
-/// Paints every pixel with the surface of its label: 3 bytes a pixel.
-pub(super) fn paint(map: &LabelMap, surfaces: &[Surface], grain: &Grain, camera: &Camera) -> Vec<u8> {
+/// Paints every pixel with the surface of its label, 3 bytes a pixel, and applies the camera's blur and noise.
+pub(super) fn paint(map: &LabelMap, surfaces: &[Surface], grain: &NoiseTile, camera: &Camera) -> Vec<u8> {
     let width = map.width as usize;
     let mut sharp = vec![0; 3 * width * map.height as usize];
     let mut labels = vec![0_u16; BAND_ROWS * width];
@@ -26,24 +25,24 @@ pub(super) fn paint(map: &LabelMap, surfaces: &[Surface], grain: &Grain, camera:
         for (row, (labels, pixels)) in labels.chunks_exact(width).zip(pixels.chunks_exact_mut(3 * width)).enumerate() {
             let y = band * BAND_ROWS + row;
             let mut x = 0;
-            for stretch in labels.chunk_by(|a, b| a == b) {
-                let end = x + stretch.len();
-                surfaces[usize::from(stretch[0])].paint(grain, x, y, &mut pixels[3 * x..3 * end]);
+            for span in labels.chunk_by(|a, b| a == b) {
+                let end = x + span.len();
+                surfaces[usize::from(span[0])].paint(grain, x, y, &mut pixels[3 * x..3 * end]);
                 x = end;
             }
         }
     }
-    expose(&sharp, width, camera)
+    apply_camera(&sharp, width, camera)
 }
 
-/// Blurs by a quarter of the neighbours along both axes, and adds noise.
-fn expose(sharp: &[u8], width: usize, camera: &Camera) -> Vec<u8> {
+/// Blurs with the kernel [1, 2, 1] / 4 along both axes, and adds noise.
+fn apply_camera(sharp: &[u8], width: usize, camera: &Camera) -> Vec<u8> {
     let stride = 3 * width;
     let mut out = vec![0; sharp.len()];
     let rows: Vec<&[u8]> = sharp.chunks_exact(stride).collect();
-    // One pixel of margin either side, the border pixel again.
+    // One pixel of margin on either side repeats the border pixel.
     let mut blurred = vec![0_u16; stride + 6];
-    // A triangular distribution from the sum of two bytes, in 1/256 of a level.
+    // The sum of two bytes has a triangular distribution; `strength` is in 1/256 of a level.
     let strength = (camera.noise * 256.0 / 255.0) as i32;
     for (y, out) in out.chunks_exact_mut(stride).enumerate() {
         let (above, here, below) = (rows[y.saturating_sub(1)], rows[y], rows[(y + 1).min(rows.len() - 1)]);
@@ -55,7 +54,7 @@ fn expose(sharp: &[u8], width: usize, camera: &Camera) -> Vec<u8> {
         let mut rng = Rng::new(&[camera.seed, y as u64]);
         for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
             let near: &[u16] = &blurred[3 * x..3 * x + 9];
-            let bytes = rng.bits().to_le_bytes().map(i32::from);
+            let bytes = rng.next_u64().to_le_bytes().map(i32::from);
             for channel in 0..3 {
                 let sum = near[channel] + 2 * near[channel + 3] + near[channel + 6];
                 let noise = bytes[channel] + bytes[channel + 3] - 255;

@@ -1,5 +1,4 @@
-//! Regions as annotations. Comes in: a label map. Goes out: the JSON member of one image. Fails only if the encoder
-//! does.
+//! Turns the regions of a label map into annotations: the JSON member of one image.
 
 use super::json::{Annotation, Document, Image, Number, Segmentation, encode};
 use super::labels::LabelMap;
@@ -7,14 +6,14 @@ use super::rng::Rng;
 use crate::Result;
 use crate::mask::Rle;
 
-/// Annotations in every so many whose boxes are floats; the last ones of a file hold ints.
-const INT_SHARE: usize = 8;
+/// One annotation in this many has an integer box; in a file, they come after those with floats.
+const ANNOTATIONS_PER_INT_BOX: usize = 8;
 
-/// The JSON member for the regions of `map` that show at least `min_area` pixels, and how many these are.
+/// The JSON member for the regions of `map` with at least `min_area` visible pixels, and the number of these regions.
 pub(super) fn annotate(map: &LabelMap, image_id: i64, min_area: u64, rng: &mut Rng) -> Result<(Vec<u8>, usize)> {
     let mut masks = visible_masks(map, min_area)?;
     rng.shuffle(&mut masks);
-    let floats = masks.len() - masks.len() / INT_SHARE;
+    let floats = masks.len() - masks.len() / ANNOTATIONS_PER_INT_BOX;
     let annotations: Vec<_> = masks
         .iter()
         .enumerate()
@@ -29,13 +28,13 @@ pub(super) fn annotate(map: &LabelMap, image_id: i64, min_area: u64, rng: &mut R
     Ok((encode(&Document { image, annotations })?, count))
 }
 
-/// Ids are unique over all images, and beyond 32 bits.
+/// Ids are unique over all images, and larger than 32 bits.
 fn annotation_id(image_id: i64, index: usize) -> i64 {
     image_id.wrapping_shl(32).wrapping_add(index as i64)
 }
 
-/// The masks worth writing: large enough, not the whole image, and none twice. A region of which one part alone is
-/// visible would repeat that part.
+/// The masks to write: large enough, not the whole image, and without duplicates. A region of which only one part is
+/// visible would have the same mask as that part.
 fn visible_masks(map: &LabelMap, min_area: u64) -> Result<Vec<Rle>> {
     let masks = map.masks()?;
     let areas: Vec<u64> = masks.iter().map(Rle::area).collect();
@@ -53,7 +52,7 @@ fn visible_masks(map: &LabelMap, min_area: u64) -> Result<Vec<Rle>> {
 
 fn annotation(mask: &Rle, id: i64, number: impl Fn(u32) -> Number, rng: &mut Rng) -> Annotation {
     let [x, y, width, height] = mask.bbox();
-    // A few below the usual threshold of 0.88, so that a filter has something to drop, and a few above 1.
+    // A few are below the usual threshold of 0.88, so that a filter has something to drop, and a few above 1.
     let predicted_iou = if rng.chance(0.04) { rng.range(0.86, 0.88) } else { 0.88 + 0.075 * (rng.unit() + rng.unit()) };
     let stability_score = 1.0 - 0.07 * rng.unit() * rng.unit();
     Annotation {
@@ -68,8 +67,8 @@ fn annotation(mask: &Rle, id: i64, number: impl Fn(u32) -> Number, rng: &mut Rng
     }
 }
 
-/// A point in a random column of the mask, halfway down the stretch it falls in; a quarter of a pixel past the pixel's
-/// corner, so that rounding it and cutting it off both find the pixel.
+/// A point inside the mask: the middle of a vertical run of pixels, chosen at random. It lies a quarter of a pixel past
+/// the pixel's corner, so that rounding and truncating both give that pixel.
 fn point_inside(mask: &Rle, rng: &mut Rng) -> [f64; 2] {
     let height = u64::from(mask.height());
     let (mut start, mut skip) = (0_u64, rng.below(mask.area()));

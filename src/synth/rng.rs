@@ -1,6 +1,7 @@
-//! A small random generator and the trigonometry that scenes need. Comes in: a seed and the numbers of what is drawn.
-//! Goes out: numbers that stay the same for ever, on every platform: only integer arithmetic and IEEE operations that
-//! round exactly. Cannot fail.
+//! A small random generator, and the trigonometry that scenes need.
+//!
+//! The same seed gives the same numbers for ever and on every platform: only integer arithmetic and IEEE operations
+//! that round exactly are used.
 
 use crate::splitmix::mix64;
 
@@ -9,14 +10,14 @@ use crate::splitmix::mix64;
 pub(super) struct Rng(u64);
 
 impl Rng {
-    /// The stream that belongs to `keys`, in this order.
+    /// The stream of random numbers for `keys`; their order matters.
     pub(super) fn new(keys: &[u64]) -> Self {
         Self(keys.iter().fold(0, |state, key| mix64(mix64(state ^ key))))
     }
 
     /// 64 random bits.
     #[inline]
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(super) fn next_u64(&mut self) -> u64 {
         let bits = mix64(self.0);
         self.0 = self.0.wrapping_add(GOLDEN);
         bits
@@ -24,7 +25,7 @@ impl Rng {
 
     /// A whole number in `0..n`, or 0 if `n` is 0. The bias is below n / 2^64.
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
     }
 
     /// A whole number from `low` to `high`, both included.
@@ -34,7 +35,7 @@ impl Rng {
 
     /// A number in `0.0..1.0`.
     pub(super) fn unit(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1_u32 << 24) as f32
+        (self.next_u64() >> 40) as f32 / (1_u32 << 24) as f32
     }
 
     /// A number in `low..high`.
@@ -58,14 +59,13 @@ impl Rng {
 /// The step of SplitMix64's counter.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Cosine and sine of `turns` full turns, good to five digits. The standard library's may differ from platform to
-/// platform.
-pub(super) fn direction(turns: f32) -> [f32; 2] {
+/// Cosine and sine of `turns` full turns, to about five digits. The standard library's may differ between platforms.
+pub(super) fn cos_sin(turns: f32) -> [f32; 2] {
     [sine(turns + 0.25), sine(turns)]
 }
 
 fn sine(turns: f32) -> f32 {
-    // Folded to a quarter turn either side of zero, where the series is short.
+    // Folded to within a quarter turn of zero, where a short series is accurate.
     let turns = turns - turns.floor();
     let folded = if turns < 0.25 {
         turns
@@ -87,14 +87,14 @@ mod tests {
     fn the_stream_never_changes() {
         // Published first outputs of SplitMix64 from state 0.
         let mut rng = Rng(0);
-        assert_eq!([rng.bits(), rng.bits()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        assert_eq!([rng.next_u64(), rng.next_u64()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 
     #[test]
-    fn directions_are_unit_vectors() {
+    fn cos_sin_is_a_unit_vector() {
         for step in -20..40 {
             let turns = step as f32 / 16.0;
-            let [c, s] = direction(turns);
+            let [c, s] = cos_sin(turns);
             let angle = turns * std::f32::consts::TAU;
             assert!((c - angle.cos()).abs() < 2e-5 && (s - angle.sin()).abs() < 2e-5, "{turns}");
         }

@@ -1,41 +1,42 @@
-//! Regions of a photo. Comes in: a small RGB image. Goes out: a label for every pixel, in two levels: fine regions, and
-//! which coarse one each belongs to. Cannot fail.
+//! Finds the regions of a photo, in two nested levels: a fine region for every pixel, and a coarse one for every fine
+//! one.
 //!
-//! Graph-based segmentation after Felzenszwalb and Huttenlocher (2004): neighbouring pixels are joined in order of
+//! Graph-based segmentation after Felzenszwalb and Huttenlocher (2004): neighbouring pixels are merged in order of
 //! their difference, as long as it is not much larger than the differences already inside both regions. The tolerance
-//! shrinks with a region's size, so `scale` sets how large regions grow. The coarse level goes on from the fine one
-//! with a larger scale; regions are nested therefore.
+//! shrinks with a region's size, so `scale` sets how large regions grow. The coarse level continues from the fine one
+//! with a larger scale; therefore the levels are nested.
 
-/// Rounds of blurring before differences are taken.
+/// Rounds of blurring before differences are computed.
 const BLUR_ROUNDS: usize = 3;
 
 /// Two levels of regions of one image.
 pub(super) struct Segments {
-    /// By pixel, row-major: the fine region it is in.
+    /// By pixel, row-major: its fine region.
     pub(super) fine: Vec<u32>,
-    /// By fine region: the coarse region it is in. Both count up from 0.
+    /// By fine region: its coarse region. Both are numbered from 0.
     pub(super) coarse: Vec<u32>,
 }
 
-/// Finds regions of at least `min_pixels` pixels in a row-major RGB image.
+/// Finds fine regions of at least `min_pixels` pixels in a row-major RGB image, and coarse ones of at least four times
+/// as many. `scales` are those of the two levels.
 pub(super) fn segment(rgb: &[u8], width: usize, scales: [f32; 2], min_pixels: usize) -> Segments {
     let edges = sorted_edges(&blur(rgb, width), width);
-    let mut forest = Forest::new(rgb.len() / 3);
-    forest.grow(&edges, scales[0], min_pixels);
-    let (fine, roots) = forest.number();
-    forest.grow(&edges, scales[1], 4 * min_pixels);
-    let (all, _) = forest.number();
+    let mut sets = DisjointSets::new(rgb.len() / 3);
+    sets.merge(&edges, scales[0], min_pixels);
+    let (fine, roots) = sets.label();
+    sets.merge(&edges, scales[1], 4 * min_pixels);
+    let (all, _) = sets.label();
     let coarse = roots.iter().map(|&root| all[root as usize]).collect();
     Segments { fine, coarse }
 }
 
-/// A pair of neighbouring pixels and how much they differ.
+/// A pair of neighbouring pixels and their difference.
 struct Edge {
     difference: f32,
     pixels: [u32; 2],
 }
 
-/// Edges to the right, below, and to both diagonals below, the smallest difference first.
+/// Edges from each pixel to its neighbours on the right, below, and diagonally below; the smallest difference first.
 fn sorted_edges(image: &[[f32; 3]], width: usize) -> Vec<Edge> {
     let height = image.len() / width;
     let mut edges = Vec::with_capacity(4 * image.len());
@@ -55,7 +56,7 @@ fn sorted_edges(image: &[[f32; 3]], width: usize) -> Vec<Edge> {
     edges
 }
 
-/// Smooths away noise: each round mixes every pixel with its neighbours along both axes.
+/// Smooths away noise: each round averages every pixel with its neighbours along both axes.
 fn blur(rgb: &[u8], width: usize) -> Vec<[f32; 3]> {
     let mut image: Vec<[f32; 3]> = rgb.chunks_exact(3).map(|p| [p[0], p[1], p[2]].map(f32::from)).collect();
     let height = image.len() / width;
@@ -71,20 +72,20 @@ fn blur(rgb: &[u8], width: usize) -> Vec<[f32; 3]> {
     image
 }
 
-/// Regions as trees of pixels; what is known of a region is kept at its root.
-struct Forest {
+/// Union-find over pixels: each region is a tree, and its size and internal difference are kept at the root.
+struct DisjointSets {
     parents: Vec<u32>,
     sizes: Vec<u32>,
-    /// Largest difference along the edges that joined the region.
-    inner: Vec<f32>,
+    /// Largest difference of the edges that were merged.
+    internal_difference: Vec<f32>,
 }
 
-impl Forest {
+impl DisjointSets {
     fn new(pixels: usize) -> Self {
-        Self { parents: (0..pixels as u32).collect(), sizes: vec![1; pixels], inner: vec![0.0; pixels] }
+        Self { parents: (0..pixels as u32).collect(), sizes: vec![1; pixels], internal_difference: vec![0.0; pixels] }
     }
 
-    fn root(&mut self, mut pixel: u32) -> u32 {
+    fn find(&mut self, mut pixel: u32) -> u32 {
         while self.parents[pixel as usize] != pixel {
             let above = self.parents[self.parents[pixel as usize] as usize];
             self.parents[pixel as usize] = above;
@@ -93,38 +94,40 @@ impl Forest {
         pixel
     }
 
-    fn join(&mut self, a: u32, b: u32, difference: f32) {
+    fn union(&mut self, a: u32, b: u32, difference: f32) {
         let (a, b) = if self.sizes[a as usize] >= self.sizes[b as usize] { (a, b) } else { (b, a) };
-        let inner = self.inner[a as usize].max(self.inner[b as usize]).max(difference);
+        let internal_difference =
+            self.internal_difference[a as usize].max(self.internal_difference[b as usize]).max(difference);
         self.parents[b as usize] = a;
         self.sizes[a as usize] += self.sizes[b as usize];
-        self.inner[a as usize] = inner;
+        self.internal_difference[a as usize] = internal_difference;
     }
 
-    fn grow(&mut self, edges: &[Edge], scale: f32, min_pixels: usize) {
+    fn merge(&mut self, edges: &[Edge], scale: f32, min_pixels: usize) {
         let tolerance =
-            |forest: &Self, root: u32| forest.inner[root as usize] + scale / forest.sizes[root as usize] as f32;
+            |sets: &Self, root: u32| sets.internal_difference[root as usize] + scale / sets.sizes[root as usize] as f32;
         for edge in edges {
-            let [a, b] = edge.pixels.map(|pixel| self.root(pixel));
+            let [a, b] = edge.pixels.map(|pixel| self.find(pixel));
             if a != b && edge.difference <= tolerance(self, a).min(tolerance(self, b)) {
-                self.join(a, b, edge.difference);
+                self.union(a, b, edge.difference);
             }
         }
-        // What stayed too small joins its most similar neighbour.
+        // Regions that are still too small are merged with their most similar neighbour.
         for edge in edges {
-            let [a, b] = edge.pixels.map(|pixel| self.root(pixel));
+            let [a, b] = edge.pixels.map(|pixel| self.find(pixel));
             if a != b && (self.sizes[a as usize].min(self.sizes[b as usize]) as usize) < min_pixels {
-                self.join(a, b, edge.difference);
+                self.union(a, b, edge.difference);
             }
         }
     }
 
-    /// Regions numbered by their first pixel, for each pixel; and the first pixel of each.
-    fn number(&mut self) -> (Vec<u32>, Vec<u32>) {
+    /// The label of every pixel, numbered in the order of the regions' first pixels; and the first pixel of each
+    /// region.
+    fn label(&mut self) -> (Vec<u32>, Vec<u32>) {
         let (mut numbers, mut firsts) = (vec![u32::MAX; self.parents.len()], Vec::new());
         let labels = (0..self.parents.len() as u32)
             .map(|pixel| {
-                let number = &mut numbers[self.root(pixel) as usize];
+                let number = &mut numbers[self.find(pixel) as usize];
                 if *number == u32::MAX {
                     *number = firsts.len() as u32;
                     firsts.push(pixel);

@@ -168,7 +168,7 @@ fn progress_counts_all_shards() {
     let dir = tempfile::tempdir().unwrap();
     let last = std::sync::atomic::AtomicU64::new(0);
     let progress = |done| last.store(done, std::sync::atomic::Ordering::Relaxed);
-    let paths = write_shards(&dir.path().join("new"), 2, &small(), &progress).unwrap();
+    let paths = write_shards(dir.path().join("new"), 2, &small(), &progress).unwrap();
     assert_eq!(last.into_inner(), 12);
     assert!(paths[1].ends_with("new/sa_000001.tar") && paths[1].exists());
 }

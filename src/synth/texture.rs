@@ -1,13 +1,12 @@
-//! What a surface looks like. Comes in: colours, a pattern, light, and the pixels of a row to paint. Goes out: RGB
-//! bytes. Cannot fail.
+//! How a surface looks: colours, pattern, light and grain, and the loop that paints a row of its pixels.
 
 use super::outline::Pose;
 use super::rng::Rng;
 
-/// A colour as red, green, blue in 0..255.
+/// A colour as red, green and blue from 0 to 255.
 pub(super) type Color = [f32; 3];
 
-/// The pattern in which the second colour lies on the first. One period is one unit of the surface's own plane.
+/// The pattern of the second colour on the first. One period is one unit of the surface's own plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
     Plain,
@@ -15,13 +14,13 @@ pub(super) enum Pattern {
     Checks,
     Dots,
     Bricks,
-    /// Drifting patches of both.
+    /// Soft patches of both colours.
     Clouds,
-    /// From the first colour to the second, downwards, over two units.
+    /// From the first colour down to the second, over two units.
     Gradient,
 }
 
-/// Everything that decides a pixel's colour but the noise.
+/// Everything that a pixel's colour depends on, except for the camera's noise.
 #[derive(Clone, Debug)]
 pub(super) struct Surface {
     /// The plane in which pattern and light are given; its scale is about the size of the object.
@@ -30,23 +29,23 @@ pub(super) struct Surface {
     /// Periods of the pattern per unit of the pose.
     pub(super) frequency: f32,
     pub(super) colors: [Color; 2],
-    /// Growth of brightness to the right and downwards.
+    /// How brightness grows to the right and downwards.
     pub(super) light: [f32; 2],
-    /// Loss of brightness toward the rim, as on a ball.
+    /// How brightness falls off toward the rim, as on a ball.
     pub(super) bulge: f32,
-    /// Strength of the fine grain, of 255, and where in the tile it starts.
+    /// Strength of the fine grain, in levels of 255, and its offset in the noise tile.
     pub(super) grain: f32,
     pub(super) grain_start: [usize; 2],
 }
 
-/// A tile of soft noise in -1..1 that repeats without a seam; its side is a power of two.
-pub(super) struct Grain {
+/// A seamless tile of value noise in -1..1; its side is a power of two.
+pub(super) struct NoiseTile {
     side: usize,
     tile: Vec<f32>,
 }
 
-impl Grain {
-    /// Sums layers of random values, each twice as coarse as the one before.
+impl NoiseTile {
+    /// Sums octaves of random values, each twice as coarse as the one before.
     pub(super) fn new(side: usize, rng: &mut Rng) -> Self {
         let mut tile = vec![0.0_f32; side * side];
         let mut coarse = Vec::new();
@@ -74,9 +73,9 @@ impl Grain {
         &self.tile[(y & (self.side - 1)) * self.side..][..self.side]
     }
 
-    /// Between the tile's points; `p` and `q` in points.
+    /// Bilinear interpolation at (`p`, `q`), in points of the tile.
     #[inline]
-    fn between(&self, p: f32, q: f32) -> f32 {
+    fn interpolate(&self, p: f32, q: f32) -> f32 {
         let ([x, y], mask) = ([floor(p), floor(q)], self.side - 1);
         let ([fx, fy], left) = ([p - x as f32, q - y as f32], x as usize & mask);
         let across = |row: &[f32]| lerp(row[left], row[(left + 1) & mask], fx);
@@ -85,9 +84,9 @@ impl Grain {
 }
 
 impl Surface {
-    /// Paints the pixels from column `x` on of row `y`: 3 bytes each.
-    pub(super) fn paint(&self, grain: &Grain, x: usize, y: usize, out: &mut [u8]) {
-        // One loop per pattern, so that the pattern is not looked up again for every pixel.
+    /// Paints the pixels of row `y` from column `x` on: 3 bytes each.
+    pub(super) fn paint(&self, grain: &NoiseTile, x: usize, y: usize, out: &mut [u8]) {
+        // One loop per pattern, so that the inner loop does not branch on the pattern.
         match self.pattern {
             Pattern::Plain => self.paint_with(grain, x, y, out, |_, _| 0.0),
             Pattern::Stripes => self.paint_with(grain, x, y, out, |p, _| edge(wave(p), 4.0)),
@@ -103,14 +102,14 @@ impl Surface {
             }),
             Pattern::Clouds => {
                 let scale = grain.side as f32 / 16.0;
-                self.paint_with(grain, x, y, out, |p, q| edge(grain.between(p * scale, q * scale), 1.2));
+                self.paint_with(grain, x, y, out, |p, q| edge(grain.interpolate(p * scale, q * scale), 1.2));
             }
             Pattern::Gradient => self.paint_with(grain, x, y, out, |_, q| edge(q * 0.5, 1.0)),
         }
     }
 
     #[inline(always)]
-    fn paint_with(&self, grain: &Grain, x: usize, y: usize, out: &mut [u8], pattern: impl Fn(f32, f32) -> f32) {
+    fn paint_with(&self, grain: &NoiseTile, x: usize, y: usize, out: &mut [u8], pattern: impl Fn(f32, f32) -> f32) {
         let Pose { center, scale, axis: [c, s] } = self.pose;
         let [a, b] = self.colors;
         let step = [b[0] - a[0], b[1] - a[1], b[2] - a[2]];
@@ -131,7 +130,7 @@ impl Surface {
     }
 }
 
-/// 0 to 1 around zero, with the given slope.
+/// A ramp from 0 to 1, centred at zero, with the given slope.
 #[inline]
 fn edge(value: f32, slope: f32) -> f32 {
     (value * slope + 0.5).clamp(0.0, 1.0)
@@ -148,7 +147,7 @@ fn fraction(position: f32) -> f32 {
     position - floor(position) as f32
 }
 
-/// The library's `floor` is a call where the target has no rounding instruction.
+/// The standard `floor` is a function call on targets without a rounding instruction.
 #[inline]
 fn floor(position: f32) -> i32 {
     let whole = position as i32;

@@ -1,8 +1,7 @@
-//! Shards on disk. Comes in: a path, a shard's index and options. Goes out: a complete file under its final name, or
-//! none. Fails where the operating system does, or without a sample to write.
+//! Writes shards to disk: a complete file under its final name, or none.
 //!
-//! Members are needed in random order, but generated in order: they wait in an unnamed temporary file beside the
-//! target, so that memory holds a few samples whatever the size of the shard.
+//! Members are generated in order but written in random order. In between they are spooled to an unnamed temporary file
+//! beside the target, so that memory holds a few samples whatever the size of the shard.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -18,11 +17,11 @@ use crate::atomic::{dir_of, write_file};
 use crate::container::TarWriter;
 use crate::{Error, Result};
 
-/// What was written.
+/// A shard that [`write_shard`] has written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ShardReport {
-    /// Where the shard is.
+pub struct WrittenShard {
+    /// Path of the shard.
     pub path: PathBuf,
     /// Number of samples.
     pub samples: u64,
@@ -32,34 +31,48 @@ pub struct ShardReport {
     pub shard_bytes: u64,
 }
 
-/// A member that waits in the spool.
-struct Spooled {
+/// A member in the temporary file.
+struct SpooledMember {
     name: String,
     offset: u64,
     len: u64,
 }
 
-/// Writes shard number `shard` to `path`: a file appears there when it is complete. Its samples have the image ids
-/// `shard * samples + 1` to `shard * samples + samples`; their members are in random order, those of one image not side
-/// by side.
+/// Writes shard number `shard` to `path`; the file appears there when it is complete. Its samples have the image ids
+/// `shard * samples + 1` to `shard * samples + samples`. Members are in random order, and the image and the annotations
+/// of a sample are not next to each other.
+///
+/// See [`SynthOptions`] for an example.
 ///
 /// # Errors
-/// If options ask for no samples, a photo is needed and none can be read, or the operating system refuses to write.
-pub fn write_shard(path: &Path, shard: u64, options: &SynthOptions) -> Result<ShardReport> {
-    write_one(path, shard, options, Photos::open(options)?.as_ref(), &|_| ())
+/// If `options` set the number of samples to 0, if photos are to be used and none can be decoded, or if the file cannot
+/// be written.
+pub fn write_shard(path: impl AsRef<Path>, shard: u64, options: &SynthOptions) -> Result<WrittenShard> {
+    write_one(path.as_ref(), shard, options, Photos::open(options)?.as_ref(), &|_| ())
 }
 
-/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir`, which is created, and returns their paths. Calls
-/// `progress` with the number of samples done so far, in all shards. Files of these names are replaced.
+/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir` and returns their paths. Creates `dir` if necessary,
+/// and replaces files of these names. Calls `progress` with the number of samples done so far, in all shards.
+///
+/// ```
+/// use maskstream::synth::{Preset, SynthOptions, write_shards};
+///
+/// let dir = tempfile::tempdir()?;
+/// let options = SynthOptions::new(Preset::Small).samples(2);
+/// let paths = write_shards(dir.path(), 3, &options, &|done| println!("{done} of 6 samples"))?;
+/// assert!(paths[2].ends_with("sa_000002.tar"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// As [`write_shard`], or if `dir` cannot be created. Shards finished before the error stay.
+/// As [`write_shard`], or if `dir` cannot be created. Shards that were complete before the error stay.
 pub fn write_shards(
-    dir: &Path,
+    dir: impl AsRef<Path>,
     shards: usize,
     options: &SynthOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<PathBuf>> {
+    let dir = dir.as_ref();
     fs::create_dir_all(dir).map_err(|cause| Error::io(format!("cannot create {}", dir.display()), cause))?;
     let photos = Photos::open(options)?;
     let write = |shard: usize| {
@@ -77,22 +90,24 @@ fn write_one(
     options: &SynthOptions,
     photos: Option<&Photos>,
     progress: &dyn Fn(u64),
-) -> Result<ShardReport> {
+) -> Result<WrittenShard> {
     if options.samples == 0 {
-        return Err(Error::config("a shard needs at least one sample"));
+        return Err(Error::config("a shard needs at least one sample: set `samples` to 1 or more"));
     }
-    // The last id plus one has to exist as well.
+    // The last id plus one must fit in an i64, too.
     let first_id = i64::try_from(u128::from(shard) * options.samples as u128 + 1)
         .ok()
         .filter(|first_id| first_id.checked_add_unsigned(options.samples as u64).is_some())
-        .ok_or_else(|| Error::config("image ids of this shard are beyond 64 bits"))?;
+        .ok_or_else(|| {
+            Error::config("the image ids of this shard do not fit in 64 bits: lower `shard` or `samples`")
+        })?;
     let dir = dir_of(path);
     let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
     let spool = tempfile::tempfile_in(dir).map_err(failed)?;
     let (mut spool, mut members, masks) = spool_members(spool, first_id, options, photos, path, progress)?;
     shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
     let copy = |tar: &mut TarWriter<'_>| {
-        members.iter().try_for_each(|Spooled { name, offset, len }| {
+        members.iter().try_for_each(|SpooledMember { name, offset, len }| {
             spool.seek(SeekFrom::Start(*offset))?;
             tar.append(&format!("./{name}"), *len, Read::by_ref(&mut spool))
         })
@@ -104,10 +119,10 @@ fn write_one(
         Ok(target.metadata()?.len())
     };
     let shard_bytes = write_file(path, finish).map_err(failed)?;
-    Ok(ShardReport { path: path.to_owned(), samples: options.samples as u64, masks, shard_bytes })
+    Ok(WrittenShard { path: path.to_owned(), samples: options.samples as u64, masks, shard_bytes })
 }
 
-/// Generates all members into `spool`. Also returns the number of masks.
+/// Generates all members into `spool`. Also returns the total number of masks.
 fn spool_members(
     spool: File,
     first_id: i64,
@@ -115,9 +130,9 @@ fn spool_members(
     photos: Option<&Photos>,
     path: &Path,
     progress: &dyn Fn(u64),
-) -> Result<(File, Vec<Spooled>, u64)> {
+) -> Result<(File, Vec<SpooledMember>, u64)> {
     let failed = |cause| Error::io("cannot write members to a temporary file", cause).in_shard(path);
-    // Enough for every thread to have its next sample at hand while the slowest of the chunk ends.
+    // Several samples per thread, so that few threads are idle while the slowest sample of a chunk is made.
     let chunk = 4 * rayon::current_num_threads();
     let mut out = BufWriter::new(spool);
     let (mut members, mut offset, mut masks) = (Vec::with_capacity(2 * options.samples), 0, 0);
@@ -131,7 +146,7 @@ fn spool_members(
             for (extension, bytes) in [("jpg", &sample.image), ("json", &sample.annotations)] {
                 out.write_all(bytes).map_err(failed)?;
                 let len = bytes.len() as u64;
-                members.push(Spooled { name: format!("{}.{extension}", stem(sample.image_id)), offset, len });
+                members.push(SpooledMember { name: format!("{}.{extension}", stem(sample.image_id)), offset, len });
                 offset += len;
             }
         }
@@ -141,10 +156,10 @@ fn spool_members(
     Ok((spool, members, masks))
 }
 
-/// Shuffles members that came in pairs, until the two of a pair are nowhere side by side. One or two orders of three
-/// have such a place; a single pair always has.
-fn shuffle_apart(members: &mut [Spooled], rng: &mut Rng) {
-    let stem_of = |member: &Spooled| member.name.split('.').next().map(str::to_owned);
+/// Shuffles members, which come in pairs, until no two members of a pair are neighbours. About two random orders of
+/// three have such neighbours; a single pair always does, so the number of attempts is limited.
+fn shuffle_apart(members: &mut [SpooledMember], rng: &mut Rng) {
+    let stem_of = |member: &SpooledMember| member.name.split('.').next().map(str::to_owned);
     for _ in 0..100 {
         rng.shuffle(members);
         if members.windows(2).all(|pair| stem_of(&pair[0]) != stem_of(&pair[1])) {

@@ -199,7 +199,7 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
         let entry = loader.shards().unwrap().entry(batches[step].samples()[0].unwrap()).unwrap();
         assert_eq!(offset, entry.image.offset);
         let boxes = &shown["fields"].as_array().unwrap().iter().find(|field| field["name"] == "boxes").unwrap();
-        assert!(boxes["greatest"].as_f64().unwrap() <= 1.0 && boxes["not_finite"] == 0);
+        assert!(boxes["max"].as_f64().unwrap() <= 1.0 && boxes["not_finite"] == 0);
     }
     let table = succeeds(dir, &format!("{replay} --seed 5 --image-size 48 -o batch.safetensors"));
     assert!(table.contains("epoch 6, batch 1: 2 samples") && table.contains(".jpg at "), "{table}");
@@ -292,4 +292,34 @@ fn a_shard_of_which_nothing_is_sound_is_not_repacked() {
     let error = fails(dir, "repack page.tar -o flat --skip 100");
     assert!(error.contains("page.tar") && error.contains("not one sample is sound"), "{error}");
     assert!(!dir.join("flat/page.tar").exists());
+}
+
+#[test]
+fn help_and_usual_output_fit_a_terminal_of_80_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let fits = |args: &str, out: &str| {
+        for line in out.lines() {
+            assert!(line.chars().count() <= 80, "{args}: {line}");
+        }
+    };
+    for name in ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay "] {
+        for help in ["-h", "--help"] {
+            let args = format!("{name}{help}");
+            let output = command(dir, &args).env("COLUMNS", "80").output().unwrap();
+            assert!(output.status.success() && !output.stdout.is_empty(), "{args}");
+            fits(&args, &text(&output.stdout));
+        }
+    }
+    for args in [
+        "synth data --samples 9 --preset small",
+        "index data",
+        "inspect data",
+        "bench data --image-size 64",
+        "bench data --image-size 64 --stream --batches 1",
+        "repack data -o flat",
+        "export data --image-size 64",
+    ] {
+        fits(args, &succeeds(dir, args));
+    }
 }

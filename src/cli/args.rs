@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization, OnCorrupt,
-    OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization,
+    OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
 };
 
 use super::progress;
@@ -57,6 +57,9 @@ pub(super) struct LoaderArgs {
     /// SAM and torchvision's models expect this. It has no effect on u8 images.
     #[arg(long, help_heading = IMAGES)]
     imagenet: bool,
+    /// Library that decodes JPEGs; another one gives slightly other pixels
+    #[arg(long, value_enum, default_value = "zune", value_name = "CODEC", help_heading = IMAGES)]
+    jpeg_codec: JpegCodecArg,
     /// Side of the square grid on which each mask is drawn; 0 for no masks
     ///
     /// The grid covers the whole image square, padding included.
@@ -168,6 +171,15 @@ enum ImageTypeArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum JpegCodecArg {
+    /// zune-jpeg, in Rust
+    Zune,
+    /// libjpeg-turbo, which decodes at a smaller scale where that is large enough
+    #[cfg(feature = "turbojpeg")]
+    Turbo,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum MaskKindArg {
     /// 1 if the centre of the cell is in the mask, else 0
     Nearest,
@@ -258,6 +270,11 @@ impl LoaderArgs {
                 ImageTypeArg::Bf16 => DType::Bf16,
             })
             .normalize(if self.imagenet { Normalization::IMAGENET } else { Normalization::UNIT })
+            .jpeg_codec(match self.jpeg_codec {
+                JpegCodecArg::Zune => JpegCodec::Zune,
+                #[cfg(feature = "turbojpeg")]
+                JpegCodecArg::Turbo => JpegCodec::Turbo,
+            })
             .mask_size(some(self.mask_size).map(|side| [side, side]))
             .mask_kind(match self.mask_kind {
                 MaskKindArg::Nearest => MaskKind::Nearest,

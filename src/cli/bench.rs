@@ -78,30 +78,12 @@ struct Figures {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let loader = match args.stream {
-        true => Loading::Stream(args.loader.stream()?),
-        false => Loading::Planned(args.loader.loader()?),
-    };
-    match &loader {
-        Loading::Planned(loader) if !args.json => {
-            let (set, layout, plan) = (loader.shards(), loader.layout(), loader.memory_plan());
-            say!(
-                "{} samples in {} shards, {} batches of {} ({} each)",
-                set.len(),
-                set.reports().len(),
-                loader.steps(),
-                layout.batch_size,
-                size(layout.bytes() as u64)
-            );
-            say!("{}", wrap(&format!("memory: {plan} (limit: {})", size(plan.max_bytes))));
-        }
-        Loading::Stream(loader) => {
-            loader.notice().iter().for_each(|notice| eprintln!("maskstream: {notice}"));
-            if !args.json {
-                say!("{}", wrap(&format!("memory, estimated before indexing: {}", loader.memory_plan())));
-            }
-        }
-        Loading::Planned(_) => {}
+    let loader = if args.stream { args.loader.lazy_loader()? } else { args.loader.loader()? };
+    if let Some(warning) = loader.warning() {
+        eprintln!("maskstream: {warning}");
+    }
+    if !args.json {
+        announce(&loader)?;
     }
     for number in 0..args.epochs {
         let (wall, cpu) = (Instant::now(), process_cpu());

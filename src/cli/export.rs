@@ -45,12 +45,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (column, field) in columns.iter_mut().zip(batch.fields()) {
             column.extend_from_slice(field.bytes);
         }
-        for sample_error in batch.errors() {
+        for failed in batch.errors() {
             eprintln!(
                 "maskstream: row {} of batch {} is zeroed, because its sample cannot be decoded: {}",
-                sample_error.row,
+                failed.row,
                 batch.step(),
-                sample_error.error
+                failed.error
             );
         }
         bar.inc(1);
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));
     for field in loader.layout().fields() {
-        say!("  {:16} {:4} {:?}", field.name, dtype_name(field.dtype), stacked(&field.shape, batches as usize));
+        say!("  {:16} {:4} {:?}", field.name(), dtype_name(field.dtype), stacked(&field.shape, batches as usize));
     }
     Ok(())
 }

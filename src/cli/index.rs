@@ -58,8 +58,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
         let share = ShardProgress::new(&bar, path);
-        let options = ShardSet::builder().sidecar(args.shards.sidecar());
-        options.progress(move |bytes| share.advance(bytes)).index(path)
+        let indexer = Indexer::new().sidecar(args.shards.sidecar());
+        indexer.progress(move |bytes| share.advance(bytes)).index(path)
     };
     let (mut bad, mut unsaved) = (0, 0);
     parallel::for_each(&paths, jobs, index, |result| {

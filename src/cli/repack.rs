@@ -85,8 +85,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "repacking", "bytes");
     let repack = |path: &Path| {
         let (start, share) = (Instant::now(), ShardProgress::new(&bar, path));
-        let options = ShardSet::builder().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
-        let repacked = options.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
+        let indexer = Indexer::new().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
+        let repacked = indexer.progress(move |bytes| share.advance(bytes)).repack(path, &args.output, existing);
         (repacked, start.elapsed().as_secs_f64())
     };
     let mut totals = Totals::default();

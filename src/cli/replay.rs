@@ -160,7 +160,7 @@ fn values(batch: &Batch, field: FieldView<'_>) -> Values {
     let valid: Vec<f64> = rows.filter(|(_, valid)| **valid == 1).flat_map(|(row, _)| row.iter().copied()).collect();
     let finite: Vec<f64> = valid.iter().copied().filter(|value| value.is_finite()).collect();
     Values {
-        name: field.spec.name,
+        name: field.spec.name(),
         min: finite.iter().copied().fold(f64::NAN, f64::min),
         mean: finite.iter().sum::<f64>() / finite.len() as f64,
         max: finite.iter().copied().fold(f64::NAN, f64::max),

@@ -19,7 +19,7 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
             DType::F16 => Dtype::F16,
             DType::Bf16 => Dtype::BF16,
             DType::F32 => Dtype::F32,
-            _ => return Err(format!("{} has a number type that this program cannot export", field.name).into()),
+            _ => return Err(format!("{} has a number type that this program cannot export", field.name()).into()),
         };
         tensors.push((field.name(), TensorView::new(dtype, stacked(&field.shape, batches), column)?));
     }

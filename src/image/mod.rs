@@ -12,6 +12,5 @@ mod planes;
 mod turbo;
 mod zune;
 
-pub(crate) use decoder::Decoded;
 pub use decoder::{Decoder, JpegCodec};
 pub use planes::{Normalization, Planes, to_chw};

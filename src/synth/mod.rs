@@ -9,8 +9,8 @@
 //! shards: sample `i` of shard `s` has the id `s * samples + i + 1`.
 //!
 //! ```
-//! use maskstream::ShardSet;
 //! use maskstream::synth::{Preset, SynthOptions, write_shards};
+//! use maskstream::ShardSet;
 //!
 //! let dir = tempfile::tempdir()?;
 //! let options = SynthOptions::new(Preset::Small).seed(7).samples(4);

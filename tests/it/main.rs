@@ -23,5 +23,9 @@ mod resume;
 mod selection;
 mod shard;
 mod stream;
+#[cfg(feature = "candle")]
+mod tensor_docs;
+#[cfg(feature = "burn-flex")]
+mod tensor_docs_burn;
 #[cfg(any(feature = "burn-flex", feature = "candle"))]
 mod tensors;

@@ -1,8 +1,8 @@
-//! What the tests of both frameworks are about: small batches that hold every field.
+//! What the tests of both frameworks are about: small batches that hold every field, and one whose masks are known.
 
 use maskstream::{Batch, Loader, LoaderBuilder};
 
-use crate::fixture::{codec, made_many, set_of, shard};
+use crate::fixture::{Made, annotation, codec, document, jpeg, made_many, rectangle, set_of, shard};
 
 /// Options for small batches that hold every field.
 pub(crate) fn every_field() -> LoaderBuilder {
@@ -20,4 +20,37 @@ pub(crate) fn every_field() -> LoaderBuilder {
 pub(crate) fn batches(options: LoaderBuilder) -> Vec<Batch> {
     let loader = options.build(set_of(vec![shard(&made_many(6))])).unwrap();
     loader.epoch(0).unwrap().map(Result::unwrap).collect()
+}
+
+/// The height and width of the image, canvas and mask grid of [`squares`].
+pub(crate) const SIDE: u32 = 24;
+
+/// One image with two masks, a square of 20 x 20 pixels in the upper left corner and one of 8 x 8 inside of it, in a
+/// batch of two rows of three masks: one row and one mask are padding.
+pub(crate) fn squares(options: LoaderBuilder) -> Batch {
+    let masks = [([0, 0, 20, 20], 0.99), ([4, 4, 8, 8], 0.95)];
+    let annotations: Vec<_> = (1..)
+        .zip(masks)
+        .map(|(id, (square, stability))| annotation(id, &rectangle(SIDE, SIDE, square), 0.9, stability))
+        .collect();
+    let made = Made {
+        id: 7,
+        width: SIDE,
+        height: SIDE,
+        image: jpeg(SIDE, SIDE, 7),
+        json: document(7, SIDE, SIDE, &annotations),
+    };
+    let loader = options.batch_size(2).image_size(SIDE).top_k(3).num_workers(1).build(set_of(vec![shard(&[made])]));
+    loader.unwrap().epoch(0).unwrap().next().unwrap().unwrap()
+}
+
+/// Each code block of a part of docs/tensors.md must be in the test that compiles it, apart from indentation.
+pub(crate) fn assert_compiled(part: &str, test: &str) {
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let test = trimmed(test);
+    let blocks: Vec<&str> = part.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(test.contains(&trimmed(block)), "no test compiles this block of docs/tensors.md:\n{block}");
+    }
 }

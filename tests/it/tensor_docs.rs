@@ -7,9 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss;
 use candle_nn::ops::softmax;
-use maskstream::DType as FieldDType;
-use maskstream::image::Normalization;
-use maskstream::sample::MaskKind;
+use maskstream::{DType as FieldDType, MaskKind, Normalization};
 
 use crate::tensors::{SIDE, assert_compiled, every_field, squares};
 

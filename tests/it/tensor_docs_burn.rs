@@ -7,8 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn_core::tensor::activation::{relu, softmax};
 use burn_core::tensor::kind::Basic;
 use burn_core::tensor::{Bool, DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
-use maskstream::DType as FieldDType;
-use maskstream::adapter::{BurnBatch, BurnImages};
+use maskstream::{BurnBatch, BurnImages, DType as FieldDType};
 
 use crate::tensors::{SIDE, assert_compiled, every_field, squares};
 

@@ -32,9 +32,9 @@ impl Parts {
 fn parts_of(g: &Geometry, rows: u32, columns: u32) -> (Parts, Parts) {
     let parts = |pixels: u32, content: u32, cells: u32| Parts {
         num: u64::from(content) * u64::from(cells),
-        den: u64::from(pixels) * u64::from(g.side),
+        den: u64::from(pixels) * u64::from(g.side()),
     };
-    (parts(g.width, g.content_width, columns), parts(g.height, g.content_height, rows))
+    (parts(g.width(), g.content_width(), columns), parts(g.height(), g.content_height(), rows))
 }
 
 /// Compares all three ways of drawing with brute force.
@@ -165,7 +165,7 @@ fn geometry_grids_hold_for_the_largest_sizes() {
     let full = Rle::from_runs(vec![0, 65_535 * 3], 3, 65_535).unwrap();
     let mut share = vec![0.0; 3 * 127];
     grid.coverage(&full, &mut GridScratch::default(), &mut share).unwrap();
-    let expected = f64::from(geometry.content_height) * 3.0 / 16_381.0;
+    let expected = f64::from(geometry.content_height()) * 3.0 / 16_381.0;
     for (column, &share) in share[..127].iter().enumerate() {
         assert!((f64::from(share) - expected).abs() < 1e-6, "column {column}: {share}");
     }

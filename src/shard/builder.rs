@@ -1,59 +1,17 @@
-//! How shards are opened. Comes in: settings. Goes out: a [`ShardSet`]. Fails as opening does.
+//! The settings of a [`ShardSet`](super::ShardSet). `open` is in `set.rs`, `open_lazy` in `lazy.rs`.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, Indexer, LazyShardSet, Quarantine, ShardReport, ShardSet, Sidecar};
+use super::{Entry, Indexer, OnCorrupt, Quarantine, Sidecar};
+use crate::Result;
 use crate::annotation::{AnnotationSelector, AnnotationStats, IdList, MaskFilter};
 use crate::source::Source;
-use crate::{Error, Result};
-
-/// What to do about shards that are damaged: that break off, or hold json members that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnCorrupt {
-    /// Refuse them, with the first finding as the error.
-    #[default]
-    Stop,
-    /// Use the samples that are sound, as long as not more than `budget` are missing in all shards. How many are
-    /// missing is known, or guessed from the bytes that cannot be read; it stands with the findings in
-    /// [`ShardReport`].
-    Skip {
-        /// Samples that may be missing.
-        budget: u64,
-    },
-}
-
-impl OnCorrupt {
-    /// Uses whatever is sound, however little that is.
-    pub const KEEP: Self = Self::Skip { budget: u64::MAX };
-
-    /// Whether the policy lets these shards pass.
-    pub(crate) fn judge<'a>(self, shards: impl IntoIterator<Item = &'a ShardReport>) -> Result<()> {
-        let mut missing = 0_u64;
-        for shard in shards {
-            missing = missing.saturating_add(shard.missing_samples);
-            let Some(finding) = shard.findings.iter().find(|finding| finding.kind.is_damage()) else { continue };
-            let advice = match self {
-                Self::Skip { budget } if missing <= budget => continue,
-                Self::Skip { budget } => {
-                    format!("{missing} samples are missing by now, more than the budget of {budget}")
-                }
-                Self::Stop => "to use the sound samples, open with OnCorrupt::Skip".to_owned(),
-            };
-            return Err(Error::corrupt(format!("{}: {} ({advice})", finding.kind, finding.message))
-                .in_shard(&shard.path)
-                .in_member(&finding.member)
-                .at_offset(finding.offset));
-        }
-        Ok(())
-    }
-}
 
 type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 
-/// Settings of a [`ShardSet`]; start with [`ShardSet::builder`].
+/// Settings of a [`ShardSet`](super::ShardSet); start with [`ShardSet::builder`](super::ShardSet::builder).
 #[derive(Clone)]
 #[must_use]
 pub struct ShardSetBuilder {
@@ -156,41 +114,6 @@ impl ShardSetBuilder {
     pub(crate) fn admits(&self, entry: &Entry, stats: &[AnnotationStats]) -> bool {
         let count = self.selector.count(entry.image_id, stats, entry.width, entry.height);
         self.keeps(entry, count) && !self.quarantine.holds(entry)
-    }
-
-    /// Opens the shards that `patterns` name: files, directories (for their `*.tar`) and shell patterns. Loads their
-    /// indexes, builds those that are missing, in parallel on the current rayon pool, and keeps the samples that pass
-    /// the filter.
-    ///
-    /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all
-    /// passes the filter.
-    pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
-        self.selector.filter.check()?;
-        let paths = super::resolve_patterns(patterns)?;
-        ShardSet::open(self, paths)
-    }
-
-    /// Opens shards without waiting for indexes that are missing: the first epoch builds them. See [`LazyShardSet`].
-    ///
-    /// # Errors
-    /// As [`ShardSetBuilder::open`], as far as that is known without reading the shards.
-    pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
-        self.selector.filter.check()?;
-        let paths = super::resolve_patterns(patterns)?;
-        LazyShardSet::open(self, paths)
-    }
-
-    /// Takes shards that are open already, with a name for each. No sidecar is read or written.
-    ///
-    /// # Errors
-    /// As [`ShardSetBuilder::open`], and if two have the same name.
-    pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
-        self.selector.filter.check()?;
-        if sources.is_empty() {
-            return Err(Error::config("no shards are given"));
-        }
-        ShardSet::from_sources(self, sources)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::index::PassObserver;
 use super::indexer::Progress;
 use super::sidecar::{self, FileStamp, Rejected, Saved, SavedRestarts};
-use super::{IndexStatus, Indexer, ShardIndex};
+use super::{IndexStatus, Indexer, ShardIndex, ShardReport};
 use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -52,6 +52,24 @@ impl Encoding {
 }
 
 impl IndexedShard {
+    /// What is known before a filter is applied: every sample counts as kept.
+    pub(super) fn report(&self) -> ShardReport {
+        let index = &self.index;
+        ShardReport {
+            path: self.path.clone(),
+            shard_bytes: self.shard_bytes,
+            is_gzip: self.is_gzip(),
+            status: self.status.clone(),
+            samples: index.entries().len(),
+            annotations: index.annotations(),
+            kept_samples: index.entries().len(),
+            quarantined_samples: 0,
+            kept_annotations: index.annotations(),
+            missing_samples: index.missing(),
+            findings: index.findings().to_vec(),
+        }
+    }
+
     /// Whether the shard is a gzip stream: offsets in its index are then offsets in the inflated stream.
     pub fn is_gzip(&self) -> bool {
         !matches!(self.form, Encoding::Plain)

@@ -88,6 +88,16 @@ impl From<Arc<ShardSet>> for LazyShardSet {
 }
 
 impl ShardSetBuilder {
+    /// Opens shards without waiting for indexes that are missing: the first epoch builds them. See [`LazyShardSet`].
+    ///
+    /// # Errors
+    /// As [`ShardSetBuilder::open`], as far as that is known without reading the shards.
+    pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
+        self.selector.filter.check()?;
+        let paths = super::resolve_patterns(patterns)?;
+        LazyShardSet::open(self, paths)
+    }
+
     /// The shard at `path` with the samples that this builder keeps, or the fact that it has no index.
     ///
     /// # Errors

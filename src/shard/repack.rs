@@ -69,7 +69,7 @@ impl Indexer {
                     (self.clone().progress(progress).index(shard)?, 3)
                 }
             };
-            let report = ShardReport::of(&source);
+            let report = source.report();
             self.on_corrupt.judge([&report])?;
             if let (true, Some(damage)) = (report.samples == 0, report.findings.iter().find(|p| p.kind.is_damage())) {
                 return Err(Error::corrupt(format!("not one sample is sound: {damage}")));

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::indexed::{self, Built, Encoding, IndexedShard};
 use super::indexer::Opener;
-use super::{Entry, Finding, IndexStatus, SampleId, ShardSetBuilder};
+use super::{Entry, IndexStatus, SampleId, ShardReport, ShardSetBuilder};
 use crate::annotation::{AnnotationSelector, IdList};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
@@ -61,51 +61,30 @@ pub(crate) struct MaxSampleSize {
     pub(crate) pixels: u64,
 }
 
-/// What is known of one shard after opening.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ShardReport {
-    /// Path or name.
-    pub path: PathBuf,
-    /// Length of the shard's file in bytes.
-    pub shard_bytes: u64,
-    /// Whether it is a gzip stream: offsets are then those of the inflated stream.
-    pub is_gzip: bool,
-    /// How its index came to be.
-    pub status: IndexStatus,
-    /// Samples found.
-    pub samples: usize,
-    /// Annotations found.
-    pub annotations: usize,
-    /// Samples that pass the filter, were selected, and are not quarantined.
-    pub kept_samples: usize,
-    /// Samples that would have been kept but for the quarantine list.
-    pub quarantined_samples: usize,
-    /// Annotations that pass the filter, in kept samples and others.
-    pub kept_annotations: usize,
-    /// Samples lost to damage, as far as that can be told.
-    pub missing_samples: u64,
-    /// Everything that did not fit.
-    pub findings: Vec<Finding>,
-}
+impl ShardSetBuilder {
+    /// Opens the shards that `patterns` name: files, directories (for their `*.tar`) and shell patterns. Loads their
+    /// indexes, builds those that are missing, in parallel on the current rayon pool, and keeps the samples that pass
+    /// the filter.
+    ///
+    /// # Errors
+    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all
+    /// passes the filter.
+    pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
+        self.selector.filter.check()?;
+        let paths = super::resolve_patterns(patterns)?;
+        ShardSet::open(self, paths)
+    }
 
-impl ShardReport {
-    /// What is known before a filter has spoken: everything is kept.
-    pub(super) fn of(shard: &IndexedShard) -> Self {
-        let index = &shard.index;
-        Self {
-            path: shard.path.clone(),
-            shard_bytes: shard.shard_bytes,
-            is_gzip: shard.is_gzip(),
-            status: shard.status.clone(),
-            samples: index.entries().len(),
-            annotations: index.annotations(),
-            kept_samples: index.entries().len(),
-            quarantined_samples: 0,
-            kept_annotations: index.annotations(),
-            missing_samples: index.missing(),
-            findings: index.findings().to_vec(),
+    /// Takes shards that are open already, with a name for each. No sidecar is read or written.
+    ///
+    /// # Errors
+    /// As [`ShardSetBuilder::open`], and if two have the same name.
+    pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
+        self.selector.filter.check()?;
+        if sources.is_empty() {
+            return Err(Error::config("no shards are given"));
         }
+        ShardSet::from_sources(self, sources)
     }
 }
 
@@ -372,7 +351,7 @@ impl Shard {
 
     /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
     pub(crate) fn valid(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
-        let mut report = ShardReport::of(&indexed);
+        let mut report = indexed.report();
         let IndexedShard { mut index, form, .. } = indexed;
         let selector = &options.selector;
         report.kept_annotations = 0;

@@ -97,7 +97,7 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
                 let shapes: BTreeMap<&str, Vec<usize>> =
                     batch.fields().map(|field| (field.spec.name(), field.spec.shape.clone())).collect();
                 let (epoch, step, samples) = (batch.epoch(), batch.step(), batch.samples().to_vec());
-                let cursor = batch.cursor().copied();
+                let cursor = batch.cursor();
                 let taken = batch.into_burn(&Device::flex()).unwrap();
                 assert_eq!((taken.epoch, taken.step, taken.cursor, &taken.samples), (epoch, step, cursor, &samples));
                 let tensors = all_seen(taken);
@@ -218,7 +218,7 @@ fn an_error_is_the_last_item() {
         assert!(epoch.next().is_none());
         assert_eq!(epoch.size_hint(), (0, Some(0)));
 
-        let loader = BurnLoader::new(loader, &Device::flex());
+        let loader = BurnLoader::new(loader, &Device::flex()).unwrap();
         let mut batches = loader.iter();
         let error = batches.next().unwrap().unwrap_err();
         assert!(std::error::Error::source(&error).unwrap().downcast_ref::<maskstream::Error>().is_some());
@@ -229,7 +229,7 @@ fn an_error_is_the_last_item() {
 
 fn burn_loader(options: LoaderBuilder, samples: i64) -> (Loader, BurnLoader) {
     let loader = options.build(set_of(vec![shard(&made_many(samples))])).unwrap();
-    (loader.clone(), BurnLoader::new(loader, &Device::flex()))
+    (loader.clone(), BurnLoader::new(loader, &Device::flex()).unwrap())
 }
 
 /// The ids of one `iter`, batch by batch.
@@ -255,7 +255,7 @@ fn each_iter_is_the_next_epoch() {
         let moved = loader.to_device(&Device::flex());
         assert_eq!(run(&*moved), epoch_of(&plain, 4));
         assert_eq!(run(&loader), epoch_of(&plain, 5));
-        assert_eq!(run(&BurnLoader::new(plain.clone(), &Device::flex()).first_epoch(9)), epoch_of(&plain, 9));
+        assert_eq!(run(&BurnLoader::new(plain.clone(), &Device::flex()).unwrap().first_epoch(9)), epoch_of(&plain, 9));
     });
 }
 
@@ -284,7 +284,7 @@ fn training_goes_on_from_a_cursor() {
         let loader = loader.first_epoch(2);
         let mut batches = loader.iter();
         let cursor = batches.by_ref().nth(1).unwrap().unwrap().cursor.unwrap();
-        let resumed = BurnLoader::new(plain.clone(), &Device::flex()).resume_from(&cursor);
+        let resumed = BurnLoader::new(plain.clone(), &Device::flex()).unwrap().resume_from(&cursor);
         let mut rest = resumed.iter();
         assert_eq!(rest.progress().items_processed, 6);
         let rest: Vec<_> = rest.by_ref().map(|batch| ids(&batch.unwrap())).collect();
@@ -316,12 +316,12 @@ fn a_split_gives_every_device_as_many_batches_of_the_same_order() {
                 let options = small().rank(rank, world).drop_last(drop_last);
                 let (plain, _) = burn_loader(options.clone(), samples);
                 let order: Vec<i64> = epoch_of(&plain, 0).concat();
-                let own = plain.plan(0).samples_from(0);
+                let own = plain.plan(0).unwrap().samples_from(0);
                 let known = if world == 1 { 8 } else { 4 };
                 for devices in 1..=known {
                     let parts = within({
                         let plain = plain.clone();
-                        move || split(&BurnLoader::new(plain, &Device::flex()), devices)
+                        move || split(&BurnLoader::new(plain, &Device::flex()).unwrap(), devices)
                     });
                     let steps = parts[0].len();
                     assert!(steps > 0 && parts.iter().all(|part| part.len() == steps), "{samples} over {devices}");
@@ -349,7 +349,7 @@ fn what_a_split_leaves_out_is_counted() {
     within(|| {
         // 61 samples are 6 steps of 3 devices with 3 each; one device alone has 20.
         let (plain, loader) = burn_loader(every_field().batch_size(3).drop_last(true), 61);
-        assert_eq!(plain.plan(0).dropped(), 1);
+        assert_eq!(plain.plan(0).unwrap().dropped(), 1);
         let parts = split(&loader, 3);
         assert_eq!(parts.iter().flatten().flatten().count(), 54);
         assert_eq!(plain.stats().delivered, 54);
@@ -388,7 +388,7 @@ fn parts_count_their_epochs_each_and_resume_together() {
         assert_eq!(first[0].cursor, first[1].cursor);
         assert_eq!(parts[1].iter().next().unwrap().unwrap().epoch, 5);
         let cursor = first[0].cursor.unwrap();
-        let resumed = two(&BurnLoader::new(plain, &Device::flex()).resume_from(&cursor));
+        let resumed = two(&BurnLoader::new(plain, &Device::flex()).unwrap().resume_from(&cursor));
         let again = two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).first_epoch(4));
         for (resumed, again) in resumed.iter().zip(&again) {
             assert_eq!(run(&**resumed), run(&**again)[1..]);

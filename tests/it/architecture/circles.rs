@@ -4,17 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::{Tree, Uses, room};
 
-/// Rooms with circles: how many of their files are part of one, and why. A number may fall; none may grow.
-const KNOWN: [(&str, usize, &str); 7] = [
-    ("cli", 10, "commands use `Outcome` and `Words`, which are defined in the file that calls the commands"),
-    ("image", 3, "codecs use `Pixels`, which is defined in the file that calls the codecs"),
-    ("loader", 6, "the builder makes loaders, which use the state that is defined beside it"),
-    ("mask", 4, "`Rle` uses `Builder`, which returns it; `counts::shuffle` uses constants of the file that calls it"),
-    ("shard", 4, "the builder opens sets, which read its settings"),
-    ("source", 7, "`Source` returns a `Fetched`, which can hold gzip data, which is read from a `Source`"),
-    ("synth", 2, "`regions` uses `stem`, which is defined in the file that calls `regions`"),
-];
-
 /// Groups of files of one room that all reach each other by their imports, each in the order of its names.
 fn circles(uses: &Uses) -> Vec<Vec<String>> {
     let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -71,22 +60,8 @@ fn circles_are_seen_through_re_exports() {
 }
 
 #[test]
-fn circles_are_no_more_than_are_known() {
+fn no_files_of_a_room_form_a_circle() {
     let uses = Tree::real().uses();
-    let found = circles(&uses);
-    let mut files: BTreeMap<&str, usize> = BTreeMap::new();
-    for circle in &found {
-        *files.entry(room(&circle[0])).or_default() += circle.len();
-    }
-    let grown: Vec<&str> = files
-        .iter()
-        .filter(|&(room, &files)| {
-            let known = KNOWN.iter().find(|(other, ..)| other == room).map_or(0, |(_, known, _)| *known);
-            files > known
-        })
-        .map(|(room, _)| *room)
-        .collect();
-    let shown = found.iter().filter(|circle| grown.contains(&room(&circle[0])));
-    let shown: Vec<String> = shown.map(|circle| described(circle, &uses)).collect();
-    assert!(grown.is_empty(), "more files than are known form circles in {}:\n{}", grown.join(", "), shown.join("\n"));
+    let shown: Vec<String> = circles(&uses).iter().map(|circle| described(circle, &uses)).collect();
+    assert!(shown.is_empty(), "{}", shown.join("\n"));
 }

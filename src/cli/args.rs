@@ -16,7 +16,7 @@ use super::progress;
 pub(super) struct ShardArgs {
     /// Shards: files, directories, or quoted patterns such as 'sa1b/*.tar'
     ///
-    /// A directory stands for the *.tar files in it. Shards may be gzip streams, as SA-1B's official files are, or
+    /// A directory means all *.tar files in it. Shards may be gzip streams, as SA-1B's official files are, or
     /// plain tar files.
     #[arg(required = true, value_name = "SHARD")]
     pub(super) shards: Vec<PathBuf>,

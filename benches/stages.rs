@@ -6,7 +6,6 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use maskstream::DType;
-use maskstream::DType;
 use maskstream::annotation::{AnnotationFile, MaskFilter, TopKBy};
 use maskstream::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
 use maskstream::mask::{Grid, GridScratch, Rle};
@@ -293,7 +292,7 @@ mod image {
         let pixels = vec![7; (width * height * 3) as usize];
         let mut out = vec![0_f32; 3 * 1024 * 1024];
         let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
-        let out = &mut out[..3 * 1024 * 1024 * DType::from(image_dtype).bytes()];
+        let out = &mut out[..3 * 1024 * 1024 * image_dtype.bytes()];
         bencher.bench_local(|| to_chw(&planes, &pixels, width as usize, 1024, out));
     }
 }

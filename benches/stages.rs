@@ -289,7 +289,7 @@ mod image {
         let pixels = vec![7; (width * height * 3) as usize];
         let mut out = vec![0_f32; 3 * 1024 * 1024];
         let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
-        let out = &mut out[..3 * 1024 * 1024 * DType::from(image_dtype).bytes()];
+        let out = &mut out[..3 * 1024 * 1024 * image_dtype.bytes()];
         bencher.bench_local(|| to_chw(&planes, &pixels, width as usize, 1024, out));
     }
 }

@@ -6,7 +6,8 @@ use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
 use super::args::LoaderArgs;
-use super::{Outcome, progress, size, wrap};
+use super::output::{Outcome, size, wrap};
+use super::progress;
 
 /// Measure how fast the loader makes batches on this machine, and where the time goes
 ///
@@ -119,17 +120,17 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn announce(loader: &Loader) -> Outcome {
     let (layout, plan) = (loader.layout(), loader.memory_plan());
     let (Some(set), Some(steps)) = (loader.shards(), loader.steps()) else {
-        say!("memory: {plan}, for a largest sample of common size");
+        say!("{}", wrap(&format!("memory, estimated before indexing: {plan}")));
         return Ok(());
     };
     say!(
-        "{} samples in {} shards, {steps} batches of {} ({:.1} MB each)",
+        "{} samples in {} shards, {steps} batches of {} ({} each)",
         set.len(),
         set.reports().len(),
         layout.batch_size(),
-        layout.bytes() as f64 / 1e6
+        size(layout.bytes() as u64)
     );
-    say!("memory: {plan} ({:.0} MB allowed)", plan.max_bytes as f64 / 1e6);
+    say!("{}", wrap(&format!("memory: {plan} (limit: {})", size(plan.max_bytes))));
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::args::LoaderArgs;
+use super::output::{Outcome, size};
+use super::progress;
 use super::tensors::{dtype_name, stacked, write};
-use super::{Outcome, progress, size};
 
 /// Write the first batches of an epoch to a safetensors file, to look at them in Python
 ///

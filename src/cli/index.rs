@@ -8,9 +8,10 @@ use std::time::Instant;
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 
 use super::args::ShardArgs;
+use super::output::{Outcome, ProgressOutput};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
-use super::{Outcome, ProgressOutput, parallel, progress};
+use super::{parallel, progress};
 
 /// Read shards once and save an index of their samples, so that later runs start at once
 ///

@@ -7,7 +7,8 @@ use maskstream::index::{IndexedShard, Indexer, resolve_patterns};
 use serde::Serialize;
 
 use super::args::ShardArgs;
-use super::{Outcome, progress, size};
+use super::output::{Outcome, size};
+use super::progress;
 
 /// Show what is in a shard: samples, image sizes, scores, and everything that is wrong with it
 ///

@@ -14,6 +14,7 @@ mod bench;
 mod export;
 mod index;
 mod inspect;
+mod output;
 mod parallel;
 mod progress;
 mod repack;
@@ -24,11 +25,7 @@ mod tensors;
 
 use clap::Parser;
 
-/// Ok, or any error that ends a command early.
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// Columns of a terminal that text output fits in.
-const COLUMNS: usize = 80;
+use output::{Outcome, is_broken_pipe};
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
 ///
@@ -57,66 +54,6 @@ First steps, without any data of your own:
 
 Exit status: 0 on success; 1 on failure, with the reason as the last line on
 standard error; 2 if the arguments are wrong.";
-
-/// Output of a command that has work to do besides printing: after a broken pipe the work continues silently.
-#[derive(Default)]
-struct ProgressOutput {
-    closed: bool,
-}
-
-impl ProgressOutput {
-    fn print(&mut self, print: impl FnOnce() -> Outcome) -> Outcome {
-        if self.closed {
-            return Ok(());
-        }
-        let printed = print();
-        self.closed = printed.as_ref().is_err_and(|error| is_broken_pipe(&**error));
-        if self.closed { Ok(()) } else { printed }
-    }
-
-    fn line(&mut self, line: impl std::fmt::Display) -> Outcome {
-        self.print(|| {
-            say!("{line}");
-            Ok(())
-        })
-    }
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// A size in MB, GB or TB (powers of 1000).
-fn size(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    match bytes {
-        1e12.. => format!("{:.1} TB", bytes / 1e12),
-        1e9.. => format!("{:.1} GB", bytes / 1e9),
-        _ => format!("{:.1} MB", bytes / 1e6),
-    }
-}
-
-/// Breaks a line at spaces, so that it fits the terminal. The further lines are indented by four more columns than the
-/// first one.
-fn wrap(line: &str) -> String {
-    let indent = line.len() - line.trim_start().len();
-    let mut out = " ".repeat(indent);
-    let mut column = indent;
-    for (i, word) in line.split_whitespace().enumerate() {
-        let width = word.chars().count();
-        if i > 0 && column + 1 + width > COLUMNS {
-            column = indent + 4;
-            out.push('\n');
-            out.push_str(&" ".repeat(column));
-        } else if i > 0 {
-            column += 1;
-            out.push(' ');
-        }
-        column += width;
-        out.push_str(word);
-    }
-    out
-}
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> Outcome {

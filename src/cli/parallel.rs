@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{sync::mpsc, thread};
 
-use super::Outcome;
+use super::output::Outcome;
 
 /// Runs `work` on each path, `jobs` at a time, and `done` on each result, on the calling thread.
 ///

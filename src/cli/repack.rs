@@ -11,9 +11,10 @@ use maskstream::index::{IfExists, Indexer, RepackReport, resolve_patterns};
 use serde_json::json;
 
 use super::args::ShardArgs;
+use super::output::{Outcome, ProgressOutput, size};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
-use super::{Outcome, ProgressOutput, parallel, progress, size};
+use super::{parallel, progress};
 
 /// Rewrite shards as plain tar files in which the image and the json of each sample are neighbours
 ///

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use maskstream::{Batch, Cursor, FieldView, Loader};
 use serde::Serialize;
 
-use super::Outcome;
 use super::args::LoaderArgs;
+use super::output::Outcome;
 use super::tensors::write;
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields

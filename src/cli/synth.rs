@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use maskstream::synth::{Preset, SynthOptions, write_shards};
 
-use super::{Outcome, progress, size};
+use super::output::{Outcome, size};
+use super::progress;
 
 /// Generate shards in the official form, from drawn scenes or from your photos
 ///

@@ -6,7 +6,7 @@ use std::path::Path;
 use maskstream::{BatchLayout, DType};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::Outcome;
+use super::output::Outcome;
 
 /// Writes `batches` batches. `columns` holds, for each field, the bytes of all batches one after the other.
 pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: &[Vec<u8>]) -> Outcome {

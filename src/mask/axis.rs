@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{RleError, builder::MAX_SIDE};
+use super::{RleError, runs::MAX_SIDE};
 
 /// Upper bound of the denominator: its square, the weight of a full cell, must fit an `i64`.
 const MAX_DENOMINATOR: u64 = 1 << 31;

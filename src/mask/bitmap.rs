@@ -6,9 +6,9 @@
 //! Column-major conversion is here: decoding is one memory fill per run, and encoding skips every block of 64 equal
 //! pixels. Row-major conversion is in `rows.rs`.
 
-use super::builder::{check_sides, push_run};
 use super::rle::{check_len, check_same_sizes, pixels};
 use super::rows::{WORD, bits_of, row_toggles};
+use super::runs::{check_sides, push_run};
 use super::{Rle, RleError};
 
 /// The distances in bytes between neighbouring pixels of a bitmap; see [`Rle::write_strided`].

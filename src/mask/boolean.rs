@@ -2,7 +2,7 @@
 //!
 //! Results are in canonical form. Masks of different sizes are an error.
 
-use super::{Rle, RleError, builder::push_run, rle::check_same_sizes};
+use super::{Rle, RleError, rle::check_same_sizes, runs::push_run};
 
 /// The operation of [`merge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,6 +78,7 @@ mod morphology;
 mod polygon;
 mod rle;
 mod rows;
+mod runs;
 mod segmentation;
 mod simplify;
 mod tracer;

@@ -10,7 +10,8 @@
 //! logarithmic number of steps. A dilation is the erosion of the background.
 
 use super::boolean::combine;
-use super::builder::{Builder, check_sides};
+use super::builder::Builder;
+use super::runs::check_sides;
 use super::{Merge, Rle, RleError};
 
 /// A half-open range of positions in column-major order, counted as in [`Window::start`]. Lists of spans are ascending,

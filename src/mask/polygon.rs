@@ -11,8 +11,9 @@
 //! the length of the edge.
 
 use super::boolean::combine;
-use super::builder::{Builder, MAX_SIDE};
+use super::builder::Builder;
 use super::rows::rows_by_column;
+use super::runs::MAX_SIDE;
 use super::{Merge, Rle, RleError};
 
 /// Lattice points per pixel.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::builder::{Builder, push_run};
+use super::runs::{check_sides, push_run};
 use super::{RleError, counts};
 
 /// A mask of `height` x `width` pixels as run lengths in column-major order, background first.
@@ -107,7 +107,10 @@ impl Rle {
     /// # Errors
     /// Returns [`RleError::Image`] if a side exceeds 2^22 pixels.
     pub fn empty(height: u32, width: u32) -> Result<Self, RleError> {
-        Ok(Builder::new(height, width)?.finish())
+        check_sides(height, width)?;
+        let mut runs = Vec::new();
+        push_run(&mut runs, u64::from(height) * u64::from(width));
+        Ok(Self::from_runs_unchecked(runs, height, width))
     }
 
     /// Wraps runs that are known to add up; checked in debug builds only.

@@ -4,8 +4,9 @@
 //! beyond 2^22 pixels are errors.
 
 use super::blocks::Block;
-use super::builder::{Builder, check_sides};
+use super::builder::Builder;
 use super::rows::ColumnToggles;
+use super::runs::check_sides;
 use super::{Grid, Rle, RleError};
 
 /// Largest number of pixels that differ from their left neighbour in a mask to be transposed; they take 4 GB of memory.

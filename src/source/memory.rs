@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Source, bounds};
+use super::access::{Source, bounds};
 use crate::Result;
 
 /// A shard held in memory. Reads are reference-counted slices of it, without a copy; a clone shares the same bytes.
@@ -42,36 +42,5 @@ impl Source for MemorySource {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         Ok(self.0.slice(bounds(&range, self.len())?))
-    }
-}
-
-/// The end of a longer source, from byte `start` on, addressed by the offsets of that source. Bytes before `start`
-/// cannot be read.
-pub(super) struct SourceSlice {
-    bytes: Bytes,
-    start: u64,
-}
-
-impl SourceSlice {
-    pub(super) fn new(bytes: Bytes, start: u64) -> Self {
-        Self { bytes, start }
-    }
-}
-
-impl fmt::Debug for SourceSlice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceSlice").field("start", &self.start).field("len", &self.len()).finish()
-    }
-}
-
-impl Source for SourceSlice {
-    fn len(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let range = bounds(&range, self.len())?;
-        let start = self.start as usize;
-        Ok(self.bytes.slice(range.start.saturating_sub(start)..range.end.saturating_sub(start)))
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::{Source, bounds};
+use super::access::{Source, bounds};
 use crate::{Error, Result};
 
 /// A file mapped into memory and read without a copy. The file must not be changed while it is mapped. A read past the

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::Source;
+use super::access::Source;
 
 /// Bytes that may still be read. The owner renews it before each tar header, so that hostile header records cannot make
 /// a reader load the whole shard into memory.

@@ -76,3 +76,8 @@ impl Formatter for PythonFormatter {
         writer.write_all(b": ")
     }
 }
+
+/// Name of the members of an image, without extension.
+pub(super) fn stem(image_id: i64) -> String {
+    format!("sa_{image_id}")
+}

@@ -103,11 +103,6 @@ fn generate(image_id: i64, options: &SynthOptions, photos: Option<&Photos>) -> R
     Ok((Sample { image_id, image, annotations }, masks))
 }
 
-/// Name of the members of an image, without extension.
-fn stem(image_id: i64) -> String {
-    format!("sa_{image_id}")
-}
-
 fn encode_jpeg(rgb: &[u8], [width, height]: [u32; 2], quality: u8) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(rgb.len() / 8);
     let mut encoder = Encoder::new(&mut out, quality);

@@ -1,6 +1,6 @@
 //! Turns the regions of a label map into annotations: the JSON member of one image.
 
-use super::json::{Annotation, Document, Image, Number, Segmentation, encode};
+use super::json::{Annotation, Document, Image, Number, Segmentation, encode, stem};
 use super::labels::LabelMap;
 use super::rng::Rng;
 use crate::Result;
@@ -23,8 +23,7 @@ pub(super) fn annotate(map: &LabelMap, image_id: i64, min_area: u64, rng: &mut R
         })
         .collect();
     let count = annotations.len();
-    let image =
-        Image { image_id, width: map.width, height: map.height, file_name: format!("{}.jpg", super::stem(image_id)) };
+    let image = Image { image_id, width: map.width, height: map.height, file_name: format!("{}.jpg", stem(image_id)) };
     Ok((encode(&Document { image, annotations })?, count))
 }
 

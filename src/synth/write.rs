@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::container::write_tar;
+use super::json::stem;
 use super::photos::Photos;
 use super::rng::Rng;
-use super::{SynthOptions, generate, stem};
+use super::{SynthOptions, generate};
 use crate::atomic::{dir_of, write_file};
 use crate::container::TarWriter;
 use crate::{Error, Result};

@@ -4,16 +4,13 @@
 //! documentation of [`mask`](super).
 
 use super::RleError;
+use number::number;
+
+mod number;
 
 #[cfg(target_arch = "x86_64")]
 mod shuffle;
 
-/// A run takes at most seven groups of five bits: 32 bits and a sign.
-const MAX_GROUPS: u32 = 7;
-
-/// A byte that is not the last of its number.
-#[cfg(target_arch = "x86_64")]
-const CONTINUATION: u8 = 0x20 + 48;
 /// Space in the output that one encoding step may require.
 const WRITE_ROOM: usize = 16;
 
@@ -46,30 +43,6 @@ fn parse_scalar(counts: &[u8], pixels: u64, runs: &mut Vec<u32>) -> Result<(), R
     if sum == pixels { Ok(()) } else { Err(RleError::Sum { sum, pixels }) }
 }
 
-/// Decodes the signed number at `*at` and moves past it. `run` is its index, for errors.
-#[inline]
-fn number(counts: &[u8], at: &mut usize, run: usize) -> Result<i64, RleError> {
-    let group = |index: usize| -> Result<i64, RleError> {
-        let byte = *counts.get(index).ok_or(RleError::Truncated)?;
-        let group = byte.wrapping_sub(48);
-        if group < 64 { Ok(i64::from(group)) } else { Err(RleError::Character { index, byte }) }
-    };
-    let (mut value, mut shift) = (0_i64, 0);
-    loop {
-        let bits = group(*at)?;
-        *at += 1;
-        value |= (bits & 0x1f) << shift;
-        shift += 5;
-        if bits & 0x20 == 0 {
-            // Bit 0x10 of the last group is the sign: extend it to the top.
-            return Ok((value << (64 - shift)) >> (64 - shift));
-        }
-        if shift == 5 * MAX_GROUPS {
-            return Err(RleError::Run { index: run, value });
-        }
-    }
-}
-
 /// Encodes `runs` as a counts string.
 pub(super) fn write(runs: &[u32]) -> String {
     let mut out = vec![0; runs.len() + runs.len() / 2 + WRITE_ROOM];
@@ -91,7 +64,7 @@ pub(super) fn write(runs: &[u32]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Writes one number and returns its length, at most [`MAX_GROUPS`] bytes.
+/// Writes one number and returns its length, at most [`MAX_GROUPS`](number::MAX_GROUPS) bytes.
 fn write_number(mut value: i64, out: &mut [u8]) -> usize {
     let mut len = 0;
     loop {

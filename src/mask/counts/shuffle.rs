@@ -32,7 +32,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CONTINUATION, number};
+use super::number::{CONTINUATION, number};
 
 /// How to decode eight bytes: one entry of [`DECODE_TABLE`].
 #[repr(align(16))]

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::inflate::{BackReferences, BitPosition, DataError, DeflateDecoder, Input, Output, Pause};
 use super::symbols::MAX_MATCH;
-use crate::source::Source;
 use crate::{Error, Result};
 
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -22,32 +21,42 @@ const TRAILER_BYTES: u64 = 8;
 /// or a gzip header with a file name of usual length.
 const LOOK_AHEAD_BYTES: u64 = 512;
 
+/// A gzip file, or the part of it that has been fetched, by the offsets of the file.
+pub(super) trait CompressedFile {
+    /// Where the file ends.
+    fn len(&self) -> u64;
+    /// The bytes of `range`.
+    fn read(&self, range: Range<u64>) -> Result<Bytes>;
+    /// Announces that `range` will be read soon.
+    fn will_need(&self, range: Range<u64>);
+}
+
 /// Reads the compressed file in chunks and keeps the current one.
 pub(super) struct ChunkedInput<'a> {
-    source: &'a dyn Source,
+    file: Box<dyn CompressedFile + 'a>,
     chunk: Bytes,
     /// Offset of the chunk in the file.
     start: u64,
 }
 
 impl<'a> ChunkedInput<'a> {
-    pub(super) fn new(source: &'a dyn Source) -> Self {
-        Self { source, chunk: Bytes::new(), start: 0 }
+    pub(super) fn new(file: impl CompressedFile + 'a) -> Self {
+        Self { file: Box::new(file), chunk: Bytes::new(), start: 0 }
     }
 
     /// The chunk that contains byte `from` and, unless the file ends before, `min_bytes` bytes from there on.
     fn input_at(&mut self, from: u64, min_bytes: u64) -> Result<Input<'_>> {
-        let (len, end) = (self.source.len(), self.start + self.chunk.len() as u64);
+        let (len, end) = (self.file.len(), self.start + self.chunk.len() as u64);
         if from < self.start || (from.saturating_add(min_bytes) > end && end < len) {
             let end = from.saturating_add(CHUNK_BYTES.max(min_bytes)).min(len);
             // The device can read the next chunk while this one is inflated. This is only a
             // hint, so a panic of the source is ignored here; if there is a fault, the read will show it.
             let next = end..end.saturating_add(CHUNK_BYTES).min(len);
-            let _ = catch_unwind(AssertUnwindSafe(|| self.source.will_need(next)));
+            let _ = catch_unwind(AssertUnwindSafe(|| self.file.will_need(next)));
             // Dropped before the next read: a mapped chunk unmaps the page that it shares with the next one.
             self.chunk = Bytes::new();
             self.start = from.min(end);
-            self.chunk = exactly(self.source, self.start..end)?;
+            self.chunk = exactly(self.file.read(self.start..end)?, self.start..end)?;
         }
         Ok(Input { bytes: &self.chunk, start: self.start })
     }
@@ -62,9 +71,8 @@ impl<'a> ChunkedInput<'a> {
 
 /// Reads a range and checks the length of the result. With fewer bytes than requested, decoding could wait for the rest
 /// forever.
-pub(super) fn exactly(source: &dyn Source, range: Range<u64>) -> Result<Bytes> {
+pub(super) fn exactly(bytes: Bytes, range: Range<u64>) -> Result<Bytes> {
     let (start, size) = (range.start, range.end.saturating_sub(range.start));
-    let bytes = source.read(range)?;
     if bytes.len() as u64 == size {
         return Ok(bytes);
     }
@@ -211,7 +219,7 @@ impl GzipDecoder {
                     self.has_data_error = pause.is_err();
                     match pause.map_err(corrupt)? {
                         Pause::OutputLimit => return Ok(Pause::OutputLimit),
-                        Pause::NeedInput if end >= chunks.source.len() => return Err(truncated(chunks.source.len())),
+                        Pause::NeedInput if end >= chunks.file.len() => return Err(truncated(chunks.file.len())),
                         Pause::NeedInput => {}
                         Pause::StreamEnd => {
                             self.section = Section::Trailer;
@@ -225,7 +233,7 @@ impl GzipDecoder {
 
     /// Reads the header of the next gzip member, or checks the end of the file if there is none.
     fn header(&mut self, chunks: &mut ChunkedInput<'_>, output: &mut Output<'_>) -> Result<()> {
-        let (start, file_bytes) = (self.next, chunks.source.len());
+        let (start, file_bytes) = (self.next, chunks.file.len());
         let mut bytes = chunks.peek(start, LOOK_AHEAD_BYTES)?;
         if start > 0 && !bytes.starts_with(&MAGIC) && !(bytes.len() == 1 && bytes[0] == MAGIC[0]) {
             self.section = Section::End;
@@ -313,11 +321,11 @@ fn header_bytes(bytes: &[u8]) -> Result<usize, Option<&'static str>> {
 /// Checks that only zeros follow: they are padding, which tapes and some file systems leave.
 fn end_of_file(chunks: &mut ChunkedInput<'_>, start: u64) -> Result<()> {
     let mut at = start;
-    while at < chunks.source.len() {
+    while at < chunks.file.len() {
         let bytes = chunks.peek(at, CHUNK_BYTES)?;
         if let Some(index) = bytes.iter().position(|&byte| byte != 0) {
             let at = at + index as u64;
-            let rest = chunks.source.len() - at;
+            let rest = chunks.file.len() - at;
             return Err(Error::corrupt(format!(
                 "{rest} bytes of other data follow the end of the gzip stream, at byte {at} of the file"
             )));

@@ -3,13 +3,17 @@
 //! Where the stream is corrupt the reader returns an error, after all bytes before it have been read.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::framing::{ChunkedInput, GzipDecoder};
+use bytes::Bytes;
+
+use super::framing::{ChunkedInput, CompressedFile, GzipDecoder};
 use super::inflate::{BackReferences, BitPosition, Output, Pause, WINDOW_BYTES};
-use super::restart::{Frontier, Restarts, write_window};
+use super::point::write_window;
+use super::restart::{Frontier, Restarts};
 use super::symbols::MAX_MATCH;
-use crate::source::Source;
+use crate::source::access::Source;
 use crate::{Error, Result};
 
 /// Bytes inflated at a time, few enough to stay in the CPU cache until they are read.
@@ -66,6 +70,20 @@ struct OpenPoint {
     before: Vec<u8>,
     /// Ranges of it that later data refers to, as inflated offsets.
     ranges: Vec<(u64, u64)>,
+}
+
+impl CompressedFile for &dyn Source {
+    fn len(&self) -> u64 {
+        Source::len(*self)
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        Source::read(*self, range)
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        Source::will_need(*self, range);
+    }
 }
 
 impl<'a> GzipPass<'a> {

@@ -20,14 +20,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::inflate::{BitPosition, WINDOW_BYTES};
+use super::point::{RestartPoint, invalid_table};
 use crate::source::{MemorySource, Source};
 use crate::{Error, Result};
 
 pub(crate) const RECORD_BYTES: usize = 28;
 /// Each range has two numbers of up to three bytes, and there are fewer ranges than half the bytes of a window.
 const MAX_WINDOW_BYTES: u64 = 4 * WINDOW_BYTES as u64;
-/// Ranges at most this far apart are merged.
-const MERGE_BYTES: usize = 3;
 
 /// A table of restart points, complete or still growing. Any number of threads can read it while the pass adds points.
 #[derive(Debug)]
@@ -72,14 +71,6 @@ impl Parts {
         let bytes = self.records.as_chunks().0.last().map_or(0, |last| PointRecord::read(last).window_end);
         self.windows_start..self.windows_start.saturating_add(bytes)
     }
-}
-
-/// A restart point with its window.
-#[derive(Clone, Debug)]
-pub(super) struct RestartPoint {
-    pub(super) inflated: u64,
-    pub(super) position: BitPosition,
-    pub(super) window: Bytes,
 }
 
 /// What is needed to inflate a range.
@@ -237,66 +228,4 @@ impl PointRecord {
         let delta = u32::from_le_bytes(std::array::from_fn(|i| bytes[24 + i]));
         Self { inflated: word(0), block: word(8), window_end: word(16), delta }
     }
-}
-
-pub(super) fn invalid_table() -> Error {
-    Error::corrupt("the restart points do not match the gzip stream: the index file is corrupt, delete it")
-}
-
-/// Appends to `out` the window that contains these ranges of `before`, the bytes up to a point.
-pub(super) fn write_window(before: &[u8], ranges: &mut [(usize, usize)], out: &mut Vec<u8>) {
-    ranges.sort_unstable();
-    let missing = WINDOW_BYTES - before.len().min(WINDOW_BYTES);
-    // Written as if `before` were a whole window.
-    let mut end = 0;
-    let mut sorted = ranges.iter().copied().peekable();
-    while let Some((from, mut to)) = sorted.next() {
-        while let Some((_, next_to)) = sorted.next_if(|(next, _)| *next <= to + MERGE_BYTES) {
-            to = to.max(next_to);
-        }
-        let Some(bytes) = before.get(from..to) else { continue };
-        write_number(missing + from - end, out);
-        write_number(to - from, out);
-        out.extend_from_slice(bytes);
-        end = missing + to;
-    }
-}
-
-/// Copies the bytes of a window into `before`, the last 32 KiB before a point.
-pub(super) fn read_window(mut window: &[u8], before: &mut [u8]) -> Result<()> {
-    let missing = WINDOW_BYTES - before.len().min(WINDOW_BYTES);
-    let mut at = 0;
-    while !window.is_empty() {
-        let (skip, length) = (read_number(&mut window)?, read_number(&mut window)?);
-        at += skip;
-        let (bytes, rest) = window.split_at_checked(length).ok_or_else(invalid_table)?;
-        let start = at.checked_sub(missing).ok_or_else(invalid_table)?;
-        before.get_mut(start..start + length).ok_or_else(invalid_table)?.copy_from_slice(bytes);
-        at += length;
-        window = rest;
-    }
-    Ok(())
-}
-
-/// Appends a number as LEB128.
-fn write_number(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Reads LEB128 of at most three bytes: all numbers are below 2^21.
-fn read_number(bytes: &mut &[u8]) -> Result<usize> {
-    let mut number = 0;
-    for shift in [0, 7, 14] {
-        let (&byte, rest) = bytes.split_first().ok_or_else(invalid_table)?;
-        *bytes = rest;
-        number |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(invalid_table())
 }

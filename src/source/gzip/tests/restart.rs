@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::encoder::{self, Dice};
 use crate::Result;
 use crate::source::gzip::inflate::WINDOW_BYTES;
-use crate::source::gzip::restart::{read_window, write_window};
+use crate::source::gzip::point::{read_window, write_window};
 use crate::source::gzip::{GzipPass, GzipSource, Inflater};
 use crate::source::{Frontier, MemorySource, Parts, RECORD_BYTES, Restarts, Source};
 

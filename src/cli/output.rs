@@ -1,0 +1,67 @@
+//! What commands return and how they print.
+
+/// Ok, or any error that ends a command early.
+pub(super) type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Columns of a terminal that text output fits in.
+pub(super) const COLUMNS: usize = 80;
+
+/// Output of a command that has work to do besides printing: after a broken pipe the work continues silently.
+#[derive(Default)]
+pub(super) struct ProgressOutput {
+    closed: bool,
+}
+
+impl ProgressOutput {
+    pub(super) fn print(&mut self, print: impl FnOnce() -> Outcome) -> Outcome {
+        if self.closed {
+            return Ok(());
+        }
+        let printed = print();
+        self.closed = printed.as_ref().is_err_and(|error| is_broken_pipe(&**error));
+        if self.closed { Ok(()) } else { printed }
+    }
+
+    pub(super) fn line(&mut self, line: impl std::fmt::Display) -> Outcome {
+        self.print(|| {
+            say!("{line}");
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A size in MB, GB or TB (powers of 1000).
+pub(super) fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        1e12.. => format!("{:.1} TB", bytes / 1e12),
+        1e9.. => format!("{:.1} GB", bytes / 1e9),
+        _ => format!("{:.1} MB", bytes / 1e6),
+    }
+}
+
+/// Breaks a line at spaces, so that it fits the terminal. The further lines are indented by four more columns than the
+/// first one.
+pub(super) fn wrap(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    let mut out = " ".repeat(indent);
+    let mut column = indent;
+    for (i, word) in line.split_whitespace().enumerate() {
+        let width = word.chars().count();
+        if i > 0 && column + 1 + width > COLUMNS {
+            column = indent + 4;
+            out.push('\n');
+            out.push_str(&" ".repeat(column));
+        } else if i > 0 {
+            column += 1;
+            out.push(' ');
+        }
+        column += width;
+        out.push_str(word);
+    }
+    out
+}

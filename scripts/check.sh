@@ -12,12 +12,15 @@ step cargo clippy --no-default-features -- -D warnings
 step cargo clippy --no-default-features --features candle -- -D warnings
 step cargo clippy --no-default-features --features synth --tests -- -D warnings
 step cargo clippy --no-default-features --features burn -- -D warnings
-step cargo clippy --features burn-train --lib --test it --test relevance_burn --example finetune_burn -- -D warnings
+step cargo clippy --features burn-flex --lib --test it -- -D warnings
+step cargo clippy -p relevance --all-targets -- -D warnings
+step cargo clippy -p relevance --features burn --all-targets -- -D warnings
 # The README's test command.
 step cargo test
-# Burn is large: ten minutes of one core, of which the tests above need nothing.
-step cargo test --features burn-train --lib --test it burn
-step cargo test --features burn-train --test relevance_burn
+step cargo test -p relevance
+# Burn is large: ten minutes of one core, which the tests above do not need.
+step cargo test --features burn-flex --lib --test it burn
+step cargo test -p relevance --features burn --test relevance_burn
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
 
 if ! { command -v cmake && command -v nasm; } >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -30,4 +33,4 @@ else
 fi
 
 # The README's main job.
-step cargo run --release --example finetune
+step cargo run --release -p relevance

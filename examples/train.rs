@@ -11,7 +11,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use maskstream::annotation::{MaskFilter, TopKBy};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Loader, ShardSet};
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let loader = Loader::builder()
         .batch_size(16)
         .image_size(256)
-        .mask_size(Some(64))
+        .mask_size(Some([64, 64]))
         // The masks of each image, best first; rows beyond its last mask are zero and marked in `batch.valid`.
         .top_k(4)
         .top_k_by(TopKBy::PredictedIou)

@@ -1,4 +1,4 @@
-"""Writes tests/golden/relevance.safetensors: what the two relevance heads give, computed by PyTorch.
+"""Writes examples/relevance/tests/golden/relevance.safetensors: outputs of the two relevance heads, by PyTorch.
 
     pip install torch safetensors numpy
     python scripts/make_relevance_vectors.py
@@ -671,7 +671,7 @@ def check_grounded(given, out):
             assert image[inside].mean().abs() < 1e-4 and (deviation(image[inside]) - 1).abs() < 1e-3
     target = given["grounded.target"]
     assert target.min() >= 0 and target.max() <= 1 and (target.amax(-1) > 0).all()
-    # A mask covers the patch that asks for it, unless all of it is in the padding.
+    # A mask covers its query patch, unless all of it is in the padding.
     inside, outside = (target * valid[:, None]).sum(-1), (target * ~valid[:, None]).sum(-1)
     assert ((target.gather(2, query_patch[..., None])[..., 0] > 0) == (inside > 0)).all()
     if len(valid) > 2 and target.shape[1] > 1:
@@ -806,7 +806,8 @@ def compare(single, double):
 
 
 def main():
-    golden = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "relevance.safetensors"
+    root = pathlib.Path(__file__).parent.parent
+    golden = root / "examples" / "relevance" / "tests" / "golden" / "relevance.safetensors"
     parser = argparse.ArgumentParser(description="Writes what the relevance heads give, computed by PyTorch.")
     parser.add_argument("--dim", type=int, default=32)
     parser.add_argument("--batch", type=int, default=3)

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let loader = Loader::builder()
         .batch_size(16)
         .image_size(256)
-        .mask_size(Some([64, 64]))
+        .mask_size([64, 64])
         // The masks of each image, best first; rows beyond its last mask are zero and marked in `batch.valid`.
         .top_k(4)
         .top_k_by(TopKBy::PredictedIou)
@@ -49,12 +49,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bias = Var::zeros(1, DType::F32, &device)?;
     let mut cursor = None;
     for epoch in 0..2 {
-        for (step, batch) in loader.epoch(epoch)?.candle(&device).enumerate() {
+        for batch in loader.epoch(epoch)?.candle(&device) {
             let batch = batch?;
             // Images [B, 3, 256, 256] u8, masks [B, 4, 64, 64] u8.
             let colour = (batch.images.to_dtype(DType::F32)?.mean((2, 3))? / 255.0)?;
-            let masks = batch.masks.as_ref().ok_or("the loader was built without masks")?;
-            let target = masks.narrow(1, 0, 1)?.to_dtype(DType::F32)?.mean((2, 3))?;
+            let masks = batch.masks_as(DType::F32)?.ok_or("the loader was built without masks")?;
+            let target = masks.narrow(1, 0, 1)?.mean((2, 3))?;
             let predicted = colour.matmul(&weight)?.broadcast_add(&bias)?;
             let loss = (predicted - target)?.sqr()?.mean_all()?;
             let gradients = loss.backward()?;
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     variable.set(&(variable.as_tensor() - (gradient * 0.1)?)?)?;
                 }
             }
-            println!("epoch {epoch}, step {step}: loss {:.5}", loss.to_scalar::<f32>()?);
+            println!("epoch {epoch}, step {}: loss {:.5}", batch.step, loss.to_scalar::<f32>()?);
             cursor = batch.cursor;
         }
     }

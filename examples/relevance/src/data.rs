@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use maskstream::index::{Entry, ShardReport, resolve_patterns};
+use maskstream::index::{Entry, Indexer, ShardReport, resolve_patterns};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{CoordFrame, Loader, LoaderBuilder, MaskFilter, ShardSet, ShardSetBuilder, StreamLoader, TopKBy};
+use maskstream::{CoordFrame, Loader, LoaderBuilder, MaskFilter, ShardSet, ShardSetBuilder, TopKBy};
 
 use crate::args::{Args, MASKS_PER_IMAGE, Settings, Task};
 use crate::query::MIN_PATCHES;
@@ -25,7 +25,7 @@ const HELD_OUT_SAMPLES: usize = 96;
 /// The loaders of a run.
 pub struct Data {
     /// Full batches of the training samples, shuffled once all shards have an index.
-    pub train: StreamLoader,
+    pub train: Loader,
     held_out: Split,
     held_out_builder: LoaderBuilder,
     held_out_loader: OnceLock<Loader>,
@@ -49,7 +49,7 @@ impl Data {
                 Task::Allocate => MAX_ALLOCATED_MASKS,
             })
             // The head needs the covered share of each patch, and no bitmaps.
-            .coverage(Some(settings.grid))
+            .coverage(settings.grid)
             .mask_size(None)
             // Points in the coordinates of the patches.
             .coord_frame(CoordFrame::Canvas)
@@ -57,18 +57,19 @@ impl Data {
         // Independent of the seed and of --select, so that all runs are evaluated on the same queries.
         let held_out_builder = options.clone().top_k_by(TopKBy::AreaStratified { seed: 0 });
         let shuffled = options.top_k_by(settings.top_k_by()).shuffle(settings.seed).drop_last(true);
-        let train_loader = shuffled.stream(train.options(&settings), &train.paths)?;
-        match (train_loader.loader()?, train_loader.notice()) {
-            (Some(loader), _) => describe("train", loader.shards()),
-            (None, notice) => println!("{:>10}: {}", "train", notice.unwrap_or_default()),
+        let train = shuffled.build(train.options(&settings).open_lazy(&train.paths)?)?;
+        match (train.shards(), train.warning()) {
+            (Some(shards), _) => describe("train", shards),
+            (None, warning) => println!("{:>10}: {}", "train", warning.unwrap_or_default()),
         }
-        println!("{:>10}: {}", "memory", train_loader.memory_plan());
+        println!("{:>10}: {}", "memory", train.memory_plan());
         let held_out_loader = OnceLock::new();
-        if let Some(loader) = held_out_builder.clone().stream(held_out.options(&settings), &held_out.paths)?.loader()? {
-            describe("held out", loader.shards());
+        let loader = held_out_builder.clone().build(held_out.options(&settings).open_lazy(&held_out.paths)?)?;
+        if let Some(shards) = loader.shards() {
+            describe("held out", shards);
             held_out_loader.get_or_init(|| loader.clone());
         }
-        Ok(Self { train: train_loader, held_out, held_out_builder, held_out_loader, settings })
+        Ok(Self { train, held_out, held_out_builder, held_out_loader, settings })
     }
 
     /// The held-out samples in their order; the last batch may be padded. Indexes the shards first where that is
@@ -156,7 +157,7 @@ fn generated(dir: &Path) -> Result<(Split, Split)> {
             let start = Instant::now();
             let report = write_shard(&path, number, options)?;
             // With an index, samples are shuffled from the first batch on.
-            ShardSet::builder().index(&path)?;
+            Indexer::new().index(&path)?;
             println!(
                 "generated {}: {} images, {} masks, {:.1} MB, {:.1} s",
                 path.display(),

@@ -121,7 +121,8 @@ pub fn run<M: Model>(
     let sampler = QuerySampler { settings: *settings, points: PointSampler::Annotated };
     let batches = model.batches(held_out.epoch(0)?, &sampler);
     let heads = Heads { trained: &model, untrained: &build(&initial)? };
-    let (table, examples) = evaluate(batches, settings.task, heads, held_out.shards().len() as usize, EXAMPLES)?;
+    let images = held_out.shards().map_or(0, |shards| shards.len() as usize);
+    let (table, examples) = evaluate(batches, settings.task, heads, images, EXAMPLES)?;
     let seconds = evaluation_start.elapsed().as_secs_f64();
     print_labelled(
         "evaluated",

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use maskstream::StreamLoader;
+use maskstream::Loader;
 
 use crate::args::{Args, Settings};
 use crate::checkpoint::Checkpoint;
@@ -18,7 +18,7 @@ pub const NO_QUERIES: &str = "no mask of the training shards is large enough for
 /// Fails on errors of the loader, the framework and files, if a whole epoch has no query, or if the loss is not
 /// finite.
 pub fn train<M: Model>(
-    loader: &StreamLoader,
+    loader: &Loader,
     mut model: M,
     args: &Args,
     settings: &Settings,

@@ -45,10 +45,9 @@ pub fn train(
     checkpoint: Option<Checkpoint>,
     device: &Device,
 ) -> Result<(TrainState, Report)> {
-    let loader = data
-        .train
-        .loader()?
-        .ok_or("Burn's trainer needs the number of batches in advance: run `maskstream index` first")?;
+    let cpu = Device::flex();
+    // Fails before anything is written if a shard has no index: the trainer needs the number of batches in advance.
+    let batches = BurnLoader::new(data.train.clone(), &cpu)?;
     let (run, epoch, cursor) = RunState::begin(args, settings, checkpoint)?;
     if run.is_done() {
         return Ok((model, run.report));
@@ -68,8 +67,6 @@ pub fn train(
     };
     let shared = Arc::new(Mutex::new(shared));
 
-    let cpu = Device::flex();
-    let batches = BurnLoader::new(loader.clone(), &cpu);
     let batches = match &cursor {
         Some(cursor) => batches.resume_from(cursor),
         None => batches.first_epoch(epoch),
@@ -79,7 +76,7 @@ pub fn train(
         Arc::new(TrainingLoader { batches: Arc::new(batches), sampler, device: device.clone(), run })
     };
     let train = training_loader(batches, PointSampler::Random { seed: settings.seed }, Some(Arc::clone(&shared)));
-    let valid = training_loader(BurnLoader::new(data.held_out()?, &cpu), PointSampler::Annotated, None);
+    let valid = training_loader(BurnLoader::new(data.held_out()?, &cpu)?, PointSampler::Annotated, None);
 
     let model = TrainerModel { head, task: settings.task, run: Arc::clone(&shared) };
     let result = SupervisedTraining::new(args.out.join("burn"), train, valid)

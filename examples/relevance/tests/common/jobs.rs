@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use maskstream::ShardSet;
+use maskstream::index::Indexer;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 
 use relevance::args::{Args, Settings};
@@ -21,7 +21,7 @@ pub(crate) fn shards(dir: &Path) {
     for number in 0..2 {
         let path = dir.join(format!("sa_{number:06}.tar"));
         write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
-        ShardSet::builder().index(&path).unwrap();
+        Indexer::new().index(&path).unwrap();
     }
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::process::ExitCode;
 
 use candle_core::Device;
+use maskstream::Epoch;
+use maskstream::index::Indexer;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{Epoch, ShardSet};
 
 use crate::common::jobs::{args, shards};
 use relevance::args::Args;
@@ -139,7 +140,7 @@ fn images(args: &Args) -> [Vec<i64>; 2] {
         ids.sort_unstable();
         ids
     };
-    [ids(data.train.loader().unwrap().unwrap()), ids(&data.held_out().unwrap())]
+    [ids(&data.train), ids(&data.held_out().unwrap())]
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn held_out_images_are_never_trained_on() {
     // Every tenth image of a single shard.
     fs::remove_file(second).unwrap();
     write_shard(&first, 0, &SynthOptions::new(Preset::Small).samples(24)).unwrap();
-    ShardSet::builder().index(&first).unwrap();
+    Indexer::new().index(&first).unwrap();
     let [train, held_out] = images(&args(dir.path(), &[]));
     assert!(train.iter().all(|id| id % 10 != 0) && !held_out.is_empty() && held_out.iter().all(|id| id % 10 == 0));
     assert_eq!(train.len() + held_out.len(), 24);

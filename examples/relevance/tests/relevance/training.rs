@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW};
-use maskstream::ShardSet;
+use maskstream::index::Indexer;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 
 use crate::common::jobs::{args, args_for, shards, train_job};
@@ -78,7 +78,7 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     // Other shards are rejected by the loader.
     let path = dir.path().join("sa_000000.tar");
     write_shard(&path, 0, &SynthOptions::new(Preset::Small).seed(9).samples(10)).unwrap();
-    ShardSet::builder().index(&path).unwrap();
+    Indexer::new().index(&path).unwrap();
     let error = run(&args(dir.path(), &["--resume"])).err().unwrap().to_string();
     assert!(error.contains("cursor"), "{error}");
     std::fs::write(Checkpoint::path(dir.path()), b"{").unwrap();

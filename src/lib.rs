@@ -6,19 +6,22 @@
 //!
 #![cfg_attr(feature = "candle", doc = "```no_run")]
 #![cfg_attr(not(feature = "candle"), doc = "```ignore")]
-//! use candle_core::Device;
+//! use candle_core::{DType, Device};
 //! use maskstream::{Loader, MaskFilter, ShardSet};
 //!
-//! fn main() -> maskstream::Result<()> { let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4); let
-//! shards = ShardSet::builder().filter(filter).open_lazy(&["sa1b/*.tar"])?; // starts at once, indexes meanwhile let
-//! loader = Loader::builder().batch_size(16).image_size(512).top_k(8).shuffle(42).build(shards)?;
+//! fn main() -> maskstream::Result<()> {
+//!     let filter = MaskFilter::default().min_predicted_iou(0.9).min_masks(4);
+//!     // Starts at once, and builds indexes meanwhile.
+//!     let shards = ShardSet::builder().filter(filter).open_lazy(&["sa1b/*.tar"])?;
+//!     let loader = Loader::builder().batch_size(16).image_size(512).top_k(8).shuffle(42).build(shards)?;
 //!
 //!     for epoch in 0..3 {
 //!         for batch in loader.epoch(epoch)?.candle(&Device::Cpu) {
 //!             let batch = batch?;
 //!             let images = &batch.images; // [16, 3, 512, 512] u8
-//!             let masks = batch.masks_as(candle_core::DType::F32)?; // [16, 8, 256, 256], 1 inside of the mask
-//!             let (boxes, weight) = (&batch.boxes, &batch.valid); // [16, 8, 4] x y w h in 0 to 1, [16, 8] 1 or padding
+//!             let masks = batch.masks_as(DType::F32)?; // [16, 8, 256, 256], 1 inside the mask
+//!             let boxes = &batch.boxes; // [16, 8, 4] f32: x, y, width, height in 0 to 1
+//!             let weight = &batch.valid; // [16, 8] u8: 1, or 0 where an image has fewer masks
 //!             // ... loss, optimizer.backward_step(&loss)?
 //!         }
 //!     }
@@ -80,8 +83,8 @@
 //!   sample.
 //! * **One order**: step t of all ranks together is the same samples for every world size with the same global batch;
 //!   every rank has equal steps; a [`Cursor`] resumes at any batch, on another number of workers or ranks.
-//! * **Bounded memory**: `prefetch_batches` under way, `max_memory_bytes` in all. A consumer that hoards batches gets an
-//!   error, not a hang.
+//! * **Bounded memory**: `prefetch_batches` under way, `max_memory_bytes` in all. A consumer that hoards batches gets
+//!   an error, not a hang.
 //! * **No hang, no panic on bad data**: members carry checksums, masks must add up, JPEGs must be whole; a thread that
 //!   stalls ends the epoch with an error that names its sample.
 //!

@@ -4,8 +4,9 @@
 //! is the share of each patch that the object's mask covers, which the loader computes from the annotations;
 //! `predicted_iou` weights each query.
 //!
-//! Two binaries use this library: `finetune` (candle) and `finetune_burn` (Burn). [`candle`] and [`burn`] hold the
-//! same head, line by line. The rest needs no framework and talks to both through the trait [`model::Model`].
+//! Two binaries use this library: `finetune` (candle) and `finetune_burn` (Burn). The modules `candle` and
+//! `burn` hold the same head, line by line. The rest needs no framework and talks to both through the trait
+//! [`model::Model`].
 //!
 //! * The input: [`args`] is the command line, [`data`] opens the shards. [`training_batch`] and [`query`] turn a batch
 //!   of the loader into queries and targets, [`texture`] into patch features.

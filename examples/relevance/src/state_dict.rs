@@ -42,7 +42,7 @@ pub fn select(state: &StateDict, shapes: &[(String, Vec<usize>)]) -> Result<Stat
     shapes.iter().map(select).collect()
 }
 
-/// Reads a safetensors file and the note that [`write`] stored in it. Fails on arrays of another type than `f32`.
+/// Reads a safetensors file and the note that [`write()`] stored in it. Fails on arrays of another type than `f32`.
 pub fn read(path: &Path) -> Result<(StateDict, Option<String>)> {
     let cannot_read = |e: &dyn std::fmt::Display| format!("cannot read {}: {e}", path.display());
     let bytes = fs::read(path).map_err(|e| cannot_read(&e))?;

@@ -26,11 +26,13 @@ pub struct WaitMetric {
     state: NumericMetricState,
 }
 
-impl WaitMetric {
-    pub fn new() -> Self {
+impl Default for WaitMetric {
+    fn default() -> Self {
         Self { name: Arc::new("wait for data".to_owned()), state: NumericMetricState::default() }
     }
+}
 
+impl WaitMetric {
     fn format(&self) -> FormatOptions {
         FormatOptions::new(Arc::clone(&self.name)).unit("ms").precision(2)
     }

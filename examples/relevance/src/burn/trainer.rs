@@ -1,7 +1,7 @@
 //! Training with Burn's trainer. Every step is the same as in the plain loop, with Burn's metrics and validation on
 //! top.
 //!
-//! Each step is recorded in [`TrainerModel::optimize`]: the only place where weights and optimizer are accessible
+//! Each step is recorded in `TrainerModel::optimize`: the only place where weights and optimizer are accessible
 //! together, so that checkpoints can be written within an epoch.
 
 use std::error::Error;
@@ -81,7 +81,7 @@ pub fn train(
     let model = TrainerModel { head, task: settings.task, run: Arc::clone(&shared) };
     let result = SupervisedTraining::new(args.out.join("burn"), train, valid)
         .with_interrupter(interrupter)
-        .metrics((LossMetric::new(), WaitMetric::new()))
+        .metrics((LossMetric::new(), WaitMetric::default()))
         // The number of steps ends the run, not the number of epochs: see `SharedRun::begin_epoch`.
         .num_epochs(usize::MAX)
         .with_application_logger(None)

@@ -167,4 +167,6 @@ pub mod internals {
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/distributed.md")]
+    struct Distributed;
 }

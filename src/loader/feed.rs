@@ -109,7 +109,7 @@ impl Feed {
     /// Tells the sources what a batch will need, so that the device works while another one is decoded. Whatever is
     /// wrong, a panic of a source included, shows again when the bytes are read.
     fn prefetch(&mut self, samples: Option<&[Option<SampleId>]>) {
-        let samples = self.steps.to_prefetch(samples.unwrap_or_default());
+        let samples = self.steps.prefetchable(samples.unwrap_or_default());
         let prefetch = |sample: SampleId| {
             // This may be the first to open a shard.
             let _guard = self.board.begin(0, sample);

@@ -43,7 +43,7 @@ impl Steps {
 
     /// The samples whose bytes the device should read ahead for this batch: its own, or the chunks they lie in, each
     /// chunk once.
-    pub(super) fn to_prefetch(&mut self, samples: &[Option<SampleId>]) -> Vec<SampleId> {
+    pub(super) fn prefetchable(&mut self, samples: &[Option<SampleId>]) -> Vec<SampleId> {
         let samples = samples.iter().flatten().copied();
         let Self::Planned(PlannedSteps { plan, set, prefetched, .. }) = self else { return samples.collect() };
         let mut all = Vec::new();

@@ -31,8 +31,7 @@ impl ShardIndex {
         if 2 * sound.len() < self.entries().len() {
             return Ok(None);
         }
-        let mut whole = Self::default();
-        whole.findings = std::mem::take(&mut self.findings);
+        let mut whole = Self { findings: std::mem::take(&mut self.findings), ..Self::default() };
         for at in sound {
             whole.push(self.entries()[at].clone(), self.stats(at))?;
         }

@@ -106,7 +106,7 @@ fn pairs_lie_side_by_side_with_the_names_and_bytes_they_had() {
         assert!(listed(&place.repacked()) == side_by_side(&scattered), "other members, or in another order");
 
         assert_eq!(place.files(), ["sa_000000.tar", "sa_000000.tar.msidx"]);
-        let index = Indexer::new().index(&place.repacked()).unwrap();
+        let index = Indexer::new().index(place.repacked()).unwrap();
         assert_eq!((&index.status, index.is_gzip()), (&IndexStatus::Loaded, false));
         assert_eq!(index.index.findings(), &[]);
     }
@@ -191,7 +191,7 @@ fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
         let wanted = side_by_side(&all[..6 + samples].to_vec());
         assert!(listed(&place.repacked()) == wanted);
         // It is sound now.
-        assert_eq!(Indexer::new().index(&place.repacked()).unwrap().index.findings(), &[]);
+        assert_eq!(Indexer::new().index(place.repacked()).unwrap().index.findings(), &[]);
         assert!(skip(6).unwrap().written.is_none());
     }
 }

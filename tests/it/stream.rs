@@ -162,7 +162,7 @@ fn shards_that_have_an_index_keep_their_place_among_those_that_have_none() {
         let all = contents(shards_dir.stream(options()).epoch(0).unwrap());
         for kept in 0..3 {
             shards_dir.delete_indexes();
-            Indexer::new().index(&shards_dir.path(kept)).unwrap();
+            Indexer::new().index(shards_dir.path(kept)).unwrap();
             assert_eq!(contents(shards_dir.stream(options()).epoch(0).unwrap()), all, "shard {kept} is indexed");
         }
     });
@@ -216,7 +216,7 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             let shards_dir = Shards::new();
             let bytes = fs::read(shards_dir.path(0)).unwrap();
             fs::write(shards_dir.path(0), &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
-            let sound = Indexer::new().on_corrupt(OnCorrupt::KEEP).index(&shards_dir.path(0)).unwrap();
+            let sound = Indexer::new().on_corrupt(OnCorrupt::KEEP).index(shards_dir.path(0)).unwrap();
             let whole: Vec<i64> = sound.index.entries().iter().map(|entry| entry.image_id).collect();
             assert!(whole.len() < 8 && sound.index.missing() > 0);
             shards_dir.delete_indexes();
@@ -280,10 +280,10 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
 #[test]
 fn an_earlier_index_of_another_shard_is_not_believed() {
     let shards_dir = Shards::new();
-    Indexer::new().index(&shards_dir.path(0)).unwrap();
+    Indexer::new().index(shards_dir.path(0)).unwrap();
     let other = gzip(&tar(&made_many(9)[1..], 99), 6);
     fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
-    let index = Indexer::new().index(&shards_dir.path(0)).unwrap().index;
+    let index = Indexer::new().index(shards_dir.path(0)).unwrap().index;
     let report = index.findings().iter().map(ToString::to_string).collect::<String>();
     assert!(!report.contains("by the index of before") && index.missing() > 0, "{report}");
 }

@@ -1,7 +1,7 @@
 //! One row for each thing that can go wrong: what is delivered, skipped, lost and reported of twelve planned samples, by
 //! sources with faults and on real files. The sum is what was planned, always; nothing hangs.
 //!
-//! `cargo test --test it fault_table -- --nocapture` shows the table.
+//! `cargo test --test it faults::table -- --nocapture` shows the table.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

@@ -1,6 +1,8 @@
 //! The loader on bad data and bad consumers: an error in its place or a zeroed row, never a hang, a lost batch or a
 //! thread left behind.
 
+mod table;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

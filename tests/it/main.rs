@@ -1,23 +1,21 @@
 //! Properties of the library, from outside. Each test is named by the property that it proves, and each oracle is
 //! independent of the code it judges: naive arithmetic, the `tar` crate, a JPEG decoded apart, pycocotools' results.
 //!
-//! Where the tests of a source file are:
+//! Where the tests of a room of `src` are:
 //!
-//! | source | tests |
+//! | room | tests |
 //! |---|---|
-//! | `src/mask` | `mask/` (its `mod.rs` maps files) |
-//! | `src/annotation` | `annotation.rs`; lists of ids: `selection.rs` |
-//! | `src/source` | `gzip.rs`; plain files: `shard.rs`; the inflater: `src/source/gzip/tests` |
-//! | `src/order` | `order.rs`; cursors: `resume.rs` |
-//! | `src/shard` | `shard.rs`, `gzip.rs`; lists of bad samples: `selection.rs`; repacking: `repack.rs` |
-//! | `src/image`, `src/sample`, `src/batch` | `loader.rs`, against the same work done naively |
-//! | `src/loader` | `loader.rs`, `resume.rs`; failures: `faults/`; `src/loader/live`: `stream.rs` |
-//! | `src/adapter`, `docs/tensors.md` | `tensors.rs`, `candle.rs`, `burn.rs`, `tensor_docs.rs`, `tensor_docs_burn.rs` |
-//! | `src/synth` | `src/synth/tests.rs` |
-//! | `src/cli` | `cli.rs` |
-//! | all of it | `architecture/`: what the source may not contain, and the list of public names |
-//!
-//! `tests/processes` runs jobs of many processes that are killed and resumed.
+//! | `mask` | `mask/`: `codec`, `grid`, `ops`, `regions`, `hostile`, `golden` |
+//! | `annotation` | `annotation.rs`; lists of ids: `selection.rs` |
+//! | `source` | `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
+//! | `order` | `order.rs`; cursors: `resume.rs` |
+//! | `container`, `shard` | `shard.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
+//! | `image`, `sample`, `field`, `batch` | `loader.rs`; damaged JPEGs and masks: `faults/` |
+//! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
+//! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
+//! | `synth` | `src/synth/tests.rs` |
+//! | `cli` | `cli.rs` |
+//! | the rooms themselves | `architecture/`: what `src` may not contain, and the list of public names |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod annotation;

@@ -395,3 +395,13 @@ fn parts_count_their_epochs_each_and_resume_together() {
         }
     });
 }
+
+#[test]
+fn masks_as_floats_have_the_same_values() {
+    let batch = batches(every_field()).remove(0).into_burn(&Device::flex()).unwrap();
+    let bytes = batch.masks.clone().unwrap().into_data().convert::<f32>().to_vec::<f32>().unwrap();
+    let floats = batch.masks_float().unwrap().into_data().to_vec::<f32>().unwrap();
+    assert!(floats == bytes && floats.contains(&1.0));
+    let none = batches(every_field().mask_size(None)).remove(0).into_burn(&Device::flex()).unwrap();
+    assert!(none.masks_float().is_none());
+}

@@ -151,3 +151,18 @@ fn page_locked_buffers_are_copied_and_used_again() {
         assert!(places.len() <= 4, "18 batches lay in {} places, not in those of the pool", places.len());
     });
 }
+
+#[test]
+fn masks_in_another_type_have_the_same_values() {
+    for batch in batches(every_field()) {
+        let batch = batch.into_candle(&Device::Cpu).unwrap();
+        let bytes = batch.masks.as_ref().unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
+        let masks = batch.masks_as(DType::F32).unwrap().unwrap();
+        assert_eq!(masks.dims(), batch.masks.as_ref().unwrap().dims());
+        let floats = masks.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(floats.iter().zip(&bytes).all(|(float, byte)| *float == f32::from(*byte)));
+        assert!(bytes.contains(&1));
+    }
+    let none = batches(every_field().mask_size(None)).remove(0).into_candle(&Device::Cpu).unwrap();
+    assert!(none.masks_as(DType::F32).unwrap().is_none());
+}

@@ -159,7 +159,6 @@ pub mod internals {
     pub use crate::image::{Decoder, Planes, to_chw};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
-    pub use crate::source::{Inflater, open};
 }
 
 /// The code blocks of the README and the documents are compiled as tests.

@@ -38,7 +38,7 @@ impl Default for Indexer {
     fn default() -> Self {
         Self {
             sidecar: Sidecar::default(),
-            opener: Arc::new(source::open),
+            opener: Arc::new(|path: &Path| source::open(path)),
             progress: Arc::new(|_| {}),
             on_corrupt: OnCorrupt::default(),
         }

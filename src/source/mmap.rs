@@ -46,7 +46,8 @@ impl MmapSource {
     ///
     /// # Errors
     /// If the file cannot be opened or mapped.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let map = || -> std::io::Result<Mmap> {
             let file = File::open(path)?;
             if file.metadata()?.is_dir() {

@@ -81,6 +81,6 @@ pub(crate) use reader::{Allowance, SourceReader};
 ///
 /// # Errors
 /// If the file cannot be opened or mapped.
-pub fn open(path: &Path) -> Result<Arc<dyn Source>> {
+pub fn open(path: impl AsRef<Path>) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(MmapSource::open(path)?))
 }

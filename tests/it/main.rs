@@ -26,6 +26,7 @@ mod burn;
 mod candle;
 #[cfg(feature = "cli")]
 mod cli;
+mod documents;
 mod faults;
 mod fixture;
 mod gzip;

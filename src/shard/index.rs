@@ -59,7 +59,7 @@ impl PassObserver for () {
 const MAX_MEMBER_BYTES: u32 = 256 << 20;
 /// Maximum number of annotations in a shard: thirty times that of an official shard.
 const MAX_ANNOTATIONS: usize = 1 << 25;
-/// Shard bytes per sample. Official shards have 11 GB for 11,186 samples.
+/// Shard bytes per sample: official shards have 11 GB for 11,186 samples.
 const TYPICAL_SAMPLE_BYTES: u64 = 1 << 20;
 
 /// A member that has been read.

@@ -1,7 +1,7 @@
 //! Loading or building the index of one shard, which gives an [`IndexedShard`].
 //!
-//! A shard that cannot be read, or that changes meanwhile, is an error. If its index file cannot be read or written,
-//! the index is built, and not saved; that only costs time.
+//! A shard that cannot be read, or that changes meanwhile, is an error. An index file that cannot be read or written is
+//! not: the index is built again, which only costs time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ pub(crate) struct Unindexed {
     sidecar: Option<PathBuf>,
     /// Why it has none.
     pub(super) reason: String,
-    /// Whether there is an index file, of the shard before it changed.
+    /// Whether there is an index file of the shard as it was before a change.
     has_earlier: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct Quarantine {
     known: HashSet<Key>,
 }
 
-/// The identity of a sample: lengths and checksums of its members.
+/// The identity of a sample: its image id, and the lengths and checksums of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     image_id: i64,

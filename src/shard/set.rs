@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::indexed::{self, BuiltIndex, Encoding, IndexedShard};
 use super::indexer::Opener;
 use super::{Entry, IndexStatus, SampleId, ShardReport, ShardSetBuilder};
-use crate::annotation::{AnnotationSelector, IdList};
+use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
 use crate::{Error, Result};
@@ -184,32 +184,36 @@ impl ShardSet {
         let sum = |of: fn(&ShardReport) -> usize| self.reports().map(of).sum::<usize>();
         let (samples, shards) = (sum(|report| report.samples), self.shards.len());
         if samples == 0 {
-            return Error::config(format!("there are no samples in {shards} shards: are these SA-1B shards?"));
+            return Error::config(format!(
+                "the {shards} shards contain no samples: a sample is a .jpg and a .json member of the same name"
+            ));
         }
-        let mut rules = vec![format!("the filter ({})", options.selector.filter)];
+        let mut rules = Vec::new();
+        if options.selector.filter != MaskFilter::all() {
+            rules.push(format!("the filter ({})", options.selector.filter));
+        }
         if options.selector.selection.is_some() {
             rules.push("the list of ids".to_owned());
         }
         if options.retain.is_some() {
             rules.push("`retain`".to_owned());
         }
-        let quarantined = match sum(|report| report.quarantined_samples) {
-            0 => String::new(),
-            count => format!(" ({count} pass, but are quarantined)"),
+        let advice = if rules.len() == 1 { "relax it" } else { "relax one of them" };
+        let rules = rules.join(" and ");
+        let reason = match sum(|report| report.quarantined_samples) {
+            0 => format!("passes {rules}: {advice}"),
+            count if count == samples => format!("is left: {count} are quarantined"),
+            count => format!("is left: {count} are quarantined, and the others do not pass {rules}: {advice}"),
         };
-        Error::config(format!(
-            "none of the {samples} samples in {shards} shards passes {}{quarantined}: relax {}",
-            rules.join(" and "),
-            if rules.len() == 1 { "it" } else { "one of them" },
-        ))
+        Error::config(format!("none of the {samples} samples in {shards} shards {reason}"))
     }
 
     /// Combines several sets into one. Each has a weight, and its share of every epoch is its weight divided by the sum
     /// of all weights, independent of its size.
     ///
-    /// An epoch has as many samples as all sets together. If that is more of a set than it has, its samples are
-    /// repeated: each time, the whole set is shuffled again. If it is less, the next epoch continues with the rest of
-    /// the set. Each set keeps its own filter.
+    /// An epoch has as many samples as all sets together. A set whose share of that exceeds its size is repeated, and
+    /// shuffled again each time. Of a set whose share is below its size, an epoch uses a part, and the next epoch
+    /// continues with the rest. Each set keeps its own filter.
     ///
     /// ```no_run
     /// # use maskstream::{Loader, ShardSet};

@@ -901,5 +901,5 @@ fn selected_samples_alone_enter_the_order() {
     assert_eq!(even.len() + odd.len(), 9);
     assert!(!even.is_empty() && !odd.is_empty());
     let error = open(|_| false).unwrap_err();
-    assert!(error.to_string().contains("none of the 9 samples"), "{error}");
+    assert!(error.to_string().contains("none of the 9 samples in 1 shards passes `retain`"), "{error}");
 }

@@ -30,8 +30,7 @@ impl ShardIndex {
         if 2 * unchanged.len() < self.entries().len() {
             return Ok(None);
         }
-        let mut merged = Self::default();
-        merged.findings = std::mem::take(&mut self.findings);
+        let mut merged = Self { findings: std::mem::take(&mut self.findings), ..Self::default() };
         for at in unchanged {
             merged.push(self.entries()[at].clone(), self.stats(at))?;
         }

@@ -92,7 +92,10 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
     assert!(fails(dir, "bench nowhere/*.tar").contains("nowhere"));
     succeeds(dir, "synth data --samples 2 --preset small");
     assert!(fails(dir, "bench data --batch-size 0").contains("batch_size"));
-    assert!(fails(dir, "bench data --min-predicted-iou 7").contains("the filter (predicted_iou >= 7, at least"));
+    assert!(
+        fails(dir, "bench data --min-predicted-iou 7")
+            .contains("none of the 2 samples in 1 shards passes the filter (predicted_iou >= 7, at")
+    );
     assert!(fails(dir, "export data -o missing/batch.safetensors").contains("maskstream:"));
 }
 

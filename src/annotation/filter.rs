@@ -2,6 +2,8 @@
 //!
 //! The index holds the same numbers, so a filter is applied without reading any JSON.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -192,6 +194,45 @@ impl MaskFilter {
             || self.min_stability_score.is_nan()
             || !matches!(self.min_area_fraction.partial_cmp(&self.max_area_fraction), Some(Less | Equal))
             || !matches!(self.min_box_side.partial_cmp(&self.max_box_side), Some(Less | Equal));
-        if empty { Err(Error::config(format!("no annotation can pass this filter: {self:?}"))) } else { Ok(()) }
+        if empty { Err(Error::config(format!("no annotation can pass the filter ({self})"))) } else { Ok(()) }
+    }
+}
+
+/// Lists the bounds.
+///
+/// ```
+/// use maskstream::MaskFilter;
+///
+/// assert_eq!(MaskFilter::default().to_string(), "predicted_iou >= 0.88, at least 1 mask");
+/// assert_eq!(MaskFilter::all().area(400, u64::MAX).to_string(), "area >= 400 pixels");
+/// assert_eq!(MaskFilter::all().to_string(), "no bounds");
+/// ```
+impl fmt::Display for MaskFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = Self::all();
+        let bound = |name: &str, operator: &str, value: f32, all: f32, unit: &str| {
+            (value != all).then(|| format!("{name} {operator} {value}{unit}"))
+        };
+        let area =
+            |operator: &str, value: u64, all: u64| (value != all).then(|| format!("area {operator} {value} pixels"));
+        let bounds = [
+            bound("predicted_iou", ">=", self.min_predicted_iou, all.min_predicted_iou, ""),
+            bound("stability_score", ">=", self.min_stability_score, all.min_stability_score, ""),
+            area(">=", self.min_area, all.min_area),
+            area("<=", self.max_area, all.max_area),
+            bound("area", ">=", self.min_area_fraction, all.min_area_fraction, " of the image"),
+            bound("area", "<=", self.max_area_fraction, all.max_area_fraction, " of the image"),
+            bound("box side", ">=", self.min_box_side, all.min_box_side, " pixels"),
+            bound("box side", "<=", self.max_box_side, all.max_box_side, " pixels"),
+            match self.min_masks {
+                0 => None,
+                1 => Some("at least 1 mask".to_owned()),
+                masks => Some(format!("at least {masks} masks")),
+            },
+        ];
+        match bounds.into_iter().flatten().collect::<Vec<_>>().join(", ").as_str() {
+            "" => f.write_str("no bounds"),
+            bounds => f.write_str(bounds),
+        }
     }
 }

@@ -11,13 +11,34 @@ use crate::source::Source;
 
 type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 
-/// Settings of a [`ShardSet`](super::ShardSet); start with [`ShardSet::builder`](super::ShardSet::builder).
+/// Settings for opening a [`ShardSet`](super::ShardSet), from [`ShardSet::builder`](super::ShardSet::builder).
+///
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+/// use maskstream::index::Sidecar;
+/// use maskstream::{IdList, MaskFilter, OnCorrupt, ShardSet};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # write_shards(dir.path(), 2, &SynthOptions::new(Preset::Small).samples(4), &|_| ())?;
+/// # let (shards, indexes) = (dir.path(), dir.path().join("indexes"));
+/// let set = ShardSet::builder()
+///     .filter(MaskFilter::default().min_predicted_iou(0.5))
+///     .ids(IdList::images([1, 2, 7])) // of the eight images, these three
+///     .sidecar(Sidecar::Dir(indexes)) // the shards may be on a read-only disk
+///     .on_corrupt(OnCorrupt::Skip { budget: 100 })
+///     .open(&[shards])?;
+/// assert_eq!(set.len(), 3);
+/// # }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ShardSetBuilder {
     pub(crate) indexer: Indexer,
     pub(crate) selector: Arc<AnnotationSelector>,
-    retain: Arc<Retain>,
+    /// `None`: all samples.
+    pub(super) retain: Option<Arc<Retain>>,
     pub(super) quarantine: Arc<Quarantine>,
     pub(crate) open_shards: NonZeroUsize,
 }
@@ -27,7 +48,7 @@ impl Default for ShardSetBuilder {
         Self {
             indexer: Indexer::default(),
             selector: Arc::default(),
-            retain: Arc::new(|_| true),
+            retain: None,
             quarantine: Arc::default(),
             open_shards: NonZeroUsize::MIN.saturating_add(127),
         }
@@ -35,28 +56,50 @@ impl Default for ShardSetBuilder {
 }
 
 impl ShardSetBuilder {
-    /// Which annotations count, and which images therefore enter the order. Default: [`MaskFilter::default`].
+    /// Sets which annotations are used, and how many of them an image needs to be used. Default:
+    /// [`MaskFilter::default`].
+    ///
+    /// ```
+    /// # use maskstream::{MaskFilter, ShardSet};
+    /// let builder = ShardSet::builder().filter(MaskFilter::default().min_stability_score(0.95).min_masks(4));
+    /// ```
     pub fn filter(mut self, filter: MaskFilter) -> Self {
         Arc::make_mut(&mut self.selector).filter = filter;
         self
     }
 
-    /// Only the images, or the annotations, of a list made elsewhere. Default: all.
-    pub fn ids(mut self, selection: IdList) -> Self {
-        Arc::make_mut(&mut self.selector).selection = Some(selection);
+    /// Uses only the images, or the annotations, of a list. Default: all. [`ShardSet::unmatched`] returns the images of
+    /// the list that no shard has.
+    ///
+    /// [`ShardSet::unmatched`]: super::ShardSet::unmatched
+    ///
+    /// ```no_run
+    /// # use maskstream::ShardSet;
+    /// let builder = ShardSet::builder().ids(std::fs::read_to_string("validation.txt")?.parse()?);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    pub fn ids(mut self, ids: IdList) -> Self {
+        Arc::make_mut(&mut self.selector).selection = Some(ids);
         self
     }
 
-    /// Leaves out samples that are known to be bad, as
-    /// [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log) lists them. An epoch that is resumed
-    /// needs the list it began with: each sample that leaves the order changes it. Default: none.
+    /// Leaves out bad samples, from a list that
+    /// [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log) has written. Default: none.
+    ///
+    /// Leaving out a sample changes the order, so a resumed epoch needs the list with which it began.
+    ///
+    /// ```no_run
+    /// # use maskstream::{Quarantine, ShardSet};
+    /// let set = ShardSet::builder().quarantine(Quarantine::load("bad.jsonl")?).open(&["sa1b/*.tar"])?;
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
         self.quarantine = Arc::new(quarantine);
         self
     }
 
-    /// Which samples may enter the order, beside what the filter says: a part to hold out, for one. Default: all. It
-    /// may be asked more than once about a sample, and has to give the same answer.
+    /// Uses only the samples for which `retain` returns true, of those that pass the filter: a validation split, for
+    /// example. Default: all. `retain` may be called more than once for a sample and must return the same each time.
     ///
     /// ```
     /// # use maskstream::ShardSet;
@@ -64,53 +107,73 @@ impl ShardSetBuilder {
     /// let held_out = ShardSet::builder().retain(|entry| entry.image_id % 10 == 0);
     /// ```
     pub fn retain(mut self, retain: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
-        self.retain = Arc::new(retain);
+        self.retain = Some(Arc::new(retain));
         self
     }
 
-    /// Where sidecars live. Default: beside the shards.
+    /// Sets where index files are kept. Default: [`Sidecar::Beside`], next to the shards.
+    ///
+    /// ```
+    /// # use maskstream::{ShardSet, index::Sidecar};
+    /// let builder = ShardSet::builder().sidecar(Sidecar::Dir("/local/indexes".into()));
+    /// ```
     pub fn sidecar(mut self, sidecar: Sidecar) -> Self {
         self.indexer = self.indexer.sidecar(sidecar);
         self
     }
 
-    /// What to do about damaged shards. Default: [`OnCorrupt::Stop`].
+    /// Sets what to do about damaged shards. Default: [`OnCorrupt::Stop`].
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.indexer = self.indexer.on_corrupt(on_corrupt);
         self
     }
 
-    /// How many shards stay open at once, least recently used closed first. Default: 128.
-    pub fn open_shards(mut self, most: NonZeroUsize) -> Self {
-        self.open_shards = most;
+    /// Sets how many shards are kept open; the least recently used one is closed first. Default: 128.
+    pub fn open_shards(mut self, max: NonZeroUsize) -> Self {
+        self.open_shards = max;
         self
     }
 
-    /// Opens a shard's bytes in another way than by mapping its file: with reads of its own, or with faults for a test.
-    /// The file must be there, as its name, length and time are asked for; what is no file goes through
+    /// Sets how a shard's file is opened. Default: it is mapped into memory. Other sources can read it in another way,
+    /// or inject faults in a test.
+    ///
+    /// The file must exist, because its length and modification time are read. For shards that are not files, use
     /// [`from_sources`](Self::from_sources).
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use maskstream::ShardSet;
+    /// use maskstream::source::MemorySource;
+    ///
+    /// // Read whole shards into memory instead of mapping them.
+    /// let builder = ShardSet::builder().opener(|path| Ok(Arc::new(MemorySource::new(std::fs::read(path)?))));
+    /// let set = builder.open(&["small/*.tar"])?;
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.indexer = self.indexer.opener(opener);
         self
     }
 
-    /// Called with the number of shard bytes that have become indexed since the last call, from any thread.
+    /// Sets a function that is called, from any thread, with the number of shard bytes indexed since its last call.
     pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.indexer = self.indexer.progress(progress);
         self
     }
 
-    /// What to do about damaged shards.
+    /// The policy on damaged shards.
     pub(crate) fn damage_policy(&self) -> OnCorrupt {
         self.indexer.on_corrupt
     }
 
-    /// Whether a valid sample with this number of matching annotations is kept, quarantine list aside.
+    /// Whether a valid sample with this number of matching annotations is kept, before the quarantine list is applied.
     pub(super) fn keeps(&self, entry: &Entry, annotations: usize) -> bool {
-        self.selector.keeps_image(entry.image_id, annotations) && (self.retain)(entry)
+        self.selector.keeps_image(entry.image_id, annotations)
+            && self.retain.as_ref().is_none_or(|retain| retain(entry))
     }
 
-    /// Whether a valid sample enters the order.
+    /// Whether a valid sample is used.
     pub(crate) fn admits(&self, entry: &Entry, stats: &[AnnotationStats]) -> bool {
         let count = self.selector.count(entry.image_id, stats, entry.width, entry.height);
         self.keeps(entry, count) && !self.quarantine.holds(entry)

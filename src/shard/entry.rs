@@ -1,12 +1,11 @@
-//! One row of an index. Comes in: nothing. Goes out: the types that say where a sample lies. Fails where bytes are not
-//! those that were indexed.
+//! Index entries: the place of one sample in its shard. Bytes that do not match their entry are an error.
 
 use std::ops::Range;
 
 use crate::source::{Inflater, Source};
 use crate::{Error, Result};
 
-/// A sample's place in a [`ShardSet`](super::ShardSet).
+/// The id of a sample in a [`ShardSet`](super::ShardSet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SampleId {
     /// Index of the shard in the set.
@@ -15,32 +14,34 @@ pub struct SampleId {
     pub entry: u32,
 }
 
-/// The bytes of a member in its shard, and their checksum.
+/// The byte range of a member in its shard, and the checksum of its bytes. In a gzip shard, offsets count inflated
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// Offset of the first byte from the start of the shard.
     pub offset: u64,
     /// Length in bytes.
     pub len: u32,
-    /// crc32c of the bytes.
+    /// CRC-32C of the bytes.
     pub crc32c: u32,
 }
 
 impl Extent {
-    /// The bytes as a range of shard offsets.
+    /// The range of shard offsets.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.len)
     }
 
-    /// What was indexed must be what was read.
+    /// Checks that the bytes are those that were indexed.
     pub(crate) fn verify(&self, bytes: &[u8]) -> Result<()> {
         let found = crc32c::crc32c(bytes);
         if bytes.len() as u64 == u64::from(self.len) && found == self.crc32c {
             return Ok(());
         }
         let text = format!(
-            "{} bytes with crc32c {found:08x}, but the index says {} bytes with {:08x}: the data changed \
-             since it was indexed",
+            "{} bytes with crc32c {found:08x}, but the index has {} bytes with {:08x}: the data has changed since it \
+             was indexed",
             bytes.len(),
             self.len,
             self.crc32c
@@ -59,19 +60,18 @@ pub struct Entry {
     pub width: u32,
     /// Height of the image in pixels.
     pub height: u32,
-    /// The JPEG.
+    /// The JPEG member.
     pub image: Extent,
-    /// The json.
+    /// The JSON member.
     pub annotations: Extent,
-    /// The members' names without `.jpg` and `.json`, where they are not `./sa_<image_id>`: eleven million equal names
-    /// are not kept.
+    /// The members' names without extension; `None` for `./sa_<image_id>`, to save the memory of eleven million names.
     pub(super) stem: Option<Box<str>>,
-    /// The image's extension, where it is not `jpg`.
+    /// The image's extension; `None` for `jpg`.
     pub(super) extension: Option<Box<str>>,
 }
 
 impl Entry {
-    /// Reads both members: they must be what was indexed.
+    /// Reads both members and checks that they are those that were indexed.
     pub(crate) fn verify(&self, source: &dyn Source, inflater: &mut Inflater) -> Result<()> {
         for extent in [self.annotations, self.image] {
             extent.verify(source.fetch(extent.range())?.inflate(inflater)?)?;
@@ -79,12 +79,12 @@ impl Entry {
         Ok(())
     }
 
-    /// The image member's name in the shard.
+    /// Name of the image member.
     pub fn image_name(&self) -> String {
         format!("{}.{}", self.stem(), self.extension.as_deref().unwrap_or("jpg"))
     }
 
-    /// The json member's name in the shard.
+    /// Name of the JSON member.
     pub fn annotations_name(&self) -> String {
         format!("{}.json", self.stem())
     }
@@ -94,7 +94,7 @@ impl Entry {
         u64::from(self.image.len) + u64::from(self.annotations.len)
     }
 
-    /// Where its second member ends.
+    /// Offset of the end of the second of its members.
     pub(super) fn end(&self) -> u64 {
         self.image.range().end.max(self.annotations.range().end)
     }
@@ -104,7 +104,7 @@ impl Entry {
     }
 }
 
-/// How the official shards name the members of an image.
+/// The member names of an image in the official shards, without extension.
 pub(super) fn usual_stem(image_id: i64) -> String {
     format!("./sa_{image_id}")
 }

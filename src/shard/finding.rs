@@ -1,19 +1,42 @@
-//! What an index pass found wrong. Comes in: nothing. Goes out: [`Finding`], one per finding, with its place. Cannot
-//! fail.
+//! Findings: what an index pass found wrong, and where.
 
 use std::fmt;
 
-/// One finding of an index pass.
+/// Something that an index pass found wrong with a shard.
+///
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// use maskstream::index::{FindingKind, Indexer};
+/// use maskstream::synth::{Preset, SynthOptions, sample};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sa_000000.tar");
+/// // A shard with an image, but without its annotations.
+/// let image = sample(1, &SynthOptions::new(Preset::Small))?.image;
+/// std::fs::write(&path, maskstream::synth::pack([("sa_1.jpg", &image[..])], false)?)?;
+///
+/// let shard = Indexer::new().index(&path)?;
+/// for finding in shard.index.findings() {
+///     match finding.kind {
+///         FindingKind::ImageWithoutAnnotations => println!("{} has no annotations", finding.member),
+///         kind if kind.is_damage() => eprintln!("damaged: {finding}"),
+///         _ => println!("{finding}"),
+///     }
+/// }
+/// assert_eq!(shard.index.findings()[0].member, "./sa_1.jpg");
+/// # }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What kind of finding.
+    /// The kind of finding.
     pub kind: FindingKind,
-    /// The member it concerns, or the last good one before it.
+    /// The member concerned, or the last good one before it.
     pub member: String,
     /// Offset in bytes from the start of the shard.
     pub offset: u64,
-    /// What exactly, with the value at fault.
+    /// The details, with the offending value.
     pub message: String,
 }
 
@@ -21,31 +44,30 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// An image without a json member: the sample is left out.
+    /// An image without a JSON member: the sample is left out.
     ImageWithoutAnnotations,
-    /// A json member without an image: the sample is left out.
+    /// A JSON member without an image: the sample is left out.
     AnnotationsWithoutImage,
-    /// A second member of the same name: the first one counts.
+    /// A second member with the same name: the first one is used.
     Duplicate,
-    /// A member that is neither image nor json: passed over.
+    /// A member that is neither an image nor JSON: it is ignored.
     UnknownMember,
-    /// A json member that cannot be read: the sample is left out.
+    /// A JSON member that cannot be parsed: the sample is left out.
     BrokenAnnotations,
-    /// The tar structure or the gzip stream is broken here: everything after it is lost.
+    /// The tar structure or the gzip stream is broken: what follows is lost, unless an earlier index helps to find it.
     BrokenShard,
-    /// The gzip stream is whole, but its data is not what its checksum says: a sample may be wrong, which one cannot be
-    /// told.
+    /// The gzip stream is complete, but its data does not match its checksum: some sample may be corrupt.
     WrongChecksum,
 }
 
 impl FindingKind {
-    /// Whether this means damaged data, as opposed to a shard packed in an unusual way.
+    /// Whether the data is damaged, as opposed to a shard that is packed in an unusual way.
     pub fn is_damage(self) -> bool {
         matches!(self, Self::BrokenAnnotations | Self::BrokenShard | Self::WrongChecksum)
     }
 
-    /// Whether this means a sample of which only one half is there.
-    pub(super) fn is_half(self) -> bool {
+    /// Whether a sample has only one of its two members.
+    pub(super) fn is_unpaired(self) -> bool {
         matches!(self, Self::ImageWithoutAnnotations | Self::AnnotationsWithoutImage)
     }
 }

@@ -1,9 +1,11 @@
-//! Members -> samples. Comes in: a source. Goes out: a [`ShardIndex`]: each pair of image and annotations with ranges,
-//! checksums, sizes and stats, and everything that did not fit. Fails only if the source cannot be read; damaged data
+//! The pairing of a shard's members into samples, which gives its [`ShardIndex`].
+//!
+//! For each pair of image and annotations, the index has byte ranges, checksums, the image size and the annotations'
+//! statistics, and it lists what is wrong with the shard. Only a source that cannot be read is an error; damaged data
 //! becomes a [`Finding`].
 //!
-//! Samples stand in the order in which their second half comes: so a pass that hands them on as it goes has the order
-//! of the finished index.
+//! Samples are ordered by the end of the later of their two members. A pass that emits each sample as soon as it is
+//! complete therefore has the order of the finished index.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,71 +22,73 @@ use crate::annotation::{AnnotationFile, AnnotationStats};
 use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
-/// The samples of one shard, in the order in which they are complete.
+/// The index of one shard: its samples, in the order in which a reader has both members, and its findings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardIndex {
     pub(super) entries: Vec<Entry>,
-    /// Where each entry's stats end in `stats`.
+    /// The end of each entry's statistics in `stats`.
     pub(super) stat_ends: Vec<u32>,
     pub(super) stats: Vec<AnnotationStats>,
     pub(super) findings: Vec<Finding>,
-    /// Samples lost to damage, as far as that can be told.
+    /// Number of samples lost to damage, estimated where it cannot be known.
     pub(super) missing: u64,
 }
 
-/// Sees the samples that a pass finds.
+/// Receives the samples that a pass finds.
 pub(crate) trait PassObserver {
-    /// Called for each sample, in the order of the index, as soon as it can be read: with the restart points to read it
-    /// by, if the shard is a gzip stream. An error ends the pass.
-    fn found(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()>;
+    /// Called for each sample, in the order of the index, as soon as it can be read. If the shard is a gzip stream,
+    /// `restarts` are the restart points to read it with. An error ends the pass.
+    fn on_sample(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()>;
 
-    /// Called at each member; an error ends the pass.
-    fn goes_on(&self) -> Result<()>;
+    /// Called at each member. An error ends the pass.
+    fn on_member(&self) -> Result<()>;
 }
 
-/// The observer of a pass that has none.
+/// An observer that does nothing.
 impl PassObserver for () {
-    fn found(&mut self, _: &Entry, _: &[AnnotationStats], _: Option<&Arc<Restarts>>) -> Result<()> {
+    fn on_sample(&mut self, _: &Entry, _: &[AnnotationStats], _: Option<&Arc<Restarts>>) -> Result<()> {
         Ok(())
     }
 
-    fn goes_on(&self) -> Result<()> {
+    fn on_member(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// Largest image or json: a hundred times the largest seen. It will be held in memory.
+/// Largest image or JSON member: a hundred times the largest seen. Members are held in memory.
 const MAX_MEMBER_BYTES: u32 = 256 << 20;
-/// Annotations of one shard, at most: thirty times an official shard.
+/// Maximum number of annotations in a shard: thirty times that of an official shard.
 const MAX_ANNOTATIONS: usize = 1 << 25;
-/// Official shards have 11 GB for 11,186 samples.
+/// Shard bytes per sample: official shards have 11 GB for 11,186 samples.
 const TYPICAL_SAMPLE_BYTES: u64 = 1 << 20;
 
-/// What a look at one member yields.
-enum Digest {
+/// A member that has been read.
+enum IndexedMember {
     Image(Extent),
-    Annotations(Extent, Box<Labels>),
+    Annotations(Extent, Box<AnnotationSummary>),
 }
 
-/// What the index keeps of a json member.
-struct Labels {
+/// What the index keeps of a JSON member.
+struct AnnotationSummary {
     image_id: i64,
     width: u32,
     height: u32,
     stats: Vec<AnnotationStats>,
 }
 
-/// What a member is to its sample.
+/// The two kinds of members of a sample.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum MemberKind {
     Image,
     Annotations,
 }
 
 impl ShardIndex {
-    /// Reads a whole shard once: a plain one on the current rayon pool, a gzip stream from front to back. `progress`
-    /// gets the bytes of the file that have been read since it was called last. To read a gzip shard by its index as
-    /// well, see [`ShardSetBuilder::index`](super::ShardSetBuilder::index).
+    /// Builds an index by reading a whole shard once: a plain one in parallel on the current rayon pool, a gzip stream
+    /// from front to back. `progress` is called with the number of file bytes read since its last call.
+    ///
+    /// The index alone does not suffice to read a gzip shard in place; [`Indexer::index`](super::Indexer::index) keeps
+    /// the restart points as well.
     ///
     /// # Errors
     /// If the source cannot be read.
@@ -100,36 +104,36 @@ impl ShardIndex {
         let mut pairing = Pairing::default();
         let mut members = Vec::new();
         let findings = scan::walk(source, &mut |member| {
-            members.extend(pairing.admit(&member).map(|role| (member, role)));
+            members.extend(pairing.admit(&member).map(|kind| (member, kind)));
             Ok(())
         })?;
-        // In file order: each thread reads a stretch of the shard from front to back.
-        let digests: Vec<Result<Digest>> = members
+        // In file order, so that each thread reads a contiguous part of the shard.
+        let read: Vec<Result<IndexedMember>> = members
             .par_iter()
-            .map(|(member, role)| {
-                let digest = digest(source, member, *role);
+            .map(|(member, kind)| {
+                let result = read_member(source, member, *kind);
                 progress(u64::from(member.len));
-                digest
+                result
             })
             .collect();
         let member_bytes: u64 = members.iter().map(|(member, _)| u64::from(member.len)).sum();
         progress(source.len().saturating_sub(member_bytes));
-        for ((member, _), digest) in members.into_iter().zip(digests) {
-            pairing.take(member, digest)?;
+        for ((member, _), result) in members.into_iter().zip(read) {
+            pairing.add(member, result)?;
         }
         Ok(pairing.finish(findings, None, source.len()))
     }
 
-    /// Reads a whole plain shard once, from front to back, and names each sample as soon as it is complete.
-    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), follow: &mut dyn PassObserver) -> Result<Self> {
+    /// Reads a whole plain shard once, from front to back, and emits each sample as soon as it is complete.
+    pub(super) fn pass(source: &dyn Source, progress: &dyn Fn(u64), observer: &mut dyn PassObserver) -> Result<Self> {
         let (mut pairing, mut done) = (Pairing::default(), 0);
         let findings = scan::walk(source, &mut |member| {
-            follow.goes_on()?;
-            if let Some(role) = pairing.admit(&member) {
+            observer.on_member()?;
+            if let Some(kind) = pairing.admit(&member) {
                 let end = member.offset + u64::from(member.len);
-                let digest = digest(source, &member, role);
-                pairing.take(member, digest)?;
-                pairing.announce(follow, None, u64::MAX)?;
+                let result = read_member(source, &member, kind);
+                pairing.add(member, result)?;
+                pairing.emit(observer, None, u64::MAX)?;
                 progress(end - done);
                 done = end;
             }
@@ -139,23 +143,23 @@ impl ShardIndex {
         Ok(pairing.finish(findings, None, source.len()))
     }
 
-    /// Reads a whole gzip shard once, from front to back: members, checksums, annotations and restart points in one
-    /// inflation. Names each sample as soon as it can be read in place.
+    /// Reads a whole gzip shard once, from front to back: inflating it once gives members, checksums, annotations and
+    /// restart points. Emits each sample as soon as it can be read in place.
     pub(super) fn pass_gzip(
         source: &dyn Source,
         progress: &dyn Fn(u64),
-        follow: &mut dyn PassObserver,
+        observer: &mut dyn PassObserver,
     ) -> Result<(Self, Arc<Restarts>)> {
         let pass = RefCell::new(GzipPass::new(source));
         let restarts = Arc::clone(pass.borrow().restarts());
         let (mut pairing, mut done) = (Pairing::default(), 0);
-        let (findings, sound) = scan::walk_gzip(&pass, &mut |member, data| {
-            follow.goes_on()?;
-            // The members before this one are behind a restart point now.
-            pairing.announce(follow, Some(&restarts), pass.borrow().sound_until())?;
-            if let Some(role) = pairing.admit(&member) {
-                let digest = digest_stream(data, &member, role)?;
-                pairing.take(member, digest)?;
+        let (findings, valid_until) = scan::walk_gzip(&pass, &mut |member, data| {
+            observer.on_member()?;
+            // There is a restart point at this member, so all members before it can be read.
+            pairing.emit(observer, Some(&restarts), pass.borrow().valid_until())?;
+            if let Some(kind) = pairing.admit(&member) {
+                let result = read_streamed_member(data, &member, kind)?;
+                pairing.add(member, result)?;
             }
             let at = pass.borrow().file_offset();
             progress(at - done);
@@ -163,8 +167,8 @@ impl ShardIndex {
             Ok(())
         })?;
         pass.borrow_mut().finish()?;
-        pairing.drop_doubtful(sound);
-        pairing.announce(follow, Some(&restarts), sound)?;
+        pairing.drop_after(valid_until);
+        pairing.emit(observer, Some(&restarts), valid_until)?;
         progress(source.len().saturating_sub(done));
         Ok((pairing.finish(findings, Some(done), source.len()), restarts))
     }
@@ -174,23 +178,26 @@ impl ShardIndex {
         &self.entries
     }
 
-    /// The stats of each annotation of entry `index`, in file order.
+    /// The statistics of the annotations of entry `index`, in file order.
+    ///
+    /// # Panics
+    /// If there is no such entry.
     pub fn stats(&self, index: usize) -> &[AnnotationStats] {
         &self.stats[self.stat_range(index)]
     }
 
-    /// Everything that did not fit.
+    /// What is wrong with the shard, in the order of the offsets.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// How many samples are lost to damage: those whose annotations cannot be read, and, where the shard breaks off, a
-    /// count of what is half there or a guess at what its other bytes hold.
+    /// Number of samples lost to damage: those whose annotations cannot be parsed, and, if the shard is cut short or
+    /// broken, an estimate of those in its unreadable part.
     pub fn missing(&self) -> u64 {
         self.missing
     }
 
-    /// Number of annotations of all samples.
+    /// Number of annotations in all samples.
     pub fn annotations(&self) -> usize {
         self.stats.len()
     }
@@ -200,7 +207,7 @@ impl ShardIndex {
         start..self.stat_ends[index] as usize
     }
 
-    /// Whether the parts fit each other; a sidecar is data from outside, however well its checksum fits.
+    /// Whether the parts agree with each other. A matching checksum does not make an index file trustworthy.
     pub(super) fn is_consistent(&self, shard_bytes: u64) -> bool {
         let fits =
             |extent: &Extent| extent.offset.checked_add(u64::from(extent.len)).is_some_and(|end| end <= shard_bytes);
@@ -210,7 +217,7 @@ impl ShardIndex {
             && self.entries.iter().all(|e| fits(&e.image) && fits(&e.annotations) && e.width > 0 && e.height > 0)
     }
 
-    /// Leaves out all samples but the first `count`.
+    /// Keeps the first `count` samples only.
     fn truncate(&mut self, count: usize) {
         let stats = if count == 0 { 0 } else { self.stat_range(count - 1).end };
         self.entries.truncate(count);
@@ -230,132 +237,141 @@ impl ShardIndex {
     }
 }
 
-/// Brings images and annotations of the same name together, in whatever order they come. A sample takes its place when
-/// its second half comes.
+/// Pairs images and annotations of the same name, in any order. A sample is added to the index when its second member
+/// arrives.
 #[derive(Default)]
 struct Pairing {
     index: ShardIndex,
-    stems: HashMap<String, Stem>,
+    /// By name without extension.
+    pairs: HashMap<String, Pair>,
     findings: Vec<Finding>,
-    announced: usize,
-    /// Samples that were complete, but are in doubt.
-    retracted: u64,
+    /// Number of samples that the observer has received.
+    emitted: usize,
+    /// Samples that were complete, but may be corrupt.
+    dropped: u64,
     members: u64,
 }
 
-/// What has come under one name.
+/// The members with one name.
 #[derive(Default)]
-struct Stem {
-    /// Offset of the first member of each role.
+struct Pair {
+    /// Offset of the first member of each kind.
     image: Option<u64>,
     annotations: Option<u64>,
-    half: Option<Unpaired>,
+    unpaired: Option<Unpaired>,
 }
 
+/// A member whose partner has not arrived.
 enum Unpaired {
     Image(Member, Extent),
-    Annotations(Member, Extent, Box<Labels>),
-    /// Annotations that cannot be read: named already, so that their image is not named a second time.
+    Annotations(Member, Extent, Box<AnnotationSummary>),
+    /// Annotations that cannot be parsed. They have a finding already, so their image gets none.
     Broken,
 }
 
 impl Pairing {
-    /// Says what to do with a member: images and json members count, first of each name; others are named.
-    fn admit(&mut self, member: &Member) -> Option<Role> {
-        let Some((stem, role)) = role_of(&member.name) else {
-            self.findings.push(finding(FindingKind::UnknownMember, member, "neither image nor json"));
+    /// Returns the kind of a member that is to be indexed: an image or JSON, the first of its name. Others become
+    /// findings.
+    fn admit(&mut self, member: &Member) -> Option<MemberKind> {
+        let Some((stem, kind)) = member_kind(&member.name) else {
+            self.findings.push(finding(FindingKind::UnknownMember, member, "neither an image nor JSON"));
             return None;
         };
         if member.len > MAX_MEMBER_BYTES {
             let message =
-                format!("{} bytes, more than the {MAX_MEMBER_BYTES} that an image or json may have", member.len);
+                format!("{} bytes, more than the {MAX_MEMBER_BYTES} that an image or JSON may have", member.len);
             self.findings.push(finding(FindingKind::UnknownMember, member, message));
             return None;
         }
         self.members += 1;
-        let stem = self.stems.entry(key(stem).to_owned()).or_default();
-        let seen = if role == Role::Image { &mut stem.image } else { &mut stem.annotations };
+        let pair = self.pairs.entry(key(stem).to_owned()).or_default();
+        let seen = if kind == MemberKind::Image { &mut pair.image } else { &mut pair.annotations };
         let first = *seen.get_or_insert(member.offset);
         if first != member.offset {
-            let message = format!("the first one, at byte {first}, counts");
+            let message = format!("the first one, at byte {first}, is used");
             self.findings.push(finding(FindingKind::Duplicate, member, message));
             return None;
         }
-        Some(role)
+        Some(kind)
     }
 
-    /// Takes in a member that was admitted.
-    fn take(&mut self, member: Member, digest: Result<Digest>) -> Result<()> {
-        let stem = role_of(&member.name).map_or("", |(stem, _)| key(stem));
-        let half = &mut self.stems.entry(stem.to_owned()).or_default().half;
-        let pair = match (digest, half.take()) {
+    /// Adds a member that was admitted.
+    fn add(&mut self, member: Member, result: Result<IndexedMember>) -> Result<()> {
+        let stem = member_kind(&member.name).map_or("", |(stem, _)| key(stem));
+        let unpaired = &mut self.pairs.entry(stem.to_owned()).or_default().unpaired;
+        let pair = match (result, unpaired.take()) {
             (Err(error), _) if error.is_io() => return Err(error),
             (Err(error), _) => {
                 self.findings.push(finding(FindingKind::BrokenAnnotations, &member, error.message()));
-                *half = Some(Unpaired::Broken);
+                *unpaired = Some(Unpaired::Broken);
                 return Ok(());
             }
-            (Ok(Digest::Image(image)), Some(Unpaired::Annotations(_, annotations, labels))) => {
-                (member, image, annotations, labels)
+            (Ok(IndexedMember::Image(image)), Some(Unpaired::Annotations(_, annotations, summary))) => {
+                (member, image, annotations, summary)
             }
-            (Ok(Digest::Annotations(annotations, labels)), Some(Unpaired::Image(member, image))) => {
-                (member, image, annotations, labels)
+            (Ok(IndexedMember::Annotations(annotations, summary)), Some(Unpaired::Image(member, image))) => {
+                (member, image, annotations, summary)
             }
-            (Ok(Digest::Image(image)), None) => {
-                *half = Some(Unpaired::Image(member, image));
+            (Ok(IndexedMember::Image(image)), None) => {
+                *unpaired = Some(Unpaired::Image(member, image));
                 return Ok(());
             }
-            (Ok(Digest::Annotations(annotations, labels)), None) => {
-                *half = Some(Unpaired::Annotations(member, annotations, labels));
+            (Ok(IndexedMember::Annotations(annotations, summary)), None) => {
+                *unpaired = Some(Unpaired::Annotations(member, annotations, summary));
                 return Ok(());
             }
             (Ok(_), broken) => {
-                *half = broken;
+                *unpaired = broken;
                 return Ok(());
             }
         };
-        let (image_member, image, annotations, labels) = pair;
+        let (image_member, image, annotations, summary) = pair;
         let (stem, extension) = image_member.name.rsplit_once('.').unwrap_or((&image_member.name, ""));
         let entry = Entry {
-            image_id: labels.image_id,
-            width: labels.width,
-            height: labels.height,
+            image_id: summary.image_id,
+            width: summary.width,
+            height: summary.height,
             image,
             annotations,
-            stem: (stem != usual_stem(labels.image_id)).then(|| stem.into()),
+            stem: (stem != usual_stem(summary.image_id)).then(|| stem.into()),
             extension: (extension != "jpg").then(|| extension.into()),
         };
-        self.index.push(entry, &labels.stats)
+        self.index.push(entry, &summary.stats)
     }
 
-    /// Hands on the samples that have become complete since the last call and lie before `sound`.
-    fn announce(&mut self, follow: &mut dyn PassObserver, restarts: Option<&Arc<Restarts>>, sound: u64) -> Result<()> {
-        while let Some(entry) = self.index.entries.get(self.announced).filter(|entry| entry.end() <= sound) {
-            follow.found(entry, self.index.stats(self.announced), restarts)?;
-            self.announced += 1;
+    /// Emits the samples that have become complete since the last call and end at or before `valid_until`.
+    fn emit(
+        &mut self,
+        observer: &mut dyn PassObserver,
+        restarts: Option<&Arc<Restarts>>,
+        valid_until: u64,
+    ) -> Result<()> {
+        while let Some(entry) = self.index.entries.get(self.emitted).filter(|entry| entry.end() <= valid_until) {
+            observer.on_sample(entry, self.index.stats(self.emitted), restarts)?;
+            self.emitted += 1;
         }
         Ok(())
     }
 
-    /// Leaves out the samples that reach beyond `sound`: the last ones, as samples stand in the order of their ends.
-    fn drop_doubtful(&mut self, sound: u64) {
-        let kept = self.index.entries.partition_point(|entry| entry.end() <= sound);
-        self.retracted = (self.index.entries.len() - kept) as u64;
+    /// Drops the samples that end after `valid_until`. They are the last ones: samples are ordered by their ends.
+    fn drop_after(&mut self, valid_until: u64) {
+        let kept = self.index.entries.partition_point(|entry| entry.end() <= valid_until);
+        self.dropped = (self.index.entries.len() - kept) as u64;
         self.index.truncate(kept);
     }
 
-    /// The index, with the halves that found no other named. `reached` of `shard_bytes` have been read of a stream; of
-    /// a plain shard a break says that itself.
+    /// Finishes the index: members without a partner become findings. `reached` of the `shard_bytes` of a stream were
+    /// read; for a plain shard it is `None`, because the finding has the offset of the break.
     fn finish(self, findings: Vec<Finding>, reached: Option<u64>, shard_bytes: u64) -> ShardIndex {
-        let Self { mut index, stems, findings: mut found, members, retracted, .. } = self;
-        let mut halves = 0;
-        for half in stems.into_values().filter_map(|stem| stem.half) {
-            let (kind, member) = match half {
+        let Self { mut index, pairs, findings: mut found, members, dropped, .. } = self;
+        let mut unpaired_members = 0;
+        for unpaired in pairs.into_values().filter_map(|pair| pair.unpaired) {
+            let (kind, member) = match unpaired {
                 Unpaired::Image(member, _) => (FindingKind::ImageWithoutAnnotations, member),
                 Unpaired::Annotations(member, ..) => (FindingKind::AnnotationsWithoutImage, member),
                 Unpaired::Broken => continue,
             };
-            halves += 1;
+            unpaired_members += 1;
             found.push(finding(kind, &member, "the sample is left out"));
         }
         let is = |finding: &&Finding, kind| finding.kind == kind;
@@ -366,26 +382,26 @@ impl Pairing {
                 FindingKind::BrokenShard => {}
                 FindingKind::WrongChecksum => {
                     index.missing += 1;
-                    finding.message += "; at least one sample may be wrong, which one cannot be told";
+                    finding.message += "; at least one sample may be corrupt, and it is not known which";
                     continue;
                 }
                 _ => continue,
             }
             let reached = reached.unwrap_or(finding.offset).min(shard_bytes);
             let left = shard_bytes - reached;
-            // As many members to a byte as before the break; as in official shards where no member is.
+            // Assume as many members per byte as before the break, or as in official shards if there are none.
             let rest = match (members, reached) {
                 (0, _) | (_, 0) => 2 * u128::from(left.div_ceil(TYPICAL_SAMPLE_BYTES)),
                 _ => u128::from(members) * u128::from(left) / u128::from(reached),
             };
             let samples = index.entries.len() as u64;
             let expected = (members + rest as u64) / 2;
-            let missing = expected.saturating_sub(samples + index.missing).max(halves + retracted);
-            let guess = if rest > 0 { "about" } else { "at least" };
+            let missing = expected.saturating_sub(samples + index.missing).max(unpaired_members + dropped);
+            let about = if rest > 0 { "about" } else { "at least" };
             index.missing += missing;
             finding.message += &format!(
-                "; {samples} samples are complete before it, {guess} {missing} are missing \
-                 ({halves} of them were half read, {retracted} are in doubt)"
+                "; {samples} samples are complete before it, {about} {missing} are missing \
+                 ({unpaired_members} of them have only one member before it, {dropped} are possibly corrupt)"
             );
         }
         found.sort_by_key(|finding| finding.offset);
@@ -394,32 +410,32 @@ impl Pairing {
     }
 }
 
-fn role_of(name: &str) -> Option<(&str, Role)> {
+fn member_kind(name: &str) -> Option<(&str, MemberKind)> {
     let (stem, extension) = name.rsplit_once('.')?;
     match extension.to_ascii_lowercase().as_str() {
-        "jpg" | "jpeg" => Some((stem, Role::Image)),
-        "json" => Some((stem, Role::Annotations)),
+        "jpg" | "jpeg" => Some((stem, MemberKind::Image)),
+        "json" => Some((stem, MemberKind::Annotations)),
         _ => None,
     }
 }
 
-/// `./sa_1` and `sa_1` are the same place.
+/// `./sa_1` and `sa_1` are the same name.
 fn key(stem: &str) -> &str {
     stem.strip_prefix("./").unwrap_or(stem)
 }
 
-fn digest(source: &dyn Source, member: &Member, role: Role) -> Result<Digest> {
+fn read_member(source: &dyn Source, member: &Member, kind: MemberKind) -> Result<IndexedMember> {
     let named = |e: Error| e.at_offset(member.offset).in_member(&member.name);
     let bytes = source.read(member.offset..member.offset + u64::from(member.len)).map_err(named)?;
     let extent = Extent { offset: member.offset, len: member.len, crc32c: crc32c::crc32c(&bytes) };
-    if role == Role::Image {
-        return Ok(Digest::Image(extent));
+    if kind == MemberKind::Image {
+        return Ok(IndexedMember::Image(extent));
     }
-    labels(&bytes).map(|labels| Digest::Annotations(extent, labels)).map_err(named)
+    summarize(&bytes).map(|summary| IndexedMember::Annotations(extent, summary)).map_err(named)
 }
 
-/// The same of data that comes by once. The outer error is that of the stream.
-fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Result<Digest>> {
+/// The same for data that can be read once only. The outer error is that of the stream.
+fn read_streamed_member(data: &mut dyn Read, member: &Member, kind: MemberKind) -> Result<Result<IndexedMember>> {
     let mut extent = Extent { offset: member.offset, len: member.len, crc32c: 0 };
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 128 << 10];
@@ -429,21 +445,21 @@ fn digest_stream(data: &mut dyn Read, member: &Member, role: Role) -> Result<Res
             break;
         }
         extent.crc32c = crc32c::crc32c_append(extent.crc32c, &buffer[..count]);
-        // Grows with the data, not with what a header claims.
-        if role == Role::Annotations {
+        // Grow with the data, because the size in a header may be wrong.
+        if kind == MemberKind::Annotations {
             bytes.extend_from_slice(&buffer[..count]);
         }
     }
-    if role == Role::Image {
-        return Ok(Ok(Digest::Image(extent)));
+    if kind == MemberKind::Image {
+        return Ok(Ok(IndexedMember::Image(extent)));
     }
-    let labels = labels(&bytes).map_err(|e| e.at_offset(member.offset).in_member(&member.name));
-    Ok(labels.map(|labels| Digest::Annotations(extent, labels)))
+    let summary = summarize(&bytes).map_err(|e| e.at_offset(member.offset).in_member(&member.name));
+    Ok(summary.map(|summary| IndexedMember::Annotations(extent, summary)))
 }
 
-fn labels(json: &[u8]) -> Result<Box<Labels>> {
+fn summarize(json: &[u8]) -> Result<Box<AnnotationSummary>> {
     let file = AnnotationFile::parse(json)?;
-    Ok(Box::new(Labels {
+    Ok(Box::new(AnnotationSummary {
         image_id: file.image.image_id,
         width: file.image.width,
         height: file.image.height,

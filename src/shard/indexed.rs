@@ -1,5 +1,7 @@
-//! A shard's index, from its sidecar or anew. Comes in: a path and options. Goes out: an [`IndexedShard`]. Fails if the
-//! shard cannot be read or changes meanwhile; a sidecar that cannot be read or written only costs time.
+//! Loading or building the index of one shard, which gives an [`IndexedShard`].
+//!
+//! A shard that cannot be read, or that changes meanwhile, is an error. An index file that cannot be read or written is
+//! not: the index is built again, which only costs time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -7,52 +9,51 @@ use std::sync::Arc;
 
 use super::index::PassObserver;
 use super::indexer::Progress;
-use super::sidecar::{self, FileStamp, Rejected, Saved, SavedRestarts};
+use super::sidecar::{self, FileStamp, Rejected, SavedIndex, SavedRestarts};
 use super::{IndexStatus, Indexer, ShardIndex, ShardReport};
 use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
-/// One shard with its index.
+/// A shard with its index, from [`Indexer::index`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IndexedShard {
-    /// Path or name.
+    /// Path of the shard.
     pub path: PathBuf,
     /// Length of the shard's file in bytes.
     pub shard_bytes: u64,
-    /// How the index came to be.
+    /// Whether the index was loaded or built.
     pub status: IndexStatus,
     /// The index.
     pub index: ShardIndex,
-    /// How to get at the bytes that the index speaks of.
-    pub(super) form: Encoding,
+    pub(super) encoding: Encoding,
 }
 
-/// What kind of file a shard is.
+/// How a shard's file encodes the bytes to which its index refers.
 #[derive(Clone, Debug)]
 pub(super) enum Encoding {
     Plain,
-    /// A gzip stream, whose restart points are in its sidecar.
-    Saved(SavedRestarts),
-    /// A gzip stream, whose restart points are in memory only.
-    Held(Arc<Restarts>),
+    /// A gzip stream whose restart points are in the index file.
+    GzipSaved(SavedRestarts),
+    /// A gzip stream whose restart points are in memory only.
+    GzipInMemory(Arc<Restarts>),
 }
 
 impl Encoding {
-    /// The bytes that the index speaks of: those of the file, or the inflated ones.
+    /// The bytes to which the index refers: those of the file, or the inflated ones.
     pub(super) fn source(&self, file: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
         let restarts = match self {
             Self::Plain => return Ok(file),
-            Self::Saved(restarts) => Arc::new(restarts.open()?),
-            Self::Held(restarts) => Arc::clone(restarts),
+            Self::GzipSaved(restarts) => Arc::new(restarts.open()?),
+            Self::GzipInMemory(restarts) => Arc::clone(restarts),
         };
         Ok(Arc::new(GzipSource::new(file, restarts)))
     }
 }
 
 impl IndexedShard {
-    /// What is known before a filter is applied: every sample counts as kept.
+    /// The report before a filter is applied: every sample counts as kept.
     pub(super) fn report(&self) -> ShardReport {
         let index = &self.index;
         ShardReport {
@@ -70,17 +71,18 @@ impl IndexedShard {
         }
     }
 
-    /// Whether the shard is a gzip stream: offsets in its index are then offsets in the inflated stream.
+    /// Whether the shard is a gzip stream. If so, offsets in its index count inflated bytes.
     pub fn is_gzip(&self) -> bool {
-        !matches!(self.form, Encoding::Plain)
+        !matches!(self.encoding, Encoding::Plain)
     }
 
-    /// The bytes that the index speaks of, given the shard's file.
+    /// Returns a source of the bytes to which the index refers, given the shard's file: `file` itself, or the inflated
+    /// bytes of a gzip stream.
     ///
     /// # Errors
-    /// If restart points cannot be read.
+    /// If the restart points cannot be read from the index file.
     pub fn source(&self, file: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
-        self.form.source(file)
+        self.encoding.source(file)
     }
 }
 
@@ -90,14 +92,14 @@ pub(crate) struct Unindexed {
     pub(crate) path: PathBuf,
     stamp: FileStamp,
     sidecar: Option<PathBuf>,
-    /// Why not.
+    /// Why it has none.
     pub(super) reason: String,
-    /// Whether the sidecar is one of the shard before it changed.
+    /// Whether there is an index file of the shard as it was before a change.
     has_earlier: bool,
 }
 
 impl Indexer {
-    /// Loads or builds the index of one shard, damaged or not, and saves it.
+    /// Loads the index of a shard, or builds and saves it. A damaged shard is no error: its index lists the findings.
     ///
     /// # Errors
     /// If the shard cannot be read, or changes while it is read.
@@ -105,7 +107,7 @@ impl Indexer {
         self.index_columns(path.as_ref(), ScoreColumns::ALL)
     }
 
-    /// The same; of an index that is there already, only these numbers of each score are read.
+    /// The same, but reads only these columns of an index that exists already.
     pub(super) fn index_columns(&self, path: &Path, columns: ScoreColumns) -> Result<IndexedShard> {
         match self.load(path, columns)? {
             Ok(shard) => {
@@ -131,11 +133,11 @@ impl Indexer {
                     shard_bytes: stamp.shard_bytes,
                     status: IndexStatus::Loaded,
                     index: saved.index,
-                    form: saved.restarts.map_or(Encoding::Plain, Encoding::Saved),
+                    encoding: saved.restarts.map_or(Encoding::Plain, Encoding::GzipSaved),
                 }));
             }
             Some(Err(unfit)) => unfit,
-            None => "sidecars are off".to_owned().into(),
+            None => "index files are off".to_owned().into(),
         };
         Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, has_earlier: is_earlier }))
     }
@@ -146,88 +148,90 @@ impl Unindexed {
         self.stamp.shard_bytes
     }
 
-    /// Saves an index that was built from `file`. Where that breaks off, what an earlier index knows of the rest is
-    /// tried, before `saving` is called.
-    pub(super) fn finish(self, file: &Arc<dyn Source>, built: Built, saving: &dyn Fn()) -> Result<IndexedShard> {
+    /// Saves an index that was built from `file`. If the shard is broken, first tries to recover samples with the help
+    /// of an earlier index. Calls `saving` before it saves.
+    pub(super) fn finish(self, file: &Arc<dyn Source>, built: BuiltIndex, saving: &dyn Fn()) -> Result<IndexedShard> {
         let Self { path, stamp, sidecar, reason, has_earlier } = self;
         let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken());
         let earlier = earlier.map(|file| sidecar::read(file, ScoreColumns::ALL));
-        let Built { index, restarts } = match earlier {
+        let BuiltIndex { index, restarts } = match earlier {
             Some(Ok((_, earlier))) => catch_panic(&path, || built.salvage(&earlier, file))?,
-            // There is none, or none any more.
+            // There is no earlier index, or it is gone.
             Some(Err(_)) | None => built,
         };
         saving();
-        // A shard that changed while it was read must not get a sidecar that says otherwise.
+        // The index may mix the old and the new bytes of a shard that changed meanwhile.
         if FileStamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
         }
         let saved = sidecar.map(|sidecar| sidecar::save(&sidecar, stamp, &index, restarts.as_deref()));
-        let (status, form) = match saved {
-            Some(Ok(saved)) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::Saved)),
-            Some(Err(e)) => (IndexStatus::Unsaved(e.to_string()), restarts.map_or(Encoding::Plain, Encoding::Held)),
-            None => (IndexStatus::Unsaved(reason), restarts.map_or(Encoding::Plain, Encoding::Held)),
+        let (status, encoding) = match saved {
+            Some(Ok(saved)) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::GzipSaved)),
+            Some(Err(e)) => {
+                (IndexStatus::Unsaved(e.to_string()), restarts.map_or(Encoding::Plain, Encoding::GzipInMemory))
+            }
+            None => (IndexStatus::Unsaved(reason), restarts.map_or(Encoding::Plain, Encoding::GzipInMemory)),
         };
-        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, form })
+        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, encoding })
     }
 }
 
-/// An index that was just built, and the restart points of a gzip stream.
-pub(super) struct Built {
+/// An index that has just been built, and the restart points of a gzip stream.
+pub(super) struct BuiltIndex {
     pub(super) index: ShardIndex,
     pub(super) restarts: Option<Arc<Restarts>>,
 }
 
-impl Built {
-    /// Adds what can still be read of an earlier index. Its restart points lead on behind the break.
-    fn salvage(mut self, earlier: &Saved, file: &Arc<dyn Source>) -> Result<Self> {
+impl BuiltIndex {
+    /// Adds the samples of an earlier index that can still be read. Its restart points lead past the break.
+    fn salvage(mut self, earlier: &SavedIndex, file: &Arc<dyn Source>) -> Result<Self> {
         match (&self.restarts, &earlier.restarts) {
             (None, None) => {
                 self.index.salvage(&earlier.index, file.as_ref())?;
             }
             (Some(_), Some(restarts)) => {
-                // A sidecar that cannot be read any more is none.
+                // An index file that can no longer be read is ignored.
                 let Ok(restarts) = restarts.open().map(Arc::new) else { return Ok(self) };
                 let source = GzipSource::new(Arc::clone(file), Arc::clone(&restarts));
-                // Points that led to sound samples fit the file; those of the same shard packed anew do not.
+                // Points that led to valid samples belong to this file; those of a repacked shard do not.
                 if self.index.salvage(&earlier.index, &source)?.is_some_and(|added| added > 0) {
                     self.restarts = Some(restarts);
                 }
             }
-            // It was another kind of file.
+            // The earlier file was plain and this one is gzip, or the reverse.
             _ => {}
         }
         Ok(self)
     }
 }
 
-/// Builds the index of a shard that is a file or not.
-pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<Built> {
+/// Builds the index of a shard, which need not be a file.
+pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<BuiltIndex> {
     catch_panic(path, || match is_gzip(file)? {
         true => gzip(file, progress, &mut ()),
-        false => Ok(Built { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
+        false => Ok(BuiltIndex { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
     })
 }
 
-/// The same from front to back, naming each sample as soon as it is complete.
+/// The same from front to back; emits each sample as soon as it is complete.
 pub(super) fn pass(
     file: &dyn Source,
     path: &Path,
     progress: &Progress,
-    follow: &mut dyn PassObserver,
-) -> Result<Built> {
+    observer: &mut dyn PassObserver,
+) -> Result<BuiltIndex> {
     catch_panic(path, || match is_gzip(file)? {
-        true => gzip(file, progress, follow),
-        false => Ok(Built { index: ShardIndex::pass(file, progress, follow)?, restarts: None }),
+        true => gzip(file, progress, observer),
+        false => Ok(BuiltIndex { index: ShardIndex::pass(file, progress, observer)?, restarts: None }),
     })
 }
 
-fn gzip(file: &dyn Source, progress: &Progress, follow: &mut dyn PassObserver) -> Result<Built> {
-    let (index, restarts) = ShardIndex::pass_gzip(file, progress, follow)?;
-    Ok(Built { index, restarts: Some(restarts) })
+fn gzip(file: &dyn Source, progress: &Progress, observer: &mut dyn PassObserver) -> Result<BuiltIndex> {
+    let (index, restarts) = ShardIndex::pass_gzip(file, progress, observer)?;
+    Ok(BuiltIndex { index, restarts: Some(restarts) })
 }
 
-/// A source is foreign code: its panic is this shard's error.
+/// Turns a panic in `work` into an error of this shard: sources, openers and callbacks are user code.
 pub(crate) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     done.map_err(|e| e.in_shard(path))

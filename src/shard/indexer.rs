@@ -1,4 +1,4 @@
-//! Building and finding indexes: where they are kept, how shards are opened, and who is told of the progress.
+//! Settings for indexing: where index files are kept, how shards are opened, and what receives the progress.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,17 +12,24 @@ pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 
 /// Indexes single shards, or repacks them: what `maskstream index`, `inspect` and `repack` do.
 ///
-/// A [`ShardSet`](crate::ShardSet) indexes its own shards. An indexer is for programs that prepare shards, or look at
-/// all that an index says.
+/// A [`ShardSet`](crate::ShardSet) indexes its own shards. An indexer is for programs that prepare or inspect shards.
 ///
-/// ```no_run
-/// use maskstream::index::{Indexer, Sidecar};
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+/// use maskstream::index::{IndexStatus, Indexer, Sidecar};
 ///
-/// let shard = Indexer::new().sidecar(Sidecar::Dir("indexes".into())).index("sa1b/sa_000000.tar")?;
-/// println!("{} samples, {} annotations", shard.index.entries().len(), shard.index.annotations());
-/// for finding in shard.index.findings() {
-///     println!("{finding}");
-/// }
+/// # let dir = tempfile::tempdir()?;
+/// # write_shards(dir.path(), 1, &SynthOptions::new(Preset::Small).samples(3), &|_| ())?;
+/// # let (path, indexes) = (dir.path().join("sa_000000.tar"), dir.path().join("indexes"));
+/// let indexer = Indexer::new().sidecar(Sidecar::Dir(indexes));
+/// let shard = indexer.index(&path)?; // reads the whole shard, and saves the index
+/// assert_eq!(shard.index.entries().len(), 3);
+/// assert!(shard.index.findings().is_empty()); // nothing is wrong with it
+///
+/// let again = indexer.index(&path)?; // reads the index file only
+/// assert_eq!(again.status, IndexStatus::Loaded);
+/// # }
 /// # Ok::<(), maskstream::Error>(())
 /// ```
 #[derive(Clone)]
@@ -46,30 +53,31 @@ impl Default for Indexer {
 }
 
 impl Indexer {
-    /// An indexer that keeps each index beside its shard, as `<shard>.msidx`.
+    /// Creates an indexer that keeps each index file next to its shard, as `<shard>.msidx`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where index files are kept. Default: [`Sidecar::Beside`].
+    /// Sets where index files are kept. Default: [`Sidecar::Beside`].
     pub fn sidecar(mut self, sidecar: Sidecar) -> Self {
         self.sidecar = sidecar;
         self
     }
 
-    /// Opens a shard's file in another way than by mapping it. The file must exist: its length and time are examined.
+    /// Sets how a shard's file is opened. Default: it is mapped into memory. The file must exist, because its length
+    /// and modification time are read.
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.opener = Arc::new(opener);
         self
     }
 
-    /// Called with the number of shard bytes that were indexed since the last call, from any thread.
+    /// Sets a function that is called, from any thread, with the number of shard bytes indexed since its last call.
     pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.progress = Arc::new(progress);
         self
     }
 
-    /// What [`Indexer::repack`] does about damaged shards; [`Indexer::index`] lists damage and never refuses it.
+    /// Sets what [`Indexer::repack`] does about damaged shards. [`Indexer::index`] accepts them and lists the damage.
     /// Default: [`OnCorrupt::Stop`].
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.on_corrupt = on_corrupt;

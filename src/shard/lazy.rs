@@ -1,4 +1,4 @@
-//! A set of shards of which some may have no index yet: what [`ShardSetBuilder::open_lazy`] returns.
+//! A set of shards, some of which may have no index yet: what [`ShardSetBuilder::open_lazy`] returns.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::{PassObserver, ShardSet, ShardSetBuilder};
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// Shards to train from at once, indexed or not: [`LoaderBuilder::build`](crate::LoaderBuilder::build) takes it in
-/// place of a [`ShardSet`].
+/// Shards that may have no index yet, to train on without waiting.
+/// [`LoaderBuilder::build`](crate::LoaderBuilder::build) accepts it in place of a [`ShardSet`].
 ///
-/// While a shard has no index, an epoch comes in the order of the shards, whatever shuffle was asked for: each sample
-/// as soon as both its members have been read. At the end of a shard its index is saved. Once such an epoch has run to
-/// its end, all shards have an index, and the next epoch is shuffled. For a full shuffle from the first batch, run
-/// `maskstream index` first, or call [`ShardSetBuilder::open`].
+/// If a shard has no index, the first epoch is not shuffled: samples come in the order of the shards, each as soon as
+/// both its members have been read. The index of a shard is saved when its end has been reached. After such an epoch
+/// has run to its end, all shards have an index, and the next epoch is shuffled. For a full shuffle from the first
+/// batch, run `maskstream index` first, or use [`ShardSetBuilder::open`].
 ///
 /// ```no_run
 /// use maskstream::{Loader, ShardSet};
@@ -35,11 +35,11 @@ pub struct LazyShardSet(pub(crate) Opened);
 pub(crate) enum Opened {
     /// Every shard has an index.
     Indexed(Arc<ShardSet>),
-    /// Some have none.
+    /// Some shards have no index.
     Partly(PartlyIndexed),
 }
 
-/// Shards of which some have no index.
+/// Shards, some of which have no index.
 pub(crate) struct PartlyIndexed {
     pub(crate) options: ShardSetBuilder,
     pub(crate) paths: Vec<PathBuf>,
@@ -88,17 +88,17 @@ impl From<Arc<ShardSet>> for LazyShardSet {
 }
 
 impl ShardSetBuilder {
-    /// Opens shards without waiting for indexes that are missing: the first epoch builds them. See [`LazyShardSet`].
+    /// Opens shards without building missing indexes: the first epoch does that. See [`LazyShardSet`].
     ///
     /// # Errors
-    /// As [`ShardSetBuilder::open`], as far as that is known without reading the shards.
+    /// As [`ShardSetBuilder::open`], but shards without an index are not read yet, so their errors come from the epoch.
     pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
         self.selector.filter.check()?;
         let paths = super::resolve_patterns(patterns)?;
         LazyShardSet::open(self, paths)
     }
 
-    /// The shard at `path` with the samples that this builder keeps, or the fact that it has no index.
+    /// The shard at `path` with the samples that this builder keeps, or `Unindexed` if it has no index.
     ///
     /// # Errors
     /// If the file cannot be examined, or the shard is more damaged than the policy allows.
@@ -106,7 +106,7 @@ impl ShardSetBuilder {
         let shard = self.load_lenient(path)?;
         if let Ok(shard) = &shard {
             (self.indexer.progress)(shard.report().shard_bytes);
-            self.damage_policy().judge([shard.report()])?;
+            self.damage_policy().check([shard.report()])?;
         }
         Ok(shard)
     }
@@ -114,16 +114,16 @@ impl ShardSetBuilder {
     /// The same, however damaged the shard is.
     pub(crate) fn load_lenient(&self, path: &Path) -> Result<Result<Shard, Unindexed>> {
         let found = self.indexer.load(path, self.selector.columns())?;
-        Ok(found.map(|indexed| Shard::valid(indexed, self)))
+        Ok(found.map(|indexed| Shard::filtered(indexed, self)))
     }
 
-    /// Opens a shard's file.
+    /// Opens a shard's file with the opener.
     pub(crate) fn open_file(&self, path: &Path) -> Result<Arc<dyn Source>> {
         (self.indexer.opener)(path)
     }
 
     /// Indexes a shard in one pass, reports each sample to `observer`, and saves the index. Calls `salvaging` before it
-    /// tries what an earlier index knows behind a break, and `saving` after that.
+    /// tries to recover samples behind a break from an earlier index, and `saving` before it saves.
     pub(crate) fn pass(
         &self,
         unindexed: Unindexed,
@@ -135,7 +135,7 @@ impl ShardSetBuilder {
         let built = indexed::pass(file.as_ref(), &unindexed.path, &*self.indexer.progress, observer)?;
         salvaging();
         let indexed = unindexed.finish(file, built, saving)?;
-        Ok(Shard::valid(indexed, self))
+        Ok(Shard::filtered(indexed, self))
     }
 }
 

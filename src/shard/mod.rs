@@ -1,10 +1,12 @@
-//! Shards: tar files, plain or gzip streams, and where their samples lie. Comes in: paths or sources. Goes out: a
-//! [`ShardSet`], the samples of many shards that pass a filter, each with the ranges of its image and its annotations.
-//! Fails where a shard cannot be read or, unless told otherwise, is damaged.
+//! Shards: tar files, plain or gzip streams, and the places of their samples.
 //!
-//! Members stand in any order; image and annotations of a sample may be a whole shard apart. One pass over a shard
-//! finds the pairs and writes what it found to a sidecar file, so that it is made once. Samples can be had while that
-//! pass goes on.
+//! Paths or sources become a [`ShardSet`]: the samples of many shards that pass a filter, each with the byte ranges of
+//! its image and its annotations. A shard that cannot be read is an error; so is a damaged one, unless [`OnCorrupt`]
+//! accepts it.
+//!
+//! Members may come in any order: a sample's image and annotations may be a whole shard apart. One pass over a shard
+//! finds the pairs and saves them in an index file (the sidecar), so that no later run needs the pass. Samples can be
+//! read while the pass is still running.
 
 mod builder;
 mod columns;

@@ -3,28 +3,52 @@
 use super::ShardReport;
 use crate::{Error, Result};
 
-/// What to do about shards that are damaged: that break off, or hold json members that cannot be read.
+/// What to do about damaged shards: those that are cut short or broken, or that have JSON members which cannot be
+/// parsed.
+///
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+/// use maskstream::{OnCorrupt, ShardSet};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sa_000000.tar");
+/// # write_shards(dir.path(), 1, &SynthOptions::new(Preset::Small).samples(8), &|_| ())?;
+/// // A download that stopped halfway.
+/// let bytes = std::fs::read(&path)?;
+/// std::fs::write(&path, &bytes[..bytes.len() / 2])?;
+///
+/// let error = ShardSet::builder().open(&[&path]).unwrap_err();
+/// assert!(error.is_corrupt());
+///
+/// let set = ShardSet::builder().on_corrupt(OnCorrupt::Skip { budget: 8 }).open(&[&path])?;
+/// assert!(set.len() < 8);
+/// let missing: u64 = set.reports().map(|report| report.missing_samples).sum();
+/// println!("training without {missing} samples");
+/// # }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCorrupt {
-    /// Refuse them, with the first finding as the error.
+    /// Return an error that describes the first damage.
     #[default]
     Stop,
-    /// Use the samples that are sound, as long as not more than `budget` are missing in all shards. How many are
-    /// missing is known, or guessed from the bytes that cannot be read; it stands with the findings in
-    /// [`ShardReport`].
+    /// Use the valid samples, if at most `budget` samples are missing from all shards together. The number of missing
+    /// samples is estimated from the bytes that cannot be read if it is unknown; [`ShardReport`] has it, and the
+    /// findings.
     Skip {
-        /// Samples that may be missing.
+        /// Maximum number of missing samples.
         budget: u64,
     },
 }
 
 impl OnCorrupt {
-    /// Uses whatever is sound, however little that is.
+    /// Use the valid samples, however few they are.
     pub const KEEP: Self = Self::Skip { budget: u64::MAX };
 
-    /// Whether the policy lets these shards pass.
-    pub(crate) fn judge<'a>(self, shards: impl IntoIterator<Item = &'a ShardReport>) -> Result<()> {
+    /// Returns an error unless the policy accepts these shards.
+    pub(crate) fn check<'a>(self, shards: impl IntoIterator<Item = &'a ShardReport>) -> Result<()> {
         let mut missing = 0_u64;
         for shard in shards {
             missing = missing.saturating_add(shard.missing_samples);
@@ -32,9 +56,11 @@ impl OnCorrupt {
             let advice = match self {
                 Self::Skip { budget } if missing <= budget => continue,
                 Self::Skip { budget } => {
-                    format!("{missing} samples are missing by now, more than the budget of {budget}")
+                    format!("{missing} samples are missing so far, more than the budget of {budget}")
                 }
-                Self::Stop => "to use the sound samples, open with OnCorrupt::Skip".to_owned(),
+                Self::Stop => {
+                    "to use the valid samples, set OnCorrupt::Skip, or --skip N on the command line".to_owned()
+                }
             };
             return Err(Error::corrupt(format!("{}: {} ({advice})", finding.kind, finding.message))
                 .in_shard(&shard.path)

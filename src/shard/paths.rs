@@ -1,5 +1,4 @@
-//! Patterns -> paths of shards. Comes in: files, directories and shell patterns. Goes out: paths, sorted within each
-//! pattern, no file twice, also not under another name. Fails if one matches nothing.
+//! Patterns (files, directories and shell patterns) to paths of shards.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,7 +6,25 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The shards that `patterns` name. A directory stands for its `*.tar`.
+/// Returns the paths of the shards that match `patterns`: files, directories (meaning their `*.tar`) and shell
+/// patterns.
+///
+/// The paths are in the order of the patterns, and sorted within a pattern. No file is returned twice, even if links
+/// give it several names.
+///
+/// ```
+/// use maskstream::index::resolve_patterns;
+///
+/// let dir = tempfile::tempdir()?;
+/// let [a, b] = ["a.tar", "b.tar"].map(|name| dir.path().join(name));
+/// std::fs::write(&a, "")?;
+/// std::fs::write(&b, "")?;
+///
+/// assert_eq!(resolve_patterns(&[dir.path()])?, [a.clone(), b.clone()]);
+/// assert_eq!(resolve_patterns(&[dir.path().join("b*"), dir.path().join("*.tar")])?, [b, a]);
+/// assert!(resolve_patterns(&[dir.path().join("*.zip")]).is_err());
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 ///
 /// # Errors
 /// If a pattern is malformed, cannot be read, or matches nothing.
@@ -20,18 +37,18 @@ pub fn resolve_patterns<P: AsRef<Path>>(patterns: &[P]) -> Result<Vec<PathBuf>> 
         if found.is_empty() {
             return Err(Error::config(format!("no shard matches {}", pattern.display())));
         }
-        // One file may have several names.
+        // A file may have several names.
         let real = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         paths.extend(found.into_iter().filter(|path| seen.insert(real(path))));
     }
     if paths.is_empty() {
-        return Err(Error::config("no shards are given"));
+        return Err(Error::config("no shards were given"));
     }
     Ok(paths)
 }
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
-    // A real file wins over a pattern: names may hold brackets.
+    // A file name may contain brackets, so a file takes precedence over a pattern.
     if pattern.is_file() {
         return Ok(vec![pattern.to_owned()]);
     }

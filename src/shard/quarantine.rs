@@ -1,5 +1,5 @@
-//! Samples known to be bad. Comes in: samples that could not be decoded. Goes out: a list, one JSON object a line, and
-//! from it the samples to leave out. Fails as files do, and on lines that do not parse.
+//! Lists of bad samples, as JSON lines: a loader appends the samples that it cannot decode, and later runs leave them
+//! out. A line that cannot be parsed is an error.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -13,14 +13,30 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Extent};
 use crate::{Error, ErrorKind, Result};
 
-/// A list of bad samples: image, and checksums of both members. A sample that is mended, or comes anew from where it
-/// was downloaded, has others, and is in the order again; one that is only packed in another way is still left out.
+/// A list of bad samples to leave out, as [`LoaderBuilder::quarantine_log`](crate::LoaderBuilder::quarantine_log)
+/// writes it. Pass it to [`ShardSetBuilder::quarantine`](crate::ShardSetBuilder::quarantine).
+///
+/// A sample is identified by its image id and by the lengths and checksums of both members. A sample that has been
+/// repaired or downloaded again is therefore used again, while one whose shard was merely repacked is still left out.
+///
+/// ```no_run
+/// use maskstream::{Loader, OnError, Quarantine, ShardSet};
+///
+/// // The first run lists the samples that cannot be decoded.
+/// let shards = ShardSet::builder().open(&["sa1b/*.tar"])?;
+/// let loader = Loader::builder().on_error(OnError::skip(1000)).quarantine_log("bad.jsonl").build(shards)?;
+/// // ... training
+///
+/// // The next run leaves them out.
+/// let shards = ShardSet::builder().quarantine(Quarantine::load("bad.jsonl")?).open(&["sa1b/*.tar"])?;
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Quarantine {
     known: HashSet<Key>,
 }
 
-/// What a sample is known by.
+/// The identity of a sample: its image id, and the lengths and checksums of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     image_id: i64,
@@ -28,7 +44,7 @@ struct Key {
     annotations: (u32, u32),
 }
 
-/// One line.
+/// One line of the list.
 #[derive(Debug, Deserialize, Serialize)]
 struct Line {
     shard: String,
@@ -45,7 +61,7 @@ struct Line {
     error: String,
 }
 
-/// A list that is being written.
+/// A list to which samples are appended.
 #[derive(Debug)]
 pub(crate) struct QuarantineLog {
     path: PathBuf,
@@ -53,11 +69,12 @@ pub(crate) struct QuarantineLog {
 }
 
 impl Quarantine {
-    /// Reads a list.
+    /// Reads a list from a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line is not what a loader writes.
-    pub fn load(path: &Path) -> Result<Self> {
+    /// If the file cannot be read, or a line is not of the form that a loader writes.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let cannot = |e| Error::io(format!("cannot read the quarantine list {}", path.display()), e);
         let text = std::fs::read_to_string(path).map_err(cannot)?;
         Self::parse(path, &text)
@@ -67,17 +84,17 @@ impl Quarantine {
         text.parse().map_err(|e: Error| Error::corrupt(format!("quarantine list {}: {}", path.display(), e.message())))
     }
 
-    /// Number of samples.
+    /// Number of samples in the list.
     pub fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Whether a sample is on the list.
+    /// Whether a sample is in the list.
     pub fn holds(&self, entry: &Entry) -> bool {
         // Most lists are empty.
         !self.known.is_empty() && self.known.contains(&Key::of(entry))
@@ -87,7 +104,7 @@ impl Quarantine {
 impl FromStr for Quarantine {
     type Err = Error;
 
-    /// Reads a list, one JSON object a line.
+    /// Parses a list with one JSON object per line.
     fn from_str(text: &str) -> Result<Self> {
         let mut known = HashSet::new();
         let (text, _) = split_tail(text);
@@ -104,8 +121,8 @@ impl FromStr for Quarantine {
     }
 }
 
-/// What follows the last newline is a line as well, unless it was cut off when its writer was killed: that part comes
-/// second.
+/// Splits off an incomplete last line, which a writer that was killed has left. A complete last line without a newline
+/// belongs to the first part.
 fn split_tail(text: &str) -> (&str, &str) {
     let (lines, tail) = text.split_at(text.rfind('\n').map_or(0, |last| last + 1));
     match serde_json::from_str::<serde::de::IgnoredAny>(tail) {
@@ -114,8 +131,8 @@ fn split_tail(text: &str) -> (&str, &str) {
     }
 }
 
-/// Works on a file as nobody else does meanwhile. Where files cannot be locked, nobody else should.
-fn alone<T>(file: &mut File, work: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+/// Locks the file while `work` runs, if the file system supports locks.
+fn with_lock<T>(file: &mut File, work: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let is_locked = file.lock().is_ok();
     let done = work(file);
     if is_locked {
@@ -132,12 +149,12 @@ impl Key {
 }
 
 impl QuarantineLog {
-    /// Opens a list to add to; it need not exist.
+    /// Opens a list for appending, and creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
-        // So that nobody adds a line between what is read and what is cut off.
-        let known = alone(&mut file, |file| {
+        // Another process must not append between the read and the truncation.
+        let known = with_lock(&mut file, |file| {
             let mut text = String::new();
             file.read_to_string(&mut text).map_err(cannot)?;
             let Quarantine { known } = Quarantine::parse(path, &text)?;
@@ -152,8 +169,8 @@ impl QuarantineLog {
         Ok(Self { path: path.to_owned(), state: Mutex::new((file, known)) })
     }
 
-    /// Adds a sample, unless it is there already or may be sound: where the operating system, a limit or the bytes are
-    /// to blame, which are not those that were indexed and that the list would speak of.
+    /// Appends a sample, unless it is in the list already or may be valid: that is, if the error is an I/O error or a
+    /// limit, or if the bytes have changed since they were indexed (`is_unchanged`).
     pub(crate) fn add(
         &self,
         shard: &Path,
@@ -182,10 +199,11 @@ impl QuarantineLog {
             kind: format!("{:?}", error.kind()),
             error: error.to_string(),
         };
-        let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::io("cannot encode a line", e.into()))?;
+        let mut bytes = serde_json::to_vec(&line)
+            .map_err(|e| Error::io("cannot encode a line of the quarantine list", e.into()))?;
         bytes.push(b'\n');
-        // One write at the end of the file, by one process at a time.
+        // A single write to the end of the file, by one process at a time.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);
-        alone(file, |file| file.write_all(&bytes).map_err(cannot))
+        with_lock(file, |file| file.write_all(&bytes).map_err(cannot))
     }
 }

@@ -1,6 +1,8 @@
-//! Shards whose samples lie side by side. Comes in: a shard, plain or gzip. Goes out: a plain one of the same file name
-//! in another directory, image and json of each sample next to each other, and its sidecar. Fails as reading, indexing
-//! and writing do, and where what was written is not what was indexed; a file that was there before is as it was then.
+//! Repacking: rewriting a shard, plain or gzip, as a plain one with the image and JSON of each sample next to each
+//! other.
+//!
+//! The repacked shard has the same file name in another directory, and its index file next to it. It is read back and
+//! compared with the source's index before it gets its name; on any error, a file that was there before is unchanged.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -17,47 +19,64 @@ use crate::container::TarWriter;
 use crate::source::{Inflater, MmapSource, Source};
 use crate::{Error, ErrorKind, Result};
 
-/// What to do about a repacked shard that is there already.
+/// What [`Indexer::repack`] does if the repacked shard exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfExists {
-    /// Leave it if it is what would be written, as far as the two indexes can tell.
+    /// Keep it if its index has the same samples in the same order; otherwise write it again.
     #[default]
     Keep,
-    /// Write it anew.
+    /// Write it again.
     Replace,
 }
 
-/// What became of one shard.
+/// The result of [`Indexer::repack`] for one shard.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RepackReport {
-    /// Where the repacked shard is.
+    /// Path of the repacked shard.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Length of the repacked shard in bytes.
     pub shard_bytes: u64,
-    /// Why it was written; `None` if it was there already.
+    /// Why it was written; `None` if it existed already and was kept.
     pub written: Option<String>,
-    /// What is known of the shard it was made from. All sound samples count as kept.
+    /// The report on the original shard. All valid samples count as kept.
     pub source: ShardReport,
 }
 
-/// Samples whose ranges the device is told of ahead: in the official shards they are scattered all over the file.
+/// Number of samples whose ranges are prefetched: in the official shards, members are scattered over the file.
 const SAMPLES_AHEAD: usize = 16;
 
 impl Indexer {
-    /// Writes the sound samples of `shard` to a plain tar of the same file name in `dir`: in the order of the index,
-    /// each image followed by its json, under the names that the index has for them. Neither filter nor selection is
-    /// asked. Then reads what was written once more, and only if its index says what that of `shard` says, the file
-    /// gets its name, and its sidecar beside it.
+    /// Writes all valid samples of `shard` to a plain tar with the same file name in the directory `dir`, which is
+    /// created if necessary. The samples are in the order of the index, each image followed by its JSON, under their
+    /// old names.
     ///
-    /// [`OnCorrupt`](super::OnCorrupt) is asked of this shard alone, so that whether it passes does not depend on
-    /// others. The sidecar of `shard` itself is where these options say. Progress is told of the bytes of `shard` as
-    /// the work on them goes on, and of nothing where there is none to do.
+    /// The file is read back after writing. It gets its name, and an index file next to it, only if its samples are
+    /// those of `shard`. The policy [`OnCorrupt`](super::OnCorrupt) is applied to this shard alone. Progress is
+    /// reported in bytes of `shard`, and not at all if the repacked shard is up to date.
+    ///
+    /// ```
+    /// # #[cfg(feature = "synth")] {
+    /// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+    /// use maskstream::index::{IfExists, Indexer};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # write_shards(dir.path(), 1, &SynthOptions::new(Preset::Small).samples(3), &|_| ())?;
+    /// # let (path, flat) = (dir.path().join("sa_000000.tar"), dir.path().join("flat"));
+    /// let report = Indexer::new().repack(&path, &flat, IfExists::Keep)?;
+    /// assert_eq!(report.path, flat.join("sa_000000.tar"));
+    /// assert_eq!(report.source.samples, 3);
+    ///
+    /// let again = Indexer::new().repack(&path, &flat, IfExists::Keep)?;
+    /// assert!(again.written.is_none()); // it is up to date
+    /// # }
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// If `shard` cannot be read, is damaged, or changes; if it lies in `dir` itself; if the file cannot be written, or
-    /// is not what was to be written.
+    /// If `shard` cannot be read, is more damaged than the policy accepts, has no valid sample, or changes meanwhile;
+    /// if it is in `dir` itself; or if the file cannot be written, or differs from `shard` when it is read back.
     pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
         let (shard, dir) = (shard.as_ref(), dir.as_ref());
         catch_panic(shard, || {
@@ -65,67 +84,73 @@ impl Indexer {
             let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
                 Ok(source) => (source, 2),
                 Err(unindexed) => {
-                    let progress = stage(self, unindexed.shard_bytes() / 3, unindexed.shard_bytes());
+                    let progress = stage_progress(self, unindexed.shard_bytes() / 3, unindexed.shard_bytes());
                     (self.clone().progress(progress).index(shard)?, 3)
                 }
             };
             let report = source.report();
-            self.on_corrupt.judge([&report])?;
+            self.on_corrupt.check([&report])?;
             if let (true, Some(damage)) = (report.samples == 0, report.findings.iter().find(|p| p.kind.is_damage())) {
-                return Err(Error::corrupt(format!("not one sample is sound: {damage}")));
+                return Err(Error::corrupt(format!("no sample is valid: {damage}")));
             }
             let written = match existing {
-                IfExists::Keep => why_write(&path, &source.index)?,
-                IfExists::Replace => Some("to replace what may be there".to_owned()),
+                IfExists::Keep => rewrite_reason(&path, &source.index)?,
+                IfExists::Replace => Some("replaced on request".to_owned()),
             };
             let shard_bytes = match written {
                 Some(_) => self.write(&source, &path, source.shard_bytes / stages)?,
-                None => {
-                    fs::metadata(&path).map_err(|e| Error::io("cannot look at the shard", e).in_shard(&path))?.len()
-                }
+                None => fs::metadata(&path)
+                    .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
+                    .len(),
             };
             Ok(RepackReport { path, shard_bytes, written, source: report })
         })
     }
 
-    /// Where the repacked shard is to be; its directory is made.
+    /// Path of the repacked shard. Creates its directory.
     fn target(&self, shard: &Path, dir: &Path) -> Result<PathBuf> {
-        let name = shard.file_name().ok_or_else(|| Error::config("is not the path of a file"))?;
+        let name = shard.file_name().ok_or_else(|| Error::config("this is not the path of a file"))?;
         fs::create_dir_all(dir).map_err(|e| Error::io(format!("cannot create {}", dir.display()), e))?;
         let path = dir.join(name);
         if is_same(&path, shard) {
-            let text = format!("repacked into {} it would overwrite itself: choose another directory", dir.display());
+            let text =
+                format!("repacked into {}, the shard would overwrite itself: choose another directory", dir.display());
             return Err(Error::config(text));
         }
         match self.sidecar.path(shard) {
             Some(sidecar) if is_same(dir_of(&sidecar), dir) => {
-                let text = format!("its index and that of its repacked form would both be {}", sidecar.display());
+                let text = format!(
+                    "the index files of the shard and of the repacked shard would both be {}: choose another directory \
+                     for one of them",
+                    sidecar.display()
+                );
                 Err(Error::config(text))
             }
             _ => Ok(path),
         }
     }
 
-    /// Writes and checks the repacked shard; returns its length. Each of two steps tells progress of `share` bytes.
+    /// Writes and checks the repacked shard; returns its length. Each of the two steps reports `share` bytes of
+    /// progress.
     fn write(&self, source: &IndexedShard, path: &Path, share: u64) -> Result<u64> {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
         let mut draft = AtomicFile::of(path).map_err(failed)?;
-        copy(bytes.as_ref(), &source.index, draft.file(), &failed, &stage(self, share, members))?;
+        copy_samples(bytes.as_ref(), &source.index, draft.file(), &failed, &stage_progress(self, share, members))?;
 
         let written: Arc<dyn Source> = Arc::new(MmapSource::open(draft.path())?);
-        let built = indexed::build(written.as_ref(), path, &stage(self, share, written.len()))?;
-        compare(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
+        let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
+        check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
         draft.publish(path).map_err(failed)?;
-        // A reader that is faster has built the same index.
-        let status = match beside().load(path, ScoreColumns::ALL)? {
+        // A reader may have opened the new shard already, and built the same index.
+        let status = match target_indexer().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.status,
             Err(unindexed) => unindexed.finish(&written, built, &|| ())?.status,
         };
         match status {
             IndexStatus::Unsaved(reason) => {
-                let text = format!("the repacked shard is there, but its index could not be saved: {reason}");
+                let text = format!("the repacked shard was written, but its index could not be saved: {reason}");
                 Err(Error::new(ErrorKind::Io, text).in_shard(path))
             }
             _ => Ok(written.len()),
@@ -134,7 +159,7 @@ impl Indexer {
 }
 
 /// Copies the members of each sample, one at a time.
-fn copy(
+fn copy_samples(
     source: &dyn Source,
     index: &ShardIndex,
     out: &mut File,
@@ -161,63 +186,66 @@ fn copy(
     tar.finish().and_then(|()| out.flush()).map_err(failed)
 }
 
-/// Why the shard at `path` is not what would be written, if it is not.
-fn why_write(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
+/// Why the shard at `path` has to be written; `None` if it is up to date.
+fn rewrite_reason(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
     if !path.exists() {
-        return Ok(Some("not there yet".to_owned()));
+        return Ok(Some("it does not exist yet".to_owned()));
     }
-    Ok(match beside().load(path, ScoreColumns::ALL)? {
+    Ok(match target_indexer().load(path, ScoreColumns::ALL)? {
         Err(unindexed) => Some(unindexed.reason),
-        Ok(found) if found.is_gzip() => Some("what is there is a gzip stream".to_owned()),
-        Ok(found) => compare(source, &found.index).err().map(|e| format!("what is there is another: {e}")),
+        Ok(found) if found.is_gzip() => Some("the existing file is a gzip stream".to_owned()),
+        Ok(found) => check_same(source, &found.index).err().map(|e| format!("the existing file differs: {e}")),
     })
 }
 
-/// Whether `repacked` is the index of the samples of `source`, in their order and side by side, and of nothing else.
-fn compare(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
+/// Checks that `repacked` has exactly the samples of `source`, in the same order, and the two members of each side by
+/// side.
+fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
     if let Some(finding) = repacked.findings().first() {
         return Err(Error::corrupt(finding.to_string()));
     }
     let (wanted, found) = (source.entries().len(), repacked.entries().len());
     if wanted != found {
-        return Err(Error::corrupt(format!("{found} samples, but {wanted} are to be there")));
+        return Err(Error::corrupt(format!("it has {found} samples instead of {wanted}")));
     }
     let mut end = 0;
     for (i, (wanted, found)) in source.entries().iter().zip(repacked.entries()).enumerate() {
         let named = |text: String| Error::corrupt(text).in_member(&found.image_name()).at_offset(found.image.offset);
         if content(wanted) != content(found) {
-            return Err(named(format!("sample {i} is to be {wanted:?}, but is {found:?}")));
+            return Err(named(format!("sample {i} is {found:?} instead of {wanted:?}")));
         }
         if source.stats(i) != repacked.stats(i) {
-            return Err(named(format!("sample {i} has other scores")));
+            return Err(named(format!("sample {i} has different annotation statistics")));
         }
-        // With no other members, this order means that nothing is between the two.
+        // There are no other members, so this order means that nothing lies between them.
         if found.image.offset < end || found.annotations.offset < found.image.offset {
-            return Err(named(format!("sample {i} does not lie side by side after the one before")));
+            return Err(named(format!(
+                "the members of sample {i} are not adjacent, or not after those of the sample before it"
+            )));
         }
         end = found.annotations.range().end;
     }
     Ok(())
 }
 
-/// Everything in an entry but where its members lie.
+/// Everything in an entry except the places of its members.
 fn content(entry: &Entry) -> impl PartialEq {
     let extents = [entry.image, entry.annotations].map(|extent| (extent.len, extent.crc32c));
     (entry.image_id, [entry.width, entry.height], extents, entry.image_name(), entry.annotations_name())
 }
 
-/// A repacked shard always has its sidecar beside it.
-fn beside() -> Indexer {
+/// The index file of a repacked shard is always next to it.
+fn target_indexer() -> Indexer {
     Indexer::new().sidecar(Sidecar::Beside)
 }
 
-/// Whether two paths lead to the same file or directory.
+/// Whether two paths refer to the same file or directory.
 fn is_same(a: &Path, b: &Path) -> bool {
     fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
-/// Progress of one stage of the work: when `all` bytes of it are done, `share` bytes will have been told.
-fn stage(options: &Indexer, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
+/// Scales the progress of one stage: after `all` bytes of work, it has reported `share` bytes.
+fn stage_progress(options: &Indexer, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
     let (progress, done) = (options.progress.clone(), AtomicU64::new(0));
     move |bytes| {
         let before = done.fetch_add(bytes, Relaxed);

@@ -1,33 +1,52 @@
-//! What is known of one shard once it has an index.
+//! Reports: the state of each shard of an open set.
 
 use std::path::PathBuf;
 
 use super::{Finding, IndexStatus};
 
-/// What is known of one shard after opening.
+/// The state of one shard of an open [`ShardSet`](crate::ShardSet): its index, its samples and its findings.
+///
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// # use maskstream::ShardSet;
+/// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+/// # let dir = tempfile::tempdir()?;
+/// # write_shards(dir.path(), 2, &SynthOptions::new(Preset::Small).samples(3), &|_| ())?;
+/// let set = ShardSet::builder().open(&[dir.path()])?;
+/// for report in set.reports() {
+///     println!("{}: {} of {} samples", report.path.display(), report.kept_samples, report.samples);
+///     for finding in &report.findings {
+///         println!("  {finding}");
+///     }
+/// }
+/// assert_eq!(set.reports().map(|report| report.samples).sum::<usize>(), 6);
+/// # }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ShardReport {
-    /// Path or name.
+    /// Path of the shard, or the name of its source.
     pub path: PathBuf,
-    /// Length of the shard's file in bytes.
+    /// Length in bytes of the shard's file or source.
     pub shard_bytes: u64,
-    /// Whether it is a gzip stream: offsets are then those of the inflated stream.
+    /// Whether it is a gzip stream. If so, offsets count inflated bytes.
     pub is_gzip: bool,
-    /// How its index came to be.
+    /// Whether its index was loaded or built.
     pub status: IndexStatus,
-    /// Samples found.
+    /// Number of samples in the index.
     pub samples: usize,
-    /// Annotations found.
+    /// Number of annotations in the index.
     pub annotations: usize,
-    /// Samples that pass the filter, were selected, and are not quarantined.
+    /// Number of samples in the set: they pass the filter, the list of ids and
+    /// [`retain`](crate::ShardSetBuilder::retain), and are not quarantined.
     pub kept_samples: usize,
-    /// Samples that would have been kept but for the quarantine list.
+    /// Number of samples that are left out only because they are quarantined.
     pub quarantined_samples: usize,
-    /// Annotations that pass the filter, in kept samples and others.
+    /// Number of annotations that pass the filter and the list of ids, in kept samples and others.
     pub kept_annotations: usize,
-    /// Samples lost to damage, as far as that can be told.
+    /// Number of samples lost to damage, estimated where it cannot be known.
     pub missing_samples: u64,
-    /// Everything that did not fit.
+    /// What is wrong with the shard, in the order of the offsets.
     pub findings: Vec<Finding>,
 }

@@ -1,8 +1,7 @@
-//! What is left behind a break. Comes in: the index of a shard that breaks off, and an index that was made before it
-//! did. Goes out: the index with every sample that can still be read. Cannot fail: what cannot be read stays missing.
+//! Recovery of the samples behind a break, with an index that was made before the shard was damaged.
 //!
-//! An earlier index knows each member's place and checksum, so nothing is taken on trust: a sample counts when both its
-//! members are read and are what they were.
+//! The earlier index has the place and checksum of each member. A sample is recovered only if both its members can be
+//! read and have their checksums; others stay missing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,26 +17,26 @@ impl ShardIndex {
         self.findings().iter().any(|finding| is_break(finding.kind))
     }
 
-    /// Adds the samples of `earlier` that are missing here and can be read from `source`, which offers the bytes that
-    /// `earlier` speaks of; leaves out those that are not what they were. Returns how many were added, `None` if the
-    /// two do not speak of the same shard.
+    /// Adds the samples of `earlier` that are missing here and can still be read; removes those that `earlier` does not
+    /// have. `source` has the bytes to which `earlier` refers. Returns the number of samples added, or `None` if the
+    /// two are indexes of different shards.
     ///
     /// # Errors
-    /// If the operating system refuses to read: that is no reason to give samples up.
+    /// I/O errors: a sample that could not be read for now is not lost.
     pub(super) fn salvage(&mut self, earlier: &Self, source: &dyn Source) -> Result<Option<usize>> {
         let known: HashMap<u64, &Entry> = earlier.entries().iter().map(|entry| (entry.image.offset, entry)).collect();
         let is_known = |entry: &Entry| known.get(&entry.image.offset) == Some(&entry);
-        let sound: Vec<usize> = (0..self.entries().len()).filter(|&at| is_known(&self.entries()[at])).collect();
-        if 2 * sound.len() < self.entries().len() {
+        let unchanged: Vec<usize> = (0..self.entries().len()).filter(|&at| is_known(&self.entries()[at])).collect();
+        if 2 * unchanged.len() < self.entries().len() {
             return Ok(None);
         }
-        let mut whole = Self { findings: std::mem::take(&mut self.findings), ..Self::default() };
-        for at in sound {
-            whole.push(self.entries()[at].clone(), self.stats(at))?;
+        let mut merged = Self { findings: std::mem::take(&mut self.findings), ..Self::default() };
+        for at in unchanged {
+            merged.push(self.entries()[at].clone(), self.stats(at))?;
         }
-        let here: HashSet<u64> = whole.entries().iter().map(|entry| entry.image.offset).collect();
-        let (before, of) = (whole.entries().len(), earlier.entries().len());
-        let lost: Vec<usize> = (0..of).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
+        let here: HashSet<u64> = merged.entries().iter().map(|entry| entry.image.offset).collect();
+        let (before, total) = (merged.entries().len(), earlier.entries().len());
+        let lost: Vec<usize> = (0..total).filter(|&at| !here.contains(&earlier.entries()[at].image.offset)).collect();
         let readable = lost.into_par_iter().map_init(Inflater::default, |inflater, at| {
             match earlier.entries()[at].verify(source, inflater) {
                 Ok(()) => Ok(Some(at)),
@@ -47,20 +46,20 @@ impl ShardIndex {
         });
         for at in readable.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             let entry = &earlier.entries()[at];
-            let is_half = |offset| offset == entry.image.offset || offset == entry.annotations.offset;
-            whole.findings.retain(|finding| !(finding.kind.is_half() && is_half(finding.offset)));
-            whole.push(entry.clone(), earlier.stats(at))?;
+            let is_member = |offset| offset == entry.image.offset || offset == entry.annotations.offset;
+            merged.findings.retain(|finding| !(finding.kind.is_unpaired() && is_member(finding.offset)));
+            merged.push(entry.clone(), earlier.stats(at))?;
         }
-        let (after, missing) = (whole.entries().len() - before, of - whole.entries().len());
-        whole.missing = earlier.missing + missing as u64;
-        for finding in whole.findings.iter_mut().filter(|finding| is_break(finding.kind)) {
+        let (after, missing) = (merged.entries().len() - before, total - merged.entries().len());
+        merged.missing = earlier.missing + missing as u64;
+        for finding in merged.findings.iter_mut().filter(|finding| is_break(finding.kind)) {
             finding.message = format!(
-                "{}; by the index of before, {before} of {of} samples are sound before it, {after} behind it, \
-                 {missing} are missing",
+                "{}; according to an earlier index file, the shard had {total} samples: {before} before the damage are \
+                 valid, {after} after it were recovered, {missing} are missing",
                 finding.message.split(';').next().unwrap_or_default(),
             );
         }
-        *self = whole;
+        *self = merged;
         Ok(Some(after))
     }
 }

@@ -1,4 +1,4 @@
-//! Reading samples by their ids: what a loader needs of a set of shards, whether they have an index or are being
+//! The trait [`Samples`]: what a loader needs from a set of shards, whether the shards have an index or are being
 //! indexed.
 
 use std::path::PathBuf;

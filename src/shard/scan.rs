@@ -1,6 +1,8 @@
-//! Tar structure -> members. Comes in: a source, or the first pass over a gzip file. Goes out: every regular file's
-//! name and range, in file order, and where the structure broke, if it did. A plain shard's data is passed over; a gzip
-//! stream's is offered for reading as it comes by. Fails if the source does, or if the receiver of the members does.
+//! The tar structure of a shard: the name and range of every regular file, in file order, and the place where the
+//! structure is broken, if it is.
+//!
+//! In a plain shard, the members' data is skipped; in the first pass over a gzip stream, the callback can read it.
+//! Errors are those of the source and of the callback.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -10,13 +12,14 @@ use crate::source::{Allowance, GzipPass, Source, SourceReader};
 use crate::{Error, Result};
 
 const BLOCK_BYTES: u64 = 512;
-/// Long names and PAX records before one member, at most.
+/// Maximum size of the headers of one member, with long names and PAX records.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
-/// Members of one shard, at most: two hundred times an official shard.
+/// Maximum number of members of a shard: two hundred times that of an official shard.
 const MAX_MEMBERS: usize = 1 << 22;
-/// Their names together, at most.
+/// Maximum total length of their names.
 const MAX_NAME_BYTES: usize = 256 << 20;
-/// Zeros behind the last member of a plain shard, at most: tar fills up a record, and downloaders a file.
+/// Maximum length of the zeros after the last member of a plain shard. tar pads the last record; a longer run of zeros
+/// comes from a downloader that preallocated the file.
 const MAX_END_BYTES: u64 = 1 << 20;
 
 /// A regular file inside the tar.
@@ -27,7 +30,7 @@ pub(super) struct Member {
     pub(super) len: u32,
 }
 
-/// Walks the headers of a plain shard from its start to the end marker or to the first break; returns what is wrong.
+/// Walks the headers of a plain shard from its start to the end marker or to the first break; returns the findings.
 pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Finding>> {
     let allowance = Allowance::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(SourceReader::new(source, &allowance));
@@ -35,10 +38,10 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
     let entries = archive.entries_with_seek().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
         allowance.set(MAX_HEADER_BYTES);
-        let accepted = entry.map_err(|e| refused(source, e)).and_then(|entry| {
-            fits(&entry, source.len())?;
+        let accepted = entry.map_err(|e| header_error(source, e)).and_then(|entry| {
+            check_size(&entry, source.len())?;
             let member = walk.accept(&entry)?;
-            walk.passed(&entry);
+            walk.finish_entry(&entry);
             Ok(member)
         });
         match accepted {
@@ -55,9 +58,9 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
     }
 }
 
-/// Walks a gzip stream from where `pass` stands, which is its start. `each` may read a member's data; the stream has a
-/// restart point at each member when it is called. Returns what is wrong, and up to where the members are sound: where
-/// a stream breaks, the damage may have begun before it shows.
+/// Walks a gzip stream from its start, which must be the position of `pass`. `each` may read a member's data; when it
+/// is called, there is a restart point at the member. Returns the findings, and the offset up to which members are
+/// valid: damage may begin before the place where it shows.
 pub(super) fn walk_gzip(
     pass: &RefCell<GzipPass<'_>>,
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
@@ -65,11 +68,11 @@ pub(super) fn walk_gzip(
     let allowance = Allowance::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
     let mut walk = Walk::default();
-    // A header that is none may stand where the last member, which lost or gained bytes, does not end.
+    // If a header is invalid, the member before it may have lost or gained bytes.
     let mut last_start = 0;
     let entries = archive.entries().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
-        // What broke the stream explains whatever it did to the header.
+        // If the stream is broken, that is the cause of the invalid header.
         let failure = || pass.borrow().failure().cloned();
         let accepted = match entry {
             Err(error) => Err(failure().unwrap_or_else(|| Error::corrupt(error.to_string()))),
@@ -79,17 +82,17 @@ pub(super) fn walk_gzip(
             }
         };
         let read = accepted.and_then(|(mut entry, member)| {
-            // Data may be long, and what is not read is passed over before the next header.
+            // The data may be long; the tar reader skips what is not read before the next header.
             allowance.set(u64::MAX);
-            let mut rest = stored(&entry);
+            let mut rest = stored_bytes(&entry);
             if let Some(member) = member {
-                let mut data = Data { entry: &mut entry, pass, at: member.offset, left: u64::from(member.len) };
+                let mut data = MemberData { entry: &mut entry, pass, at: member.offset, left: u64::from(member.len) };
                 each(member, &mut data)?;
-                data.pass_over()?;
+                data.skip_rest()?;
                 rest = 0;
             }
             last_start = walk.end;
-            walk.passed(&entry);
+            walk.finish_entry(&entry);
             allowance.set(rest.saturating_add(MAX_HEADER_BYTES));
             Ok(())
         });
@@ -97,53 +100,54 @@ pub(super) fn walk_gzip(
             Ok(()) => {}
             Err(error) if error.is_corrupt() => {
                 let has_failed = pass.borrow().failure().is_some();
-                // The end of the stream says whether a header was broken before it was packed.
-                let sound = match has_failed || read_on(pass, &mut |_, _| {}).is_some() {
-                    true if has_failed => pass.borrow().sound_until(),
+                // If the rest of the stream is valid, the header was invalid before compression.
+                let valid_until = match has_failed || read_to_end(pass, &mut |_, _| {}).is_some() {
+                    true if has_failed => pass.borrow().valid_until(),
                     true => {
                         walk.last_name = walk.name_before.take();
                         last_start
                     }
                     false => u64::MAX,
                 };
-                return Ok((walk.broken(&error), sound));
+                return Ok((walk.broken(&error), valid_until));
             }
             Err(error) => return Err(error.at_offset(walk.end)),
         }
     }
-    let sound = |pass: &RefCell<GzipPass<'_>>| pass.borrow().sound_until();
+    let valid_until = || pass.borrow().valid_until();
     match check_end_of_stream(pass, walk.end) {
-        Ok(()) => Ok((walk.findings, sound(pass))),
+        Ok(()) => Ok((walk.findings, valid_until())),
         Err(error) if error.is_corrupt() => {
             let mut findings = walk.broken(&error);
             if let (true, Some(last)) = (pass.borrow().is_mismatch(), findings.last_mut()) {
                 last.kind = FindingKind::WrongChecksum;
             }
-            Ok((findings, sound(pass)))
+            Ok((findings, valid_until()))
         }
         Err(error) => Err(error),
     }
 }
 
-/// How far a walk has come.
+/// The state of a walk.
 #[derive(Default)]
 struct Walk {
     findings: Vec<Finding>,
     members: usize,
     name_bytes: usize,
+    /// Name of the last good entry.
     last_name: Option<String>,
-    /// The one before that.
+    /// Name of the entry before that one.
     name_before: Option<String>,
-    /// Where the last good member ended.
+    /// End of the last good entry.
     end: u64,
 }
 
 impl Walk {
-    /// Takes in one entry: a regular file is a member.
+    /// Checks an entry; returns a member if it is a regular file.
     fn accept<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<Member>> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
-        let (offset, size) = (entry.raw_file_position(), stored(entry));
+        let (offset, size) = (entry.raw_file_position(), stored_bytes(entry));
         if self.members >= MAX_MEMBERS {
             return Err(Error::corrupt(format!("more than {MAX_MEMBERS} members")).at_offset(offset));
         }
@@ -160,7 +164,7 @@ impl Walk {
                     kind: FindingKind::UnknownMember,
                     member: name,
                     offset,
-                    message: format!("of tar type {:?} and {size} bytes", kind.as_byte() as char),
+                    message: format!("tar entry of type {:?} with {size} bytes", kind.as_byte() as char),
                 });
                 None
             }
@@ -168,15 +172,15 @@ impl Walk {
         Ok(member)
     }
 
-    /// Says that this entry is whole.
-    fn passed<R: Read>(&mut self, entry: &tar::Entry<'_, R>) {
+    /// Records that the entry is complete.
+    fn finish_entry<R: Read>(&mut self, entry: &tar::Entry<'_, R>) {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         self.name_before = self.last_name.replace(name);
-        let end = entry.raw_file_position().checked_add(stored(entry));
+        let end = entry.raw_file_position().checked_add(stored_bytes(entry));
         self.end = end.and_then(|end| end.checked_next_multiple_of(BLOCK_BYTES)).unwrap_or(u64::MAX);
     }
 
-    /// The findings, with the break that `error` describes.
+    /// Returns the findings, with the break that `error` describes as the last one.
     fn broken(mut self, error: &Error) -> Vec<Finding> {
         self.findings.push(Finding {
             kind: FindingKind::BrokenShard,
@@ -188,16 +192,17 @@ impl Walk {
     }
 }
 
-/// Bytes of an entry's data in the tar. The size of a sparse file is that of the file.
-fn stored<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
+/// Number of bytes of an entry's data in the tar. (The size of a sparse entry is that of the unpacked file.)
+fn stored_bytes<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
     match entry.header().entry_type().is_gnu_sparse() {
         true => entry.header().entry_size().unwrap_or(u64::MAX),
         false => entry.size(),
     }
 }
 
-fn fits<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
-    let (offset, size) = (entry.raw_file_position(), stored(entry));
+/// Checks that an entry ends within the shard.
+fn check_size<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
+    let (offset, size) = (entry.raw_file_position(), stored_bytes(entry));
     if offset.checked_add(size).is_some_and(|end| end <= len) {
         return Ok(());
     }
@@ -206,17 +211,17 @@ fn fits<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
     Err(Error::corrupt(text).at_offset(offset))
 }
 
-/// Tells a broken header from a source that could not be read.
-fn refused(source: &dyn Source, error: io::Error) -> Error {
+/// The error of a header that could not be read: that of the source, or an invalid header.
+fn header_error(source: &dyn Source, error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) => Error::corrupt(format!("{error} (the shard has {} bytes)", source.len())),
     }
 }
 
-/// After the last member a tar has blocks of zeros. None at all means that it was cut exactly between two members; very
-/// many, that a download was given its full length and not all of its bytes; anything else that members are hidden
-/// behind the end.
+/// Checks what follows the last member, which should be blocks of zeros. None at all means that the shard was cut
+/// between two members; very many, that a download preallocated the file and did not fill it; other data, that there
+/// may be members behind the end marker.
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
     if len < end.saturating_add(BLOCK_BYTES) {
@@ -233,16 +238,17 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
         at = next;
     }
     if len - end > MAX_END_BYTES {
-        let text = format!("nothing but zeros for {} bytes after the last member: the rest was not written", len - end);
+        let text =
+            format!("{} bytes of zeros follow the last member: the rest of the shard was not written", len - end);
         return Err(Error::corrupt(text).at_offset(end));
     }
     Ok(())
 }
 
-/// The same of a stream, which has to be read to its end for that, and for its checksum.
+/// The same for a stream. It is read to its end, where its checksum is.
 fn check_end_of_stream(pass: &RefCell<GzipPass<'_>>, end: u64) -> Result<()> {
     let mut other = None;
-    let failure = read_on(pass, &mut |at, bytes| {
+    let failure = read_to_end(pass, &mut |at, bytes| {
         let index = bytes.iter().position(|&byte| byte != 0);
         other = other.or(index.map(|index| at + index as u64));
     });
@@ -257,8 +263,8 @@ fn check_end_of_stream(pass: &RefCell<GzipPass<'_>>, end: u64) -> Result<()> {
     }
 }
 
-/// Reads a stream to its end; returns what breaks it, if anything does.
-fn read_on(pass: &RefCell<GzipPass<'_>>, each: &mut dyn FnMut(u64, &[u8])) -> Option<Error> {
+/// Reads a stream to its end; returns its failure, if it has one.
+fn read_to_end(pass: &RefCell<GzipPass<'_>>, each: &mut dyn FnMut(u64, &[u8])) -> Option<Error> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let at = pass.borrow().position();
@@ -271,14 +277,14 @@ fn read_on(pass: &RefCell<GzipPass<'_>>, each: &mut dyn FnMut(u64, &[u8])) -> Op
 }
 
 fn no_end_marker(len: u64) -> Error {
-    Error::corrupt(format!("ends at byte {len} without the closing block of zeros: it is truncated"))
+    Error::corrupt(format!("the tar ends at byte {len} without a closing block of zeros: it is truncated"))
 }
 
 fn data_after_end(bytes: u64, offset: u64) -> Error {
     Error::corrupt(format!("{bytes} bytes of other data after the end marker")).at_offset(offset)
 }
 
-/// The pass as a stream for the `tar` crate, which takes more than a header only with an allowance.
+/// The pass as a reader for the `tar` crate. Reading more than the allowance is an error.
 struct PassReader<'a, 'b> {
     pass: &'a RefCell<GzipPass<'b>>,
     allowance: &'a Allowance,
@@ -292,16 +298,16 @@ impl Read for PassReader<'_, '_> {
     }
 }
 
-/// The data of one member of a stream. Whatever ends it early is an error that says why.
-struct Data<'a, 'b, 'c, R: Read> {
+/// Reads the data of one member of a stream. An early end is an error that has the cause.
+struct MemberData<'a, 'b, 'c, R: Read> {
     entry: &'a mut tar::Entry<'c, R>,
     pass: &'a RefCell<GzipPass<'b>>,
     at: u64,
     left: u64,
 }
 
-impl<R: Read> Data<'_, '_, '_, R> {
-    fn pass_over(&mut self) -> Result<()> {
+impl<R: Read> MemberData<'_, '_, '_, R> {
+    fn skip_rest(&mut self) -> Result<()> {
         let mut buffer = [0; 8 << 10];
         while self.left > 0 {
             self.read(&mut buffer).map_err(Error::unwrapped)?;
@@ -310,7 +316,7 @@ impl<R: Read> Data<'_, '_, '_, R> {
     }
 }
 
-impl<R: Read> Read for Data<'_, '_, '_, R> {
+impl<R: Read> Read for MemberData<'_, '_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.entry.read(buffer).unwrap_or(0);
         self.left = self.left.saturating_sub(count as u64);

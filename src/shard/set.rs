@@ -1,5 +1,4 @@
-//! Many shards as one list of samples. Comes in: paths or sources, and options; or sets to be mixed. Goes out: a
-//! [`ShardSet`]. Fails as opening and indexing do, and when nothing is left to train on.
+//! Sets of shards: opening paths or sources, and interleaving sets. A set without samples is an error.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -9,50 +8,70 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::indexed::{self, Built, Encoding, IndexedShard};
+use super::indexed::{self, BuiltIndex, Encoding, IndexedShard};
 use super::indexer::Opener;
 use super::{Entry, IndexStatus, SampleId, ShardReport, ShardSetBuilder};
-use crate::annotation::{AnnotationSelector, IdList};
+use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// The samples of many shards that pass a filter, numbered from 0 in the order of the shards.
+/// The samples of many shards that pass a filter, in the order of the shards.
+///
+/// ```
+/// # #[cfg(feature = "synth")] {
+/// # use maskstream::synth::{Preset, SynthOptions, write_shards};
+/// use maskstream::{SampleId, ShardSet};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # write_shards(dir.path(), 2, &SynthOptions::new(Preset::Small).samples(4), &|_| ())?;
+/// let set = ShardSet::builder().open(&[dir.path()])?; // all *.tar in the directory
+/// assert_eq!(set.len(), 8);
+///
+/// for report in set.reports() {
+///     println!("{}: {} findings", report.path.display(), report.findings.len());
+/// }
+/// if let Some(entry) = set.entry(SampleId { shard: 1, entry: 0 }) {
+///     println!("{}: {} x {} pixels", entry.image_name(), entry.width, entry.height);
+/// }
+/// # }
+/// # Ok::<(), maskstream::Error>(())
+/// ```
 pub struct ShardSet {
     shards: Vec<Shard>,
-    /// Samples by shard.
+    /// Number of samples per shard.
     samples: PrefixSums,
-    /// Number of shards of each set that is mixed; one set where nothing is.
+    /// Number of shards of each interleaved set; a single number if no sets were interleaved.
     parts: Vec<usize>,
     population: SampleSpace,
     unmatched: Vec<i64>,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
 }
 
-/// A shard's samples that enter the order.
+/// The samples of a shard that are in the set.
 pub(crate) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
-    form: Encoding,
+    encoding: Encoding,
     digests: Digests,
-    /// Places in the selection of all its images.
+    /// Indices in the list of ids of all images that the shard has.
     selected: Vec<u32>,
     selector: Arc<AnnotationSelector>,
     opener: Arc<Opener>,
 }
 
-/// What a shard was, in short.
+/// Checksums that identify a shard and its samples.
 #[derive(Clone, Copy)]
 struct Digests {
     /// Of its file's name and length.
     file: u32,
     /// Of all samples.
     index: u32,
-    /// Of those that enter the order.
+    /// Of the choice of samples.
     kept: u32,
 }
 
-/// What the largest of a set's samples needs.
+/// The sizes of the largest samples of a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MaxSampleSize {
     /// Bytes of image and annotations.
@@ -62,34 +81,52 @@ pub(crate) struct MaxSampleSize {
 }
 
 impl ShardSetBuilder {
-    /// Opens the shards that `patterns` name: files, directories (for their `*.tar`) and shell patterns. Loads their
-    /// indexes, builds those that are missing, in parallel on the current rayon pool, and keeps the samples that pass
-    /// the filter.
+    /// Opens the shards that match `patterns`: files, directories (meaning their `*.tar`) and shell patterns. Loads
+    /// their indexes, and builds missing ones in parallel on the current rayon pool.
     ///
     /// # Errors
-    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`]), or no sample at all
-    /// passes the filter.
+    /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`](super::OnCorrupt)), or no
+    /// sample passes the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
         self.selector.filter.check()?;
         let paths = super::resolve_patterns(patterns)?;
         ShardSet::open(self, paths)
     }
 
-    /// Takes shards that are open already, with a name for each. No sidecar is read or written.
+    /// Opens shards that need not be files, each given as a name and a source. Builds their indexes every time: no
+    /// index file is read or written.
+    ///
+    /// ```
+    /// # #[cfg(feature = "synth")] {
+    /// use std::sync::Arc;
+    ///
+    /// use maskstream::ShardSet;
+    /// use maskstream::source::{MemorySource, Source};
+    ///
+    /// # let options = maskstream::synth::SynthOptions::new(maskstream::synth::Preset::Small);
+    /// # let one = maskstream::synth::sample(1, &options)?;
+    /// # let members = [("sa_1.jpg", &one.image[..]), ("sa_1.json", &one.annotations[..])];
+    /// # let bytes = maskstream::synth::pack(members, false)?;
+    /// let source: Arc<dyn Source> = Arc::new(MemorySource::new(bytes)); // or an object store: see `Source`
+    /// let set = ShardSet::builder().from_sources(vec![("s3://bucket/sa_000000.tar".to_owned(), source)])?;
+    /// assert_eq!(set.len(), 1);
+    /// # }
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`ShardSetBuilder::open`], and if two have the same name.
+    /// As [`ShardSetBuilder::open`], and if two sources have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
         self.selector.filter.check()?;
         if sources.is_empty() {
-            return Err(Error::config("no shards are given"));
+            return Err(Error::config("no shards were given"));
         }
         ShardSet::from_sources(self, sources)
     }
 }
 
 impl ShardSet {
-    /// Settings to open shards with.
+    /// Returns the default settings for opening shards.
     pub fn builder() -> ShardSetBuilder {
         ShardSetBuilder::default()
     }
@@ -119,17 +156,17 @@ impl ShardSet {
         });
         let index = |(name, source): &(String, Arc<dyn Source>)| {
             let path = PathBuf::from(name);
-            let Built { index, restarts } = indexed::build(source.as_ref(), &path, &*options.indexer.progress)?;
+            let BuiltIndex { index, restarts } = indexed::build(source.as_ref(), &path, &*options.indexer.progress)?;
             let status = IndexStatus::Unsaved("the shard is not a file".to_owned());
-            let form = restarts.map_or(Encoding::Plain, Encoding::Held);
-            Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, form }, &options)
+            let encoding = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
+            Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, encoding }, &options)
         };
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }
 
     pub(crate) fn assemble(options: ShardSetBuilder, shards: Vec<Shard>) -> Result<Self> {
-        options.damage_policy().judge(shards.iter().map(|shard| &shard.report))?;
+        options.damage_policy().check(shards.iter().map(|shard| &shard.report))?;
         let lengths = lengths(&shards);
         let set = Self {
             samples: PrefixSums::of(lengths.iter().copied()),
@@ -139,26 +176,44 @@ impl ShardSet {
             open: Mutex::new(LruCache::new(options.open_shards)),
             shards,
         };
-        if set.is_empty() {
-            let sum = |of: fn(&ShardReport) -> usize| set.reports().map(of).sum::<usize>();
-            let quarantined = match sum(|report| report.quarantined_samples) {
-                0 => String::new(),
-                some => format!("; {some} that do are quarantined"),
-            };
-            return Err(Error::config(format!(
-                "none of the {} samples in {} shards is selected and passes the filter {:?}{quarantined}",
-                sum(|report| report.samples),
-                set.shards.len(),
-                options.selector.filter
-            )));
-        }
-        Ok(set)
+        if set.is_empty() { Err(set.no_samples(&options)) } else { Ok(set) }
     }
 
-    /// Several sets as one, each with a weight: its share of every epoch is its weight over the sum of all, whatever
-    /// its size. An epoch has as many samples as all sets together, so a set with a share above its size comes round
-    /// more than once, each time as a whole and shuffled anew; of one below it, an epoch has a part, and the next epoch
-    /// goes on with the rest. Each set keeps its own filter.
+    /// The error of a set without samples: which rules left them out, and what to do.
+    fn no_samples(&self, options: &ShardSetBuilder) -> Error {
+        let sum = |of: fn(&ShardReport) -> usize| self.reports().map(of).sum::<usize>();
+        let (samples, shards) = (sum(|report| report.samples), self.shards.len());
+        if samples == 0 {
+            return Error::config(format!(
+                "the {shards} shards contain no samples: a sample is a .jpg and a .json member of the same name"
+            ));
+        }
+        let mut rules = Vec::new();
+        if options.selector.filter != MaskFilter::all() {
+            rules.push(format!("the filter ({})", options.selector.filter));
+        }
+        if options.selector.selection.is_some() {
+            rules.push("the list of ids".to_owned());
+        }
+        if options.retain.is_some() {
+            rules.push("`retain`".to_owned());
+        }
+        let advice = if rules.len() == 1 { "relax it" } else { "relax one of them" };
+        let rules = rules.join(" and ");
+        let reason = match sum(|report| report.quarantined_samples) {
+            0 => format!("passes {rules}: {advice}"),
+            count if count == samples => format!("is left: {count} are quarantined"),
+            count => format!("is left: {count} are quarantined, and the others do not pass {rules}: {advice}"),
+        };
+        Error::config(format!("none of the {samples} samples in {shards} shards {reason}"))
+    }
+
+    /// Combines several sets into one. Each has a weight, and its share of every epoch is its weight divided by the sum
+    /// of all weights, independent of its size.
+    ///
+    /// An epoch has as many samples as all sets together. A set whose share of that exceeds its size is repeated, and
+    /// shuffled again each time. Of a set whose share is below its size, an epoch uses a part, and the next epoch
+    /// continues with the rest. Each set keeps its own filter.
     ///
     /// ```no_run
     /// # use maskstream::{Loader, ShardSet};
@@ -176,7 +231,7 @@ impl ShardSet {
         let mut open_shards = NonZeroUsize::MIN;
         for (weight, set) in sets {
             if set.parts.len() > 1 {
-                return Err(Error::config("a set to be mixed is a mixture itself: give all sets and weights at once"));
+                return Err(Error::config("one of the sets is itself a mixture: interleave all sets in one call"));
             }
             open_shards = open_shards.max(set.lock().cap());
             weights.push(weight);
@@ -198,37 +253,37 @@ impl ShardSet {
         Ok(Self { samples, parts, population, unmatched, open, shards })
     }
 
-    /// Number of samples that pass the filter.
+    /// Number of samples in the set.
     pub fn len(&self) -> u64 {
         self.samples.total()
     }
 
-    /// Whether no sample passes the filter. Opening refuses such a set, so this is false.
+    /// Whether the set has no samples. This is always false, because opening such a set is an error.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What an order ranges over.
+    /// The sample space: the numbers of samples by shard and set.
     pub fn population(&self) -> &SampleSpace {
         &self.population
     }
 
-    /// Images of the selection that no shard has.
+    /// Images of the list of ids that are in none of the shards.
     pub fn unmatched(&self) -> &[i64] {
         &self.unmatched
     }
 
-    /// Which annotations of a shard's samples count.
+    /// The rule that selects annotations of a shard's samples.
     pub(crate) fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
         self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.selector))
     }
 
-    /// What a plan depends on.
+    /// The identity of the set, on which a plan depends.
     pub(crate) fn identity(&self) -> Identity {
         let fold = |of: fn(&Shard) -> u32| self.shards.iter().fold(0, |digest, shard| append(digest, of(shard)));
         let (mut filter, mut weights, mut done) = (0, 0, 0);
         for (count, share) in self.parts.iter().zip(self.population.shares()) {
-            // Numbers only: encoding cannot fail.
+            // Encoding numbers cannot fail.
             let bounds = self.shards.get(done).and_then(|shard| postcard::to_stdvec(&shard.selector.filter).ok());
             filter = crc32c::crc32c_append(filter, &bounds.unwrap_or_default());
             weights = crc32c::crc32c_append(weights, &share.to_le_bytes());
@@ -251,7 +306,7 @@ impl ShardSet {
         self.shards.iter().take(count).fold(0, |digest, shard| append(digest, shard.digests.file))
     }
 
-    /// What the largest sample needs.
+    /// The sizes of the largest samples.
     pub(crate) fn largest(&self) -> MaxSampleSize {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
         entries.fold(MaxSampleSize::default(), |largest, entry| MaxSampleSize {
@@ -260,56 +315,56 @@ impl ShardSet {
         })
     }
 
-    /// Bytes of an average sample's members.
+    /// Mean number of bytes of a sample's members.
     pub(crate) fn mean_sample_bytes(&self) -> u64 {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
         entries.map(Entry::bytes).sum::<u64>() / self.len().max(1)
     }
 
-    /// What is known of each shard.
+    /// Returns a report on each shard, in the order of the shards.
     pub fn reports(&self) -> impl ExactSizeIterator<Item = &ShardReport> {
         self.shards.iter().map(|shard| &shard.report)
     }
 
-    /// The sample of a number, which must be below [`ShardSet::len`].
+    /// The id of a sample from its number, which must be less than [`ShardSet::len`].
     pub(crate) fn sample_at(&self, number: u64) -> SampleId {
         let (shard, entry) = self.samples.find(number);
         SampleId { shard: shard as u32, entry: entry as u32 }
     }
 
-    /// The number of one of its samples.
+    /// The number of a sample of the set.
     pub(crate) fn number_of(&self, sample: SampleId) -> u64 {
         self.samples.before(sample.shard as usize) + u64::from(sample.entry)
     }
 
-    /// The index row of a sample; `None` if there is no such sample.
+    /// Returns the index entry of a sample, or `None` if there is no such sample.
     pub fn entry(&self, id: SampleId) -> Option<&Entry> {
         self.shards.get(id.shard as usize)?.entries.get(id.entry as usize)
     }
 
-    /// Path or name of the shard a sample lies in.
+    /// Returns the path of a sample's shard, or the name of its source; `None` if there is no such shard.
     pub fn shard_path(&self, id: SampleId) -> Option<&Path> {
         Some(&self.shards.get(id.shard as usize)?.report.path)
     }
 
-    /// The bytes of a shard that its index speaks of, opened if they are not open yet: those of a plain file, or the
-    /// inflated ones of a gzip stream.
+    /// Returns a source of the bytes to which a shard's index refers: those of a plain file, or the inflated ones of a
+    /// gzip stream. Opens the shard if necessary.
     ///
     /// # Errors
-    /// If the shard cannot be opened, or there is none of this index.
+    /// If the shard cannot be opened, or there is no shard with this index.
     pub fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
         if let Some(source) = self.lock().get(&shard) {
             return Ok(Arc::clone(source));
         }
         let none = || Error::config(format!("there is no shard {shard}"));
-        // Opening may take long, or for ever: nobody else waits for it.
+        // Opening may take very long, so the lock is not held meanwhile.
         let source = self.shards.get(shard as usize).ok_or_else(none)?.opening()()?;
         self.lock().put(shard, Arc::clone(&source));
         Ok(source)
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<u32, Arc<dyn Source>>> {
-        // A panic elsewhere cannot leave the cache half-changed.
+        // A panic of another thread cannot leave the cache inconsistent.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -319,7 +374,7 @@ fn lengths(shards: &[Shard]) -> Vec<u64> {
     shards.iter().map(|shard| shard.entries.len() as u64).collect()
 }
 
-/// Images of the selection that are in no shard.
+/// Images of the list of ids that are in none of the shards.
 fn unmatched(selection: Option<&IdList>, shards: &[Shard]) -> Vec<i64> {
     let Some(selection) = selection else { return Vec::new() };
     let mut found = vec![false; selection.len()];
@@ -342,17 +397,17 @@ impl std::fmt::Debug for ShardSet {
 }
 
 impl Shard {
-    /// Keeps the samples that pass the filter, if the policy on damage lets the shard pass.
+    /// Keeps the samples that pass the filter. An error if the shard is more damaged than the policy accepts.
     pub(crate) fn select(indexed: IndexedShard, options: &ShardSetBuilder) -> Result<Self> {
-        let shard = Self::valid(indexed, options);
-        options.damage_policy().judge([&shard.report])?;
+        let shard = Self::filtered(indexed, options);
+        options.damage_policy().check([&shard.report])?;
         Ok(shard)
     }
 
-    /// Keeps the samples that pass the filter, whatever else is wrong with the shard.
-    pub(crate) fn valid(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
+    /// Keeps the samples that pass the filter, however damaged the shard is.
+    pub(crate) fn filtered(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
         let mut report = indexed.report();
-        let IndexedShard { mut index, form, .. } = indexed;
+        let IndexedShard { mut index, encoding, .. } = indexed;
         let selector = &options.selector;
         report.kept_annotations = 0;
         let mut keep = Vec::with_capacity(report.samples);
@@ -375,7 +430,7 @@ impl Shard {
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
         let (selector, opener) = (Arc::clone(selector), Arc::clone(&options.indexer.opener));
-        Self { entries, report, form, digests, selected, selector, opener }
+        Self { entries, report, encoding, digests, selected, selector, opener }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
@@ -386,9 +441,9 @@ impl Shard {
         &self.report
     }
 
-    /// What opens the bytes that the index speaks of.
+    /// Returns a function that opens the bytes to which the index refers.
     pub(crate) fn opening(&self) -> impl FnOnce() -> Result<Arc<dyn Source>> + use<> {
-        let (opener, path, form) = (Arc::clone(&self.opener), self.report.path.clone(), self.form.clone());
+        let (opener, path, encoding) = (Arc::clone(&self.opener), self.report.path.clone(), self.encoding.clone());
         let then = self.report.shard_bytes;
         move || {
             let file = opener(&path).map_err(|e| e.in_shard(&path))?;
@@ -397,14 +452,14 @@ impl Shard {
                 let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
                 return Err(Error::corrupt(text).in_shard(&path));
             }
-            form.source(file).map_err(|e| e.in_shard(&path))
+            encoding.source(file).map_err(|e| e.in_shard(&path))
         }
     }
 }
 
 impl Digests {
     fn of(report: &ShardReport, selection: Option<&IdList>) -> Self {
-        // The name alone: where the shards lie may change.
+        // The file name only, because shards may be moved to another directory.
         let name = report.path.file_name().unwrap_or(report.path.as_os_str());
         let file = crc32c::crc32c(name.as_encoded_bytes());
         let file = crc32c::crc32c_append(file, &report.shard_bytes.to_le_bytes());

@@ -1,5 +1,5 @@
-//! The index as the sidecar stores it. These types are private, so that the file's format is no promise of the public
-//! ones; their fields and order are the format (see `sidecar.rs`).
+//! The index as an index file stores it. The fields of these types and their order are the file format (see
+//! `sidecar.rs`); the public types can change without changing it.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ struct StoredFinding {
     message: String,
 }
 
-/// The order is that of the stored numbers: new kinds go last.
+/// Stored as the number of the variant, so new kinds must be added at the end.
 #[derive(Serialize, Deserialize)]
 enum StoredKind {
     ImageWithoutAnnotations,
@@ -63,7 +63,7 @@ impl StoredIndex {
         }
     }
 
-    /// The index, still without its statistics.
+    /// The index without its statistics, which the caller adds.
     pub(super) fn into_index(self) -> ShardIndex {
         let Self { entries, stat_ends, findings, missing } = self;
         ShardIndex {

@@ -382,14 +382,14 @@ fn parts_count_their_epochs_each_and_resume_together() {
         let two = |loader: &BurnLoader| {
             split_dataloader(loader.to_device(&Device::flex()), &[Device::flex(), Device::flex()])
         };
-        let parts = two(&loader.first_epoch(4));
+        let parts = two(&loader.unwrap().first_epoch(4));
         let first: Vec<_> = parts.iter().map(|part| part.iter().next().unwrap().unwrap()).collect();
         assert_eq!((first[0].epoch, first[1].epoch), (4, 4));
         assert_eq!(first[0].cursor, first[1].cursor);
         assert_eq!(parts[1].iter().next().unwrap().unwrap().epoch, 5);
         let cursor = first[0].cursor.unwrap();
         let resumed = two(&BurnLoader::new(plain, &Device::flex()).unwrap().resume_from(&cursor));
-        let again = two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).first_epoch(4));
+        let again = two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).unwrap().first_epoch(4));
         for (resumed, again) in resumed.iter().zip(&again) {
             assert_eq!(run(&**resumed), run(&**again)[1..]);
         }
@@ -399,8 +399,8 @@ fn parts_count_their_epochs_each_and_resume_together() {
 #[test]
 fn masks_as_floats_have_the_same_values() {
     let batch = batches(every_field()).remove(0).into_burn(&Device::flex()).unwrap();
-    let bytes = batch.masks.clone().unwrap().into_data().convert::<f32>().to_vec::<f32>().unwrap();
-    let floats = batch.masks_float().unwrap().into_data().to_vec::<f32>().unwrap();
+    let bytes = batch.masks.clone().unwrap().into_data().convert::<f32>().try_to_vec::<f32>().unwrap();
+    let floats = batch.masks_float().unwrap().into_data().try_to_vec::<f32>().unwrap();
     assert!(floats == bytes && floats.contains(&1.0));
     let none = batches(every_field().mask_size(None)).remove(0).into_burn(&Device::flex()).unwrap();
     assert!(none.masks_float().is_none());

@@ -92,7 +92,10 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
     assert!(fails(dir, "bench nowhere/*.tar").contains("nowhere"));
     succeeds(dir, "synth data --samples 2 --preset small");
     assert!(fails(dir, "bench data --batch-size 0").contains("batch_size"));
-    assert!(fails(dir, "bench data --min-predicted-iou 7").contains("none of the 2 samples"));
+    assert!(
+        fails(dir, "bench data --min-predicted-iou 7")
+            .contains("none of the 2 samples in 1 shards passes the filter (predicted_iou >= 7, at")
+    );
     assert!(fails(dir, "export data -o missing/batch.safetensors").contains("maskstream:"));
 }
 
@@ -290,7 +293,7 @@ fn a_shard_of_which_nothing_is_sound_is_not_repacked() {
     let error = fails(dir, "repack page.tar -o flat --skip 1");
     assert!(error.contains("more than the budget of 1"), "{error}");
     let error = fails(dir, "repack page.tar -o flat --skip 100");
-    assert!(error.contains("page.tar") && error.contains("not one sample is sound"), "{error}");
+    assert!(error.contains("page.tar") && error.contains("no sample is valid"), "{error}");
     assert!(!dir.join("flat/page.tar").exists());
 }
 

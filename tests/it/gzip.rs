@@ -271,7 +271,7 @@ fn check_damaged(file: &[u8], tar: &[u8], samples: &[Made], sound: usize, case: 
     let in_doubt: usize = finding
         .message
         .split(", ")
-        .find_map(|part| part.strip_suffix(" are in doubt)"))
+        .find_map(|part| part.strip_suffix(" are possibly corrupt)"))
         .map_or(0, |n| n.parse().unwrap_or_else(|_| panic!("{case}: {finding}")));
     let right = right(&index, samples);
     let lost = expected.difference(&right).count();
@@ -287,7 +287,7 @@ fn check_damaged(file: &[u8], tar: &[u8], samples: &[Made], sound: usize, case: 
     let unread =
         index.findings().iter().filter(|finding| finding.kind == FindingKind::BrokenAnnotations).count() as u64;
     if finding.kind == FindingKind::WrongChecksum {
-        assert!(finding.message.contains("which one cannot be told") && missing > unread, "{case}: {finding}");
+        assert!(finding.message.contains("it is not known which") && missing > unread, "{case}: {finding}");
     } else {
         assert!(finding.message.contains(&complete), "{case}: {finding}");
         assert!(finding.message.contains(&format!(" {} are missing", missing - unread)), "{case}: {finding}");

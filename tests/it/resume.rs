@@ -278,6 +278,6 @@ fn of_mixed_sets_each_keeps_its_filter_its_share_and_its_opener() {
         assert!((share - 0.75).abs() < 0.04, "{drawn:?}");
         let nested =
             ShardSet::interleave(vec![(1.0, ShardSet::interleave(sets()).unwrap()), (1.0, open(0..2, few.clone()))]);
-        assert!(nested.unwrap_err().to_string().contains("mixture itself"));
+        assert!(nested.unwrap_err().to_string().contains("itself a mixture"));
     });
 }

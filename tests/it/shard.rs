@@ -441,7 +441,7 @@ fn a_sidecar_is_made_once_and_used_again() {
     let disk = OnDisk::new(4);
     let (_, expected) = disk.open(Sidecar::Off);
     assert_eq!(disk.files(), ["s.tar"]);
-    disk.rebuilt("no sidecar yet", &expected);
+    disk.rebuilt("no index file yet", &expected);
     assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"], "nothing temporary is left");
     // The shard's bytes are not read at all to load it.
     let set =
@@ -502,7 +502,7 @@ fn a_damaged_sidecar_is_built_anew() {
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), bytes).unwrap();
         let why = match at {
-            0..8 => "not a sidecar",
+            0..8 => "not an index file",
             8..12 => "version",
             16..24 => "cut short",
             _ => "checksum",
@@ -901,5 +901,5 @@ fn selected_samples_alone_enter_the_order() {
     assert_eq!(even.len() + odd.len(), 9);
     assert!(!even.is_empty() && !odd.is_empty());
     let error = open(|_| false).unwrap_err();
-    assert!(error.to_string().contains("none of the 9 samples"), "{error}");
+    assert!(error.to_string().contains("none of the 9 samples in 1 shards passes `retain`"), "{error}");
 }

@@ -193,7 +193,7 @@ impl LiveSet {
                         IndexState::Indexed(shard) => Some(shard.report()),
                         _ => None,
                     });
-                    self.options.damage_policy().judge(reports)?;
+                    self.options.damage_policy().check(reports)?;
                     *position = Position { shard: position.shard + 1, entry: 0 };
                     state.current = position.shard;
                     self.changed.notify_all();
@@ -332,7 +332,7 @@ struct LivePass<'a> {
 }
 
 impl PassObserver for LivePass<'_> {
-    fn found(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
+    fn on_sample(&mut self, entry: &Entry, stats: &[AnnotationStats], restarts: Option<&Arc<Restarts>>) -> Result<()> {
         let options = &self.set.options;
         if options.admits(entry, stats) {
             let mut state = self.set.lock();
@@ -350,7 +350,7 @@ impl PassObserver for LivePass<'_> {
         Ok(())
     }
 
-    fn goes_on(&self) -> Result<()> {
+    fn on_member(&self) -> Result<()> {
         (self.alive)(Some(self.index as u32));
         let state = self.set.lock();
         if state.stage == Stage::Running && state.run == self.run { Ok(()) } else { Err(given_up()) }

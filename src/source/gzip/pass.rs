@@ -115,7 +115,7 @@ impl<'a> GzipPass<'a> {
     /// Inflated offset up to which the data is known to be valid: the start of the current block, because all bytes of
     /// a block may be wrong if invalid data follows in it. `u64::MAX` once the stream has ended other than by such
     /// data.
-    pub(crate) fn sound_until(&self) -> u64 {
+    pub(crate) fn valid_until(&self) -> u64 {
         match &self.failure {
             Some(_) if !self.decoder.has_data_error() => u64::MAX,
             None if self.is_ended => u64::MAX,

@@ -133,9 +133,7 @@ impl LiveSet {
             return Err(Error::config("all shards are indexed"));
         }
         if state.stage != Stage::Idle {
-            return Err(Error::config(
-                "another epoch is running while the shards are indexed: finish or drop it first",
-            ));
+            return Err(Error::config("an epoch is under way while the shards are indexed: finish or drop it first"));
         }
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;

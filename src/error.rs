@@ -1,6 +1,6 @@
 //! The crate's one error: what kind it is, where it happened, and what caused it.
 //!
-//! Kinds are chosen by what a caller can do about them, not by which room raised them. An [`Error`] is one pointer
+//! Kinds are chosen by what a caller can do about them, not by which module raised them. An [`Error`] is one pointer
 //! wide, so that a `Result` stays cheap to pass around.
 
 use std::fmt;
@@ -16,12 +16,28 @@ type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong, where, and why. A clone shares the cause.
 ///
+/// Match on [`kind`](Self::kind) to decide what to do, and on [`location`](Self::location) to find the sample. Display
+/// prints both in one line.
+///
 /// ```
-/// use maskstream::{ErrorKind, ShardSet};
+/// use maskstream::{Error, ErrorKind, ShardSet};
+///
+/// /// Whether it is worth trying again.
+/// fn is_transient(error: &Error) -> bool {
+///     if let Some(shard) = &error.location().shard {
+///         eprintln!("look at {}", shard.display());
+///     }
+///     match error.kind() {
+///         ErrorKind::Io => true,
+///         ErrorKind::Corrupt | ErrorKind::Config | ErrorKind::Limit | ErrorKind::Panic => false,
+///         _ => false, // kinds may be added
+///     }
+/// }
 ///
 /// let error = ShardSet::builder().open(&["no/such/shard.tar"]).unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Config);
 /// assert_eq!(error.to_string(), "no shard matches no/such/shard.tar");
+/// assert!(!is_transient(&error));
 /// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
@@ -34,24 +50,25 @@ struct Inner {
     source: Option<Cause>,
 }
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [`Error`]. Display prints a word for it: `I/O`, `corrupt`, `configuration`, `limit` or
+/// `panic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The operating system refused: look at the file, its rights, the disk; a retry may help.
+    /// The operating system reported a failure: check the file, its permissions and the disk. A retry may help.
     Io,
-    /// The bytes are not what their format says: the data is damaged.
+    /// The bytes violate their format: the data is corrupt.
     Corrupt,
     /// The caller's settings or arguments do not fit together.
     Config,
-    /// A bound was reached that the caller may raise.
+    /// A limit was reached that the caller may raise.
     Limit,
-    /// Code panicked while it worked on this item: a defect worth reporting.
+    /// Code panicked while it processed this item: a bug worth reporting.
     Panic,
 }
 
 /// Where in a data set something is: the shard, the member inside it, the byte offset inside the shard. Parts that are
-/// unknown are `None`.
+/// unknown are `None`. Display prints the known ones: `sa_000000.tar, member sa_1.jpg, byte 512`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location {
@@ -72,7 +89,7 @@ impl Error {
         Self::new(ErrorKind::Io, message).caused_by(cause)
     }
 
-    /// The error of this crate that came through a reader, or that of the reader itself.
+    /// Unwraps an error of this crate that was passed on as an I/O error; converts any other I/O error.
     pub(crate) fn unwrapped(error: std::io::Error) -> Self {
         error.downcast().unwrap_or_else(Self::from)
     }
@@ -89,7 +106,7 @@ impl Error {
         Self::new(ErrorKind::Limit, message)
     }
 
-    /// The error of a caught panic; the payload is its message where it is text.
+    /// The error of a caught panic. The payload becomes the message if it is text.
     pub(crate) fn panic(payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&str>()
@@ -104,20 +121,20 @@ impl Error {
         self
     }
 
-    /// Names the shard, unless a deeper layer already did.
+    /// Sets the shard, unless a deeper layer has set it.
     pub(crate) fn in_shard(mut self, shard: &Path) -> Self {
         self.0.at.shard.get_or_insert_with(|| shard.to_owned());
         self
     }
 
-    /// Names the member, unless a deeper layer already did.
+    /// Sets the member, unless a deeper layer has set it.
     pub(crate) fn in_member(mut self, member: &str) -> Self {
         self.0.at.member.get_or_insert_with(|| member.to_owned());
         self
     }
 
-    /// Names the byte offset in the shard of what could not be read from the compressed file, whose own offset, if it
-    /// is known, goes into the message.
+    /// Sets the byte offset in the uncompressed shard. An offset that was set before refers to the compressed file, and
+    /// moves into the message.
     pub(crate) fn of_compressed(mut self, offset: u64) -> Self {
         if let Some(of_file) = self.0.at.offset.replace(offset) {
             self.0.message += &format!(" (byte {of_file} of the compressed file)");
@@ -125,13 +142,13 @@ impl Error {
         self
     }
 
-    /// Names the byte offset in the shard, unless a deeper layer already did.
+    /// Sets the byte offset in the shard, unless a deeper layer has set it.
     pub(crate) fn at_offset(mut self, offset: u64) -> Self {
         self.0.at.offset.get_or_insert(offset);
         self
     }
 
-    /// The message without the place.
+    /// The message without the location.
     pub(crate) fn message(&self) -> &str {
         &self.0.message
     }
@@ -146,33 +163,45 @@ impl Error {
         &self.0.at
     }
 
-    /// Whether the operating system refused.
+    /// Whether the operating system reported a failure.
     pub fn is_io(&self) -> bool {
         self.kind() == ErrorKind::Io
     }
 
-    /// Whether the data is damaged.
+    /// Whether the data is corrupt.
     pub fn is_corrupt(&self) -> bool {
         self.kind() == ErrorKind::Corrupt
     }
 
-    /// Whether a bound was reached that the caller may raise.
+    /// Whether a limit was reached that the caller may raise.
     pub fn is_limit(&self) -> bool {
         self.kind() == ErrorKind::Limit
     }
 }
 
-/// For implementations of [`Source`](crate::source::Source) and callers outside of this crate.
+/// For implementations of [`Source`](crate::source::Source), and for callers outside this crate.
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
         Self::io("input or output failed", cause)
     }
 }
 
-/// So that code which works with masks can use this crate's [`Result`].
+/// Lets code that works with masks use this crate's [`Result`].
 impl From<RleError> for Error {
     fn from(cause: RleError) -> Self {
         Self::corrupt(cause.to_string()).caused_by(cause)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Io => "I/O",
+            Self::Corrupt => "corrupt",
+            Self::Config => "configuration",
+            Self::Limit => "limit",
+            Self::Panic => "panic",
+        })
     }
 }
 
@@ -200,7 +229,7 @@ impl fmt::Display for Error {
             write!(f, "{}: ", self.0.at)?;
         }
         f.write_str(&self.0.message)?;
-        // An operating system's reason belongs in the line a user sees; other causes are already in the message.
+        // The operating system's reason is not in the message yet; other causes are.
         match &self.0.source {
             Some(cause) if self.is_io() => write!(f, ": {cause}"),
             _ => Ok(()),
@@ -217,7 +246,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let cause = self.0.source.as_deref()?;
-        // An operating system's reason is part of the message already.
+        // Display has printed the operating system's reason already.
         if self.is_io() { cause.source() } else { Some(cause as _) }
     }
 }

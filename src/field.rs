@@ -1,19 +1,20 @@
-//! The one table of a batch's fields. Everything that goes field by field is made from it: layout, rows, accessors and
-//! the framework adapters. To add a field, add a line here and write its values in `sample/decode.rs`.
+//! The one table of a batch's fields. Layout, rows, accessors and framework adapters are generated from it. To add a
+//! field, add a line here and write its values in `sample/decode.rs`.
 
 use crate::dtype::DType;
 
 /// Calls `$callback!` with the table. A line is: documentation, `Variant name: type [shape] presence storage;`
 ///
-/// * type: a Rust number type, or `image` for the image type that was asked for
+/// * type: a Rust number type, or `image` for the loader's `image_dtype`
 /// * shape: B batch size, K masks per image, S image side, H and W mask grid, G coverage grid, or numbers
 /// * presence: `always`, or `optional` for fields that depend on the settings (those with H and W, or G)
-/// * storage: `large` for a buffer of its own, which tensors take over without a copy, or `small`
+/// * storage: `large` for a buffer of its own, which becomes a tensor without a copy, or `small` for a part of the
+///   buffer that all small fields share
 macro_rules! batch_fields {
     ($callback:ident) => {
         $callback! {
-            /// Images, `[B, 3, S, S]` of the type asked for (u8, f32, f16 or bf16): RGB. Letterboxed (longest side S,
-            /// padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255.
+            /// Images, `[B, 3, S, S]` of the loader's `image_dtype` (u8, f32, f16 or bf16): RGB. Letterboxed (longest
+            /// side S, padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255.
             Images images: image [B 3 S S] always large;
             /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255
             /// by exact area. Cast before computing: sums of u8 overflow.
@@ -50,7 +51,7 @@ macro_rules! batch_fields {
 }
 pub(crate) use batch_fields;
 
-/// The sizes that shapes are made of.
+/// The sizes that determine the shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     pub(crate) batch_size: usize,
@@ -130,7 +131,7 @@ macro_rules! define_field {
             /// Every field, in the order in which batches list them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The field's name, also in exported files.
+            /// The field's name, which exported files use as well.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => stringify!($name),)*

@@ -71,7 +71,7 @@ macro_rules! define_burn_batch {
     )*) => {
         /// The fields of a [`Batch`] as Burn tensors, of the shapes and number types that [`Field`] names.
         ///
-        /// Burn's tensors keep their number type when they compute: cast u8 before adding it up, with
+        /// Burn's tensors compute in their own number type, and sums of u8 overflow: cast before computing, with
         /// [`BurnBatch::masks_float`], `float()` or `cast(..)`.
         #[derive(Debug)]
         #[non_exhaustive]
@@ -81,7 +81,7 @@ macro_rules! define_burn_batch {
             pub epoch: u64,
             /// Its index in the epoch.
             pub step: u64,
-            /// The place behind this batch, as [`Batch::cursor`].
+            /// The position after this batch, as in [`Batch::cursor`].
             pub cursor: Option<Cursor>,
             /// The sample planned for each row.
             pub samples: Vec<Option<SampleId>>,
@@ -97,10 +97,10 @@ macro_rules! define_burn_batch {
             /// | images, masks, coverage | no copy: the tensor owns the vector | no copy: the tensor reads the buffer |
             /// | all other fields | one copy, kilobytes | one copy, kilobytes |
             ///
-            /// A CPU backend (Flex) computes on the bytes where they are; a GPU backend copies them to the device. A
-            /// tensor of a page-locked batch is copied once it is changed in place, and keeps the batch's buffers as
-            /// long as it lives, also in a graph: such a batch counts as held by its receiver (see
-            /// [`max_memory_bytes`](crate::LoaderBuilder::max_memory_bytes)).
+            /// A CPU backend (Flex) computes on these bytes; a GPU backend copies them to the device. A tensor of a
+            /// page-locked batch is copied when it is modified in place. Until it is dropped, also from an autodiff
+            /// graph, it keeps the batch's buffers, which count against
+            /// [`max_memory_bytes`](crate::LoaderBuilder::max_memory_bytes).
             ///
             /// # Errors
             /// If the device lacks the number type of a field (WebGPU has no u8), or Burn cannot make a tensor.
@@ -122,14 +122,14 @@ macro_rules! define_burn_batch {
 batch_fields!(define_burn_batch);
 
 impl BurnBatch {
-    /// The masks as the device's default floats; `None` if none are drawn. Values stay what they are: 0 and 1, or 0 to
+    /// The masks as the device's default floats; `None` if masks are not drawn. Values are not scaled: 0 and 1, or 0 to
     /// 255 for masks by area.
     pub fn masks_float(&self) -> Option<Tensor<4>> {
         self.masks.as_ref().map(|masks| masks.clone().float())
     }
 }
 
-/// Images, `[B, 3, S, S]`: Burn has a type for each kind of number.
+/// Images, `[B, 3, S, S]`. Burn has one tensor type for integers and one for floats.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BurnImages {
@@ -140,7 +140,7 @@ pub enum BurnImages {
 }
 
 impl BurnImages {
-    /// Floats as they are; bytes as the device's default floats, 0 to 255.
+    /// The images as floats: floats unchanged, bytes as the device's default floats from 0 to 255.
     pub fn float(self) -> Tensor<4> {
         match self {
             Self::Bytes(bytes) => bytes.float(),
@@ -150,7 +150,7 @@ impl BurnImages {
 }
 
 impl Epoch {
-    /// The same epoch, whose batches are Burn tensors on `device`: see [`Batch::into_burn`].
+    /// An epoch whose items are Burn tensors on `device`: see [`Batch::into_burn`].
     ///
     /// ```no_run
     /// # fn train(loader: &maskstream::Loader, device: &burn_core::tensor::Device) -> maskstream::Result<()> {
@@ -185,8 +185,8 @@ impl Tensors<'_> {
         self.make(field)?.ok_or_else(|| Error::config(format!("the batch has no field {field}")))
     }
 
-    /// The tensor of a field, if the batch has it. Burn is given the number type: it would convert to its default
-    /// otherwise.
+    /// The tensor of a field, if the batch has it. The number type is passed to Burn, which would otherwise convert to
+    /// its default.
     fn make<const D: usize, K: Basic>(&mut self, field: Field) -> Result<Option<Tensor<D, K>>> {
         let Some(data) = self.parts.take(field) else { return Ok(None) };
         let dtype = match data.dtype {
@@ -197,12 +197,13 @@ impl Tensors<'_> {
             DType::Bf16 => BurnDType::BF16,
             DType::F32 => BurnDType::F32,
         };
-        let refused = |error: Error| {
+        let tensor_error = |error: Error| {
             Error::new(error.kind(), format!("cannot make the tensor {field}: {}", error.message())).caused_by(error)
         };
         let make = || {
             if !self.device.supports_dtype(dtype) {
-                return Err(Error::config(format!("the device {:?} has no numbers of type {dtype:?}", self.device)));
+                let (device, dtype) = (self.device, data.dtype);
+                return Err(Error::config(format!("the device {device:?} does not support the number type {dtype}")));
             }
             let shape = data.shape.clone();
             let data = TensorData::try_from_bytes(bytes(data), shape, dtype);
@@ -210,12 +211,14 @@ impl Tensors<'_> {
             Ok(Some(Tensor::from_data(data, (self.device, dtype))))
         };
         // Burn reports failures by panics.
-        catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|payload| Err(Error::panic(&*payload))).map_err(refused)
+        catch_unwind(AssertUnwindSafe(make))
+            .unwrap_or_else(|payload| Err(Error::panic(&*payload)))
+            .map_err(tensor_error)
     }
 }
 
-/// The field's bytes without a copy. Each vector is passed as its own type: Burn gives it back to the allocator with
-/// the alignment it had, and copies bytes whose alignment it does not know.
+/// The field's bytes without a copy. Each vector is passed as its own type, because Burn frees it with the alignment of
+/// that type, and copies bytes of unknown alignment.
 fn bytes(data: FieldData) -> Bytes {
     match data.values {
         FieldValues::U8(v) => Bytes::from_elems(v),

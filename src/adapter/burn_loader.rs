@@ -1,4 +1,4 @@
-//! A loader as Burn's trainer takes it, and how it is split over devices.
+//! [`BurnLoader`]: a loader for Burn's trainer, and its split over several devices.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,35 +10,37 @@ use burn_core::tensor::Device;
 use super::BurnBatch;
 use crate::{Cursor, Epoch, Error, Loader, Result};
 
-/// Most devices of one process: a split over more is refused.
-const MOST_DEVICES: usize = 64;
-/// Most devices where samples are few.
-const FEW_DEVICES: usize = 8;
+/// Largest number of devices of one process: a split over more is an error.
+const MAX_DEVICES: usize = 64;
+/// Largest number of devices if there are few samples.
+const MAX_DEVICES_OF_FEW: usize = 8;
 
-/// A [`Loader`] as Burn's trainer takes it: a `DataLoader` of [`BurnBatch`]es.
+/// A [`Loader`] for Burn's trainer: a `DataLoader` of [`BurnBatch`]es.
 ///
-/// Each `iter` runs the next epoch, from 0 or [`BurnLoader::first_epoch`] on. An epoch that cannot be started or that
-/// fails yields its error as last item, and the trainer stops.
+/// Each call of `iter` starts the next epoch, beginning with 0 or [`BurnLoader::first_epoch`]. If an epoch cannot be
+/// started or fails, its last item is the error, and the trainer stops.
 ///
 /// # Several devices
 ///
-/// A trainer with several devices splits its loader: it cuts the range of items into equal parts and gives the rest to
-/// the last one. Taken literally, devices would have different numbers of batches and wait for each other for ever.
-/// Here a part is every n-th sample of the same order, as if the device were one more rank. So all have the same number
-/// of batches, of `batch_size` samples each, and a step of n devices equals the step of one device with n times the
-/// batch. Samples that do not fill the last batch of all devices are padded, or left out and counted in
-/// [`EpochReport::dropped`](crate::EpochReport::dropped), as [`drop_last`](crate::LoaderBuilder::drop_last) says.
+/// A trainer with several devices splits its loader: it cuts the range of items into equal parts and adds the remainder
+/// to the last one. With literal ranges, devices could have different numbers of batches and wait for each other
+/// forever. `BurnLoader` gives each device every n-th sample of the same order instead, as if the device were another
+/// rank. So all devices have the same number of batches of `batch_size` samples, and a step of n devices equals the
+/// step of one device with n times the batch size. Samples that do not fill the last batch of all devices are padded,
+/// or left out and counted in [`EpochReport::dropped`](crate::EpochReport::dropped), depending on
+/// [`drop_last`](crate::LoaderBuilder::drop_last).
 ///
 /// `BurnLoader` recovers the device and the number of devices from the range alone, which limits the splits:
 ///
-/// | samples | devices that can be told apart | [`num_items`](DataLoader::num_items) |
+/// | samples | devices that can be recovered | [`num_items`](DataLoader::num_items) |
 /// |---|---|---|
 /// | 266,240 or more | up to 64 | the samples |
 /// | 345 or more | up to 8 | the samples |
 /// | 56 or more | up to 8 | rounded down by at most an eighth |
 /// | fewer | fewer than 8 | rounded down by at most an eighth |
 ///
-/// No sample is left out by the rounding. The first item of a part that cannot be recovered is an error.
+/// The rounding affects only `num_items`: no sample is left out. If a part cannot be recovered, its first item is an
+/// error.
 ///
 /// All parts share the loader's memory budget for batches. Each part has `num_workers` threads of its own, and the
 /// memory plan includes those of one part: divide `num_workers` by the number of devices.
@@ -57,57 +59,57 @@ const FEW_DEVICES: usize = 8;
 /// ```
 #[derive(Debug)]
 pub struct BurnLoader {
-    /// Or why there is none.
+    /// The loader, or the error that the first item will be.
     loader: Result<Loader>,
     device: Device,
-    /// What it calls the number of its samples.
+    /// The number of samples as `num_items` reports it: rounded so that splits can be recovered.
     items: usize,
-    /// A split over so many devices is told from the ranges of its parts.
-    most_devices: usize,
+    /// Splits over up to this many devices can be recovered from the ranges of their parts.
+    max_devices: usize,
     next: Arc<Mutex<Next>>,
 }
 
-/// What the next `iter` is.
+/// The epoch that the next `iter` starts.
 #[derive(Clone, Copy, Debug)]
 struct Next {
     epoch: u64,
-    /// Where it begins, if not at the start.
+    /// The position to resume at; `None` for the whole epoch.
     cursor: Option<Cursor>,
 }
 
 impl BurnLoader {
-    /// Batches of `loader` on `device`, which a trainer replaces by its own.
+    /// Batches of `loader` on `device`, which a trainer replaces by its own device.
     ///
     /// # Errors
-    /// If a shard has no index: Burn asks for the number of items first.
+    /// If a shard has no index: Burn needs the number of items before the first epoch.
     pub fn new(loader: Loader, device: &Device) -> Result<Self> {
         let samples = loader.planned_samples()?;
-        let (items, most_devices) = clear_total(usize::try_from(samples).unwrap_or(usize::MAX));
+        let (items, max_devices) = recoverable_items(usize::try_from(samples).unwrap_or(usize::MAX));
         let next = Arc::new(Mutex::new(Next { epoch: 0, cursor: None }));
-        Ok(Self { loader: Ok(loader), device: device.clone(), items, most_devices, next })
+        Ok(Self { loader: Ok(loader), device: device.clone(), items, max_devices, next })
     }
 
-    /// The number of the epoch that the first `iter` runs: after a restart, of those that are done. (Burn counts epochs
-    /// from 1, so its checkpoint number n is followed by epoch number n here.) Default: 0.
+    /// Index of the epoch that the first `iter` starts: after a restart, the number of completed epochs. (Burn counts
+    /// epochs from 1, so its checkpoint number n is followed by epoch n here.) Default: 0.
     pub fn first_epoch(self, epoch: u64) -> Self {
         *self.next() = Next { epoch, cursor: None };
         self
     }
 
-    /// Has the first `iter` run the rest of the epoch that a cursor stands in, as [`Loader::resume_from`]; whole epochs
-    /// follow. Of a loader that a trainer splits, the cursor is that of a [`BurnBatch`], and devices times `batch_size`
-    /// is the same as then. One that does not fit is the error that `iter` begins with.
+    /// Makes the first `iter` resume an epoch at a cursor, as [`Loader::resume_from`]; whole epochs follow. If the
+    /// trainer splits the loader over devices, use the cursor of a [`BurnBatch`], with the same number of devices times
+    /// `batch_size`. If the cursor does not fit, the first item of `iter` is the error.
     pub fn resume_from(self, cursor: &Cursor) -> Self {
         *self.next() = Next { epoch: cursor.epoch(), cursor: Some(*cursor) };
         self
     }
 
     fn next(&self) -> MutexGuard<'_, Next> {
-        // It is only ever assigned as a whole.
+        // The value is always assigned as a whole, so it is consistent after a panic.
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the epoch whose turn it is.
+    /// Starts the next epoch.
     fn start(&self) -> Result<Epoch<BurnBatch>> {
         let loader = self.loader.as_ref().map_err(Error::clone)?;
         let Next { epoch, cursor } = {
@@ -123,14 +125,14 @@ impl BurnLoader {
         Ok(started.burn(&self.device))
     }
 
-    /// The share that a range of items stands for.
+    /// The part of the loader that belongs to a range of items.
     fn part(&self, range: Range<usize>) -> Result<Loader> {
         let loader = self.loader.as_ref().map_err(Error::clone)?;
-        let (items, most) = (self.items, self.most_devices);
-        let Some((device, devices)) = part_of(items, most, &range) else {
+        let (items, max_devices) = (self.items, self.max_devices);
+        let Some((device, devices)) = part_of(items, max_devices, &range) else {
             return Err(Error::config(format!(
                 "items {range:?} of {items} do not identify one device: they can be split evenly over \
-                 up to {most} devices"
+                 up to {max_devices} devices"
             )));
         };
         loader.share(device, devices)
@@ -149,9 +151,9 @@ impl DataLoader<BurnBatch> for BurnLoader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<BurnBatch>> {
-        let Self { items, most_devices, .. } = *self;
+        let Self { items, max_devices, .. } = *self;
         let loader = self.loader.as_ref().map(Loader::clone).map_err(Error::clone);
-        Arc::new(Self { loader, device: device.clone(), items, most_devices, next: Arc::clone(&self.next) })
+        Arc::new(Self { loader, device: device.clone(), items, max_devices, next: Arc::clone(&self.next) })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<BurnBatch>> {
@@ -159,13 +161,13 @@ impl DataLoader<BurnBatch> for BurnLoader {
         // Each part counts its own epochs.
         let next = Arc::new(Mutex::new(*self.next()));
         let loader = self.part(start..end);
-        Arc::new(Self { loader, device: self.device.clone(), items, most_devices: self.most_devices, next })
+        Arc::new(Self { loader, device: self.device.clone(), items, max_devices: self.max_devices, next })
     }
 }
 
-/// One epoch, as Burn takes it.
+/// One epoch as an iterator for Burn.
 struct Batches {
-    /// `None` behind its end; an error is yet to be yielded.
+    /// `None` after the error has been returned.
     epoch: Option<Result<Epoch<BurnBatch>>>,
     items: usize,
     steps_done: u64,
@@ -187,7 +189,7 @@ impl Iterator for Batches {
 }
 
 impl DataLoaderIterator<BurnBatch> for Batches {
-    /// The share of its batches that have come, in items: all of them with the last batch, and not before.
+    /// The share of the batches that have been returned, in items: all of them after the last batch, and not before.
     fn progress(&self) -> Progress {
         let steps = match &self.epoch {
             Some(Ok(epoch)) => epoch.steps().unwrap_or(0),
@@ -199,37 +201,41 @@ impl DataLoaderIterator<BurnBatch> for Batches {
     }
 }
 
-/// The largest number of items up to `samples` of which splits can be told apart, and over how many devices.
-fn clear_total(samples: usize) -> (usize, usize) {
-    // The parts of n devices have `total` / n items, the last one up to n - 1 more: fewer than any of n - 1 devices
-    // have if `total` is n * n * (n + 1) or more.
-    if samples >= MOST_DEVICES * MOST_DEVICES * (MOST_DEVICES + 1) {
-        return (samples, MOST_DEVICES);
+/// The largest number of items, up to `samples`, whose splits can all be recovered, and over how many devices.
+fn recoverable_items(samples: usize) -> (usize, usize) {
+    // The parts of n devices have `total` / n items, the last one up to n - 1 more. If `total` is n * n * (n + 1) or
+    // more, that is fewer than the items of any part of n - 1 devices, so all splits differ.
+    if samples >= MAX_DEVICES * MAX_DEVICES * (MAX_DEVICES + 1) {
+        return (samples, MAX_DEVICES);
     }
-    let is_clear = |total: usize, most: usize| {
-        (1..=most).all(|devices| {
-            (0..devices).all(|device| part_of(total, most, &part(total, device, devices)) == Some((device, devices)))
+    let is_recoverable = |total: usize, max_devices: usize| {
+        (1..=max_devices).all(|devices| {
+            (0..devices)
+                .all(|device| part_of(total, max_devices, &part(total, device, devices)) == Some((device, devices)))
         })
     };
-    let clear =
-        |most| (samples - samples / 8..=samples).rev().find(|&total| is_clear(total, most)).map(|total| (total, most));
-    (1..=FEW_DEVICES).rev().find_map(clear).unwrap_or((samples, 1))
+    let largest = |max_devices| {
+        let totals = samples - samples / 8..=samples;
+        totals.rev().find(|&total| is_recoverable(total, max_devices)).map(|total| (total, max_devices))
+    };
+    (1..=MAX_DEVICES_OF_FEW).rev().find_map(largest).unwrap_or((samples, 1))
 }
 
-/// The part of a device, as Burn cuts it.
+/// The range of items that Burn gives to a device.
 fn part(total: usize, device: usize, devices: usize) -> Range<usize> {
     let step = total / devices;
     let end = if device + 1 == devices { total } else { (device + 1) * step };
     device * step..end
 }
 
-/// Which device of how many, up to `most`, the range is the part of; `None` if none or several are.
-fn part_of(total: usize, most: usize, range: &Range<usize>) -> Option<(usize, usize)> {
+/// The device, and the number of devices up to `max_devices`, whose part is this range; `None` if that is ambiguous or
+/// there is none.
+fn part_of(total: usize, max_devices: usize, range: &Range<usize>) -> Option<(usize, usize)> {
     let fits = |devices: usize| {
         let device = range.start.checked_div(total / devices)?;
         (device < devices && part(total, device, devices) == *range).then_some((device, devices))
     };
-    let mut found = (1..=most).filter_map(fits);
+    let mut found = (1..=max_devices).filter_map(fits);
     found.next().filter(|_| found.next().is_none())
 }
 
@@ -237,25 +243,25 @@ fn part_of(total: usize, most: usize, range: &Range<usize>) -> Option<(usize, us
 mod tests {
     use super::*;
 
-    fn all_told(total: usize, devices: usize, most: usize) -> bool {
+    fn all_recovered(total: usize, devices: usize, most: usize) -> bool {
         (0..devices).all(|device| part_of(total, most, &part(total, device, devices)) == Some((device, devices)))
     }
 
     #[test]
-    fn every_split_of_many_items_is_told_apart() {
+    fn every_split_of_many_items_is_recovered() {
         for samples in [266_240, 266_241, 270_000, 11_185_362] {
-            assert_eq!(clear_total(samples), (samples, MOST_DEVICES));
-            assert!((1..=MOST_DEVICES).all(|devices| all_told(samples, devices, MOST_DEVICES)), "{samples}");
+            assert_eq!(recoverable_items(samples), (samples, MAX_DEVICES));
+            assert!((1..=MAX_DEVICES).all(|devices| all_recovered(samples, devices, MAX_DEVICES)), "{samples}");
         }
     }
 
     #[test]
     fn few_items_are_rounded_down_by_an_eighth_at_most() {
         for samples in 0..2000 {
-            let (items, most) = clear_total(samples);
+            let (items, most) = recoverable_items(samples);
             assert!(items <= samples && items >= samples - samples / 8, "{samples}");
-            assert!((1..=most).all(|devices| items == 0 || all_told(items, devices, most)), "{samples}");
-            assert!(samples < 56 || most == FEW_DEVICES, "{samples}");
+            assert!((1..=most).all(|devices| items == 0 || all_recovered(items, devices, most)), "{samples}");
+            assert!(samples < 56 || most == MAX_DEVICES_OF_FEW, "{samples}");
             assert!(samples < 345 || items == samples, "{samples}");
         }
     }

@@ -36,8 +36,8 @@ macro_rules! define_candle_batch {
     )*) => {
         /// The fields of a [`Batch`] as candle tensors, of the shapes and number types that [`Field`] names.
         ///
-        /// Masks and images are u8 unless the loader was told otherwise, and candle computes in the type of its
-        /// operands: cast before computing, with [`CandleBatch::masks_as`] or `to_dtype`.
+        /// Masks, and by default images, are u8, and candle computes in the type of its operands: cast before
+        /// computing, with [`CandleBatch::masks_as`] or `to_dtype`.
         #[derive(Debug)]
         #[non_exhaustive]
         pub struct CandleBatch {
@@ -46,7 +46,7 @@ macro_rules! define_candle_batch {
             pub epoch: u64,
             /// Its index in the epoch.
             pub step: u64,
-            /// The place behind this batch, as [`Batch::cursor`].
+            /// The position after this batch, as in [`Batch::cursor`].
             pub cursor: Option<Cursor>,
             /// The sample planned for each row.
             pub samples: Vec<Option<SampleId>>,
@@ -55,16 +55,16 @@ macro_rules! define_candle_batch {
         }
 
         impl Batch {
-            /// Turns the batch into tensors on `device`. On the CPU, the large fields of a heap batch are handed over,
-            /// not copied.
+            /// Turns the batch into tensors on `device`. On the CPU, the tensors own the large fields of a heap batch
+            /// without a copy.
             ///
             /// For CUDA, call it on the thread that computes: candle's `Device::new_cuda` has a stream for each thread,
-            /// and nothing orders the work of two streams, so tensors made on another thread may be used before their
-            /// bytes have arrived. (`Device::new_cuda_with_stream` has one stream for all threads.) The [`Batch`]
+            /// and the work of two streams is not ordered, so tensors made on another thread may be used before their
+            /// bytes have been copied. (`Device::new_cuda_with_stream` has one stream for all threads.) The [`Batch`]
             /// itself may come from any thread.
             ///
             /// # Errors
-            /// If candle cannot make the tensors: no memory, or a device that refuses.
+            /// If candle cannot make the tensors: because there is no memory, or because of an error of the device.
             pub fn into_candle(self, device: &Device) -> Result<CandleBatch> {
                 let mut tensors = Tensors::new(self, device);
                 Ok(CandleBatch {
@@ -83,14 +83,14 @@ macro_rules! define_candle_batch {
 batch_fields!(define_candle_batch);
 
 impl CandleBatch {
-    /// The masks in another number type, in one pass; `None` if none are drawn. Values stay what they are: 0 and 1, or
-    /// 0 to 255 for masks by area.
+    /// The masks cast to another number type; `None` if masks are not drawn. Values are not scaled: 0 and 1, or 0 to
+    /// 255 for masks by area.
     ///
     /// ```no_run
     /// # fn loss(batch: maskstream::CandleBatch) -> maskstream::Result<()> {
     /// use candle_core::DType;
     ///
-    /// let masks = batch.masks_as(DType::F32)?; // [B, K, H, W] f32: now 1.0 - mask is what it says
+    /// let masks = batch.masks_as(DType::F32)?; // [B, K, H, W] f32; 1 - mask is the background
     /// # Ok(())
     /// # }
     /// ```
@@ -98,13 +98,13 @@ impl CandleBatch {
     /// # Errors
     /// If candle cannot make the tensor.
     pub fn masks_as(&self, dtype: CandleDType) -> Result<Option<Tensor>> {
-        let cast = |masks: &Tensor| masks.to_dtype(dtype).map_err(|e| refused(Field::Masks, e));
+        let cast = |masks: &Tensor| masks.to_dtype(dtype).map_err(|e| tensor_error(Field::Masks, e));
         self.masks.as_ref().map(cast).transpose()
     }
 }
 
 impl Epoch {
-    /// The same epoch, whose batches are candle tensors on `device`: see [`Batch::into_candle`].
+    /// An epoch whose items are candle tensors on `device`: see [`Batch::into_candle`].
     ///
     /// ```no_run
     /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
@@ -134,10 +134,11 @@ struct Tensors<'a> {
     errors: Vec<SampleError>,
 }
 
+/// The fields of the batch.
 enum Source {
-    /// The CPU's tensors own vectors.
+    /// For the CPU, whose tensors own vectors.
     Parts(BatchParts),
-    /// Other devices copy, and the buffers go back to the loader.
+    /// For other devices, which copy: the buffers return to the loader.
     Whole(Batch),
 }
 
@@ -155,19 +156,19 @@ impl<'a> Tensors<'a> {
 
     fn make(&mut self, field: Field) -> Result<Option<Tensor>> {
         let made = match &mut self.source {
-            Source::Parts(parts) => parts.take(field).map(|data| hand_over(data, self.device)),
+            Source::Parts(parts) => parts.take(field).map(|data| own(data, self.device)),
             Source::Whole(batch) => batch.field(field).map(|view| copy(view, self.device)),
         };
-        made.transpose().map_err(|e| refused(field, e))
+        made.transpose().map_err(|e| tensor_error(field, e))
     }
 }
 
-fn refused(field: Field, e: candle_core::Error) -> Error {
+fn tensor_error(field: Field, e: candle_core::Error) -> Error {
     Error::limit(format!("cannot make the tensor {field}: {e}")).caused_by(e)
 }
 
-/// The field's vector as a tensor.
-fn hand_over(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
+/// A tensor that owns the field's vector.
+fn own(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
     let shape = data.shape.as_slice();
     match data.values {
         FieldValues::U8(v) => Tensor::from_vec(v, shape, device),
@@ -180,11 +181,12 @@ fn hand_over(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
     }
 }
 
+/// A tensor with a copy of the field.
 fn copy(view: FieldView<'_>, device: &Device) -> candle_core::Result<Tensor> {
     copy_bytes(view.spec.dtype, &view.spec.shape, view.bytes, device)
 }
 
-/// A copy of the field's bytes as a tensor.
+/// A tensor with a copy of the bytes.
 fn copy_bytes(dtype: DType, shape: &[usize], bytes: &[u8], device: &Device) -> candle_core::Result<Tensor> {
     use bytemuck::cast_slice;
     match dtype {

@@ -1,5 +1,5 @@
-//! Batches as tensors of a framework. Each adapter uses the crate's public API alone: [`Batch::into_parts`] and
-//! [`Epoch::convert_with`] are what an adapter for another framework needs.
+//! Batches as tensors of a framework. Each adapter uses only the crate's public API: [`Batch::into_parts`] and
+//! [`Epoch::convert_with`] suffice to write an adapter for another framework.
 //!
 //! [`Batch::into_parts`]: crate::Batch::into_parts
 //! [`Epoch::convert_with`]: crate::Epoch::convert_with

@@ -1,5 +1,5 @@
-//! Which fields a batch has, and where they lie in its buffers: each large field in a buffer of its own, all small
-//! fields one after the other in one more.
+//! The layout of a batch: its fields, their number types and shapes, and their positions in its buffers. Each large
+//! field has a buffer of its own; all small fields share one more, one after the other.
 
 use crate::dtype::DType;
 use crate::field::{Field, Sizes};
@@ -8,15 +8,15 @@ use crate::{Error, Result};
 
 /// Small fields start at multiples of this: a cache line.
 const ALIGN: usize = 64;
-/// Largest batch in bytes, far beyond any device.
+/// Largest batch in bytes: more than any device holds.
 const MAX_BYTES: usize = 1 << 42;
 
-/// The place of a field in the buffers of a batch.
+/// Where a field is in the buffers of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// A buffer of its own, of this index.
+    /// In a buffer of its own, with this index.
     Large(usize),
-    /// An offset in bytes in the buffer of small fields.
+    /// At this offset in bytes in the buffer of small fields.
     Small(usize),
 }
 
@@ -34,7 +34,7 @@ pub struct FieldSpec {
 }
 
 impl FieldSpec {
-    /// The field's name, also in exported files.
+    /// The field's name, which exported files use as well.
     pub fn name(&self) -> &'static str {
         self.field.name()
     }
@@ -53,10 +53,17 @@ impl FieldSpec {
 /// The fields of a batch. Which fields there are depends on the loader's settings.
 ///
 /// ```no_run
+/// use maskstream::Field;
+///
 /// # fn show(loader: &maskstream::Loader) {
-/// for spec in loader.layout().fields() {
-///     println!("{}: {:?} {:?}", spec.name(), spec.dtype, spec.shape);
+/// let layout = loader.layout();
+/// for spec in layout.fields() {
+///     println!("{}: {} {:?}", spec.name(), spec.dtype, spec.shape); // images: u8 [8, 3, 1024, 1024]
 /// }
+/// if let Some(masks) = layout.spec(Field::Masks) {
+///     assert_eq!(masks.shape[..2], [layout.batch_size(), layout.top_k()]);
+/// }
+/// println!("{} bytes a batch", layout.bytes());
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +74,7 @@ pub struct BatchLayout {
 }
 
 impl BatchLayout {
-    /// The layout of a loader's batches.
+    /// The layout of batches of `batch_size` samples.
     ///
     /// # Errors
     /// If the batch would exceed 4 TiB.
@@ -114,27 +121,27 @@ impl BatchLayout {
         self.sizes.image_side
     }
 
-    /// Height and width of the mask grid, if masks are drawn.
+    /// Height and width of the mask grid; `None` if masks are not drawn.
     pub fn mask_size(&self) -> Option<[usize; 2]> {
         self.sizes.mask_size
     }
 
-    /// Side of the coverage grid, if coverage is computed.
+    /// Side of the coverage grid; `None` if coverage is not computed.
     pub fn coverage(&self) -> Option<usize> {
         self.sizes.coverage
     }
 
-    /// Bytes of a whole batch.
+    /// Size of a batch in bytes.
     pub fn bytes(&self) -> usize {
         self.small_bytes + self.large().map(FieldSpec::bytes).sum::<usize>()
     }
 
-    /// Bytes of the buffer of small fields.
+    /// Size of the buffer of small fields in bytes.
     pub(super) fn small_bytes(&self) -> usize {
         self.small_bytes
     }
 
-    /// The fields with a buffer of their own, in the order of those.
+    /// The fields with a buffer of their own, in the order of these buffers.
     pub(super) fn large(&self) -> impl Iterator<Item = &FieldSpec> {
         self.fields.iter().filter(|spec| spec.field.is_large())
     }
@@ -152,4 +159,29 @@ impl BatchLayout {
         self.fields.push(FieldSpec { field, dtype, shape, place });
         Ok(())
     }
+}
+
+/// A small layout for tests: images of 4 x 4 pixels and two masks each, with grids of masks and coverage or without.
+#[cfg(test)]
+pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
+    use crate::annotation::TopKBy;
+    use crate::image::{JpegCodec, Normalization};
+    use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind};
+
+    let sample = SampleOptions {
+        side: 4,
+        fit: Fit::default(),
+        image_dtype: DType::U8,
+        normalization: Normalization::default(),
+        codec: JpegCodec::default(),
+        max_pixels: 1 << 10,
+        mask_size: has_grids.then_some([3, 5]),
+        mask_kind: MaskKind::default(),
+        coverage: has_grids.then_some(2),
+        top_k: 2,
+        top_k_by: TopKBy::default(),
+        box_format: BoxFormat::default(),
+        coord_frame: CoordFrame::default(),
+    };
+    BatchLayout::of(batch_size, &sample).unwrap()
 }

@@ -1,10 +1,11 @@
-//! The memory of a batch. Comes in: a layout. Goes out: zeroed buffers, on the heap or page-locked, advised to use huge
-//! pages. Fails if there is no memory.
+//! The memory of a batch: zeroed buffers for a layout, on the heap or page-locked, with advice to use huge pages.
 //!
-//! Two kinds, because two kinds of consumers take them without a copy. A framework on the CPU takes over a `Vec` of its
-//! own number type; then there is nothing to recycle. A device copies from page-locked memory that is used again and
-//! again: an anonymous mapping on huge pages, faulted in once, locked as far as the system allows. Huge pages matter
-//! more than the lock: at 4 KiB a page the faults of a fresh batch cost more than filling it.
+//! There are two kinds because two kinds of consumers use them without a copy. A framework on the CPU becomes the owner
+//! of a `Vec` of its own number type, so nothing is recycled. A device copies from page-locked memory that is reused
+//! for batch after batch: an anonymous mapping on huge pages, faulted in once, locked if the system allows. Huge pages
+//! matter more than the lock: with pages of 4 KiB, the page faults of a fresh batch cost more than filling it.
+//!
+//! `unsafe` is used for one `madvise` call.
 
 #![allow(unsafe_code)]
 
@@ -19,19 +20,37 @@ use crate::{Error, Result};
 /// Buffers of at least this many bytes are worth huge pages (2 MiB each on x86-64 and aarch64).
 const HUGE_BYTES: usize = 4 << 20;
 
-/// Where batches live.
+/// Where batches are allocated.
+///
+/// ```
+/// use maskstream::{Loader, Memory};
+///
+/// let settings = Loader::builder().memory(Memory::Pinned); // for batches that are copied to a device
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Memory {
     /// Heap vectors, which become CPU tensors without a copy.
     #[default]
     Heap,
-    /// Page-locked mappings (best effort, see [`PinState`]), used again when a batch is dropped or copied to a device.
-    /// They never leave memory; that CUDA copies from them directly would take a registration with its driver, which
-    /// they do not have.
+    /// Page-locked mappings (best effort, see [`PinState`]), reused once a batch is dropped or copied to a device. They
+    /// are not registered with the CUDA driver, so CUDA does not copy from them directly.
     Pinned,
 }
 
-/// Whether the pages of a batch are locked in memory.
+/// Whether the pages of a batch are locked in memory. Display prints `locked`, or `pageable: ` and the reason.
+///
+/// ```
+/// use maskstream::{Batch, PinState};
+///
+/// fn warn_if_pageable(batch: &Batch) {
+///     if let PinState::Pageable(_) = batch.pin_state() {
+///         eprintln!("copies to the device will be slower: {}", batch.pin_state());
+///     }
+/// }
+/// # let reason = "mlock of 4096 bytes: Cannot allocate memory".to_owned();
+/// # assert_eq!(PinState::Pageable(reason.clone()).to_string(), format!("pageable: {reason}"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PinState {
@@ -39,6 +58,15 @@ pub enum PinState {
     Locked,
     /// Not locked, for this reason.
     Pageable(String),
+}
+
+impl std::fmt::Display for PinState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locked => f.write_str("locked"),
+            Self::Pageable(reason) => write!(f, "pageable: {reason}"),
+        }
+    }
 }
 
 /// One buffer.
@@ -50,15 +78,16 @@ pub(crate) enum Buffer {
     F32(Vec<f32>),
     U32(Vec<u32>),
     I64(Vec<i64>),
-    /// Small fields of several types: eight bytes a piece, so that each of them is aligned.
+    /// Small fields of several number types, in units of eight bytes so that each of them is aligned.
     Mixed(Vec<u64>),
+    /// A page-locked mapping.
     Slab(MmapMut),
 }
 
 /// All the buffers of one batch.
 #[derive(Debug)]
 pub(crate) struct BatchBuffers {
-    /// Those of the large fields, in the order of the layout.
+    /// The buffers of the large fields, in the order of the layout.
     pub(super) large: Vec<Buffer>,
     pub(super) small: Buffer,
     pub(super) pin_state: PinState,
@@ -67,11 +96,8 @@ pub(crate) struct BatchBuffers {
 impl BatchBuffers {
     /// Fresh buffers of this layout, all zero.
     pub(crate) fn new(layout: &BatchLayout, memory: Memory) -> Result<Self> {
-        let pages = match memory {
-            Memory::Heap => "on the heap, so that CPU tensors take it over without a copy".to_owned(),
-            Memory::Pinned => String::new(),
-        };
-        let mut refused = (memory == Memory::Heap).then_some(pages);
+        let on_heap = || "on the heap, so that CPU tensors own it without a copy".to_owned();
+        let mut refused = (memory == Memory::Heap).then(on_heap);
         let mut buffer = |dtype: Option<DType>, bytes: usize| match memory {
             Memory::Heap => Buffer::heap(dtype, bytes),
             Memory::Pinned => {
@@ -90,7 +116,7 @@ impl BatchBuffers {
 }
 
 impl Buffer {
-    /// A zeroed vector of the type; `None` is several types.
+    /// A zeroed vector of this number type; `None` means several types.
     fn heap(dtype: Option<DType>, bytes: usize) -> Result<Self> {
         let mut buffer = match dtype {
             Some(DType::U8) => Self::U8(zeroed(bytes)?),
@@ -137,12 +163,12 @@ fn zeroed<T: bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
     bytemuck::allocation::try_zeroed_slice_box(len).map(<[T]>::into_vec).map_err(refused)
 }
 
-/// An anonymous mapping, faulted in and locked; the second part says why it could not be locked.
+/// An anonymous mapping, faulted in, and the result of locking it.
 fn slab(bytes: usize) -> Result<(MmapMut, Result<(), String>)> {
     let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| Error::io(format!("cannot map {bytes} bytes"), e))?;
     #[cfg(target_os = "linux")]
     {
-        // Advice only: a kernel that refuses leaves small pages, faulted in one by one.
+        // Advice only: if the kernel refuses, pages are small and are faulted in one by one.
         let _ = map.advise(memmap2::Advice::HugePage);
         let _ = map.advise(memmap2::Advice::PopulateWrite);
     }
@@ -159,7 +185,7 @@ fn lock_limit() -> String {
     limit.map_or_else(String::new, |bytes| format!(" (the limit is {bytes} bytes, see `ulimit -l`)"))
 }
 
-/// Asks for huge pages under a fresh heap buffer.
+/// Advises the kernel to use huge pages for a new heap buffer.
 fn advise_huge(bytes: &mut [u8]) {
     #[cfg(target_os = "linux")]
     if bytes.len() >= HUGE_BYTES {
@@ -168,8 +194,8 @@ fn advise_huge(bytes: &mut [u8]) {
         let skip = bytes.as_ptr().align_offset(page).min(bytes.len());
         let inner = &mut bytes[skip..];
         let len = inner.len() / page * page;
-        // SAFETY: the range lies within memory we hold exclusively, and the advice changes neither its content nor its
-        // rights.
+        // SAFETY: the range lies within memory that is borrowed exclusively, and the advice changes neither its content
+        // nor its protection.
         let _ = unsafe { rustix::mm::madvise(inner.as_mut_ptr().cast(), len, rustix::mm::Advice::LinuxHugepage) };
     }
     let _ = (bytes, HUGE_BYTES);

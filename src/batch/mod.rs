@@ -1,4 +1,27 @@
-//! Batches: buffers from a pool, the slots that workers fill side by side, and the finished [`Batch`] with its fields.
+//! Batches: pooled buffers, the slots that workers fill side by side, and the finished [`Batch`] with its fields.
+//!
+//! The owner of a batch's buffers at each moment:
+//!
+//! ```text
+//! pool: free buffers
+//!   | Pool::acquire
+//! feed thread
+//!   | slots
+//! one Slot per row, on the workers
+//!   | Slot::finish of the last one
+//! completed batch, in the loader
+//!   | Batch::new
+//! Batch, at the consumer -- drop ------------------------------> back to the pool
+//!   | into_parts
+//!   +-- heap: vectors, which tensors own                         (the pool allocates new ones)
+//!   +-- page-locked: SharedBytes, which tensors read -- drop ----> back to the pool
+//! ```
+//!
+//! * [`Pool::acquire`] returns free buffers or allocates new ones. It waits while too many batches are under way.
+//! * [`slots`] splits the buffers by row. No thread can access all of them until the last [`Slot`] has finished.
+//! * [`Batch::new`] counts the batch as delivered, and its drop releases the buffers to the pool.
+//! * [`Batch::into_parts`] of a heap batch gives its large vectors away, and the pool counts one batch less. Parts of a
+//!   page-locked batch share it: it is released with the last of them.
 
 mod fill;
 mod layout;
@@ -22,11 +45,11 @@ use crate::field::{Field, batch_fields};
 use crate::order::Cursor;
 use crate::shard::SampleId;
 
-/// Samples of one step, field by field. Rows and masks that are not real are all zero.
+/// The samples of one step, field by field. Rows and masks that are not real are all zero.
 ///
-/// The accessors yield row-major slices whose shapes are those of [`Batch::layout`]; [`Field`] says what each field
-/// holds. Frameworks take a batch over by [`Batch::into_candle`], [`Batch::into_burn`] or [`Batch::into_parts`]. A
-/// batch that is dropped gives its buffers back to the loader.
+/// The accessors return row-major slices with the shapes of [`Batch::layout`]; [`Field`] documents what each field
+/// holds. [`Batch::into_candle`], [`Batch::into_burn`] and [`Batch::into_parts`] turn a batch into a framework's
+/// tensors. Dropping a batch returns its buffers to the loader.
 ///
 /// ```no_run
 /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
@@ -43,7 +66,7 @@ use crate::shard::SampleId;
 /// ```
 #[derive(Debug)]
 pub struct Batch {
-    /// `None` only while the batch is being taken apart.
+    /// `None` only inside `into_parts`.
     buffers: Option<BatchBuffers>,
     pool: Arc<Pool>,
     epoch: u64,
@@ -65,7 +88,19 @@ pub struct SampleError {
     pub error: Error,
 }
 
-/// One field's data.
+/// The values of one field, borrowed from a batch.
+///
+/// ```no_run
+/// use maskstream::{Batch, Field};
+///
+/// /// The mean pixel of a batch of u8 images.
+/// fn mean(batch: &Batch) -> Option<f64> {
+///     let images = batch.field(Field::Images)?;
+///     let pixels = images.values::<u8>()?; // `None` if the images are floats
+///     assert_eq!(images.spec.shape.iter().product::<usize>(), pixels.len());
+///     Some(pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / pixels.len() as f64)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct FieldView<'a> {
@@ -76,7 +111,7 @@ pub struct FieldView<'a> {
 }
 
 impl<'a> FieldView<'a> {
-    /// The values, if the field is of type `T`.
+    /// The values; `None` if the field is not of type `T`.
     pub fn values<T: Element>(&self) -> Option<&'a [T]> {
         (self.spec.dtype == T::DTYPE).then(|| bytemuck::cast_slice(self.bytes))
     }
@@ -97,7 +132,7 @@ impl Batch {
         Self { buffers: Some(buffers), pool, epoch, step, cursor, samples, errors }
     }
 
-    /// Sizes, and the list of fields.
+    /// The batch's sizes and fields.
     pub fn layout(&self) -> &BatchLayout {
         self.pool.layout()
     }
@@ -112,7 +147,7 @@ impl Batch {
         self.step
     }
 
-    /// The place behind this batch: save it with the model to resume there. `None` while shards are being indexed.
+    /// The position after this batch: save it with the model to resume there. `None` while shards are being indexed.
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
     }
@@ -136,19 +171,36 @@ impl Batch {
         std::mem::take(&mut self.errors)
     }
 
-    /// Whether its pages are locked.
+    /// Whether the pages of its buffers are locked in memory.
     pub fn pin_state(&self) -> &PinState {
-        // Never seen: a batch that was taken apart has no references.
-        static GONE: PinState = PinState::Pageable(String::new());
-        self.buffers.as_ref().map_or(&GONE, |buffers| &buffers.pin_state)
+        // Never returned: a batch has no buffers only inside `into_parts`, which owns it.
+        static NO_BUFFERS: PinState = PinState::Pageable(String::new());
+        self.buffers.as_ref().map_or(&NO_BUFFERS, |buffers| &buffers.pin_state)
     }
 
-    /// All fields.
+    /// All fields, in the order of [`Field::ALL`].
+    ///
+    /// ```no_run
+    /// # fn show(batch: &maskstream::Batch) {
+    /// for field in batch.fields() {
+    ///     println!("{}: {} bytes of {}", field.spec.name(), field.bytes.len(), field.spec.dtype);
+    /// }
+    /// # }
+    /// ```
     pub fn fields(&self) -> impl Iterator<Item = FieldView<'_>> {
         self.layout().fields().iter().map(|spec| FieldView { spec, bytes: self.bytes_of(spec) })
     }
 
     /// One field; `None` if the batch does not have it.
+    ///
+    /// ```no_run
+    /// use maskstream::Field;
+    ///
+    /// # fn show(batch: &maskstream::Batch) {
+    /// let boxes = batch.field(Field::Boxes).and_then(|field| field.values::<f32>());
+    /// assert_eq!(boxes, Some(batch.boxes()));
+    /// # }
+    /// ```
     pub fn field(&self, field: Field) -> Option<FieldView<'_>> {
         let spec = self.layout().spec(field)?;
         Some(FieldView { spec, bytes: self.bytes_of(spec) })
@@ -164,7 +216,7 @@ macro_rules! accessor {
     ($(#[$doc:meta])* $variant:ident $name:ident image always) => {
         $(#[$doc])*
         pub fn $name(&self) -> FieldView<'_> {
-            // The first field of every layout.
+            // Images are the first field of every layout.
             let spec = &self.layout().fields()[0];
             FieldView { spec, bytes: self.bytes_of(spec) }
         }

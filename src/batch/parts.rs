@@ -1,4 +1,4 @@
-//! A batch taken apart, so that any framework can own its bytes without a copy.
+//! [`Batch::into_parts`]: a batch split into fields that a framework can own without a copy.
 
 use std::fmt;
 use std::mem::take;
@@ -15,11 +15,11 @@ use crate::field::Field;
 use crate::order::Cursor;
 use crate::shard::SampleId;
 
-/// A [`Batch`] taken apart: what it says of itself, and its fields to take.
+/// A [`Batch`] split into its metadata and its fields, which can be taken out one by one.
 ///
-/// This is how the adapters of this crate make tensors, and how any other framework can. Of a heap batch, the large
-/// fields (images, masks, coverage) are vectors to own. Of a page-locked batch they are [`SharedBytes`], which keep the
-/// batch's buffers until the last of them is dropped. All small fields are copied, a few kilobytes.
+/// The adapters of this crate make tensors from it, and any other framework can do the same. The large fields (images,
+/// masks, coverage) of a heap batch are vectors to own. Those of a page-locked batch are [`SharedBytes`], which keep
+/// the batch's buffers until the last of them is dropped. All small fields are copied, a few kilobytes.
 ///
 /// ```no_run
 /// use maskstream::{Field, FieldValues};
@@ -43,7 +43,7 @@ pub struct BatchParts {
     pub epoch: u64,
     /// Index of the batch in its epoch.
     pub step: u64,
-    /// The place behind the batch, as [`Batch::cursor`].
+    /// The position after the batch, as in [`Batch::cursor`].
     pub cursor: Option<Cursor>,
     /// The sample planned for each row.
     pub samples: Vec<Option<SampleId>>,
@@ -55,13 +55,13 @@ pub struct BatchParts {
 
 #[derive(Debug)]
 enum PartsMemory {
-    /// Vectors that are given away.
+    /// The vectors of a heap batch, which the caller may own.
     Owned(BatchBuffers),
-    /// Buffers that go back to the pool with the last of their users.
+    /// A page-locked batch, whose buffers return to the pool with its last user.
     Pooled(Arc<Batch>),
 }
 
-/// One field, taken out of a batch.
+/// One field that was taken out of a batch.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FieldData {
@@ -90,8 +90,8 @@ pub enum FieldValues {
     Shared(SharedBytes),
 }
 
-/// Bytes of one field of a page-locked batch. The batch's buffers return to the loader when the last one is dropped;
-/// until then the batch counts as held by its receiver.
+/// Bytes of one field of a page-locked batch. The batch's buffers return to the loader when the last `SharedBytes` is
+/// dropped; until then the batch counts against `max_memory_bytes`.
 #[derive(Clone)]
 pub struct SharedBytes {
     batch: Arc<Batch>,
@@ -111,13 +111,13 @@ impl fmt::Debug for SharedBytes {
 }
 
 impl Batch {
-    /// Takes the batch apart, for a framework that wants to own its bytes.
+    /// Splits the batch into fields, for a framework that owns or shares their bytes.
     pub fn into_parts(mut self) -> BatchParts {
         let (epoch, step, cursor) = (self.epoch(), self.step(), self.cursor());
         let (samples, errors, layout) = (take(&mut self.samples), self.take_errors(), self.layout().clone());
         let memory = match self.buffers.take_if(|buffers| !matches!(buffers.small, Buffer::Slab(_))) {
             Some(buffers) => {
-                // They are the caller's now; the pool makes others.
+                // The caller owns the buffers now; the pool allocates others.
                 self.pool.release(None);
                 PartsMemory::Owned(buffers)
             }
@@ -128,8 +128,8 @@ impl Batch {
 }
 
 impl BatchParts {
-    /// Takes a field out; `None` if the batch does not have it. A large field of a heap batch can be taken once: after
-    /// that it is empty.
+    /// Takes a field out; `None` if the batch does not have it. A large field of a heap batch can be taken only once:
+    /// it is empty afterwards.
     pub fn take(&mut self, field: Field) -> Option<FieldData> {
         let spec = self.layout.spec(field)?;
         let values = match (&mut self.memory, spec.place) {
@@ -149,7 +149,7 @@ impl BatchParts {
     }
 }
 
-/// The buffer's vector.
+/// The buffer's vector, moved out.
 fn own(buffer: &mut Buffer, dtype: DType) -> FieldValues {
     match buffer {
         Buffer::U8(v) => FieldValues::U8(take(v)),

@@ -1,10 +1,10 @@
-//! Buffers go out and come back. Comes in: a layout, how many batches may be under way, how many may exist. Goes out:
-//! buffers, as long as both allow. Fails with a named error when everything the budget allows is held elsewhere.
+//! The pool of batch buffers, which bounds the loader's memory.
 //!
-//! A batch is *under way* from the moment the loader takes its buffers until the consumer gets it; then it is *outside*
-//! until it is dropped. An epoch waits while enough of its batches are under way: this is what bounds memory. A
-//! consumer that keeps batches makes the number grow, up to the budget, which all epochs of a loader share (one that
-//! runs beside others may exceed it by one batch).
+//! A batch is *under way* from the moment the loader acquires its buffers until the consumer receives it. Then it is
+//! *delivered*, until the consumer drops it. [`Pool::acquire`] waits while `prefetch_batches` batches of its epoch are
+//! under way. A consumer that keeps batches makes their number grow, up to the budget, which all epochs of a loader
+//! share (an epoch that runs beside others may exceed it by one batch). When delivered batches hold the whole budget,
+//! [`Pool::exhausted`] returns the error that ends the epoch.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::{BatchBuffers, BatchLayout, Memory};
 use crate::{Error, Result};
 
-/// What all epochs of a loader share: buffers that are not in use, and the count of those that are.
+/// The part of a pool that all epochs of a loader share: free buffers, and counts of those in use.
 #[derive(Debug)]
 pub(crate) struct SharedPool {
     layout: Arc<BatchLayout>,
@@ -24,25 +24,25 @@ pub(crate) struct SharedPool {
 
 #[derive(Debug, Default)]
 struct State {
-    spares: Vec<BatchBuffers>,
-    /// Batches under way or outside, of all epochs.
+    free: Vec<BatchBuffers>,
+    /// Batches of all epochs that are under way or delivered.
     in_use: usize,
-    /// Batches outside, of all epochs.
-    outside: usize,
+    /// Batches of all epochs that are delivered and not yet dropped.
+    delivered: usize,
 }
 
 /// The buffers of one epoch.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    stock: Arc<SharedPool>,
+    shared: Arc<SharedPool>,
     prefetch_batches: usize,
-    /// Changed only while the stock is locked, as is `closed`.
+    /// Batches of this epoch that are under way. Written only while the shared state is locked, as is `closed`.
     under_way: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl SharedPool {
-    /// At most `max_batches` of this layout at any time.
+    /// A pool of at most `max_batches` batches of this layout.
     pub(crate) fn new(layout: Arc<BatchLayout>, memory: Memory, max_batches: usize) -> Self {
         let (state, changed) = Default::default();
         Self { layout, memory, max_batches, state, changed }
@@ -53,90 +53,207 @@ impl SharedPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The counts are changed in single steps: a panic cannot leave them half-changed.
+        // No code that can panic runs between the updates of the counts, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pool {
-    /// A pool for at most `prefetch_batches` under way.
-    pub(crate) fn new(stock: Arc<SharedPool>, prefetch_batches: usize) -> Self {
+    /// The pool of an epoch with at most `prefetch_batches` batches under way.
+    pub(crate) fn new(shared: Arc<SharedPool>, prefetch_batches: usize) -> Self {
         let (under_way, closed) = Default::default();
-        Self { stock, prefetch_batches, under_way, closed }
+        Self { shared, prefetch_batches, under_way, closed }
     }
 
     pub(crate) fn layout(&self) -> &Arc<BatchLayout> {
-        self.stock.layout()
+        self.shared.layout()
     }
 
-    /// Waits until one more batch may be under way, and returns its buffers; `None` once the pool is closed.
+    /// Waits until another batch may be under way, and returns its buffers, free ones if there are any. Returns `None`
+    /// once the pool is closed.
+    ///
+    /// # Errors
+    /// If new buffers cannot be allocated.
     pub(crate) fn acquire(&self) -> Result<Option<BatchBuffers>> {
-        let mut state = self.stock.lock();
-        while !self.closed.load(Relaxed) && !self.may_take(&state) {
-            state = self.stock.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.lock();
+        while !self.closed.load(Relaxed) && !self.can_acquire(&state) {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if self.closed.load(Relaxed) {
             return Ok(None);
         }
         self.under_way.fetch_add(1, Relaxed);
         state.in_use += 1;
-        let spare = state.spares.pop();
+        let free = state.free.pop();
         drop(state);
-        spare.map_or_else(|| BatchBuffers::new(self.layout(), self.stock.memory), Ok).map(Some)
+        free.map_or_else(|| BatchBuffers::new(self.layout(), self.shared.memory), Ok).map(Some)
     }
 
-    /// An epoch with nothing under way may always take one batch, unless receivers hold all of the budget: otherwise
-    /// two epochs of one loader could wait for each other.
-    fn may_take(&self, state: &State) -> bool {
-        let (under_way, most) = (self.under_way.load(Relaxed), self.stock.max_batches);
-        let room = if under_way == 0 { state.outside < most } else { state.in_use < most };
-        under_way < self.prefetch_batches && room
+    /// An epoch with no batch under way may acquire one unless delivered batches hold the whole budget. Otherwise two
+    /// epochs of one loader could wait for each other.
+    fn can_acquire(&self, state: &State) -> bool {
+        let (under_way, max) = (self.under_way.load(Relaxed), self.shared.max_batches);
+        let fits_budget = if under_way == 0 { state.delivered < max } else { state.in_use < max };
+        under_way < self.prefetch_batches && fits_budget
     }
 
-    /// A batch goes to the consumer.
+    /// Counts a batch that was under way as delivered.
     pub(crate) fn deliver(&self) {
-        let mut state = self.stock.lock();
-        state.outside += 1;
+        let mut state = self.shared.lock();
+        state.delivered += 1;
         self.under_way.fetch_sub(1, Relaxed);
-        self.stock.changed.notify_all();
+        self.shared.changed.notify_all();
     }
 
-    /// A batch that was outside is gone. `None` if its buffers were taken over: they are the consumer's then.
+    /// Returns the buffers of a delivered batch; `None` if the consumer keeps them for good.
     pub(crate) fn release(&self, buffers: Option<BatchBuffers>) {
-        let mut state = self.stock.lock();
+        let mut state = self.shared.lock();
         state.in_use -= 1;
-        state.outside -= 1;
+        state.delivered -= 1;
         if let Some(buffers) = buffers
-            && state.spares.len() <= self.prefetch_batches
+            && state.free.len() <= self.prefetch_batches
         {
-            state.spares.push(buffers);
+            state.free.push(buffers);
         }
-        self.stock.changed.notify_all();
+        self.shared.changed.notify_all();
     }
 
-    /// Why the next batch will not come, if so: none is under way, and receivers hold all that the budget allows.
-    pub(crate) fn starved(&self) -> Option<Error> {
-        let outside = self.stock.lock().outside;
-        (self.under_way.load(Relaxed) == 0 && outside >= self.stock.max_batches).then(|| {
+    /// The error of a used-up budget: no batch is under way, and none can be until the consumer drops one.
+    pub(crate) fn exhausted(&self) -> Option<Error> {
+        let delivered = self.shared.lock().delivered;
+        (self.under_way.load(Relaxed) == 0 && delivered >= self.shared.max_batches).then(|| {
             let bytes = self.layout().bytes();
             Error::limit(format!(
-                "memory budget used up: {outside} batches of {bytes} bytes are still held by their receivers; \
+                "memory budget used up: {delivered} batches of {bytes} bytes are still held by their receivers; \
                  drop batches, or raise max_memory_bytes"
             ))
         })
     }
 
-    /// Nothing is handed out any more; whoever waits is woken.
+    /// Makes every call of [`Pool::acquire`], waiting or to come, return `None`.
     pub(crate) fn close(&self) {
-        let _state = self.stock.lock();
+        let _state = self.shared.lock();
         self.closed.store(true, Relaxed);
-        self.stock.changed.notify_all();
+        self.shared.changed.notify_all();
     }
 
-    /// Batches that are still under way never will be delivered: their threads have ended.
-    pub(crate) fn write_off(&self) {
-        let mut state = self.stock.lock();
+    /// Stops counting the batches that are under way: the threads that worked on them have ended, so they will never be
+    /// delivered.
+    pub(crate) fn discard_under_way(&self) {
+        let mut state = self.shared.lock();
         state.in_use -= self.under_way.swap(0, Relaxed);
-        self.stock.changed.notify_all();
+        self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::super::layout::test_layout;
+    use super::{Memory, Pool, SharedPool};
+
+    /// A loader's pool of `max_batches` batches.
+    fn shared(max_batches: usize) -> Arc<SharedPool> {
+        Arc::new(SharedPool::new(Arc::new(test_layout(2, false)), Memory::Heap, max_batches))
+    }
+
+    /// Batches in use, delivered batches, and free buffers.
+    fn counts(shared: &SharedPool) -> (usize, usize, usize) {
+        let state = shared.lock();
+        (state.in_use, state.delivered, state.free.len())
+    }
+
+    #[test]
+    fn batches_are_counted_from_acquire_to_release() {
+        let shared = shared(4);
+        let pool = Pool::new(Arc::clone(&shared), 2);
+        let mut first = pool.acquire().unwrap().unwrap();
+        let second = pool.acquire().unwrap().unwrap();
+        assert_eq!(counts(&shared), (2, 0, 0));
+        assert!(!pool.can_acquire(&shared.lock()), "prefetch_batches are under way");
+
+        pool.deliver();
+        pool.deliver();
+        assert_eq!(counts(&shared), (2, 2, 0));
+        assert!(pool.can_acquire(&shared.lock()));
+
+        first.small.bytes_mut()[0] = 7;
+        pool.release(Some(first));
+        assert_eq!(counts(&shared), (1, 1, 1));
+        // The consumer keeps these.
+        drop(second);
+        pool.release(None);
+        assert_eq!(counts(&shared), (0, 0, 1));
+
+        let reused = pool.acquire().unwrap().unwrap();
+        assert_eq!(reused.small.bytes()[0], 7, "free buffers are reused as they are");
+        assert_eq!(counts(&shared), (1, 0, 0));
+        pool.discard_under_way();
+        assert_eq!(counts(&shared), (0, 0, 0));
+    }
+
+    #[test]
+    fn at_most_one_buffer_more_than_prefetched_is_kept_free() {
+        let shared = shared(8);
+        let pool = Pool::new(Arc::clone(&shared), 1);
+        let delivered: Vec<_> = (0..4)
+            .map(|_| {
+                let buffers = pool.acquire().unwrap();
+                pool.deliver();
+                buffers
+            })
+            .collect();
+        assert_eq!(counts(&shared), (4, 4, 0));
+        delivered.into_iter().for_each(|buffers| pool.release(buffers));
+        assert_eq!(counts(&shared), (0, 0, 2));
+    }
+
+    #[test]
+    fn a_budget_held_by_the_consumer_is_exhausted_until_a_batch_is_dropped() {
+        let shared = shared(2);
+        let pool = Pool::new(Arc::clone(&shared), 2);
+        let held: Vec<_> = (0..2).map(|_| pool.acquire().unwrap()).collect();
+        pool.deliver();
+        assert!(pool.exhausted().is_none(), "a batch is under way");
+        pool.deliver();
+        let error = pool.exhausted().unwrap();
+        assert!(error.is_limit() && error.to_string().contains("2 batches of"), "{error}");
+        assert!(!pool.can_acquire(&shared.lock()));
+        held.into_iter().for_each(|buffers| pool.release(buffers));
+        assert!(pool.exhausted().is_none());
+        assert!(pool.can_acquire(&shared.lock()));
+    }
+
+    #[test]
+    fn an_epoch_beside_another_may_exceed_the_budget_by_one_batch() {
+        let shared = shared(2);
+        let (first, second) = (Pool::new(Arc::clone(&shared), 2), Pool::new(Arc::clone(&shared), 2));
+        let held = [first.acquire().unwrap(), first.acquire().unwrap()];
+        assert!(held.iter().all(Option::is_some));
+        assert!(second.acquire().unwrap().is_some());
+        assert_eq!(counts(&shared), (3, 0, 0));
+        assert!(!second.can_acquire(&shared.lock()));
+    }
+
+    #[test]
+    fn a_release_wakes_a_waiter_and_so_does_close() {
+        let shared = shared(1);
+        let pool = Pool::new(Arc::clone(&shared), 1);
+        let buffers = pool.acquire().unwrap();
+        pool.deliver();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| pool.acquire().unwrap().is_some());
+            pool.release(buffers);
+            assert!(waiter.join().unwrap());
+            let waiter = scope.spawn(|| pool.acquire().unwrap().is_none());
+            // Let it wait, where the scheduler allows.
+            thread::yield_now();
+            pool.close();
+            assert!(waiter.join().unwrap());
+        });
+        assert!(pool.acquire().unwrap().is_none());
+        assert_eq!(counts(&shared), (1, 0, 0));
     }
 }

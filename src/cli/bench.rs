@@ -162,12 +162,7 @@ fn figures(
         wait_ms: per_sample(stats.wait),
         read_wall_ms: per_sample(stats.read_wall),
         batch_bytes,
-        pin_state: match pin_state {
-            None => "no batch".to_owned(),
-            Some(PinState::Locked) => "locked".to_owned(),
-            Some(PinState::Pageable(reason)) => format!("pageable: {reason}"),
-            Some(_) => "unknown".to_owned(),
-        },
+        pin_state: pin_state.map_or_else(|| "no batch".to_owned(), |state| state.to_string()),
         peak_memory_bytes: peak_memory_bytes(),
     }
 }

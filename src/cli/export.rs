@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::LoaderArgs;
 use super::output::{Outcome, size};
 use super::progress;
-use super::tensors::{dtype_name, stacked, write};
+use super::tensors::{stacked, write};
 
 /// Write the first batches of an epoch to a safetensors file, to look at them in Python
 ///
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));
     for field in loader.layout().fields() {
-        say!("  {:16} {:4} {:?}", field.name(), dtype_name(field.dtype), stacked(&field.shape, batches as usize));
+        say!("  {:16} {:4} {:?}", field.name(), field.dtype, stacked(&field.shape, batches as usize));
     }
     Ok(())
 }

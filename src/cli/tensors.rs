@@ -34,19 +34,6 @@ pub(super) fn write(path: &Path, layout: &BatchLayout, batches: usize, columns: 
     Ok(())
 }
 
-/// Name of a number type, as `--image-dtype` spells it.
-pub(super) fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::U8 => "u8",
-        DType::U32 => "u32",
-        DType::I64 => "i64",
-        DType::F16 => "f16",
-        DType::Bf16 => "bf16",
-        DType::F32 => "f32",
-        _ => "?",
-    }
-}
-
 /// The shape of a field when `batches` batches are stacked.
 pub(super) fn stacked(shape: &[usize], batches: usize) -> Vec<usize> {
     shape.iter().enumerate().map(|(i, &n)| if i == 0 { n * batches } else { n }).collect()

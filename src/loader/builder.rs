@@ -1,4 +1,4 @@
-//! The settings of a loader. `build` is in `loader/mod.rs`, the checks are in `loader/shared.rs`.
+//! The settings of a loader. `build` is in `loader/mod.rs`; the settings are checked in `loader/shared.rs`.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::image::{JpegCodec, Normalization};
 use crate::order::{Distributed, Order, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
 
-/// How long a thread may work on one sample.
+/// The default of `stall_timeout`.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Settings of a [`Loader`](crate::Loader); start with [`Loader::builder`](crate::Loader::builder), end with
 /// [`build`](LoaderBuilder::build).
 ///
-/// Each setting has a default. Where a setting can be off, it takes a value or `None`. The command `maskstream bench`
-/// has a flag of the same name for most of them (`--batch-size`, `--image-size`, `--top-k`, ...).
+/// Each setting has a default. A setting that can be switched off takes a value or `None`. The command `maskstream
+/// bench` has a flag of the same name for most of them (`--batch-size`, `--image-size`, `--top-k`, ...).
 ///
 /// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
 ///   [`normalize`](Self::normalize), [`jpeg_codec`](Self::jpeg_codec), [`max_image_pixels`](Self::max_image_pixels)
@@ -128,8 +128,9 @@ impl LoaderBuilder {
         self
     }
 
-    /// The library that decodes JPEGs. Another codec gives slightly other pixels, so a [`Cursor`](crate::Cursor) of
-    /// another codec is refused. Default: [`JpegCodec::Zune`] in every build.
+    /// The library that decodes JPEGs. Codecs differ slightly in the pixels they produce, so a
+    /// [`Cursor`](crate::Cursor) that was saved with another codec is an error. Default: [`JpegCodec::Zune`] in every
+    /// build.
     pub fn jpeg_codec(mut self, codec: JpegCodec) -> Self {
         self.sample.codec = codec;
         self
@@ -173,7 +174,8 @@ impl LoaderBuilder {
         self
     }
 
-    /// Which of the annotations that pass the filter come first. Default: [`TopKBy::StabilityScore`].
+    /// How the annotations that pass the filter are ranked; the first K become masks. Default:
+    /// [`TopKBy::StabilityScore`].
     pub fn top_k_by(mut self, top_k_by: TopKBy) -> Self {
         self.sample.top_k_by = top_k_by;
         self
@@ -200,14 +202,14 @@ impl LoaderBuilder {
 
     /// Shuffles runs of about this many bytes instead of single samples, for spinning disks and networks that need long
     /// reads: 8 to 16 MiB. The samples of about a thousand runs in use are shuffled among themselves; these runs should
-    /// fit into the page caches of all machines together. `None` shuffles single samples, the best shuffle, which suits
-    /// local flash. Default: `None`.
+    /// fit into the page caches of all machines together. `None` shuffles single samples, which is the best shuffle and
+    /// suits local flash. Default: `None`.
     pub fn chunk_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.chunk_bytes = bytes.into();
         self
     }
 
-    /// The share of this process, as its launcher says.
+    /// The share of this process, from the environment variables of its launcher.
     ///
     /// ```no_run
     /// # use maskstream::{Distributed, Loader};
@@ -231,13 +233,13 @@ impl LoaderBuilder {
         self
     }
 
-    /// Threads that decode. Default: one per core.
+    /// Number of threads that decode. Default: one per core.
     pub fn num_workers(mut self, threads: usize) -> Self {
         self.num_workers = threads;
         self
     }
 
-    /// Batches that are being made or wait to be received, at most. Default: 2.
+    /// Largest number of batches that are being decoded or wait for the consumer. Default: 2.
     pub fn prefetch_batches(mut self, batches: usize) -> Self {
         self.prefetch_batches = batches;
         self
@@ -258,16 +260,18 @@ impl LoaderBuilder {
     }
 
     /// Appends every sample whose bytes are corrupt to this file, also the one that ends an epoch. Samples that failed
-    /// because of the system or a limit are not recorded, nor samples of a file that has changed since it was indexed.
-    /// A later run leaves them out with [`ShardSetBuilder::quarantine`](crate::ShardSetBuilder::quarantine). Several
-    /// processes may share the file where files can be locked. Default: no log.
+    /// because of the system or a limit are not recorded, nor are samples of a file that has changed since it was
+    /// indexed. A later run excludes the recorded samples with
+    /// [`ShardSetBuilder::quarantine`](crate::ShardSetBuilder::quarantine). Several processes may share the file where
+    /// files can be locked. Default: no log.
     pub fn quarantine_log(mut self, path: impl AsRef<Path>) -> Self {
         self.quarantine_log = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Longest time that a thread may work on one sample while a batch is waited for. Then the epoch ends with an error
-    /// that names the sample, and the thread is left behind. `None` waits for ever. Default: 10 minutes.
+    /// Longest time that a thread may work on one sample while the consumer waits for a batch. After that the epoch
+    /// ends with an error that names the sample, and the thread is left running. `None` waits forever. Default: 10
+    /// minutes.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.stall_timeout = limit.into();
         self
@@ -279,16 +283,16 @@ impl LoaderBuilder {
         self
     }
 
-    /// Memory budget in bytes: batches under way and those their receiver holds, samples read ahead, buffers of the
-    /// workers, mask cache and index; see [`Loader::memory_plan`](crate::Loader::memory_plan). Tensors that took over a
-    /// batch's memory do not count. `None` is 8 GiB, or what is needed if that is more. Default: `None`.
+    /// Memory budget in bytes for batches under way or held by the consumer, samples read ahead, buffers of the
+    /// workers, the mask cache and the index; see [`Loader::memory_plan`](crate::Loader::memory_plan). Tensors that own
+    /// a heap batch's memory do not count. `None` is 8 GiB, or what is needed if that is more. Default: `None`.
     pub fn max_memory_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory_bytes = bytes.into();
         self
     }
 
-    /// Keeps decoded masks, boxes and scores of up to this many bytes for later epochs, so that a small data set only
-    /// decodes its images again. Default: `None`.
+    /// Caches up to this many bytes of decoded masks, boxes and scores for later epochs, in which a small data set then
+    /// decodes only its images. Default: `None`.
     pub fn mask_cache_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.mask_cache_bytes = bytes.into();
         self

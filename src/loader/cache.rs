@@ -1,5 +1,4 @@
-//! Decoded labels of samples seen before. Comes in: rows. Goes out: the same rows, as long as their bytes stay within
-//! the bound; least recently used out first. Cannot fail.
+//! A cache of decoded labels, bounded in bytes. It evicts the least recently used rows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +6,7 @@ use lru::LruCache;
 
 use crate::shard::{Extent, SampleId};
 
-/// Rows without their images, by sample.
+/// Rows without their images, by sample. Workers share it.
 #[derive(Debug)]
 pub(super) struct LabelCache {
     max_bytes: u64,
@@ -25,13 +24,14 @@ impl LabelCache {
         Self { max_bytes, rows: Mutex::new(Rows { bytes: 0, by_sample: LruCache::unbounded() }) }
     }
 
-    /// The row of a sample, if it was made of these annotations: while shards are indexed, an id may come to mean
-    /// another sample.
+    /// The cached row of a sample, if it was decoded from these annotations. They are compared because an id may be
+    /// given to another sample while shards are being indexed.
     pub(super) fn get(&self, sample: SampleId, annotations: Extent) -> Option<Arc<[u8]>> {
         let row = self.lock().by_sample.get(&sample).cloned();
-        row.filter(|(of, _)| *of == annotations).map(|(_, row)| row)
+        row.filter(|(source, _)| *source == annotations).map(|(_, row)| row)
     }
 
+    /// Adds a row, and evicts others until all fit the bound.
     pub(super) fn put(&self, sample: SampleId, annotations: Extent, row: Box<[u8]>) {
         let mut rows = self.lock();
         rows.bytes += row.len() as u64;
@@ -45,7 +45,7 @@ impl LabelCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Rows> {
-        // A panic between two steps can only leave the byte count too high, never the cache too large.
+        // A panic between two updates can only leave the byte count too high, so the cache stays within its bound.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The threads of one epoch: started here, watched while the consumer waits, and joined here.
+//! The threads of one epoch: starting them, receiving their batches in order, detecting stalls, and joining them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,44 +8,44 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::activity::{Activity, ActivityBoard, Stall, StallDetector};
 use super::feed::Feed;
 use super::live::LiveSet;
 use super::shared::Shared;
 use super::stats::Counters;
 use super::steps::Steps;
-use super::watch::{ActivityBoard, StallDetector, Stalled, Task};
-use super::worker::{self, Finished, Outcome, Worker, locate};
+use super::worker::{self, CompletedBatch, Message, Worker, locate};
 use crate::batch::Pool;
 use crate::shard::Samples;
 use crate::{Error, Result};
 
-/// How often a waiting consumer checks whether the memory budget is used up elsewhere, or a thread has stalled.
-const CHECK: Duration = Duration::from_millis(100);
-/// How long the other threads get to end when one is known to have stalled.
-const GRACE: Duration = Duration::from_millis(200);
+/// How often a waiting consumer checks whether the memory budget is used up, or a thread has stalled.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait for the other threads after one has stalled.
+const STALLED_JOIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The running threads of an epoch, and the batches they have finished.
+/// The running threads of an epoch, and the batches they have completed.
 ///
-/// Dropping it ends and joins all threads. A thread that does not end within `stall_timeout` is left behind; it owns
-/// what it works with.
+/// Dropping it ends and joins all threads. A thread that does not end within `stall_timeout` is detached; it owns
+/// everything it accesses.
 #[derive(Debug)]
 pub(super) struct Engine {
     shared: Arc<Shared>,
     samples: Arc<dyn Samples>,
-    /// The step that the consumer receives next.
+    /// The step of the batch that the consumer receives next.
     next_step: u64,
     /// One past the last step; `None` until it is known.
     end: Option<u64>,
     pool: Arc<Pool>,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
-    /// Outcomes that came before their turn.
-    early: BTreeMap<u64, Result<Finished>>,
+    /// Batches and errors that arrived before their turn, by step.
+    reorder_buffer: BTreeMap<u64, Result<CompletedBatch>>,
     /// `None` once the threads are being joined.
-    outcomes: Option<Receiver<Outcome>>,
+    messages: Option<Receiver<Message>>,
     threads: Vec<JoinHandle<()>>,
-    /// Carries nothing; it closes when the last thread has ended.
-    alive: (Option<Sender<()>>, Receiver<()>),
+    /// A channel that carries nothing and closes when the last thread, each of which holds a sender, has ended.
+    running: (Option<Sender<()>>, Receiver<()>),
     board: Arc<ActivityBoard>,
     detector: StallDetector,
     has_stalled: bool,
@@ -65,18 +65,18 @@ impl Engine {
         Self::start_with(shared, samples, steps, first, end, 0)
     }
 
-    /// The same over shards that `passes` further threads index meanwhile.
+    /// Starts the feed thread, the workers, and `passes` further threads that index shards.
     pub(super) fn start_live(shared: &Arc<Shared>, live: &Arc<LiveSet>, steps: Steps, passes: usize) -> Result<Self> {
         let run = live.start(passes)?;
         let samples = Arc::clone(live) as Arc<dyn Samples>;
         let engine = Self::start_with(shared, samples, steps, 0, None, passes);
-        let mut engine = engine.inspect_err(|_| live.rest(false))?;
+        let mut engine = engine.inspect_err(|_| live.end_run(false))?;
         engine.live = Some(Arc::clone(live));
         for index in 0..passes {
             let (live, board) = (Arc::clone(live), Arc::clone(&engine.board));
-            let place = 1 + shared.num_workers + index;
-            let alive = move |shard: Option<u32>| board.set(place, shard.map(Task::Pass));
-            engine.spawn(format!("maskstream-pass-{index}"), move || live.run_passes(run, &alive))?;
+            let thread = 1 + shared.num_workers + index;
+            let heartbeat = move |shard: Option<u32>| board.set(thread, shard.map(Activity::Pass));
+            engine.spawn(format!("maskstream-pass-{index}"), move || live.run_passes(run, &heartbeat))?;
         }
         Ok(engine)
     }
@@ -90,23 +90,23 @@ impl Engine {
         passes: usize,
     ) -> Result<Self> {
         let pool = Arc::new(Pool::new(Arc::clone(&shared.pool), shared.prefetch_batches));
-        // One sample being decoded and one waiting for each worker: read-ahead that is bounded in samples.
+        // For each worker, one sample waits while another is decoded: this bounds the samples read ahead.
         let (jobs_in, jobs) = bounded(shared.num_workers);
-        // Room for every batch under way, an error and the end: sending never waits.
-        let (outcomes_in, outcomes) = bounded(shared.prefetch_batches + 2);
-        let (alive_in, alive) = bounded(0);
+        // Room for every batch under way, an error and the end, so that sending never blocks.
+        let (messages_in, messages) = bounded(shared.prefetch_batches + 2);
+        let (running_in, running) = bounded(0);
         let mut engine = Self {
             shared: Arc::clone(shared),
             samples: Arc::clone(&samples),
             next_step: first,
             end,
             pool: Arc::clone(&pool),
-            counters: Arc::new(Counters::within(&shared.counters)),
+            counters: Arc::new(Counters::with_parent(&shared.counters)),
             stop: Arc::default(),
-            early: BTreeMap::new(),
-            outcomes: Some(outcomes),
+            reorder_buffer: BTreeMap::new(),
+            messages: Some(messages),
             threads: Vec::new(),
-            alive: (Some(alive_in), alive),
+            running: (Some(running_in), running),
             board: Arc::new(ActivityBoard::new(1 + shared.num_workers + passes)),
             detector: StallDetector::default(),
             has_stalled: false,
@@ -122,7 +122,7 @@ impl Engine {
             first,
             stop: Arc::clone(&engine.stop),
             jobs: jobs_in,
-            outcomes: outcomes_in,
+            messages: messages_in,
         };
         for index in 0..shared.num_workers {
             let worker = Worker {
@@ -130,7 +130,7 @@ impl Engine {
                 samples: Arc::clone(&samples),
                 counters: Arc::clone(&engine.counters),
                 board: Arc::clone(&engine.board),
-                place: index + 1,
+                thread: index + 1,
                 stop: Arc::clone(&engine.stop),
                 jobs: jobs.clone(),
             };
@@ -140,11 +140,11 @@ impl Engine {
         Ok(engine)
     }
 
-    fn spawn(&mut self, name: String, life: impl FnOnce() + Send + 'static) -> Result<()> {
-        let alive = self.alive.0.clone();
+    fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let running = self.running.0.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            life();
-            drop(alive);
+            body();
+            drop(running);
         });
         self.threads.push(thread.map_err(|e| Error::io("cannot start a thread", e))?);
         Ok(())
@@ -166,7 +166,7 @@ impl Engine {
         &self.counters
     }
 
-    /// The step that comes next.
+    /// The step of the batch that the consumer receives next.
     pub(super) fn next_step(&self) -> u64 {
         self.next_step
     }
@@ -181,94 +181,94 @@ impl Engine {
         self.live.is_some()
     }
 
-    /// The batch of the next step has been delivered.
+    /// Records that the batch of the next step has been delivered.
     pub(super) fn advance(&mut self) {
         self.next_step += 1;
     }
 
-    /// Waits for the batch of the next step; `None` when there is none.
+    /// Waits for the batch of the next step; `None` at the end of the epoch.
     ///
     /// # Errors
     /// If there is no batch at this step because reading, indexing, memory or a thread failed.
-    pub(super) fn receive(&mut self) -> Result<Option<Finished>> {
+    pub(super) fn receive(&mut self) -> Result<Option<CompletedBatch>> {
         loop {
             if self.end == Some(self.next_step) {
                 return Ok(None);
             }
-            if let Some(outcome) = self.early.remove(&self.next_step) {
-                return outcome.map(Some);
+            if let Some(received) = self.reorder_buffer.remove(&self.next_step) {
+                return received.map(Some);
             }
-            match self.outcomes.as_ref().map(|outcomes| outcomes.recv_timeout(CHECK)) {
-                Some(Ok(Outcome::Batch(finished))) => drop(self.early.insert(finished.step, Ok(finished))),
-                Some(Ok(Outcome::Failed { step, error })) => drop(self.early.insert(step, Err(error))),
-                Some(Ok(Outcome::End { steps })) => self.end = Some(steps),
-                // Nothing comes while receivers, of other epochs perhaps, hold the whole memory budget.
+            match self.messages.as_ref().map(|messages| messages.recv_timeout(CHECK_INTERVAL)) {
+                Some(Ok(Message::Batch(batch))) => drop(self.reorder_buffer.insert(batch.step, Ok(batch))),
+                Some(Ok(Message::Failed { step, error })) => drop(self.reorder_buffer.insert(step, Err(error))),
+                Some(Ok(Message::End { steps })) => self.end = Some(steps),
+                // No batch can come if delivered batches, perhaps of other epochs, hold the whole memory budget.
                 Some(Err(RecvTimeoutError::Timeout)) => {
-                    if let Some(error) = self.pool.starved().or_else(|| self.stalled()) {
+                    if let Some(error) = self.pool.exhausted().or_else(|| self.stalled()) {
                         return Err(error);
                     }
                 }
-                // All senders are gone although steps are left: a thread died outside of any sample.
+                // All senders are gone although steps are left: a thread has panicked outside the decoding of a sample.
                 Some(Err(RecvTimeoutError::Disconnected)) | None => return Err(self.join().unwrap_or_else(lost)),
             }
         }
     }
 
-    /// The error of a thread that has worked on one sample for too long.
+    /// The error of a thread that has been at one activity for longer than `stall_timeout`.
     fn stalled(&mut self) -> Option<Error> {
         let limit = self.shared.stall_timeout?;
-        let Stalled { task, place, time } = self.detector.look(&self.board, CHECK, limit)?;
+        let Stall { activity, thread, time } = self.detector.check(&self.board, CHECK_INTERVAL, limit)?;
         self.has_stalled = true;
-        let who = match (task, place) {
-            (Task::Pass(_), _) => "a pass has been at one member of the shard".to_owned(),
+        let who = match (activity, thread) {
+            (Activity::Pass(_), _) => "a pass has been at one member of the shard".to_owned(),
             (_, 0) => "the feed thread has been reading one sample".to_owned(),
             (_, worker) => format!("worker {} has been decoding one sample", worker - 1),
         };
         let error = Error::limit(format!(
-            "{who} for {:.1} s, stall_timeout is {:.1} s; the thread is left behind",
+            "{who} for {:.1} s, longer than stall_timeout ({:.1} s); the thread is left running",
             time.as_secs_f64(),
             limit.as_secs_f64()
         ));
-        Some(match task {
-            Task::Sample(sample) => locate(&*self.samples, sample, error),
-            Task::Pass(shard) => error.in_shard(&self.samples.path(shard).unwrap_or_default()),
+        Some(match activity {
+            Activity::Sample(sample) => locate(&*self.samples, sample, error),
+            Activity::Pass(shard) => error.in_shard(&self.samples.path(shard).unwrap_or_default()),
         })
     }
 
-    /// Ends all threads; returns the first panic among them.
+    /// Ends and joins all threads. Returns the error of the first one that has panicked.
     pub(super) fn join(&mut self) -> Option<Error> {
         self.stop.store(true, Relaxed);
         self.pool.close();
         if let Some(live) = &self.live {
             live.stop();
         }
-        self.outcomes = None;
-        self.alive.0 = None;
-        let patience = if self.has_stalled { Some(GRACE) } else { self.shared.stall_timeout };
-        let all_ended = match patience {
-            Some(patience) => self.alive.1.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected),
-            None => self.alive.1.recv().is_err(),
+        self.messages = None;
+        self.running.0 = None;
+        let timeout = if self.has_stalled { Some(STALLED_JOIN_TIMEOUT) } else { self.shared.stall_timeout };
+        let all_ended = match timeout {
+            Some(timeout) => self.running.1.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected),
+            None => self.running.1.recv().is_err(),
         };
-        // A thread that is stuck in foreign code cannot be waited for.
+        // A thread that is stuck in foreign code is not joined.
         let ended = self.threads.drain(..).filter(|thread| all_ended || thread.is_finished());
         let panics = ended.filter_map(|thread| thread.join().err());
         let first = panics.map(|payload| Error::panic(&*payload)).reduce(|first, _| first);
-        self.early.clear();
-        self.pool.write_off();
+        self.reorder_buffer.clear();
+        self.pool.discard_under_way();
         if let Some(live) = self.live.take() {
-            live.rest(self.end == Some(self.next_step));
+            live.end_run(self.end == Some(self.next_step));
         }
         first
     }
 }
 
 fn lost() -> Error {
-    Error::panic(&"the loader's threads ended before the epoch")
+    Error::panic(&"the loader's threads ended before the end of the epoch")
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // A panic of a thread here concerns work that has no receiver.
+        // A panic is not reported: its batch has no consumer any more.
         let _ = self.join();
     }
 }

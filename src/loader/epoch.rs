@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::engine::Engine;
 use super::failures::Failures;
 use super::live::LiveCounts;
-use super::worker::Finished;
+use super::worker::CompletedBatch;
 use super::{EpochReport, LoaderStats, OnError};
 use crate::Result;
 use crate::batch::Batch;
@@ -20,11 +20,11 @@ type Convert<T> = dyn Fn(Batch) -> Result<T> + Send + Sync;
 
 /// The batches of one epoch in planned order: an iterator that ends after the last batch, or with the first error.
 ///
-/// `T` is what a batch becomes: [`Batch`] itself, or a framework's tensors after [`Epoch::candle`], [`Epoch::burn`] or
+/// The item type `T` is [`Batch`], or a framework's tensors after [`Epoch::candle`], [`Epoch::burn`] or
 /// [`Epoch::convert_with`]. There are [`Epoch::steps`] batches, less those before the step at which the epoch was
 /// resumed. A batch counts as delivered once it has been converted.
 ///
-/// Dropping an epoch ends and joins its threads. A thread that does not end within `stall_timeout` is left behind.
+/// Dropping an epoch ends and joins its threads. A thread that does not end within `stall_timeout` is left running.
 /// Batches may outlive their epoch.
 ///
 /// ```no_run
@@ -41,7 +41,7 @@ type Convert<T> = dyn Fn(Batch) -> Result<T> + Send + Sync;
 pub struct Epoch<T = Batch> {
     engine: Engine,
     spec: EpochSpec,
-    /// Set by an error or by the end: nothing follows.
+    /// Whether the last batch or an error has been returned.
     ended: bool,
     failures: Failures,
     convert: Box<Convert<T>>,
@@ -54,9 +54,9 @@ pub(super) struct EpochSpec {
     pub(super) first: u64,
     /// `None` while shards are being indexed.
     pub(super) plan: Option<(Plan, Fingerprint)>,
-    /// Samples of shards that are being indexed.
+    /// Counts of samples while shards are being indexed.
     pub(super) counts: Arc<LiveCounts>,
-    /// Whether samples that cannot be decoded go to the quarantine log.
+    /// Whether samples that cannot be decoded are added to the quarantine log.
     pub(super) is_logged: bool,
 }
 
@@ -65,8 +65,8 @@ impl Epoch {
         Self { engine, spec, ended: false, failures: Failures::new(on_error), convert: Box::new(Ok) }
     }
 
-    /// The same epoch, whose batches `convert` turns into something else: a framework's tensors, for one. An error of
-    /// `convert` ends the epoch, and its batch counts as lost.
+    /// An epoch whose items are the results of `convert`, for example a framework's tensors. An error of `convert` ends
+    /// the epoch, and its batch counts as lost.
     ///
     /// ```no_run
     /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
@@ -97,7 +97,7 @@ impl<T> Epoch<T> {
         self.engine.end()
     }
 
-    /// What has become of its samples so far.
+    /// Counts of the epoch's samples so far.
     pub fn report(&self) -> EpochReport {
         let EpochSpec { index, first, plan, counts, .. } = &self.spec;
         let plan = plan.as_ref().map(|(plan, _)| plan);
@@ -119,7 +119,7 @@ impl<T> Epoch<T> {
         }
     }
 
-    /// The place behind the batch that was delivered last; `None` while shards are being indexed.
+    /// The position after the batch that was delivered last; `None` while shards are being indexed.
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor_at(self.engine.next_step())
     }
@@ -139,12 +139,12 @@ impl<T> Epoch<T> {
         let start = Instant::now();
         let received = self.engine.receive();
         self.engine.counters().add_wait(start.elapsed());
-        let Some(Finished { step, buffers, samples, errors }) = received? else { return Ok(None) };
+        let Some(CompletedBatch { step, buffers, samples, errors }) = received? else { return Ok(None) };
         let cursor = self.cursor_at(step + 1);
         let pool = Arc::clone(self.engine.pool());
         let mut batch = Batch::new(buffers, pool, self.spec.index, step, cursor, samples, errors);
         self.log(&batch)?;
-        let tally = self.failures.judge(&mut batch)?;
+        let tally = self.failures.check(&mut batch)?;
         let (delivered, skipped) = (batch.valid_rows() as u64, batch.errors().len() as u64);
         let converted = (self.convert)(batch)?;
         self.failures.commit(tally);
@@ -168,7 +168,7 @@ impl<T> Epoch<T> {
         Ok(())
     }
 
-    /// Whether a sample's bytes are those that were indexed.
+    /// Whether a sample's bytes still match their checksums in the index.
     fn is_unchanged(&self, shard: u32, entry: &Entry) -> bool {
         let source = self.engine.samples().source(shard);
         source.is_ok_and(|source| entry.verify(source.as_ref(), &mut Inflater::default()).is_ok())
@@ -187,7 +187,7 @@ impl<T> Iterator for Epoch<T> {
         if let Err(error) = &delivered {
             self.failures.end(error);
         }
-        // The next epoch over these shards need not wait until this one is dropped.
+        // The next epoch over these shards can start before this one is dropped.
         if self.ended && self.engine.is_live() {
             let _ = self.engine.join();
         }
@@ -199,7 +199,7 @@ impl<T> Iterator for Epoch<T> {
             return (0, Some(0));
         }
         let left = self.engine.end().map(|end| (end - self.engine.next_step()) as usize);
-        // An error may end it early.
+        // An error may end the epoch early.
         (left.unwrap_or(0).min(1), left)
     }
 }

@@ -1,24 +1,32 @@
-//! What happens to samples that cannot be decoded: the one place of that policy. Comes in: batches in planned order,
-//! with their errors. Goes out: the batch, or the error that ends the epoch; and in the end an account of every planned
-//! sample. Fails as the policy says, and if a row is neither valid nor an error.
+//! The policy for samples that cannot be decoded. [`Failures`] checks batches in planned order: a batch is delivered,
+//! or an error ends the epoch. It also keeps the counts of the [`EpochReport`], which accounts for every planned
+//! sample.
 
 use std::fmt;
 
 use crate::batch::Batch;
 use crate::{Error, ErrorKind, Result};
 
-/// Rates are not judged by fewer rows than this.
+/// A rate is checked against at least this many rows, so that one early error does not exceed it.
 const RATE_ROWS: u64 = 1000;
 
 /// What happens when a sample cannot be decoded.
+///
+/// ```
+/// use maskstream::{Budget, OnError};
+///
+/// assert_eq!(OnError::default(), OnError::Stop);
+/// // Up to ten samples per epoch and rank; their rows are zeroed and invalid.
+/// assert_eq!(OnError::skip(10), OnError::Skip { budget: Budget::UNLIMITED.count(10) });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum OnError {
-    /// The epoch ends with its error.
+    /// The epoch ends with the sample's error.
     #[default]
     Stop,
-    /// Its row stays zero and invalid, its error stands in [`Batch::errors`], and the epoch goes on, until the budget
-    /// is used up.
+    /// The sample's row is zero and invalid, its error is in [`Batch::errors`], and the epoch continues until the
+    /// budget is exceeded.
     Skip {
         /// How many samples may be skipped.
         budget: Budget,
@@ -26,18 +34,18 @@ pub enum OnError {
 }
 
 impl OnError {
-    /// Skips within a budget; a number is a count.
+    /// [`OnError::Skip`] with a budget. A number is the largest count.
     pub fn skip(budget: impl Into<Budget>) -> Self {
         Self::Skip { budget: budget.into() }
     }
 }
 
-/// How many samples may be skipped in one epoch on one rank. Each bound counts for itself.
+/// How many samples may be skipped in one epoch on one rank. Each bound applies on its own.
 ///
 /// ```
 /// use maskstream::{Budget, OnError};
 ///
-/// // One in a thousand, and never twenty in a row: that is a dead disk, not a bad file.
+/// // One in a thousand, but never twenty in a row: that would be a failing disk, not a bad file.
 /// let on_error = OnError::skip(Budget::UNLIMITED.rate(0.001).consecutive(20));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,19 +60,19 @@ impl Budget {
     /// No bound.
     pub const UNLIMITED: Self = Self { count: u64::MAX, rate: 1.0, consecutive: u64::MAX };
 
-    /// At most so many.
+    /// At most this many samples.
     pub fn count(mut self, samples: u64) -> Self {
         self.count = samples;
         self
     }
 
-    /// At most this share, 0 to 1, of the samples so far, or of the first 1000 while there are fewer.
+    /// At most this share, 0 to 1, of the samples so far. While there are fewer than 1000, 1000 are assumed.
     pub fn rate(mut self, share: f64) -> Self {
         self.rate = share;
         self
     }
 
-    /// At most so many one after the other.
+    /// At most this many samples in a row.
     pub fn consecutive(mut self, samples: u64) -> Self {
         self.consecutive = samples;
         self
@@ -74,7 +82,10 @@ impl Budget {
         if (0.0..=1.0).contains(&self.rate) {
             return Ok(());
         }
-        Err(Error::config(format!("the rate of samples that may be skipped is {}, not within 0 to 1", self.rate)))
+        Err(Error::config(format!(
+            "the rate of samples that may be skipped is {}, which is not between 0 and 1",
+            self.rate
+        )))
     }
 }
 
@@ -84,31 +95,48 @@ impl From<u64> for Budget {
     }
 }
 
-/// What has become of the samples of an epoch on one rank. Once it has ended, `delivered + skipped + lost` is what was
-/// planned.
+/// Counts of the samples of an epoch on one rank, from [`Epoch::report`](crate::Epoch::report). Once the epoch has
+/// ended, `delivered + skipped + lost` equals `planned`.
+///
+/// ```
+/// use maskstream::{EpochReport, ErrorKind};
+///
+/// fn has_bad_files(report: &EpochReport) -> bool {
+///     report.skipped_by.iter().any(|(kind, _)| *kind == ErrorKind::Corrupt)
+/// }
+///
+/// # let mut report = EpochReport::default();
+/// # (report.planned, report.delivered, report.skipped) = (Some(1000), 997, 3);
+/// # report.skipped_by = vec![(ErrorKind::Corrupt, 2), (ErrorKind::Io, 1)];
+/// assert!(has_bad_files(&report));
+/// assert_eq!(
+///     report.to_string(),
+///     "epoch 0: 997 samples delivered, 3 skipped (2 corrupt, 1 I/O), 0 lost, of 1000 planned"
+/// );
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
-    /// The epoch's number.
+    /// Index of the epoch.
     pub epoch: u64,
-    /// The step it began at: 0, or where it was resumed.
+    /// The first step: 0, or the step at which the epoch was resumed.
     pub first_step: u64,
-    /// Samples planned from there on; `None` while shards are still being indexed: what is lost or outstanding then is
-    /// what was found by now.
+    /// Samples planned from that step on. `None` while shards are being indexed: `lost` and `outstanding` then count
+    /// only samples that have been found so far.
     pub planned: Option<u64>,
-    /// Samples in batches that were received.
+    /// Samples that were delivered in valid rows.
     pub delivered: u64,
-    /// Samples in batches that were received, whose rows are empty because they could not be decoded.
+    /// Samples that were delivered as zeroed, invalid rows because they could not be decoded.
     pub skipped: u64,
-    /// Those by what went wrong.
+    /// The skipped samples by kind of error.
     pub skipped_by: Vec<(ErrorKind, u64)>,
-    /// Samples that never will be received because of the error that ended the epoch.
+    /// Samples that will never be delivered because an error ended the epoch.
     pub lost: u64,
-    /// That error.
+    /// The kind and message of that error.
     pub lost_by: Option<(ErrorKind, String)>,
-    /// Samples whose turn has not come yet.
+    /// Samples that have not been delivered yet.
     pub outstanding: u64,
-    /// Samples left out by `drop_last`, of all ranks together.
+    /// Samples of all ranks that `drop_last` left out.
     pub dropped: u64,
 }
 
@@ -117,28 +145,28 @@ impl fmt::Display for EpochReport {
         let Self { epoch, delivered, skipped, lost, .. } = self;
         write!(f, "epoch {epoch}: {delivered} samples delivered, {skipped} skipped")?;
         for (i, (kind, count)) in self.skipped_by.iter().enumerate() {
-            write!(f, "{}{count} {kind:?}", if i == 0 { " (" } else { ", " })?;
+            write!(f, "{}{count} {kind}", if i == 0 { " (" } else { ", " })?;
         }
         let at_least = if self.planned.is_none() && self.lost_by.is_some() { "at least " } else { "" };
         write!(f, "{}, {at_least}{lost} lost", if self.skipped_by.is_empty() { "" } else { ")" })?;
         if let Some((kind, _)) = &self.lost_by {
-            write!(f, " ({kind:?})")?;
+            write!(f, " ({kind})")?;
         }
         match self.planned {
             Some(planned) => write!(f, ", of {planned} planned")?,
-            None => f.write_str(", their number is not known yet")?,
+            None => f.write_str(", of an unknown number (shards are being indexed)")?,
         }
         if self.outstanding > 0 {
-            write!(f, "; {} are still to come", self.outstanding)?;
+            write!(f, "; {} outstanding", self.outstanding)?;
         }
         if self.dropped > 0 {
-            write!(f, "; {} fill no batch and were left out", self.dropped)?;
+            write!(f, "; {} dropped because they do not fill a batch", self.dropped)?;
         }
         Ok(())
     }
 }
 
-/// The policy at work.
+/// Applies the policy to an epoch's batches.
 #[derive(Debug)]
 pub(super) struct Failures {
     on_error: OnError,
@@ -152,8 +180,8 @@ pub(super) struct Tally {
     delivered: u64,
     skipped: u64,
     skipped_by: Vec<(ErrorKind, u64)>,
-    /// Skipped one after the other up to now.
-    run: u64,
+    /// Samples skipped in a row, up to the last one.
+    consecutive: u64,
 }
 
 impl Failures {
@@ -161,50 +189,52 @@ impl Failures {
         Self { on_error, so_far: Tally::default(), lost_by: None }
     }
 
-    /// Judges the next batch. Returns the counts as they are once it has been delivered: see [`Failures::commit`].
+    /// Checks the next batch against the policy. Returns the counts that include it, for [`Failures::commit`].
     ///
     /// # Errors
-    /// If the policy does not tolerate its errors.
-    pub(super) fn judge(&self, batch: &mut Batch) -> Result<Tally> {
+    /// If the policy does not allow its errors, or if a planned row is neither valid nor an error.
+    pub(super) fn check(&self, batch: &mut Batch) -> Result<Tally> {
         let planned = batch.samples().iter().flatten().count();
         if batch.valid_rows() + batch.errors().len() != planned {
-            let found = (batch.valid_rows(), batch.errors().len());
-            return Err(Error::panic(&format!("{planned} rows were planned, {found:?} are valid and errors")));
+            let (valid, errors) = (batch.valid_rows(), batch.errors().len());
+            return Err(Error::panic(&format!(
+                "{planned} rows were planned, but {valid} are valid and {errors} failed"
+            )));
         }
         let mut tally = self.so_far.clone();
         for (row, _) in batch.samples().iter().enumerate().filter(|(_, sample)| sample.is_some()) {
             let Some(failed) = batch.errors().iter().position(|failed| failed.row == row) else {
-                (tally.delivered, tally.run) = (tally.delivered + 1, 0);
+                (tally.delivered, tally.consecutive) = (tally.delivered + 1, 0);
                 continue;
             };
             tally.skip(batch.errors()[failed].error.kind());
-            if let Some(verdict) = self.on_error.verdict(&tally) {
+            if let Some(end) = self.on_error.end(&tally) {
                 let error = batch.take_errors().swap_remove(failed).error;
-                return Err(match verdict {
-                    Verdict::Stop => error,
-                    Verdict::Over(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),
+                return Err(match end {
+                    End::Stop => error,
+                    End::Exceeded(why) => Error::limit(format!("{why}; the last one: {error}")).caused_by(error),
                 });
             }
         }
         Ok(tally)
     }
 
-    /// The batch that was judged last has been delivered.
+    /// Records that the batch that was checked last has been delivered.
     pub(super) fn commit(&mut self, tally: Tally) {
         self.so_far = tally;
     }
 
-    /// Samples that were delivered or skipped.
+    /// Number of samples that were delivered or skipped.
     pub(super) fn received(&self) -> u64 {
         self.so_far.delivered + self.so_far.skipped
     }
 
-    /// The epoch has ended with this error.
+    /// Records the error that ended the epoch.
     pub(super) fn end(&mut self, error: &Error) {
         self.lost_by = Some((error.kind(), error.to_string()));
     }
 
-    /// The account, but for what the plan knows; `left` samples have not been received.
+    /// The report without the figures of the plan; `left` samples have not been delivered or skipped.
     pub(super) fn report(&self, left: u64) -> EpochReport {
         let is_over = self.lost_by.is_some();
         EpochReport {
@@ -221,7 +251,7 @@ impl Failures {
 
 impl Tally {
     fn skip(&mut self, kind: ErrorKind) {
-        (self.skipped, self.run) = (self.skipped + 1, self.run + 1);
+        (self.skipped, self.consecutive) = (self.skipped + 1, self.consecutive + 1);
         match self.skipped_by.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
             None => self.skipped_by.push((kind, 1)),
@@ -229,29 +259,29 @@ impl Tally {
     }
 }
 
-/// Why the sample that was skipped last ends the epoch.
-enum Verdict {
-    /// None may be skipped.
+/// Why a skipped sample ends the epoch.
+enum End {
+    /// No sample may be skipped.
     Stop,
-    /// It is beyond this bound.
-    Over(String),
+    /// The budget is exceeded, as described.
+    Exceeded(String),
 }
 
 impl OnError {
-    /// Whether the sample that was skipped last is one too many.
-    fn verdict(self, tally: &Tally) -> Option<Verdict> {
-        let Self::Skip { budget: Budget { count, rate, consecutive } } = self else { return Some(Verdict::Stop) };
-        let Tally { delivered, skipped, run, .. } = tally;
+    /// Why the sample that was skipped last ends the epoch; `None` if the epoch continues.
+    fn end(self, tally: &Tally) -> Option<End> {
+        let Self::Skip { budget: Budget { count, rate, consecutive } } = self else { return Some(End::Stop) };
+        let Tally { delivered, skipped, consecutive: run, .. } = tally;
         let rows = delivered + skipped;
-        let over = if *skipped > count {
+        let why = if *skipped > count {
             format!("{skipped} samples could not be decoded, more than the budget of {count}")
         } else if *run > consecutive {
-            format!("{run} samples one after the other could not be decoded, more than the budget of {consecutive}")
+            format!("{run} samples in a row could not be decoded, more than the budget of {consecutive}")
         } else if *skipped as f64 > rate * rows.max(RATE_ROWS) as f64 {
-            format!("{skipped} of {rows} samples could not be decoded, more than the budget of a share of {rate}")
+            format!("{skipped} of {rows} samples could not be decoded, more than the budget of {rate} of all samples")
         } else {
             return None;
         };
-        Some(Verdict::Over(over))
+        Some(End::Exceeded(why))
     }
 }

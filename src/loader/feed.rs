@@ -1,6 +1,6 @@
-//! Plan -> work. Comes in: the plan, the pool, the shards. Goes out: each planned sample with its slot and its bytes,
-//! in order. A sample whose bytes cannot be read is an error of its batch; a batch without buffers is an error in its
-//! place.
+//! The feed thread: walks the plan, acquires buffers for each batch, reads the bytes of its samples, and sends them to
+//! the workers in planned order, each with its slot. A sample that cannot be read is an error of its batch. If a batch
+//! has no samples or buffers because of an error, that error is sent to the consumer and the feed ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::activity::ActivityBoard;
 use super::shared::Shared;
 use super::stats::Counters;
 use super::steps::Steps;
-use super::watch::ActivityBoard;
-use super::worker::{Job, LabelBytes, Outcome, PendingBatch, SampleBytes, locate};
+use super::worker::{Job, LabelBytes, Message, PendingBatch, SampleBytes, locate};
 use crate::batch::{BatchBuffers, Pool, slots};
 use crate::sample::Clock;
 use crate::shard::{SampleId, Samples};
 use crate::{Error, Result};
 
-/// What the feed thread works with.
+/// The state of the feed thread.
 pub(super) struct Feed {
     pub(super) shared: Arc<Shared>,
     pub(super) samples: Arc<dyn Samples>,
@@ -31,29 +31,31 @@ pub(super) struct Feed {
     pub(super) first: u64,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) jobs: Sender<Job>,
-    pub(super) outcomes: Sender<Outcome>,
+    pub(super) messages: Sender<Message>,
 }
 
 impl Feed {
-    /// The feed thread's life: walks the plan until its end, or until the epoch is dropped.
+    /// The body of the feed thread: walks the plan to its end, or until the epoch is dropped.
     pub(super) fn run(mut self) {
-        // Nobody listens any more when the epoch was dropped.
+        // Sending fails only if the epoch was dropped.
         match self.walk() {
-            Ok(Some(steps)) => drop(self.outcomes.send(Outcome::End { steps })),
+            Ok(Some(steps)) => drop(self.messages.send(Message::End { steps })),
             Ok(None) => {}
-            Err((step, error)) => drop(self.outcomes.send(Outcome::Failed { step, error })),
+            Err((step, error)) => drop(self.messages.send(Message::Failed { step, error })),
         }
     }
 
-    /// Returns the number of steps at the end of the plan, `None` when the epoch was dropped, or the step at which
-    /// there is no batch and why.
+    /// Returns the number of steps at the end of the plan, or `None` if the epoch was dropped.
+    ///
+    /// # Errors
+    /// The step at which there is no batch, and why.
     fn walk(&mut self) -> Result<Option<u64>, (u64, Error)> {
         let mut next = self.steps.batch(self.first).map_err(|error| (self.first, error))?;
         self.prefetch(next.as_deref());
         for step in self.first.. {
             let Some(samples) = next else { return Ok(Some(step)) };
             let Some(buffers) = self.pool.acquire().map_err(|error| (step, error))? else { return Ok(None) };
-            // One step ahead where that needs no waiting.
+            // Prefetch one step ahead if its samples can be computed without waiting.
             let ahead = self.steps.is_planned().then(|| self.steps.batch(step + 1));
             if let Some(Ok(samples)) = &ahead {
                 self.prefetch(samples.as_deref());
@@ -73,11 +75,11 @@ impl Feed {
         Ok(None)
     }
 
-    /// Reads the samples of one batch and hands them to the workers; `false` when the epoch was dropped.
+    /// Reads the samples of one batch and sends them to the workers; `false` if the epoch was dropped.
     fn send(&self, step: u64, samples: Vec<Option<SampleId>>, buffers: BatchBuffers) -> bool {
         let errors = Default::default();
-        let pending = Arc::new(PendingBatch { step, samples, errors, outcomes: self.outcomes.clone() });
-        // All of them first: whatever happens below, each settles its slot.
+        let pending = Arc::new(PendingBatch { step, samples, errors, messages: self.messages.clone() });
+        // All jobs are created first, because dropping one finishes its slot, also on an early return below.
         let jobs: Vec<_> =
             slots(self.pool.layout(), buffers).into_iter().map(|slot| Job::new(slot, &pending)).collect();
         for mut job in jobs {
@@ -106,12 +108,12 @@ impl Feed {
         true
     }
 
-    /// Tells the sources what a batch will need, so that the device works while another one is decoded. Whatever is
-    /// wrong, a panic of a source included, shows again when the bytes are read.
+    /// Advises the sources which bytes a batch will need, so that the device reads them while another batch is decoded.
+    /// Errors and panics of sources are ignored: they recur when the bytes are read.
     fn prefetch(&mut self, samples: Option<&[Option<SampleId>]>) {
         let samples = self.steps.prefetchable(samples.unwrap_or_default());
         let prefetch = |sample: SampleId| {
-            // This may be the first to open a shard.
+            // Posted as an activity because it may open a shard, which can take long.
             let _guard = self.board.begin(0, sample);
             if let (Some(entry), Ok(source)) = (self.samples.entry(sample), self.samples.source(sample.shard)) {
                 source.will_need(entry.image.range());
@@ -123,7 +125,8 @@ impl Feed {
         }
     }
 
-    /// The bytes of a sample, packed or not. A source is foreign code: its panic is this sample's error.
+    /// Reads the bytes of a sample, compressed or not. A panic of the source, which is foreign code, becomes the
+    /// sample's error.
     fn fetch(&self, sample: SampleId) -> Result<SampleBytes> {
         let (mut clock, wall) = (Clock::start(), Instant::now());
         let fetch = || {

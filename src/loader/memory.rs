@@ -1,43 +1,52 @@
-//! What a loader's memory goes to. Comes in: settings, the largest sample, a budget. Goes out: a [`MemoryPlan`]. Fails
-//! if the budget does not hold what is needed at least, with the sum that shows why.
+//! The memory plan: how a loader's budget is divided, computed from its settings and the largest sample. A budget that
+//! is too small is an error that shows the sum.
 
 use std::fmt;
 
 use crate::shard::MaxSampleSize;
 use crate::{Error, Result};
 
-/// The budget unless the user says otherwise.
+/// The default budget.
 const DEFAULT_BYTES: u64 = 8 << 30;
-/// What an index takes in memory for each sample.
+/// Size in memory of an index entry.
 const ENTRY_BYTES: u64 = 80;
 
-/// What the loader's memory goes to, all in bytes. What depends on samples is reckoned by the largest one.
+/// How a loader's memory budget is divided, in bytes. What depends on the sample is computed for the largest one.
+///
+/// ```no_run
+/// # fn show(loader: &maskstream::Loader) {
+/// let plan = loader.memory_plan();
+/// println!("{plan}"); // 3 batches x 30.4 MB + 5 samples read x 1.2 MB + 2 workers x 24.8 MB + index 0.9 MB = ...
+/// println!("{} of {} bytes are expected to be used", plan.expected_bytes(), plan.max_bytes);
+/// println!("a consumer may keep {} batches", plan.batches - plan.min_batches + 1);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
     /// The budget: `max_memory_bytes`.
     pub max_bytes: u64,
-    /// One batch.
+    /// Size of one batch.
     pub batch_bytes: u64,
-    /// Batches that the budget holds, beside the rest: under way, or kept by their receivers.
+    /// Batches that fit the budget beside everything else, under way or held by the consumer.
     pub batches: u64,
-    /// Batches that there have to be: those under way, and one in use.
+    /// Batches that are needed at least: `prefetch_batches` under way, and one in use.
     pub min_batches: u64,
-    /// Image and annotations of one sample, as they are read.
+    /// Size of a sample as it is read: image and annotations.
     pub sample_bytes: u64,
-    /// Samples that are read ahead of, or being decoded.
+    /// Samples that are read ahead or being decoded.
     pub samples_ahead: u64,
-    /// What a worker decodes in.
+    /// Buffers of one worker.
     pub worker_bytes: u64,
-    /// Workers.
+    /// Number of workers.
     pub workers: u64,
-    /// Decoded masks that are kept: `mask_cache_bytes`.
+    /// The mask cache: `mask_cache_bytes`.
     pub cache_bytes: u64,
-    /// Where the samples lie.
+    /// The index of all samples.
     pub index_bytes: u64,
 }
 
-/// What a plan is made of.
+/// What a plan is computed from.
 pub(super) struct MemoryRequirements {
     pub(super) max_bytes: Option<u64>,
     pub(super) batch_bytes: u64,
@@ -59,9 +68,9 @@ impl MemoryPlan {
             batches: 0,
             min_batches: prefetch_batches + 1,
             sample_bytes: largest.sample_bytes,
-            // One in the feed's hands, and for each worker one waiting and one being decoded.
+            // One that the feed reads, and for each worker one waiting and one being decoded.
             samples_ahead: 2 * workers + 1,
-            // The decoded image, the same while it is resized, the resized one, and the inflated members.
+            // The decoded image, a copy for resizing, the resized image, and the inflated members.
             worker_bytes: 6 * largest.pixels + 3 * side * side + largest.sample_bytes,
             workers,
             cache_bytes,
@@ -71,21 +80,25 @@ impl MemoryPlan {
         plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES.max(least));
         if plan.max_bytes < least {
             plan.batches = plan.min_batches;
-            return Err(Error::config(format!("max_memory_bytes is {}, but {plan}", plan.max_bytes)));
+            return Err(Error::config(format!(
+                "max_memory_bytes is {}, but {plan} are needed: raise max_memory_bytes, or lower batch_size, \
+                 image_size or prefetch_batches",
+                plan.max_bytes
+            )));
         }
         plan.batches = (plan.max_bytes - plan.fixed_bytes()) / batch_bytes.max(1);
         Ok(plan)
     }
 
-    /// All but the batches.
+    /// Everything but the batches.
     pub fn fixed_bytes(&self) -> u64 {
         let samples = self.samples_ahead * self.sample_bytes;
         let sum = samples + self.workers * self.worker_bytes + self.index_bytes;
-        // The one number that is whatever the user says.
+        // The user's setting, which may be any number.
         sum.saturating_add(self.cache_bytes)
     }
 
-    /// What is used as long as no batch is kept beyond the one in use.
+    /// What is used while the consumer holds one batch at a time.
     pub fn expected_bytes(&self) -> u64 {
         self.fixed_bytes().saturating_add(self.min_batches * self.batch_bytes)
     }

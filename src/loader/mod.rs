@@ -2,30 +2,33 @@
 //!
 //! # Threads
 //!
-//! * The *feed* thread walks the plan. For each batch it takes free buffers from the pool, tells the sources what the
-//!   next batch will need, fetches the bytes of each sample, and sends sample by sample to the workers through a
-//!   bounded channel. Only this thread waits for the disk.
+//! * The *feed* thread walks the plan. For each batch it acquires buffers from the pool, advises the sources which
+//!   bytes the next batch will need, fetches the bytes of each sample, and sends the samples one by one to the workers
+//!   through a bounded channel. It is the only thread that waits for the disk.
 //! * The *workers* inflate and decode one sample each, so that all of them work on the same batch. The worker that
-//!   finishes a batch's last sample sends the batch on.
-//! * *Pass* threads exist only while shards have no index. Each indexes one shard (`live`).
-//! * The *consumer*, the thread that calls `next`, puts batches back in planned order.
+//!   finishes the last sample of a batch sends the batch to the consumer.
+//! * *Pass* threads exist only while shards have no index. Each indexes one shard at a time (`live`).
+//! * The *consumer*, the thread that calls `next`, receives batches and restores their planned order.
 //!
 //! # Contract
 //!
-//! * Success: the plan says how many batches there are, and the iterator ends after exactly that many. While shards are
-//!   being indexed, the number is known once the last one is; threads that end before that are an error.
-//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. The user's
-//!   [`OnError`] policy decides, when that batch's turn comes; the batches before it have been delivered. After an
-//!   error the iterator is at its end.
+//! * Success: the number of batches is determined by the plan, and the iterator ends after exactly that many. While
+//!   shards are being indexed, the number is known once the last one is indexed; threads that end before that are an
+//!   error.
+//! * Failure: a sample that cannot be read or decoded, or whose decoding panics, is an error of its batch. The
+//!   [`OnError`] policy is applied when it is that batch's turn, after the batches before it have been delivered. The
+//!   iterator ends after an error.
 //! * Bounds: at most `prefetch_batches` are under way, and the work channel bounds the samples read ahead.
 //! * Stalls: while the consumer waits, a thread that stays at one sample, or a pass at one member, for longer than
-//!   `stall_timeout` ends the epoch with an error that names it. The thread is left behind: it owns what it works with.
+//!   `stall_timeout` ends the epoch with an error that names the sample or shard. The thread is left running; it owns
+//!   everything it accesses.
 //! * Shutdown: dropping the epoch closes the pool and stops the passes, which wakes the feed; the feed's end closes the
-//!   work channel, which ends the workers; then all are joined. Queued work is dropped, not decoded. A thread in the
-//!   middle of a sample or a read finishes it first; so does a pass that salvages samples behind a break.
-//! * The same settings give the same bytes for any number of workers, any prefetch depth and any timing. Whether shards
-//!   have an index is one of the settings: epochs are shuffled once all have one.
+//!   work channel, which ends the workers; then all are joined. Queued work is dropped, not decoded. A thread that is
+//!   decoding or reading a sample finishes it first, and so does a pass that salvages the samples after a corrupt part.
+//! * Determinism: the same settings give the same bytes for any number of workers, any prefetch depth and any timing.
+//!   Whether shards have an index is one of the settings: epochs are shuffled once all have one.
 
+mod activity;
 mod builder;
 mod cache;
 mod engine;
@@ -38,7 +41,6 @@ mod planned;
 mod shared;
 mod stats;
 mod steps;
-mod watch;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
@@ -77,14 +79,14 @@ use crate::{Error, Result};
 /// # Ok::<(), maskstream::Error>(())
 /// ```
 ///
-/// Over a [`LazyShardSet`] the first epoch starts at once and builds the indexes that are missing. Until it has run to
-/// its end there is no plan: [`Loader::steps`] and all cursors are `None`, and epochs are not shuffled.
+/// Over a [`LazyShardSet`] the first epoch starts at once and builds the missing indexes. Until it has run to its end
+/// there is no plan: [`Loader::steps`] and all cursors are `None`, and epochs are not shuffled.
 #[derive(Clone, Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
     /// Empty until every shard has an index.
     planned: Arc<OnceLock<Result<Planned>>>,
-    /// The shards of a loader that was built before all had an index.
+    /// The shards, if some had no index when the loader was built.
     live: Option<Arc<LiveSet>>,
 }
 
@@ -92,9 +94,9 @@ impl LoaderBuilder {
     /// Checks the settings and builds a loader over a [`ShardSet`] or a [`LazyShardSet`]. Starts no thread.
     ///
     /// # Errors
-    /// If a size is 0 or too large, the rank is not below the world size, the memory budget does not hold what is
-    /// needed, `drop_last` leaves no batch, or the quarantine log cannot be written. If a shard has no index although
-    /// several ranks share the epoch: all ranks need equal steps, which only indexes tell.
+    /// If a size is 0 or too large, the rank is not below the world size, the memory budget is too small, `drop_last`
+    /// leaves no batch, or the quarantine log cannot be written. If a shard has no index although several ranks share
+    /// the epoch: equal steps on all ranks can only be computed from indexes.
     pub fn build(self, shards: impl Into<LazyShardSet>) -> Result<Loader> {
         match shards.into().0 {
             Opened::Indexed(set) => {
@@ -105,7 +107,10 @@ impl LoaderBuilder {
             Opened::Partly(partly) => {
                 let live = Arc::new(LiveSet::new(partly));
                 if self.order.world_size > 1 {
-                    let why = format!("but {} ranks need equal steps, which only indexes tell", self.order.world_size);
+                    let why = format!(
+                        "but {} ranks need equal steps, which are computed from indexes",
+                        self.order.world_size
+                    );
                     return Err(no_index(live.unindexed(), live.len(), &why));
                 }
                 let shared = Arc::new(Shared::new(self, 0, ASSUMED_SIZE)?);
@@ -116,34 +121,35 @@ impl LoaderBuilder {
 }
 
 impl Loader {
-    /// Settings to build a loader with.
+    /// The default settings, to change and to build a loader with.
     pub fn builder() -> LoaderBuilder {
         LoaderBuilder::default()
     }
 
-    /// Starts the threads of epoch `epoch` and returns its batches. The index decides the shuffle, nothing else.
+    /// Starts the threads of epoch `epoch` and returns the iterator over its batches. The epoch's number affects only
+    /// the shuffle.
     ///
-    /// If an epoch over shards without an index is dropped before its end, the shards it has not reached stay without
-    /// one, and the next epoch starts at the first shard again, unshuffled.
+    /// If an epoch over shards without an index is dropped before its end, the shards that it has not indexed remain
+    /// without one, and the next epoch starts at the first shard again, unshuffled.
     ///
     /// # Errors
-    /// If threads cannot be started; if another epoch is under way while shards are being indexed; if all shards turn
-    /// out to hold no sample that passes the filter, or none fill a batch.
+    /// If threads cannot be started, if another epoch is running while shards are being indexed, or if the samples of
+    /// all shards that pass the filter do not fill a batch.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
         if let Some(planned) = self.planned()? {
             return planned.epoch(&self.shared, epoch);
         }
         let started = self.start_live(epoch);
         match (started, self.planned()?) {
-            // Another clone has reached the end of the shards meanwhile.
+            // The epoch of another clone has finished the indexes in the meantime.
             (Err(_), Some(planned)) => planned.epoch(&self.shared, epoch),
             (started, _) => started,
         }
     }
 
-    /// The rest of the epoch in which a cursor lies: exactly the batches that the uninterrupted epoch would have
-    /// delivered next; none if it had come to its end. The number of workers may differ, and so may the world size, as
-    /// long as `batch_size` x `world_size` is the same.
+    /// Resumes an epoch at a cursor: yields exactly the batches that the uninterrupted epoch would have delivered next,
+    /// and none if it had ended. The number of workers may differ, and so may the world size, as long as `batch_size` x
+    /// `world_size` is the same.
     ///
     /// ```no_run
     /// # fn load() -> Option<maskstream::Cursor> { None }
@@ -169,14 +175,14 @@ impl Loader {
     /// ```
     ///
     /// # Errors
-    /// If the cursor was saved with other shards, another filter, selection, seed, codec or `top_k`, or other batches:
-    /// the message names what differs. If a shard has no index, or threads cannot be started.
+    /// If the cursor was saved with other shards, another filter, selection, seed, codec or `top_k`, or another global
+    /// batch size: the message names what differs. If a shard has no index, or threads cannot be started.
     pub fn resume_from(&self, cursor: &Cursor) -> Result<Epoch> {
         self.indexed()?.resume_from(&self.shared, cursor)
     }
 
-    /// Decodes one batch of the epoch in which a cursor lies once more, alone: to look at what a training run has seen.
-    /// Rows that cannot be decoded are in [`Batch::errors`], whatever [`OnError`] says.
+    /// Decodes one batch of a cursor's epoch again, without the others: to inspect what a training run has seen.
+    /// Samples that cannot be decoded are in [`Batch::errors`], also with [`OnError::Stop`].
     ///
     /// # Errors
     /// As [`Loader::resume_from`], and if the epoch has no such step.
@@ -184,9 +190,9 @@ impl Loader {
         self.indexed()?.replay(&self.shared, cursor, step)
     }
 
-    /// A digest of everything that decides which samples are in which batch: what a [`Cursor`] holds, and the world
-    /// size; `None` while shards have no index. Ranks with equal fingerprints agree. Exchange it once before training:
-    /// a rank with other shards or settings is found before it makes the others wait.
+    /// A digest of everything that determines the samples of each batch, as in a [`Cursor`], and of the world size;
+    /// `None` while shards have no index. Compare it across ranks before training: it differs on a rank that has other
+    /// shards or settings, which would otherwise deadlock a collective operation.
     pub fn fingerprint(&self) -> Option<u64> {
         Some(self.ready()?.fingerprint())
     }
@@ -202,12 +208,13 @@ impl Loader {
         Some(self.ready()?.steps)
     }
 
-    /// The samples it draws from; `None` while shards have no index.
+    /// The shards; `None` while some have no index.
     pub fn shards(&self) -> Option<&ShardSet> {
         Some(&self.ready()?.set)
     }
 
-    /// Reports on the shards that have an index by now: also whether it could be saved, and what is wrong with a shard.
+    /// Reports of the shards that have an index so far: what was found wrong with a shard, and whether its index was
+    /// saved.
     pub fn reports(&self) -> Vec<ShardReport> {
         match (self.ready(), &self.live) {
             (Some(planned), _) => planned.set.reports().cloned().collect(),
@@ -216,37 +223,37 @@ impl Loader {
         }
     }
 
-    /// What a user should know before the first epoch: that shards have no index, so that it is not shuffled.
+    /// A warning to show before the first epoch if shards have no index, so that it is not shuffled.
     pub fn warning(&self) -> Option<String> {
         let live = self.live.as_ref().filter(|_| self.planned.get().is_none())?;
         let unindexed = live.unindexed();
         let order = if self.shared.order.shuffle.is_some() { " and is not shuffled" } else { "" };
         (unindexed > 0).then(|| {
             format!(
-                "{unindexed} of {} shards have no index yet: this epoch comes in the order of the shards{order} while \
-                 they are indexed; `maskstream index` builds indexes beforehand",
+                "{unindexed} of {} shards have no index yet: while they are indexed, this epoch is in the order of the \
+                 shards{order}; `maskstream index` builds indexes beforehand",
                 live.len()
             )
         })
     }
 
-    /// Timings and counts of all its epochs together, also while one runs.
+    /// Timings and counts of all epochs together, so far.
     pub fn stats(&self) -> LoaderStats {
         self.shared.counters.stats()
     }
 
-    /// How its memory budget is spent. If a shard had no index when the loader was built, the largest sample is assumed
-    /// to have 4 MiB and 1500 x 2250 pixels, and the index is not included.
+    /// How the memory budget is divided. If a shard had no index when the loader was built, the largest sample is
+    /// assumed to have 4 MiB and 1500 x 2250 pixels, and the index is not included.
     pub fn memory_plan(&self) -> &MemoryPlan {
         &self.shared.memory_plan
     }
 
-    /// The fields of its batches.
+    /// The sizes and fields of the batches.
     pub fn layout(&self) -> &BatchLayout {
         self.shared.pool.layout()
     }
 
-    /// Its share, divided once more: every `of`-th sample from the `part`-th on. Batches have as many rows as before.
+    /// One of `of` parts of this loader's share: every `of`-th sample, starting at `part`, in batches of the same size.
     /// All parts share the memory budget and the statistics.
     ///
     /// # Errors
@@ -265,13 +272,13 @@ impl Loader {
         let finish = |live: &LiveSet| Planned::new(&self.shared, Arc::new(live.finish()?));
         let planned = match (self.planned.get(), &self.live) {
             (Some(planned), _) => planned,
-            (None, Some(live)) if live.is_known() => self.planned.get_or_init(|| finish(live)),
+            (None, Some(live)) if live.is_complete() => self.planned.get_or_init(|| finish(live)),
             (None, _) => return Ok(None),
         };
         planned.as_ref().map(Some).map_err(Error::clone)
     }
 
-    /// The same, where an error counts as no plan.
+    /// The plan over indexed shards; `None` also if there can be none.
     fn ready(&self) -> Option<&Planned> {
         self.planned().ok().flatten()
     }
@@ -285,7 +292,10 @@ impl Loader {
         Ok(self.indexed()?.plan(0).samples_from(0))
     }
 
-    /// The same, where no plan is an error.
+    /// The plan over indexed shards.
+    ///
+    /// # Errors
+    /// As [`Loader::planned`], and if a shard has no index.
     fn indexed(&self) -> Result<&Planned> {
         let missing = || {
             let (unindexed, shards) = self.live.as_ref().map_or((0, 0), |live| (live.unindexed(), live.len()));
@@ -294,11 +304,11 @@ impl Loader {
         self.planned()?.ok_or_else(missing)
     }
 
-    /// Starts an epoch over shards of which some are still without an index.
+    /// Starts an epoch over shards of which some have no index.
     fn start_live(&self, epoch: u64) -> Result<Epoch> {
         let Some(live) = &self.live else { return Err(Error::config("the loader has no shards")) };
         let shared = &self.shared;
-        // A pass finds samples several times as fast as a worker decodes them.
+        // One pass finds samples several times as fast as one worker decodes them.
         let passes = shared.num_workers.div_ceil(4).min(live.unindexed());
         let counts = Arc::<LiveCounts>::default();
         let steps = LiveSteps::new(Arc::clone(live), shared.order, Arc::clone(&counts));

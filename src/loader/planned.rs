@@ -1,4 +1,4 @@
-//! Epochs over shards that all have an index: whole, resumed from a cursor, or one batch of them again.
+//! Epochs over shards that all have an index: started, resumed from a cursor, or replayed for one batch.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::shard::{Samples, ShardSet};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
-/// An indexed set with the order of its epochs.
+/// An indexed set and the order of its epochs.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
     pub(super) set: Arc<ShardSet>,
@@ -28,12 +28,12 @@ impl Planned {
     /// If the samples do not fill a batch and `drop_last` is set.
     pub(super) fn new(shared: &Shared, set: Arc<ShardSet>) -> Result<Self> {
         let mut order = shared.order;
-        // Without `chunk_bytes` a chunk is one sample: the mean size over millions of samples is not needed.
+        // Without `chunk_bytes` a chunk is one sample, and the mean size, a sum over all samples, is not computed.
         if let (Some(shuffle), Some(bytes)) = (&mut order.shuffle, shared.chunk_bytes) {
             shuffle.chunk_samples = (bytes / set.mean_sample_bytes().max(1)).max(1);
         }
         let steps = order.plan(set.population(), 0)?.steps();
-        // Numbers only: encoding cannot fail.
+        // Encoding numbers cannot fail.
         let digest = |bytes: Result<Vec<u8>, postcard::Error>| crc32c::crc32c(&bytes.unwrap_or_default());
         let fingerprint = Fingerprint {
             version: Fingerprint::VERSION,
@@ -74,17 +74,18 @@ impl Planned {
         epoch.next().unwrap_or_else(|| Err(Error::panic(&"an epoch of one batch was empty")))
     }
 
-    /// A digest of everything that decides which samples are in which batch of this rank.
+    /// A digest of everything that determines the samples of each batch of this rank.
     pub(super) fn fingerprint(&self) -> u64 {
         mix64(self.fingerprint.digest() ^ self.order.world_size as u64)
     }
 
-    /// This rank's share, divided once more: every `of`-th sample from the `part`-th on, with equal steps in each part.
+    /// One of `of` parts of this rank's share: every `of`-th sample, starting at `part`. All parts have equal steps.
     #[cfg(feature = "burn")]
     pub(super) fn share(&self, part: usize, of: usize) -> Result<Self> {
         let mut share = self.clone();
         let Order { rank, world_size, .. } = self.order;
-        // Rank r of w has the positions that are r modulo w; so have r, r + w, r + 2w ... of a world that is larger.
+        // Rank r of w has the positions that are r modulo w. In a world `of` times as large, the same positions belong
+        // to the ranks r, r + w, r + 2w, ...
         share.order.rank = part.saturating_mul(world_size).saturating_add(rank);
         share.order.world_size = of.saturating_mul(world_size);
         share.steps = share.order.plan(self.set.population(), 0)?.steps();
@@ -109,7 +110,10 @@ impl Planned {
         Ok(Epoch::new(engine, spec, on_error))
     }
 
-    /// Refuses a cursor of another order, and names what differs.
+    /// Checks that the cursor belongs to this order.
+    ///
+    /// # Errors
+    /// If it does not: the message names what differs.
     fn check(&self, cursor: &Cursor) -> Result<()> {
         let (saved, now) = (cursor.plan(), &self.fingerprint);
         let (then, here) = (saved.data.shards as usize, now.data.shards as usize);

@@ -1,4 +1,4 @@
-//! State that all epochs of a loader share, made of checked settings.
+//! The state that all epochs of a loader share, built from checked settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
 use crate::batch::{BatchLayout, SharedPool};
-use crate::image::Planes;
+use crate::image::{Normalization, Planes};
 use crate::order::Order;
 use crate::sample::{Geometry, SampleOptions};
 use crate::shard::{MaxSampleSize, QuarantineLog};
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub(super) struct Shared {
     pub(super) sample: Arc<SampleOptions>,
     pub(super) planes: Arc<Planes>,
-    /// Except for the length of chunks, which depends on the samples.
+    /// Complete except for the length of chunks, which depends on the samples.
     pub(super) order: Order,
     pub(super) chunk_bytes: Option<u64>,
     pub(super) num_workers: usize,
@@ -45,7 +45,7 @@ impl Shared {
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
         {
             if value == 0 || value > 1 << 16 {
-                return Err(Error::config(format!("{name} is {value}, not within 1 to {}", 1 << 16)));
+                return Err(Error::config(format!("{name} is {value}, which is not between 1 and {}", 1 << 16)));
             }
         }
         check_sizes(&sample)?;
@@ -64,7 +64,7 @@ impl Shared {
             side: u64::from(sample.side),
             cache_bytes,
             samples,
-            // Larger images are refused, not decoded.
+            // Larger images are errors and are not decoded.
             largest: MaxSampleSize { pixels: largest.pixels.min(sample.max_pixels), ..largest },
         })?;
         let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
@@ -86,15 +86,18 @@ impl Shared {
     }
 }
 
-/// Tries the geometry and grids that every sample will need on an image of one size.
+/// Checks the normalization, and the geometry and grids on an image of common size.
 fn check_sizes(sample: &SampleOptions) -> Result<()> {
     let geometry = Geometry::new(1500, 2250, sample.side, sample.fit)?;
     for [rows, columns] in sample.mask_size.into_iter().chain(sample.coverage.map(|g| [g, g])) {
         geometry.grid(rows, columns)?;
     }
-    let std = sample.normalization.std;
-    if std.iter().any(|&std| !std.is_normal()) || sample.normalization.mean.iter().any(|mean| !mean.is_finite()) {
-        return Err(Error::config(format!("cannot normalize by {:?}", sample.normalization)));
+    let Normalization { mean, std } = sample.normalization;
+    if std.iter().any(|std| !std.is_normal()) || mean.iter().any(|mean| !mean.is_finite()) {
+        return Err(Error::config(format!(
+            "cannot normalize by mean {mean:?} and standard deviation {std:?}: the means must be finite, and the \
+             deviations finite and not 0"
+        )));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What epochs cost. Comes in: times and counts of threads. Goes out: [`LoaderStats`]. Cannot fail.
+//! Timings and counts. An epoch's threads add to [`Counters`]; [`LoaderStats`] is a snapshot of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::sample::StageTimes;
 
-/// Counters that threads add to, of an epoch and of its loader; nothing is decided by them.
+/// Counters of an epoch or of its loader. No decision depends on them, so relaxed atomics suffice.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// The loader's, which gets everything the epoch gets.
-    whole: Option<Arc<Counters>>,
+    /// The loader's counters, if these are an epoch's: what is added here is added there as well.
+    parent: Option<Arc<Counters>>,
     batches: AtomicU64,
     delivered: AtomicU64,
     skipped: AtomicU64,
@@ -27,45 +27,70 @@ pub(super) struct Counters {
     planes: AtomicU64,
 }
 
-/// Figures so far, of an epoch or of all epochs of a loader.
+/// Timings and counts so far, of an epoch ([`Epoch::stats`](crate::Epoch::stats)) or of all epochs of a loader
+/// ([`Loader::stats`](crate::Loader::stats)).
+///
+/// ```no_run
+/// # fn show(epoch: &maskstream::Epoch) {
+/// let stats = epoch.stats();
+/// println!("{} samples in {} batches, {} skipped", stats.delivered, stats.batches, stats.skipped);
+/// println!("the training loop waited {:?} for the loader", stats.wait);
+/// for (step, time) in stats.stages.named() {
+///     println!("{step}: {:?} per sample", time / stats.decoded.max(1) as u32);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct LoaderStats {
     /// Batches delivered.
     pub batches: u64,
-    /// Rows delivered that hold a sample.
+    /// Samples delivered in valid rows.
     pub delivered: u64,
-    /// Rows delivered empty because their sample could not be decoded.
+    /// Samples delivered as zeroed, invalid rows because they could not be decoded.
     pub skipped: u64,
-    /// Samples decoded, delivered yet or not.
+    /// Samples decoded, whether delivered yet or not.
     pub decoded: u64,
     /// Time the consumer spent waiting in `next`.
     pub wait: Duration,
-    /// Time the feed thread spent getting bytes, waiting for the disk included.
+    /// Time the feed thread spent reading, including waiting for the disk.
     pub read_wall: Duration,
-    /// CPU time of all decoded samples, by step.
+    /// CPU time by step, summed over all decoded samples.
     pub stages: StageStats,
 }
 
 /// CPU time by step of the work.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use maskstream::StageStats;
+///
+/// let mut stages = StageStats::default(); // as in `LoaderStats::stages`
+/// stages.jpeg = Duration::from_millis(9);
+/// stages.masks = Duration::from_millis(3);
+/// assert_eq!(stages.total(), Duration::from_millis(12));
+/// let slowest = stages.named().into_iter().max_by_key(|(_, time)| *time);
+/// assert_eq!(slowest, Some(("jpeg", Duration::from_millis(9))));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StageStats {
-    /// Getting the bytes into memory.
+    /// Reading bytes into memory.
     pub read: Duration,
-    /// Inflating those of gzip shards.
+    /// Inflating members of gzip shards.
     pub inflate: Duration,
-    /// Their checksums.
+    /// Verifying checksums.
     pub verify: Duration,
     /// Parsing, filtering and ranking annotations.
     pub json: Duration,
-    /// Decoding and drawing masks, and everything else about annotations.
+    /// Decoding and drawing masks, and writing all other labels.
     pub masks: Duration,
     /// Decoding JPEGs.
     pub jpeg: Duration,
-    /// Resizing.
+    /// Resizing images.
     pub resize: Duration,
-    /// Splitting into planes and normalizing.
+    /// Splitting images into planes and normalizing them.
     pub planes: Duration,
 }
 
@@ -92,9 +117,9 @@ impl StageStats {
 }
 
 impl Counters {
-    /// Counters of an epoch; the loader's count along.
-    pub(super) fn within(whole: &Arc<Counters>) -> Self {
-        Self { whole: Some(Arc::clone(whole)), ..Self::default() }
+    /// Counters of an epoch of the loader with counters `parent`.
+    pub(super) fn with_parent(parent: &Arc<Counters>) -> Self {
+        Self { parent: Some(Arc::clone(parent)), ..Self::default() }
     }
 
     pub(super) fn add_read(&self, cpu: Duration, wall: Duration) {
@@ -154,7 +179,7 @@ impl Counters {
 
     fn each(&self, add: impl Fn(&Counters)) {
         add(self);
-        self.whole.as_deref().into_iter().for_each(add);
+        self.parent.as_deref().into_iter().for_each(add);
     }
 }
 

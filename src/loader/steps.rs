@@ -1,4 +1,4 @@
-//! The samples of each step: from a plan, or from shards that are still being indexed.
+//! The samples of each step: from a plan, or from shards that are being indexed.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,23 +10,24 @@ use crate::Result;
 use crate::order::Plan;
 use crate::shard::{SampleId, ShardSet};
 
-/// Chunks whose prefetch is remembered: more than are in use at a time.
+/// Number of chunks whose prefetch is remembered: more than are in use at a time.
 const PREFETCHED_CHUNKS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// Where the samples of a step come from.
 pub(super) enum Steps {
-    /// By arithmetic alone.
+    /// From a plan, by arithmetic.
     Planned(PlannedSteps),
-    /// In the order of the shards, as they become known.
+    /// From passes, in the order of the shards.
     Live(LiveSteps),
 }
 
+/// Takes samples from a plan, batch by batch.
 pub(super) struct PlannedSteps {
     plan: Plan,
     set: Arc<ShardSet>,
     /// The step to stop before.
     end: u64,
-    /// First samples of the chunks that were prefetched.
+    /// The chunks that were prefetched, by their first sample.
     prefetched: LruCache<u64, ()>,
 }
 
@@ -36,13 +37,13 @@ impl Steps {
         Self::Planned(PlannedSteps { plan, set, end, prefetched: LruCache::new(PREFETCHED_CHUNKS) })
     }
 
-    /// Whether a step can be known before its turn.
+    /// Whether the samples of a later step can be computed without waiting.
     pub(super) fn is_planned(&self) -> bool {
         matches!(self, Self::Planned(_))
     }
 
-    /// The samples whose bytes the device should read ahead for this batch: its own, or the chunks they lie in, each
-    /// chunk once.
+    /// The samples whose bytes the sources should read ahead for this batch: its own samples, or those of the chunks
+    /// they are in, each chunk once.
     pub(super) fn prefetchable(&mut self, samples: &[Option<SampleId>]) -> Vec<SampleId> {
         let samples = samples.iter().flatten().copied();
         let Self::Planned(PlannedSteps { plan, set, prefetched, .. }) = self else { return samples.collect() };
@@ -58,8 +59,10 @@ impl Steps {
         all
     }
 
-    /// The samples of batch `step`, to be called in order; `None` at the end. Planned steps cannot fail; live ones fail
-    /// as indexing does.
+    /// The samples of batch `step`; `None` at the end. Steps must be requested in order.
+    ///
+    /// # Errors
+    /// If indexing fails. Planned steps do not fail.
     pub(super) fn batch(&mut self, step: u64) -> Result<Option<Vec<Option<SampleId>>>> {
         match self {
             Self::Planned(PlannedSteps { end, .. }) if step >= *end => Ok(None),

@@ -1,5 +1,6 @@
-//! Decoding. Comes in: samples with their bytes, packed or not, and slots. Goes out: filled slots, and with a batch's
-//! last one the batch. A sample that fails, panics or is given up is an error of its batch.
+//! The worker threads: each inflates and decodes one sample at a time into its slot. The worker that finishes the last
+//! slot of a batch sends the batch to the consumer. A sample that fails, panics or is abandoned is an error of its
+//! batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::activity::ActivityBoard;
 use super::shared::Shared;
 use super::stats::Counters;
-use super::watch::ActivityBoard;
 use crate::annotation::AnnotationSelector;
 use crate::batch::{BatchBuffers, SampleError, Slot};
 use crate::sample::{Clock, LabelSource, SampleDecoder, StageTimes};
@@ -17,52 +18,49 @@ use crate::shard::{Entry, SampleId, Samples};
 use crate::source::{Fetched, Inflater};
 use crate::{Error, Result};
 
-/// A batch all of whose slots are done.
-pub(super) struct Finished {
+/// A batch whose slots are all finished.
+pub(super) struct CompletedBatch {
     pub(super) step: u64,
     pub(super) buffers: BatchBuffers,
     pub(super) samples: Vec<Option<SampleId>>,
     pub(super) errors: Vec<SampleError>,
 }
 
-impl std::fmt::Debug for Finished {
+impl std::fmt::Debug for CompletedBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Finished").field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("CompletedBatch").field("step", &self.step).finish_non_exhaustive()
     }
 }
 
-/// What goes to the consumer.
-pub(super) enum Outcome {
-    Batch(Finished),
-    /// The error that stands in the place of a batch.
-    Failed {
-        step: u64,
-        error: Error,
-    },
-    /// The plan has come to its end, which it did not know before.
-    End {
-        steps: u64,
-    },
+/// A message to the consumer.
+pub(super) enum Message {
+    /// A batch, which may be ahead of its turn.
+    Batch(CompletedBatch),
+    /// There is no batch at this step, and none after it.
+    Failed { step: u64, error: Error },
+    /// The number of steps, sent when the feed has reached the end of the plan.
+    End { steps: u64 },
 }
 
-/// What the slots of one batch have in common.
+/// What the jobs of one batch share.
 pub(super) struct PendingBatch {
     pub(super) step: u64,
     pub(super) samples: Vec<Option<SampleId>>,
     pub(super) errors: Mutex<Vec<SampleError>>,
-    pub(super) outcomes: Sender<Outcome>,
+    pub(super) messages: Sender<Message>,
 }
 
-/// One sample to decode. However it ends, dropping it settles its slot, and the last one of a batch sends the batch.
+/// One sample to decode. Dropping a job finishes its slot, and the last job of a batch sends the batch to the consumer.
+/// A job that was dropped before it was done is an error of the batch.
 pub(super) struct Job {
     slot: Option<Slot>,
     sample: Option<SampleId>,
     pending: Arc<PendingBatch>,
-    settled: bool,
+    done: bool,
     pub(super) bytes: Option<SampleBytes>,
 }
 
-/// A sample's index row, and its bytes as they were fetched.
+/// A sample's index entry, and its bytes as they were fetched.
 pub(super) struct SampleBytes {
     pub(super) entry: Entry,
     pub(super) selector: Arc<AnnotationSelector>,
@@ -70,6 +68,7 @@ pub(super) struct SampleBytes {
     pub(super) labels: LabelBytes,
 }
 
+/// The labels of a sample: annotations to decode, or a row from the mask cache.
 pub(super) enum LabelBytes {
     Json(Fetched),
     Saved(Arc<[u8]>),
@@ -78,50 +77,50 @@ pub(super) enum LabelBytes {
 impl Job {
     pub(super) fn new(slot: Slot, pending: &Arc<PendingBatch>) -> Self {
         let sample = pending.samples.get(slot.row()).copied().flatten();
-        Self { slot: Some(slot), sample, pending: Arc::clone(pending), settled: false, bytes: None }
+        Self { slot: Some(slot), sample, pending: Arc::clone(pending), done: false, bytes: None }
     }
 
     pub(super) fn sample(&self) -> Option<SampleId> {
         self.sample
     }
 
-    /// Leaves the row empty: it is padding.
+    /// Zeroes the row: it is padding.
     pub(super) fn pad(mut self) {
-        self.empty();
+        self.zero();
     }
 
-    /// Leaves the row empty, for this reason.
+    /// Zeroes the row, and adds the error to the batch.
     pub(super) fn fail(&mut self, error: Error) {
-        self.empty();
+        self.zero();
         if let (Some(slot), Some(sample)) = (&self.slot, self.sample) {
             let failed = SampleError { row: slot.row(), sample, error };
             self.pending.errors.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
         }
     }
 
-    fn empty(&mut self) {
+    fn zero(&mut self) {
         if let Some(slot) = &mut self.slot {
             slot.zero();
         }
-        self.settled = true;
+        self.done = true;
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        if !self.settled {
-            self.fail(Error::panic(&"the sample was given up"));
+        if !self.done {
+            self.fail(Error::panic(&"the sample was abandoned"));
         }
         let Some(buffers) = self.slot.take().and_then(Slot::finish) else { return };
-        let PendingBatch { step, samples, errors, outcomes } = &*self.pending;
+        let PendingBatch { step, samples, errors, messages } = &*self.pending;
         let errors = std::mem::take(&mut *errors.lock().unwrap_or_else(PoisonError::into_inner));
-        let finished = Finished { step: *step, buffers, samples: samples.clone(), errors };
-        // Nobody listens any more when the epoch was dropped.
-        let _ = outcomes.send(Outcome::Batch(finished));
+        let finished = CompletedBatch { step: *step, buffers, samples: samples.clone(), errors };
+        // Sending fails only if the epoch was dropped.
+        let _ = messages.send(Message::Batch(finished));
     }
 }
 
-/// What a worker works with, used again for each sample.
+/// A worker's decoder and buffers, reused for each sample.
 struct WorkerState {
     decoder: SampleDecoder,
     image: Inflater,
@@ -135,19 +134,20 @@ impl WorkerState {
     }
 }
 
-/// What a worker thread works for.
+/// What a worker thread is given.
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) samples: Arc<dyn Samples>,
     pub(super) counters: Arc<Counters>,
     pub(super) board: Arc<ActivityBoard>,
-    /// Its place there.
-    pub(super) place: usize,
+    /// Index of this thread on the board.
+    pub(super) thread: usize,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) jobs: Receiver<Job>,
 }
 
-/// A worker's life: decodes until the work channel closes. Once `stop` is set, work is dropped undone.
+/// The body of a worker thread: decodes until the work channel closes. Once `stop` is set, jobs are dropped, not
+/// decoded.
 pub(super) fn run(worker: &Worker) {
     let Worker { shared, samples, counters, .. } = worker;
     let mut state = WorkerState::new(shared);
@@ -155,12 +155,12 @@ pub(super) fn run(worker: &Worker) {
         if worker.stop.load(Relaxed) {
             continue;
         }
-        let _guard = job.sample.map(|sample| worker.board.begin(worker.place, sample));
-        // After a panic the tools are replaced, so nothing half-changed is seen again.
+        let _guard = job.sample.map(|sample| worker.board.begin(worker.thread, sample));
+        // After a panic the decoder and buffers are replaced, because their state may be inconsistent.
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(shared, &mut state, &mut job)));
         let error = match decoded {
             Ok(Ok(times)) => {
-                job.settled = true;
+                job.done = true;
                 counters.add_sample(&times);
                 continue;
             }
@@ -178,12 +178,12 @@ pub(super) fn run(worker: &Worker) {
 
 fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<StageTimes> {
     let mut times = StageTimes::default();
-    // Taken out, so that they are dropped here, on success and on failure.
+    // Taken out so that they are freed when this function returns.
     let bytes = job.bytes.take();
     let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
         (&bytes, &mut job.slot, job.sample)
     else {
-        return Err(Error::panic(&"a sample came to its worker without bytes or slot"));
+        return Err(Error::panic(&"a worker received a sample without bytes or slot"));
     };
     let mut clock = Clock::start();
     let image = image.inflate(&mut state.image).map_err(|e| e.in_member(&entry.image_name()))?;
@@ -203,7 +203,7 @@ fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<Sta
     Ok(times)
 }
 
-/// Adds the place of the sample to an error that does not name one.
+/// Adds the location of the sample to an error that has none.
 pub(super) fn locate(samples: &dyn Samples, sample: SampleId, error: Error) -> Error {
     let error = match samples.path(sample.shard) {
         Some(path) => error.in_shard(&path),

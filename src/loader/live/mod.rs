@@ -1,8 +1,8 @@
-//! Epochs over shards that have no index yet: everything about them is here, and nothing elsewhere.
+//! Epochs over shards that have no index yet. No other module of the loader deals with them.
 //!
 //! [`LiveSet`] is the set of shards while passes index them, a monitor that passes, the feed thread and the workers
 //! share. [`LiveSteps`] takes samples from it, batch by batch. Once an epoch has run to its end, the set is finished
-//! into a [`ShardSet`](crate::ShardSet), and the loader never comes back here.
+//! into a [`ShardSet`](crate::ShardSet), and the loader does not use this module any more.
 
 mod set;
 mod steps;

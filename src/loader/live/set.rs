@@ -1,9 +1,9 @@
-//! The set of shards while it is indexed. Samples can be taken shard by shard, in the order of their indexes, as soon
-//! as a pass has read both members; when all passes are done, the set becomes a [`ShardSet`]. Errors are those of
-//! indexing, and come after the samples before the failure.
+//! The set of shards while it is being indexed: a monitor that the pass threads, the feed and the workers share.
 //!
-//! Passes run on the epoch's threads ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the shard whose
-//! samples are being taken.
+//! The feed takes samples shard by shard, in index order, each as soon as a pass has read both of its members. When all
+//! passes are done, the set becomes a [`ShardSet`]. An error of indexing is returned after the samples that precede it.
+//! Passes run on threads of the epoch ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the shard from
+//! which the feed takes samples.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -29,15 +29,15 @@ pub(in crate::loader) struct LiveSet {
 
 struct State {
     shards: Vec<LiveShard>,
-    /// The shard whose samples are being taken, and how many after it may be passed over meanwhile.
+    /// The shard from which the feed takes samples, and how many shards after it passes may index meanwhile.
     current: usize,
     lookahead: usize,
     stage: Stage,
-    /// Counts the epochs: a pass of an earlier one, which nobody waits for any more, changes nothing.
+    /// Counts the epochs. A pass that was left running by an earlier one must not change the state.
     run: u64,
-    /// Whether all shards had an index from the start, or an epoch has come to the end of all.
-    is_known: bool,
-    /// Shards that are not being passed over, least recently used first out.
+    /// Whether an epoch has delivered the samples of all shards, so that all have an index.
+    is_complete: bool,
+    /// Open shards, except those that are being indexed. The least recently used one is evicted.
     open: LruCache<u32, Arc<dyn Source>>,
 }
 
@@ -45,14 +45,14 @@ struct State {
 enum Stage {
     Idle,
     Running,
-    /// Passes are to give up.
+    /// Passes must end as soon as possible.
     Stopping,
 }
 
 struct LiveShard {
-    /// Samples that pass the filter, as a pass of this epoch has found them.
+    /// Samples that pass the filter, in the order in which a pass of this epoch has found them.
     entries: Vec<Entry>,
-    /// Of a shard that is being passed over.
+    /// The open shard, while it is being indexed.
     source: Option<Arc<dyn Source>>,
     state: IndexState,
 }
@@ -81,7 +81,7 @@ impl LiveSet {
         };
         let shards = shards.into_iter().map(shard).collect();
         let open = LruCache::new(options.open_shards);
-        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_known: false, open };
+        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_complete: false, open };
         Self { options, paths, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -95,14 +95,14 @@ impl LiveSet {
         self.lock().shards.iter().filter(|shard| !matches!(shard.state, IndexState::Indexed(_))).count()
     }
 
-    /// Whether every shard has an index and nobody takes samples: the set can be finished. It does not depend on how
-    /// far passes happened to be when an epoch was dropped.
-    pub(in crate::loader) fn is_known(&self) -> bool {
+    /// Whether the set can be finished: an epoch has delivered all samples, and none is running. This does not depend
+    /// on how far passes had come when an epoch was dropped.
+    pub(in crate::loader) fn is_complete(&self) -> bool {
         let state = self.lock();
-        state.is_known && state.stage == Stage::Idle
+        state.is_complete && state.stage == Stage::Idle
     }
 
-    /// Reports of the shards that have an index by now.
+    /// Reports of the shards that have an index so far.
     pub(in crate::loader) fn reports(&self) -> Vec<ShardReport> {
         let state = self.lock();
         let indexed = state.shards.iter().filter_map(|shard| match &shard.state {
@@ -112,7 +112,7 @@ impl LiveSet {
         indexed.collect()
     }
 
-    /// The finished set; to be called once, when it is known.
+    /// Moves the shards into a [`ShardSet`]. Must be called once, when the set is complete.
     pub(in crate::loader) fn finish(&self) -> Result<ShardSet> {
         let shards = std::mem::take(&mut self.lock().shards);
         let indexed = |shard: LiveShard| match shard.state {
@@ -123,13 +123,13 @@ impl LiveSet {
         ShardSet::assemble(self.options.clone(), shards)
     }
 
-    /// Begins to take samples from the first one on; returns the number of this run.
+    /// Begins a run, which takes samples from the first one on. Returns the run's number.
     ///
     /// # Errors
-    /// If that is going on already, or all is known.
+    /// If a run is in progress, or the set is complete.
     pub(in crate::loader) fn start(&self, lookahead: usize) -> Result<u64> {
         let mut state = self.lock();
-        if state.is_known {
+        if state.is_complete {
             return Err(Error::config("all shards are indexed"));
         }
         if state.stage != Stage::Idle {
@@ -139,7 +139,7 @@ impl LiveSet {
         state.run += 1;
         for shard in &mut state.shards {
             if let IndexState::Failed(unindexed, _) = &shard.state {
-                // The file may have been replaced.
+                // The file may have been replaced since.
                 let state = match self.options.load_lenient(&unindexed.path) {
                     Ok(Ok(shard)) => IndexState::Indexed(shard),
                     Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
@@ -147,7 +147,7 @@ impl LiveSet {
                 };
                 *shard = LiveShard { entries: Vec::new(), source: None, state };
             } else if let IndexState::InProgress(unindexed) = &shard.state {
-                // By a thread that was left behind.
+                // A thread that was left running is indexing it.
                 let state = IndexState::Unindexed(unindexed.clone());
                 *shard = LiveShard { entries: Vec::new(), source: None, state };
             }
@@ -155,7 +155,7 @@ impl LiveSet {
         Ok(state.run)
     }
 
-    /// Has all passes give up, and whoever waits for a sample.
+    /// Makes all passes end, and [`LiveSet::next`] return an error instead of waiting.
     pub(in crate::loader) fn stop(&self) {
         let mut state = self.lock();
         if state.stage == Stage::Running {
@@ -164,20 +164,21 @@ impl LiveSet {
         self.changed.notify_all();
     }
 
-    /// Says that nobody works on it any more, and whether all samples have been received: that, unlike what threads
-    /// have done by now, does not depend on timing.
-    pub(in crate::loader) fn rest(&self, is_complete: bool) {
+    /// Ends the run, after its threads have ended. `is_complete` states whether all samples have been delivered, which,
+    /// unlike the progress of the passes, does not depend on timing.
+    pub(in crate::loader) fn end_run(&self, is_complete: bool) {
         let mut state = self.lock();
-        state.is_known |= is_complete;
+        state.is_complete |= is_complete;
         state.stage = Stage::Idle;
         state.shards.iter_mut().for_each(|shard| shard.entries = Vec::new());
     }
 
-    /// The sample at `position`, which moves on; waits until it is known. `None` after the last one of all shards.
+    /// Returns the sample at `position` and advances it. Waits until a pass has found the sample. `None` after the last
+    /// sample of the last shard.
     ///
     /// # Errors
-    /// If a shard cannot be read, or is more damaged than the policy allows; its sound samples have been returned by
-    /// then.
+    /// If a shard cannot be read, or has more corrupt samples than the policy allows. Its valid samples have been
+    /// returned by then.
     pub(super) fn next(&self, position: &mut Position) -> Result<Option<SampleId>> {
         let mut state = self.lock();
         loop {
@@ -199,18 +200,18 @@ impl LiveSet {
                     self.changed.notify_all();
                 }
                 IndexState::Failed(_, error) => return Err(error.clone()),
-                _ if state.stage != Stage::Running => return Err(given_up()),
+                _ if state.stage != Stage::Running => return Err(cancelled()),
                 _ => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    /// A pass thread's life: one shard after the other, until none is left or all is to stop. `alive` is told the shard
-    /// at each of its members, and none when there is nothing to wait for.
-    pub(in crate::loader) fn run_passes(&self, run: u64, alive: &dyn Fn(Option<u32>)) {
+    /// The body of a pass thread: indexes one shard after the other until none is left or the run is stopped. It calls
+    /// `heartbeat` with the shard's index at each member, and with `None` where its time is not limited.
+    pub(in crate::loader) fn run_passes(&self, run: u64, heartbeat: &dyn Fn(Option<u32>)) {
         while let Some((index, unindexed)) = self.take_unindexed(run) {
-            let passed = self.pass(run, index, &unindexed, alive);
-            alive(None);
+            let passed = self.pass(run, index, &unindexed, heartbeat);
+            heartbeat(None);
             let mut state = self.lock();
             if state.run != run {
                 return;
@@ -223,13 +224,14 @@ impl LiveSet {
                     (shard.state, shard.source) = (IndexState::Indexed(passed), None);
                 }
                 Err(_) if stopping => (shard.state, shard.source) = (IndexState::Unindexed(unindexed), None),
-                // What was found before can still be read.
+                // The source stays open: samples found before the error can still be read.
                 Err(error) => shard.state = IndexState::Failed(unindexed, error),
             }
             self.changed.notify_all();
         }
     }
 
+    /// Claims the next shard to index. Waits while it is too far ahead; `None` if there is none or the run is stopped.
     fn take_unindexed(&self, run: u64) -> Option<(usize, Unindexed)> {
         let mut state = self.lock();
         while state.stage == Stage::Running && state.run == run {
@@ -248,27 +250,27 @@ impl LiveSet {
         None
     }
 
-    /// A panic in foreign code (the opener, the source, the `retain` function) becomes this shard's error.
-    fn pass(&self, run: u64, index: usize, unindexed: &Unindexed, alive: &dyn Fn(Option<u32>)) -> Result<Shard> {
+    /// Indexes one shard. A panic in foreign code (the opener, the source, the `retain` function) becomes its error.
+    fn pass(&self, run: u64, index: usize, unindexed: &Unindexed, heartbeat: &dyn Fn(Option<u32>)) -> Result<Shard> {
         catch_panic(&unindexed.path, || {
-            alive(Some(index as u32));
+            heartbeat(Some(index as u32));
             let file = self.options.open_file(&unindexed.path)?;
-            let mut observer = LivePass { set: self, run, index, file: Arc::clone(&file), alive };
-            // Salvaging what an earlier index knows behind a break may take a while, and is not watched.
-            let salvaging = || alive(None);
-            let saving = || alive(Some(index as u32));
+            let mut observer = LivePass { set: self, run, index, file: Arc::clone(&file), heartbeat };
+            // Salvaging the samples that an earlier index knows after a corrupt part may take long: no time limit.
+            let salvaging = || heartbeat(None);
+            let saving = || heartbeat(Some(index as u32));
             self.options.pass(unindexed.clone(), &file, &mut observer, &salvaging, &saving)
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is one assignment: a panic elsewhere leaves nothing half-changed.
+        // Each update is one assignment, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LiveShard {
-    /// The samples as this epoch counts them: those that a pass found, else those of the index.
+    /// The samples by number: those that a pass of this epoch has found, otherwise those of the index.
     fn entries(&self) -> &[Entry] {
         match &self.state {
             IndexState::Indexed(shard) if self.entries.is_empty() => shard.entries(),
@@ -276,7 +278,7 @@ impl LiveShard {
         }
     }
 
-    /// Adds what the finished index knows beside what was found on the way: samples behind a break.
+    /// Adds the samples that only the finished index has: those salvaged after a corrupt part.
     fn complete(&mut self, all: &[Entry]) {
         if !self.entries.is_empty() && self.entries != all {
             let found: HashSet<u64> = self.entries.iter().map(|entry| entry.image.offset).collect();
@@ -298,10 +300,10 @@ impl Samples for LiveSet {
             match (&shard.source, open.get(&index), &shard.state) {
                 (Some(source), ..) | (None, Some(source), _) => return Ok(Arc::clone(source)),
                 (None, None, IndexState::Indexed(indexed)) => indexed.opening(),
-                (None, None, _) => return Err(given_up()),
+                (None, None, _) => return Err(cancelled()),
             }
         };
-        // Opening may take long, or for ever: nobody else waits for it.
+        // Opening may take long or hang, so the state is not locked meanwhile.
         let source = opening()?;
         self.lock().open.put(index, Arc::clone(&source));
         Ok(source)
@@ -322,13 +324,13 @@ impl std::fmt::Debug for LiveSet {
     }
 }
 
-/// Takes down what a pass finds.
+/// Adds the samples that a pass finds to the set.
 struct LivePass<'a> {
     set: &'a LiveSet,
     run: u64,
     index: usize,
     file: Arc<dyn Source>,
-    alive: &'a dyn Fn(Option<u32>),
+    heartbeat: &'a dyn Fn(Option<u32>),
 }
 
 impl PassObserver for LivePass<'_> {
@@ -337,7 +339,7 @@ impl PassObserver for LivePass<'_> {
         if options.admits(entry, stats) {
             let mut state = self.set.lock();
             if state.run != self.run {
-                return Err(given_up());
+                return Err(cancelled());
             }
             let shard = &mut state.shards[self.index];
             shard.entries.push(entry.clone());
@@ -351,12 +353,12 @@ impl PassObserver for LivePass<'_> {
     }
 
     fn on_member(&self) -> Result<()> {
-        (self.alive)(Some(self.index as u32));
+        (self.heartbeat)(Some(self.index as u32));
         let state = self.set.lock();
-        if state.stage == Stage::Running && state.run == self.run { Ok(()) } else { Err(given_up()) }
+        if state.stage == Stage::Running && state.run == self.run { Ok(()) } else { Err(cancelled()) }
     }
 }
 
-fn given_up() -> Error {
-    Error::limit("the epoch was given up while its shards were indexed")
+fn cancelled() -> Error {
+    Error::limit("the epoch ended while its shards were being indexed")
 }

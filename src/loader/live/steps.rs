@@ -13,18 +13,18 @@ pub(in crate::loader) struct LiveSteps {
     set: Arc<LiveSet>,
     order: Order,
     position: Position,
-    /// What comes after the last valid sample.
+    /// The error to return after the last valid sample.
     failure: Option<Error>,
     ended: bool,
     counts: Arc<LiveCounts>,
 }
 
-/// Samples so far.
+/// Counts of samples so far.
 #[derive(Debug, Default)]
 pub(in crate::loader) struct LiveCounts {
-    /// Taken for batches.
+    /// Samples in batches.
     pub(in crate::loader) planned: AtomicU64,
-    /// Left out because they do not fill a batch.
+    /// Samples that were dropped because they do not fill a batch.
     pub(in crate::loader) dropped: AtomicU64,
 }
 
@@ -33,7 +33,7 @@ impl LiveSteps {
         Self { set, order, position: Position::default(), failure: None, ended: false, counts }
     }
 
-    /// The samples of batch `step`, to be called in order; `None` at the end. Waits until they are known.
+    /// The samples of batch `step`; `None` at the end. Steps must be requested in order. Waits for the passes.
     ///
     /// # Errors
     /// If indexing fails; the valid samples before the failure have been returned by then.
@@ -47,7 +47,7 @@ impl LiveSteps {
                 Err(error) => (self.ended, self.failure) = (true, Some(error)),
             }
         }
-        // Before a failure, every valid sample is delivered, in a padded batch if need be.
+        // Before a failure every valid sample is delivered, in a padded batch if necessary.
         let is_dropped = self.order.drop_last && self.failure.is_none() && samples.len() < size;
         if is_dropped {
             self.counts.dropped.fetch_add(samples.len() as u64, Relaxed);

@@ -175,7 +175,7 @@ fn the_library_prints_nothing() {
         rule,
         &[
             ("shard/index.rs", "fn f() { println!(\"\"); }"),
-            ("loader/watch.rs", "fn f() { dbg!(1); }"),
+            ("loader/activity.rs", "fn f() { dbg!(1); }"),
             ("synth/write.rs", "use std::io::{self, stdout};"),
         ],
         &[

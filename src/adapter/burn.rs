@@ -131,7 +131,6 @@ impl BurnBatch {
 
 /// Images, `[B, 3, S, S]`. Burn has one tensor type for integers and one for floats.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum BurnImages {
     /// 0 to 255, u8.
     Bytes(Tensor<4, Int>),

@@ -97,7 +97,8 @@ pub(super) struct FileStamp {
 
 impl Sidecar {
     /// Returns the path of the index file of `shard`; `None` for [`Sidecar::Off`].
-    pub fn path(&self, shard: &Path) -> Option<PathBuf> {
+    pub fn path(&self, shard: impl AsRef<Path>) -> Option<PathBuf> {
+        let shard = shard.as_ref();
         let mut name = shard.file_name()?.to_owned();
         name.push(".msidx");
         match self {

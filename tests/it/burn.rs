@@ -389,7 +389,8 @@ fn parts_count_their_epochs_each_and_resume_together() {
         assert_eq!(parts[1].iter().next().unwrap().unwrap().epoch, 5);
         let cursor = first[0].cursor.unwrap();
         let resumed = two(&BurnLoader::new(plain, &Device::flex()).unwrap().resume_from(&cursor));
-        let again = two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).unwrap().first_epoch(4));
+        let again =
+            two(&BurnLoader::new(burn_loader(every_field().shuffle(3), 64).0, &Device::flex()).unwrap().first_epoch(4));
         for (resumed, again) in resumed.iter().zip(&again) {
             assert_eq!(run(&**resumed), run(&**again)[1..]);
         }

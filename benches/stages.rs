@@ -1,5 +1,5 @@
-//! Measures what each step of the loader costs on full-size samples, in one thread. Run with `cargo bench --bench
-//! stages`.
+//! Measures what each step of the loader costs on full-size samples, in one thread. Run with
+//! `cargo bench --bench stages`.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};

@@ -1,7 +1,7 @@
 //! Expands macros that write items for each row of a table, so that the other rules see these items.
 //!
-//! A table is a macro that passes its rows, `Variant name: ..;`, to another macro: `macro_rules! table {
-//! ($callback:ident) => { $callback! { Rows rows: u8; } } }`, and is used as `table!(define);`.
+//! A table is a macro that passes its rows, `Variant name: ..;`, to another macro:
+//! `macro_rules! table { ($callback:ident) => { $callback! { Rows rows: u8; } } }`, and is used as `table!(define);`.
 
 use super::text::{Item, closed, is_word, items};
 

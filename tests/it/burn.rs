@@ -249,7 +249,7 @@ fn each_iter_is_the_next_epoch() {
         for number in 0..3 {
             assert_eq!(run(&loader), epoch_of(&plain, number));
         }
-        // An abandoned loader counts, too.
+        // An epoch that is dropped at once counts, too.
         drop(loader.iter());
         // A trainer moves it to its device once and keeps the result.
         let moved = loader.to_device(&Device::flex());

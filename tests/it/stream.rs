@@ -346,7 +346,7 @@ fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again
                 Ok(faulty)
             };
             let loader = options().build(shards().opener(opener).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
-            // The index is kept: the next epoch only needs that the pass has ended.
+            // This epoch is not dropped: the next one only needs it to have ended.
             let mut epoch = loader.epoch(0).unwrap();
             let before: Vec<Batch> = epoch.by_ref().map_while(Result::ok).collect();
             assert_eq!(ids(&before).len(), 8 * number, "{fault:?}: what came before the fault");

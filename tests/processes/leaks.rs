@@ -80,7 +80,7 @@ struct Lives {
     gzip: PathBuf,
     /// A shard whose image at this offset cannot be read.
     faulty: (Vec<u8>, u64),
-    /// Lives longer than all others; its budget is just enough for the batches in progress and those held.
+    /// Lives as long as all others together; its budget is just enough for the batches in progress and those held.
     lasting: Loader,
     dice: Dice,
     seen: Seen,

@@ -1,14 +1,16 @@
-//! This crate's mask operations beside those of other libraries. Run with `cargo bench --bench mask`; arguments behind
-//! `--` are parts of names of operations, or options:
+//! Compares this crate's mask operations with those of other libraries. Run with `cargo bench --bench mask`. Arguments
+//! after `--` select operations by parts of their names, or are options:
 //!
-//! * `--rounds N`: rounds to take medians of, by default 5
-//! * `--python PATH`: the interpreter that has the other libraries (`pip install -r benches/peers/requirements.txt`), by
-//!   default `python3`
-//! * `--rust`: the crate hotcoco as well, without Python in between; it is built first (`benches/peers/rust`)
-//! * `--json`: one JSON object in place of the table
+//! * `--rounds N`: number of rounds, of which the medians are shown; 5 by default
+//! * `--python PATH`: a Python interpreter with the other libraries (`pip install -r benches/peers/requirements.txt`);
+//!   `python3` by default
+//! * `--rust`: also compares with the crate hotcoco, without Python in between; it is built first
+//!   (`benches/peers/rust`)
+//! * `--json`: prints one JSON object instead of the table
 //!
-//! Rounds alternate between ours and each peer. Times are CPU time: of our thread, and of the peer's whole process,
-//! which has one thread to work with and waits while we run. Both sides work on the same masks, and what they yield is compared before it is timed.
+//! Rounds alternate between ours and each peer. Times are CPU times: of our thread, and of the peer's whole process,
+//! which works in one thread and waits while we run. Both sides work on the same masks, and their results are compared
+//! before they are timed.
 
 #[path = "peers/cases.rs"]
 mod cases;
@@ -32,7 +34,7 @@ use report::{Cell, Report, Row};
 
 /// As many masks as an SA-1B image has on average.
 const MASKS: usize = 83;
-/// Passes are repeated until they have taken as long as this.
+/// Passes are repeated until they have taken this long.
 const LEAST_NS: f64 = 20e6;
 
 fn main() {
@@ -41,7 +43,7 @@ fn main() {
     let cases = Cases::new(&images);
     let mut operations = ours::all(&cases);
     operations.retain(|operation| options.wants(operation.name));
-    // Without this argument it is a test that everything runs.
+    // Without this argument, the bench only tests that everything runs.
     if !options.bench {
         for operation in &mut operations {
             (operation.run)(&mut Digest::new(Kind::Off));
@@ -57,10 +59,10 @@ fn main() {
     report.finish();
 }
 
-/// Other processes, and the libraries in them.
+/// The other processes, and the libraries in them.
 struct Peers {
     children: Vec<Child>,
-    /// With the number of its process.
+    /// Each library with the number of its process.
     all: Vec<(usize, Peer)>,
 }
 
@@ -110,7 +112,7 @@ impl Peers {
                 let Some(Cell { times, .. }) = cell else { continue };
                 match self.children[*child].time(&peer.name, name, step) {
                     Ok(ns) => times.push(ns / items),
-                    // Others may have crashed their process.
+                    // Another library may have crashed its process.
                     Err(e) => {
                         eprintln!("{name}: {}: {e}", peer.name);
                         *cell = None;
@@ -122,7 +124,7 @@ impl Peers {
     }
 }
 
-/// Nanoseconds of CPU time of one pass.
+/// CPU time of one pass in nanoseconds.
 fn time(operation: &mut Operation<'_>) -> f64 {
     let mut passes = 0.0;
     let start = now();
@@ -181,7 +183,7 @@ fn fail(error: &dyn std::fmt::Display) -> ! {
     std::process::exit(1)
 }
 
-/// For what cannot fail on our own cases.
+/// For results that cannot be errors on our own cases.
 fn sure<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|e| fail(&e))
 }

@@ -1,4 +1,5 @@
-//! What each step of the loader costs on full-size samples, one thread. Run with `cargo bench`.
+//! Measures what each step of the loader costs on full-size samples, in one thread. Run with
+//! `cargo bench --bench stages`.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +13,7 @@ use maskstream::source::{MemorySource, MmapSource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
 use maskstream::{DType, Fit, JpegCodec, Loader, MaskFilter, Normalization, ShardSet, TopKBy};
 
-/// As in the `maskstream` binary: pages of dropped buffers are used again.
+/// As in the `maskstream` binary, pages of dropped buffers are reused.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -38,10 +39,10 @@ static MASKS: LazyLock<Vec<Rle>> = LazyLock::new(|| {
     file.annotations.iter().map(read).collect()
 });
 
-/// Samples in the shard: more bytes than caches hold, as in a real one.
+/// Samples in the shard: more bytes than fit into the caches, as in a real one.
 const SHARD_SAMPLES: usize = 96;
 
-/// The samples, over and over, as one shard in memory.
+/// One shard in memory that repeats the samples.
 static SHARD: LazyLock<MemorySource> = LazyLock::new(|| {
     let names: Vec<_> = (0..SHARD_SAMPLES).map(|id| (format!("sa_{id}.jpg"), format!("sa_{id}.json"))).collect();
     let members = SAMPLES.iter().cycle().zip(&names).flat_map(|(sample, (jpg, json))| {
@@ -74,7 +75,7 @@ mod masks {
         });
     }
 
-    /// Includes the parse, as a worker does it.
+    /// Includes parsing, as in a worker.
     fn draw<T: Clone + Default>(
         bencher: Bencher,
         cells: [u32; 2],
@@ -180,7 +181,7 @@ mod index {
         });
     }
 
-    /// The checksums alone: the least that reading every byte costs.
+    /// The checksums alone: the minimum cost of reading every byte.
     #[divan::bench]
     fn crc32c_alone(bencher: Bencher) {
         let bytes = SHARD.read(0..SHARD.len()).unwrap_or_else(|e| fail(&e));
@@ -191,7 +192,7 @@ mod index {
     }
 }
 
-/// A gzip shard, and the same with the library that flate2 uses.
+/// A gzip shard, compared with the library that flate2 uses.
 mod gzip {
     use std::io::Read;
 
@@ -212,7 +213,7 @@ mod gzip {
         SAMPLES.iter().map(|sample| sample.image.len() + sample.annotations.len()).sum()
     }
 
-    /// The whole stream from front to back: the least that any reader without an index needs.
+    /// The whole stream from front to back: the minimum for any reader without an index.
     #[divan::bench]
     fn whole_stream_with_zlib_rs(bencher: Bencher) {
         let bytes = GZIP.read(0..GZIP.len()).unwrap_or_else(|e| fail(&e));
@@ -223,7 +224,7 @@ mod gzip {
         });
     }
 
-    /// The same, with tar headers, checksums, annotations and restart points made of it.
+    /// The same, and tar headers, checksums, annotations and restart points in addition.
     #[divan::bench]
     fn index(bencher: Bencher) {
         bencher

@@ -1,4 +1,4 @@
-//! A training loop in candle over SA-1B shards: filter, top k, shuffle, two epochs, and the cursor at the end.
+//! A training loop in candle over SA-1B shards, with a filter, top k, shuffling, two epochs and the cursor at the end.
 //!
 //! ```sh
 //! cargo run --release --example train                     # generates a small shard

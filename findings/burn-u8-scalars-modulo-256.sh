@@ -3,7 +3,7 @@
 # Sums wrap around, in debug builds as well, and mean() panics.
 #
 # `x >= 256` is true for every u8 x, `x < 256` for none, `x + 300` is `x + 44`, and `mean_dim` of [255, 255] is 127: it
-# divides the wrapped sum. An integer tensor of Burn's default type, i32 here, has the values that one expects.
+# divides the wrapped sum. An integer tensor of Burn's default type, i32 here, gives the expected values.
 #
 # Why it matters: tensors made from a loader's u8 bytes, with their type named, look like any `Tensor<D, Int>`; code
 # written for the default type compiles and gives other numbers. Cast first: `x.float()`, or `x.cast(IntDType::I32)`.

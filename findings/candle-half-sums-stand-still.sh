@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# candle-core 0.11.1 and candle-nn 0.11.1, CPU: sums of f16 and bf16 run in the type itself, one element after another.
+# candle-core 0.11.1 and candle-nn 0.11.1, CPU: sums of f16 and bf16 are computed in the type itself, one element after
+# another.
 #
-# Once a sum of ones is 2048 (f16) or 256 (bf16), adding 1 rounds back to it: all further terms are lost. So the mean
-# of 4096 ones is 0.5 or 0.0625, and the softmax of 4096 equal logits adds up to 2 or 16. avg_pool2d is the same.
+# Once a sum of ones is 2048 (f16) or 256 (bf16), adding 1 rounds back to it: all further terms are lost. So the mean of
+# 4096 ones is 0.5 or 0.0625, and the softmax of 4096 equal logits adds up to 2 or 16. avg_pool2d has the same problem.
 # matmul accumulates in f32 and is right. PyTorch accumulates such sums in f32.
 #
 # Why it matters: images in bf16 halve the bytes that a loader moves, and a loss over 256 x 256 cells is a mean of

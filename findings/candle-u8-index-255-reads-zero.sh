@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# candle-core 0.11.1, CPU: index 255 of a u8 index tensor reads zeros, whatever the table holds at row 255.
+# candle-core 0.11.1, CPU: index 255 of a u8 index tensor reads zeros, regardless of row 255 of the table.
 #
-# index_select, gather, embedding, scatter_add and index_add take the largest value of the index type for "no index":
-# it reads 0, or adds nothing. For u32 and i64 that is no row of any table; for u8 it is row 255, which a table of 256
-# rows or more has. Other indices beyond the end of a table are errors, 255 is not, however short the table.
+# index_select, gather, embedding, scatter_add and index_add take the largest value of the index type for "no index": it
+# reads 0, or adds nothing. For u32 and i64 that is no row of any table; for u8 it is row 255, which a table of 256 rows
+# or more has. Other indices beyond the end of a table are errors; 255 never is, however short the table is.
 #
 # Why it matters: grey levels, palettes and class ids of label images come from loaders as u8, and a table for them has
 # 256 rows. Row 255 (white, or the class for "ignore") is silently zero and gets no gradient. With cross_entropy of

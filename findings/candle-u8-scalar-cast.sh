@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # candle-core 0.11.1, CPU: a scalar is cast to the tensor's type before it is used, without an error.
 #
-# Tensor::affine, which `scalar - tensor`, `tensor / scalar`, `tensor * scalar` and the means are made of, casts its
+# Tensor::affine, which computes `scalar - tensor`, `tensor / scalar`, `tensor * scalar` and the means, casts its
 # factor and its summand to u8 ("as u8": the fraction is cut off, below 0 becomes 0). Comparisons cast their scalar too.
 # So for a u8 tensor `1.0 - mask` is all ones, `mask / 255.0` all zeros, `mask.ge(0.5)` all true, and a mean is 0.
 #
-# Why it matters: loaders hand masks and images over as u8, to save bandwidth. Each line below is what one would write
-# for an inverted mask, a scaled image, a threshold and a share of foreground; none fails, and each trains on constants.
-# Cast first: `mask.to_dtype(DType::F32)?`.
+# Why it matters: loaders hand masks and images over as u8, to save bandwidth. The lines below are the natural way to
+# write an inverted mask, a scaled image, a threshold and a share of foreground; none fails, and each trains on
+# constants. Cast first: `mask.to_dtype(DType::F32)?`.
 #
 # Output seen: the lines in `expected` below. Exits with 1 if it differs.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks of this repository, in three sizes: see `scripts/check.sh --help`.
+# All checks of this repository, in three modes: see `scripts/check.sh --help`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,7 +73,7 @@ leave_out() { left_out+=("$*"); }
 has() { command -v "$1" >/dev/null; }
 has_toolchain() { has rustup && rustup toolchain list | grep "^$1" >/dev/null; }
 
-# Whether the mode reaches so far: `up_to ci` is true in ci and full.
+# Whether the mode includes the steps of another: `up_to ci` is true in ci and full.
 up_to() {
     case $1 in
     ci) [ "$mode" != fast ] ;;
@@ -92,7 +92,7 @@ lints() {
     step cargo clippy --features burn-flex --lib --test it -- -D warnings
     step cargo clippy -p relevance --all-targets -- -D warnings
     step cargo clippy -p relevance --features burn --all-targets -- -D warnings
-    # These two are workspaces of their own: `--all` above does not reach them.
+    # These two are workspaces of their own, which `--all` above does not include.
     step cargo fmt --manifest-path fuzz/Cargo.toml --check
     step cargo fmt --manifest-path benches/peers/rust/Cargo.toml --check
 }
@@ -162,7 +162,7 @@ miri() {
         leave_out 'Miri: no nightly toolchain with it'
         return
     fi
-    # Without this, a test that was renamed would pass by not being run.
+    # Without this, Miri would pass without running anything if the tests were renamed.
     found=$(cargo test --no-default-features --features synth --lib -- --list "${names[@]}")
     if [[ $found == *': test'* ]]; then
         step cargo +nightly miri test --no-default-features --features synth --lib -- "${names[@]}"

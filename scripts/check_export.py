@@ -4,7 +4,8 @@
     maskstream export shard.tar --batches 4 --coverage 32 --fit letterbox -o batch.safetensors
     python scripts/check_export.py batch.safetensors shard.tar --fit letterbox
 
-Prints the largest difference of each field, and exits with 1 if one is larger than it may be. The images must be exported as u8, the masks by nearest centre.
+Prints the largest difference of each field, and exits with 1 if one exceeds its tolerance. Images must be exported as
+u8, masks by nearest centre.
 """
 
 import argparse
@@ -25,7 +26,8 @@ def main() -> int:
     parser.add_argument("shards", nargs="+")
     parser.add_argument("--fit", choices=["letterbox", "stretch"], default="letterbox")
     parser.add_argument("--min-predicted-iou", type=float, default=0.88)
-    # zune-jpeg computes up to 5 levels beside libjpeg, which PIL uses; libjpeg-turbo at full size leaves 1, the resizers' rounding.
+    # zune-jpeg differs by up to 5 levels from libjpeg, which PIL uses. libjpeg-turbo at full size differs by 1,
+    # because the resizers round differently.
     parser.add_argument("--image-tolerance", type=int, default=6)
     args = parser.parse_args()
 
@@ -74,7 +76,7 @@ def main() -> int:
             if name in batch:
                 compare(name + ", unused rows", batch[name][row, len(chosen) :], 0)
 
-    # Everything but the images is exact but for the rounding of float32.
+    # Everything except the images is exact up to the rounding of float32.
     allowed = {"images": args.image_tolerance, "coverage": 1e-6, "boxes": 1e-6, "points": 1e-6}
     failed = False
     print(f"{len(rows)} samples, {int(batch['valid'].sum())} masks")
@@ -119,10 +121,10 @@ def content_size(width, height, side, fit):
 
 
 def nearest(bitmap, shape, content, side):
-    """Each cell takes the pixel in which its centre lies; 0 outside of the image."""
+    """Each cell takes the pixel that contains its centre; 0 outside the image."""
     axes = []
     for pixels, cells, filled in ((bitmap.shape[0], shape[0], content[1]), (bitmap.shape[1], shape[1], content[0])):
-        # Whole numbers, so that centres on a pixel's edge fall on the same side everywhere.
+        # Integers, so that centres on a pixel's edge fall on the same side everywhere.
         centre = (2 * np.arange(cells, dtype=object) + 1) * side * pixels // (2 * cells * filled)
         axes.append(centre.astype(np.int64))
     padded = np.pad(bitmap, ((0, 1), (0, 1)))
@@ -131,7 +133,7 @@ def nearest(bitmap, shape, content, side):
 
 
 def coverage(bitmap, cells, content, side):
-    """Share of each cell, by weights of every pixel on every cell: slow and plain."""
+    """Share of each cell, from the overlap of every pixel with every cell: slow but simple."""
     weights = []
     for pixels, filled in ((bitmap.shape[0], content[1]), (bitmap.shape[1], content[0])):
         edges = np.arange(pixels + 1) * filled * cells / (pixels * side)

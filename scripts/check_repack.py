@@ -1,9 +1,9 @@
-"""Compares a repacked shard, member by member, with what Python's tarfile reads from the shard it was made of.
+"""Compares a repacked shard, member by member, with what Python's tarfile reads from its source shard.
 
     maskstream repack sa1b/sa_000000.tar -o flat
     python3 scripts/check_repack.py sa1b/sa_000000.tar flat/sa_000000.tar
 
-Needs Python 3.8 or later, nothing else. Ends with a non-zero exit code if anything differs.
+Needs only Python 3.8 or later. Ends with a non-zero exit code if anything differs.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import tarfile
 
 
 def members(path):
-    """Digest of each regular file by name, and the names in their order."""
+    """The digest of each regular file by name, and the names in file order."""
     with open(path, "rb") as file:
         mode = "r:gz" if file.read(2) == b"\x1f\x8b" else "r:"
     digests = {}

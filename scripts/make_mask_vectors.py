@@ -1,4 +1,4 @@
-"""Writes tests/golden/masks.jsonl: what pycocotools says of generated masks, polygons and boxes.
+"""Writes tests/golden/masks.jsonl: the results of pycocotools for generated masks, polygons and boxes.
 
     pip install numpy pycocotools==2.0.11
     python scripts/make_mask_vectors.py
@@ -9,18 +9,18 @@ A larger set for a live comparison, which `tests/it/mask/golden.rs` reads as wel
 
 A line holds one group of masks of one image size, or one matrix of boxes.
 
-    from       bitmap, runs, polygon or box: what the masks are made of
+    from       bitmap, runs, polygon or box: the source of the masks
     size       height, width
-    source     the runs, polygons or boxes; the bitmaps are left out
+    source     the runs, polygons or boxes; bitmaps are left out
     mask       for each mask: counts string, area, toBbox, and the crc32 of its bitmap column by column, row by row, and
                as numpy.packbits(axis=1)
     merge      [intersect, which masks, counts string of the result]
-    dt         how many of the masks, from the first, are matched with all of them
+    dt         the number of masks, counted from the first, that are matched with all masks
     crowd      for each mask: whether it is a crowd
     iou        row by row: without crowds, then with them
 
-Of runs with an empty one among them there are no merges and overlaps, because pycocotools stops at it, and no box where
-no pixel is left.
+For masks with an empty run there are no merges and overlaps, because pycocotools stops at such a run, and no box if no
+pixel is left.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def sparse(rng, y, x):
 
 
 def patches(rng, y, x):
-    """Noise made smooth: blobs with holes."""
+    """Smoothed noise: blobs with holes."""
     field = sum(np.sin(x * a + y * b + c) for a, b, c in rng.normal(size=(5, 3)) * [0.4, 0.4, 9])
     return field > rng.normal()
 
@@ -114,7 +114,7 @@ ROUGH = [
 
 
 def image_size(rng, largest):
-    """Height and width: square, tall, wide, seldom large."""
+    """Height and width: square, tall or wide, rarely large."""
     side = int(rng.choice([4, 12, 24, 40], p=[0.2, 0.3, 0.3, 0.2]))
     narrow, long = int(rng.integers(1, 5)), int(rng.integers(1, 250))
     shape = rng.random()
@@ -134,11 +134,11 @@ def bitmap_of(rng, height, width):
     return np.asfortranarray(kind(rng, y, x), np.uint8)
 
 
-# Polygons: lists of points that the image of height x width need not hold
+# Polygons: lists of points, which may lie outside the image of height x width
 
 
 def scatter(rng, height, width):
-    """Any points: crosses itself."""
+    """Random points: the outline crosses itself."""
     return rng.random((rng.integers(3, 9), 2)) * [width, height]
 
 
@@ -167,7 +167,7 @@ def duplicates(rng, height, width):
 
 
 def outside(rng, height, width):
-    """Vertices left of, above and beyond the image."""
+    """Vertices to the left of, above and beyond the image."""
     return (rng.random((rng.integers(3, 8), 2)) * 3 - 1) * [width, height]
 
 
@@ -184,7 +184,7 @@ def whole(rng, height, width):
 
 
 def tenths(rng, height, width):
-    """Where five times a coordinate is half of a whole number, or just beside it: the last bit of a number counts."""
+    """Coordinates of which five times is a half-integer, or just beside one: the last bit of a number matters."""
     points = np.round(outside(rng, height, width) * 10) / 10
     for _ in range(rng.integers(3)):
         points = np.nextafter(points, rng.choice([-np.inf, np.inf], points.shape))
@@ -192,7 +192,7 @@ def tenths(rng, height, width):
 
 
 def hundredths(rng, height, width):
-    """As in the annotations of COCO."""
+    """A polygon as in the annotations of COCO."""
     return np.round(curve(rng, height, width) * 100) / 100
 
 
@@ -223,7 +223,7 @@ POLYGONS = [
 def polygon_of(rng, height, width):
     kind = POLYGONS[rng.integers(len(POLYGONS))]
     points = kind(rng, height, width)
-    # Fewer digits keep the file small; the full ones are there, too.
+    # Fewer digits keep the file small; some points keep all digits.
     digits = int(rng.choice([1, 2, 3, 17]))
     points = points if digits == 17 or kind is tenths else np.round(points, digits)
     return [float(v) for v in points.ravel()]
@@ -242,7 +242,7 @@ def box_of(rng, height, width):
 
 
 def runs_of(rng, height, width, empty):
-    """Random runs; with empty ones among them if wanted."""
+    """Random runs, on request with empty ones among them."""
     left, runs = height * width, []
     # Not too many of them in a large image.
     longest = int(rng.integers(1, 2 * height + 2)) + height * width // 400
@@ -262,7 +262,7 @@ def counts_of(rle):
 
 
 def described(rles, sound=True):
-    """What pycocotools says of each mask."""
+    """The results of pycocotools for each mask."""
     found = []
     for rle, area, box in zip(rles, [int(coco.area(rle)) for rle in rles], coco.toBbox(rles)):
         bitmap = coco.decode(rle)
@@ -274,7 +274,7 @@ def described(rles, sound=True):
 
 
 def compared(rng, rles):
-    """What pycocotools says of the masks together."""
+    """The results of pycocotools for the masks together."""
     count = len(rles)
     chosen = [list(range(count))]
     if count > 2:
@@ -299,7 +299,7 @@ def group(rng, origin, size, source, rles, sound=True):
 
 
 def mask_lines(rng, wanted, largest):
-    """`wanted` masks from bitmaps and runs, several of one size a line."""
+    """`wanted` masks from bitmaps and runs, several of one size per line."""
     sizes = [(1, 1), (1, 40), (40, 1), (7, 13), (31, 64), (64, 31), (33, 33), (150, 225)]
     while wanted > 0:
         height, width = sizes.pop() if sizes else image_size(rng, largest)
@@ -318,7 +318,7 @@ def mask_lines(rng, wanted, largest):
 
 
 def polygon_lines(rng, wanted, largest):
-    """`wanted` polygons, several a line, and as many boxes as a fifth of them."""
+    """`wanted` polygons, several per line, and a fifth as many boxes."""
     while wanted > 0:
         height, width = (int(v) for v in rng.integers(1, 60, 2)) if rng.random() < 0.9 else image_size(rng, largest)
         count = min(int(rng.integers(1, 6)), wanted)

@@ -1,26 +1,27 @@
-"""Writes examples/relevance/tests/golden/relevance.safetensors: outputs of the two relevance heads, by PyTorch.
+"""Writes examples/relevance/tests/golden/relevance.safetensors: outputs of the two relevance heads in PyTorch.
 
     pip install torch safetensors numpy
     python scripts/make_relevance_vectors.py
 
-It reads nothing. Images, queries, weights and targets come from the seed; the equations below are the reference.
+It has no input files. Images, queries, weights and targets come from the seed; the equations below are the reference.
 Images are stored as bytes and mean byte/255; all else is computed and stored as float32, indices as int64. The
-equations are computed in float64 as well, and how far each output is from that is printed: a tolerance has to be well
-above it. One machine writes the same bytes each time; another one, or another PyTorch, may differ in the last bits, as
-its sums run in another order.
+equations are computed in float64 as well, and the difference of each output from that is printed: a tolerance has to be
+well above it. One machine writes the same bytes each time; another one, or another PyTorch, may differ in the last
+bits, because it sums in another order.
 
-The verbatim head is that of the project ARR-COC as its description has it. The grounded one keeps its parts and their
-names, but takes the embedding of a patch for the query, or a vector, and has losses that train it: one finds the mask
-of a patch; the other ("allocate") has one learned vector for all images and finds what masks there are. Its images are
-squares of which only a part at the top left is image, the content; what lies in the padding counts nowhere. "Open"
-marks below what the descriptions leave open, and hence was chosen here.
+The verbatim head follows the description of the project ARR-COC. The grounded head keeps its parts and their names, but
+its query is the embedding of a patch, or a vector, and it has losses that train it: one finds the mask of a patch; the
+other ("allocate") has one learned vector for all images and finds all masks. Its images are squares of which only a
+part at the top left, the content, is image; the padding has no influence. "Open" marks points below that the
+descriptions leave open and that were therefore chosen here.
 
-B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers an embedding.
+B is the number of images, Q of queries per image, N of patches (a grid of 32 x 32, row by row), D of numbers per
+embedding.
 
     images, images_tall             u8 [B,3,H,W], RGB
     query                           [B,D]
     weights.*                       state dict, of both heads
-    colour.rgb, colour.lab          [M,3] L, a, b of some colours; a check of `lab` alone
+    colour.rgb, colour.lab          [M,3] L, a, b of some colours, to check `lab` alone
     texture, texture_tall           [B,13,32,32] of the images
     verbatim.entropy                [B,32,32] before its min-max
     verbatim.information, .perspectival, .participatory     [B,32,32]
@@ -28,16 +29,16 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     verbatim.balanced, .relevance   [B,N] before and after the min-max
     verbatim.top                    i64 [B,200] patches, best first
     verbatim.budget                 i64 [B,N] tokens of each patch, mostly 0
-    ties.score, .top, .budget       the same of scores of which many are equal
+    ties.score, .top, .budget       the same for scores of which many are equal
     canvas                          u8 [B,3,S,S], RGB, content and padding
     content                         i64 [B,2] height, width of the content
     grounded.query_patch            i64 [B,Q] valid ones
     grounded.position               [N,2] y, x of the patches
-    grounded.target                 [B,Q,N] how much of each patch the mask covers; in the padding it is 0, but not in
-                                    that of the third image
+    grounded.target                 [B,Q,N] share of each patch that the mask covers; 0 in the padding, except in that
+                                    of the third image
     grounded.predicted_iou          [B,Q]
     grounded.texture                [B,13,32,32] of the content; 0 at patches that are not valid
-    grounded.valid                  u8 [B,N] is the patch's centre in the content
+    grounded.valid                  u8 [B,N] whether the patch's centre is in the content
     grounded.entropy                [B,N] ln(13) at patches that are not valid
     grounded.input                  [B,13,N] the texture with mean 0 and deviation 1; 0 at patches that are not valid
     grounded.embedding              [B,N,D] 0 at patches that are not valid
@@ -46,14 +47,14 @@ B images, Q queries each, a grid of 32 x 32 = N patches, row by row, D numbers a
     grounded.statistics, .weights   [B,Q,9], [B,Q,3]
     grounded.relevance              [B,Q,N] a logit, too, of all patches
     grounded.bce, .dice             [B,Q] terms of the loss, of the relevance
-    grounded.bce_logit, .dice_logit [B,Q] the same of the participatory map alone
+    grounded.bce_logit, .dice_logit [B,Q] the same for the participatory map alone
     grounded.loss                   [1]
-    grounded.gradient.*             its gradient by each of the weights but the learned vector
+    grounded.gradient.*             its gradient by each of the weights except the learned vector
     allocate.statistics, .weights   [B,9], [B,3]
     allocate.relevance              [B,N] of all patches
     allocate.share                  [B,N] its target: sums to 1 over the valid patches, 0 at others
     allocate.loss                   [1]
-    allocate.gradient.*             its gradient by each of the weights but the falloff
+    allocate.gradient.*             its gradient by each of the weights except the falloff
     context.weight                  [64,13,3,3] of a first layer that sees the patches around each one
     context.embedding               [N,D] with it, of the last canvas
 """
@@ -74,16 +75,15 @@ EDGE = 7
 
 
 def min_max(x):
-    """To [0, 1], by the smallest and the largest number of the whole tensor: where that holds a batch, of all its
-    images together.
+    """Scales to [0, 1] by the minimum and maximum of the whole tensor; for a batch, over all its images together.
 
-    Open: the epsilon. 1e-8 is below the last bit of a float32 for all but nearly constant maps; those become 0.
+    Open: the epsilon. 1e-8 is below the last bit of a float32 except for nearly constant maps; those become 0.
     """
     return (x - x.min()) / (x.max() - x.min() + 1e-8)
 
 
 def deviation(x, keepdim=False):
-    """Standard deviation of the last axis, over n - 1, as torch.std has it. The only one used here."""
+    """Standard deviation along the last axis, over n - 1 as in torch.std. No other one is used here."""
     return x.std(-1, keepdim=keepdim)
 
 
@@ -91,7 +91,7 @@ def deviation(x, keepdim=False):
 
 
 def resize(x, side):
-    """Bilinear to a square, whose pixel i lies at (i + 0.5) * size / side - 0.5. Not averaged where it shrinks."""
+    """Resizes bilinearly to a square whose pixel i lies at (i + 0.5) * size / side - 0.5, without averaging."""
     return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
 
 
@@ -111,7 +111,7 @@ def lab(rgb):
 
 
 def sobel(gray):
-    """Differences of a [B,1,H,W] to the right and downwards: positive where it gets brighter that way."""
+    """Differences of a [B,1,H,W] to the right and downwards: positive where it gets brighter in that direction."""
     kernel = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=gray.dtype) / 8
     padded = F.pad(gray, (1, 1, 1, 1), mode="replicate")
     return [F.conv2d(padded, k[None, None]) for k in (kernel, kernel.T)]
@@ -139,13 +139,13 @@ def texture(images):
     Channels: R, G, B, L/100, (a+128)/255, Gx, Gy, their magnitude, y, x, distance to the centre, magnitude, L.
 
     Open, and chosen here:
-    - L, a and the edges are of the image of 512 x 512, and so are the smallest and largest edge of the batch; the
-      edges of the 32 x 32 need not reach 0 and 1.
-    - y, x and the distance are made at 32 x 32: 0 and 1 are the outermost patches. The centre is (0.5, 0.5), between
-      patches; the largest distance, sqrt(0.5), is that of the corners.
+    - L, a and the edges are computed at 512 x 512, as are the smallest and largest edge of the batch; at 32 x 32, the
+      edges need not reach 0 and 1.
+    - y, x and the distance are computed at 32 x 32: 0 and 1 are the outermost patches. The centre is (0.5, 0.5),
+      between patches; the largest distance, sqrt(0.5), is that of the corners.
     """
     colours, edges = pixel_channels(resize(images, 512))
-    # From 512 to 32 that is the mean of the pixels 16 i + 7 and 16 i + 8 of either axis: four of 256.
+    # From 512 to 32, this is the mean of the pixels 16 i + 7 and 16 i + 8 along each axis: four of 256.
     sampled = resize(torch.cat([colours, *map(min_max, edges)], 1), GRID)
     place = place_channels(images.dtype).expand(len(images), 3, GRID, GRID)
     return torch.cat([sampled, place, sampled[:, EDGE : EDGE + 1], sampled[:, 3:4]], 1)
@@ -154,10 +154,10 @@ def texture(images):
 def grounded_texture(canvas, content):
     """[B,3,S,S] in [0,1], of which image b is content[b] = rows, columns, to [B,13,32,32] and which patches are valid.
 
-    Channels as above, but they are means of all pixels of a patch that are content, and Gx, Gy and the magnitude go to
-    [0, 1] after that, by the valid patches of one image. Next to the content's border, its last pixels go on. A patch
-    is valid if its centre is inside the content; all channels of the others are 0, even if some of their pixels are
-    content. y, x and the distance are those of the canvas. Needs a valid patch.
+    Channels as above, but they are means over all pixels of a patch that are content, and Gx, Gy and the magnitude are
+    scaled to [0, 1] afterwards, over the valid patches of one image. Beyond the content's border, its last pixels are
+    repeated. A patch is valid if its centre is inside the content; all channels of the others are 0, even if some of
+    their pixels are content. y, x and the distance are those of the canvas. Needs a valid patch.
     """
     side = canvas.shape[-1] // GRID
     assert canvas.shape[-2:] == (side * GRID, side * GRID)
@@ -182,7 +182,7 @@ def grounded_texture(canvas, content):
 
 
 def entropy(texture):
-    """Of the softmax over the channels: [B,13,32,32] to [B,32,32]."""
+    """The entropy of the softmax over the channels: [B,13,32,32] to [B,32,32]."""
     p = texture.softmax(1)
     return -(p * (p + 1e-10).log()).sum(1)
 
@@ -215,7 +215,7 @@ class ParticipatoryScorer(nn.Module):
     def forward(self, texture, query):
         """[B,13,32,32] and [B,D] to [B,32,32] in [0,1].
 
-        Open: the epsilon; a product of norms below 1e-8 counts as that.
+        Open: the epsilon; a product of norms below 1e-8 is replaced by 1e-8.
         """
         x = self.texture_proj(texture)
         norms = x.norm(dim=1) * query.norm(dim=1)[:, None, None]
@@ -228,7 +228,7 @@ class AdaptiveTensionBalancer(nn.Module):
         self.weight_predictor = weight_predictor(dim)
 
     def forward(self, maps, query):
-        """Three maps [B,32,32] and [B,D] to statistics, weights and [B,N]. Statistics are of one image."""
+        """Three maps [B,32,32] and [B,D] to statistics, weights and [B,N]. Statistics are computed per image."""
         maps = [m.flatten(1) for m in maps]
         found = statistics(maps)
         weights = self.weight_predictor(torch.cat([found, query], -1)).softmax(-1)
@@ -255,7 +255,7 @@ class VerbatimHead(nn.Module):
         }
 
 
-# Allocation: of scores [B,N], never of their gradient
+# Allocation: a function of scores [B,N], without a gradient
 
 
 def ranked(score):
@@ -271,8 +271,8 @@ def budget(score, least=64, span=336, total=5120):
     """Tokens of each patch, given scores in [0,1].
 
     Patches are taken from the highest score down. Each gets least + span * score tokens, halves rounded up.
-    The first for which there is no room left ends it: it gets none, and nor does any after it, even if one would fit.
-    (Open: all that. Shortening the last one instead would give it fewer than `least`.)
+    The first patch for which there is no room left ends the allocation: it gets none, and neither does any after it,
+    even if one would fit. (Open: all of this. Shortening the last one instead would give it fewer than `least`.)
     """
     wanted = (score * span + (least + 0.5)).floor().long()
     found = torch.zeros_like(wanted)
@@ -286,26 +286,26 @@ def budget(score, least=64, span=336, total=5120):
     return found
 
 
-# The grounded head. `valid`, bool [B,N], says which patches are image
+# The grounded head. `valid`, bool [B,N], marks the patches that are image
 
 
 def masked_mean(x, valid):
-    """Of the last axis, where valid."""
+    """The mean along the last axis, where valid."""
     valid = valid.to(x.dtype)
     return (valid * x).sum(-1) / valid.sum(-1).clamp(min=1)
 
 
 def masked_variance(x, valid):
-    """Of the last axis, where valid, over n - 1 of the n that are."""
+    """The variance along the last axis, where valid, over n - 1 of the n valid ones."""
     apart = x - masked_mean(x, valid)[..., None]
     valid = valid.to(x.dtype)
     return (valid * apart**2).sum(-1) / (valid.sum(-1) - 1).clamp(min=1)
 
 
 def masked_statistics(maps, valid):
-    """`statistics` of three [B,Q,N], of what is valid. The gradient of the maximum goes to the first place that has it.
+    """`statistics` of three [B,Q,N], of what is valid. The gradient of the maximum goes to its first occurrence.
 
-    Under the root is an epsilon, as a map may be constant.
+    The epsilon under the root is for constant maps.
     """
     valid = valid[:, None].expand_as(maps[0])
     found = []
@@ -316,7 +316,7 @@ def masked_statistics(maps, valid):
 
 
 def standardised(x, valid, epsilon=1e-6):
-    """Each last axis to mean 0 and deviation 1 of the valid patches; 0 at others. Open: over n or n - 1, and the epsilon."""
+    """Standardizes the last axis over the valid patches; 0 at others. Open: over n or n - 1, and the epsilon."""
     apart = x - masked_mean(x, valid)[..., None]
     return apart / (masked_variance(x, valid).sqrt()[..., None] + epsilon) * valid
 
@@ -327,7 +327,7 @@ def scorer_input(texture, valid):
 
 
 def normalised(x):
-    """To length 1. Open: the epsilon."""
+    """Scales to length 1. Open: the epsilon."""
     return x / ((x**2).sum(-1, keepdim=True) + 1e-12).sqrt()
 
 
@@ -341,13 +341,13 @@ class GroundedScorer(nn.Module):
         self.query = nn.Parameter(torch.ones(dim))
 
     def embed(self, texture, valid):
-        """[B,13,32,32] to [B,N,D]. The mean is that of the valid patches; others are 0 in the end."""
+        """[B,13,32,32] to [B,N,D]. The mean is over the valid patches; the result is 0 for others."""
         x = self.texture_proj(scorer_input(texture, valid).unflatten(2, (GRID, GRID))).flatten(2)
         x = (x - masked_mean(x, valid[:, None])[..., None]).transpose(1, 2)
         return normalised(x) * valid[..., None]
 
     def of_patches(self, embedding, query_patch, position):
-        """Queries [B,Q,D] and logits [B,Q,N]: alike and near."""
+        """Queries [B,Q,D] and logits [B,Q,N] from similarity and distance."""
         dim = embedding.shape[-1]
         query = embedding.gather(1, query_patch[..., None].expand(-1, -1, dim))
         cosine = query @ embedding.transpose(1, 2)
@@ -355,7 +355,7 @@ class GroundedScorer(nn.Module):
         return query, self.scale * (cosine - self.margin) - self.falloff * distance
 
     def of_vectors(self, embedding, vectors):
-        """The same of any [B,Q,D]: alike, wherever it is."""
+        """The same for any [B,Q,D], from similarity alone."""
         query = normalised(vectors)
         return query, self.scale * (query @ embedding.transpose(1, 2) - self.margin)
 
@@ -384,7 +384,7 @@ class GroundedHead(nn.Module):
         self.balancer = GroundedBalancer(dim)
 
     def maps(self, texture, valid):
-        """What does not depend on the query."""
+        """The parts that do not depend on the query."""
         uncertain = entropy(texture).flatten(1)
         return {
             "entropy": uncertain,
@@ -400,26 +400,26 @@ class GroundedHead(nn.Module):
         return found | {"logit": logit, "statistics": numbers, "weights": weights, "relevance": relevance}
 
     def forward(self, texture, valid, query_patch, position):
-        """Of patches [B,Q]."""
+        """The output for queries at patches [B,Q]."""
         found = self.maps(texture, valid)
         query, logit = self.participatory_scorer.of_patches(found["embedding"], query_patch, position)
         return self.mixed(found, query, logit, valid)
 
     def directed(self, texture, valid, vectors):
-        """Of vectors [B,Q,D]."""
+        """The output for query vectors [B,Q,D]."""
         found = self.maps(texture, valid)
         query, logit = self.participatory_scorer.of_vectors(found["embedding"], vectors)
         return self.mixed(found, query, logit, valid)
 
     def allocate(self, texture, valid):
-        """Of the vector that is learned: the only query of each image."""
+        """The output for the learned vector, the only query of each image."""
         return self.directed(texture, valid, self.participatory_scorer.query.expand(len(texture), 1, -1))
 
 
 def loss_terms(logit, target, valid):
-    """Weighted binary cross-entropy, and 1 - soft dice, of each query, over the patches that are valid.
+    """Weighted binary cross-entropy and 1 - soft Dice of each query, over the valid patches.
 
-    Open: that the first is their mean, without dividing by the weights, and the 1 in the second.
+    Open: that the first is a mean over patches, not divided by the weights, and the 1 in the second.
     """
     valid = valid[:, None].to(logit.dtype)
     p = logit.sigmoid()
@@ -440,10 +440,11 @@ def grounded_loss(found, target, valid, predicted_iou):
 
 
 def shares(target, valid, predicted_iou):
-    """Which part of the whole each patch of an image is to get [B,N]: every mask gives its predicted_iou, clamped to
-    [0,1], to the patches it covers, in proportion to how much of them that is; what they got is divided by its sum.
+    """The share of the whole that each patch of an image should get, [B,N]: every mask distributes its predicted_iou,
+    clamped to [0,1], over the patches that it covers, in proportion to the covered area; the result is divided by its
+    sum.
 
-    Only valid patches count, and masks that cover some of them. All is 0 in an image where none counts.
+    Only valid patches count, and masks that cover some of them. In an image where none counts, all shares are 0.
     """
     found = torch.zeros_like(target[:, 0])
     for image, inside in enumerate(valid):
@@ -470,7 +471,7 @@ def allocate_loss(relevance, share, valid):
 
 
 def picture(rng, height, width):
-    """Smooth colours, an ellipse, an edge and noise; dark and full colours among them."""
+    """Images of smooth colours, an ellipse, an edge and noise, with dark and saturated colours among them."""
     y, x = np.mgrid[:height, :width] / max(height, width)
     waves = [sum(np.sin(x * a + y * b + c) for a, b, c in rng.normal(size=(3, 3)) * [9, 9, 3]) for _ in range(3)]
     image = 0.5 + 0.25 * np.stack(waves)
@@ -482,7 +483,7 @@ def picture(rng, height, width):
 
 
 def coverage(rng, patch):
-    """How much of each patch is in an ellipse with soft borders around a patch."""
+    """The share of each patch inside an ellipse with soft borders around a patch."""
     y, x = np.mgrid[:GRID, :GRID] + 0.0
     cy, cx = np.divmod(patch, GRID) + rng.uniform(-1, 1, 2)
     ry, rx = np.exp(rng.uniform(math.log(1.2), math.log(9), 2))
@@ -498,8 +499,8 @@ def inputs(seed, dim, batch, queries):
 
     patches = GRID * GRID
     centres = (np.arange(GRID) + 0.5) / GRID
-    # The first image has no padding. Of the second, the last row of valid patches is content in part; of the third, the
-    # first column of the others is.
+    # The first image has no padding. In the second, the last row of valid patches is partly content; in the third, the
+    # first column of invalid patches is.
     side = 96
     content = np.resize([[side, side], [80, side], [side, 61]], (batch, 2))
     valid = np.array([(centres[:, None] * side < h) & (centres * side < w) for h, w in content])
@@ -513,7 +514,7 @@ def inputs(seed, dim, batch, queries):
         if width == side:
             target[image, :, outside] = 0
         elif queries > 1:
-            # Here the first mask covers all the padding, and another one is nowhere else.
+            # Here the first mask covers all the padding, and another one covers nothing but padding.
             target[image, 0, outside] = 1
             target[image, queries // 2] = coverage(other, GRID * GRID // 2 + GRID * 13 // 16) * outside
     dark = [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.04, 0.04, 0.04], [0.041, 0.03, 0.05]]
@@ -534,8 +535,8 @@ def inputs(seed, dim, batch, queries):
 
 
 def random_weights(seed, dim):
-    """Of the grounded head, which has all that the other one has, four scalars and a vector; not the ones it starts
-    from."""
+    """Weights of the grounded head, which has those of the other head, four scalars and a vector. They are not its
+    initial weights."""
     rng = np.random.default_rng([seed, 1])
     scalars = {"scale": 4.25, "margin": 0.2, "falloff": 9.5, "bias": -1.5}
     found = {}
@@ -575,14 +576,14 @@ def grounded_head(weights, dim, dtype, window=1):
 
 
 def find_mask(given, head, texture, valid):
-    """All of the task that has a patch for a query."""
+    """All outputs of the task whose query is a patch."""
     found = head(texture, valid, given["grounded.query_patch"], given["grounded.position"])
     loss, terms = grounded_loss(found, given["grounded.target"], valid, given["grounded.predicted_iou"])
     return found | terms | {"loss": loss[None]}
 
 
 def find_shares(given, head, texture, valid):
-    """All of the task that has the learned vector for one."""
+    """All outputs of the task whose query is the learned vector."""
     found = head.allocate(texture, valid)
     found = {k: found[k][:, 0] for k in ("statistics", "weights", "relevance")}
     share = shares(given["grounded.target"], valid, given["grounded.predicted_iou"])
@@ -610,7 +611,7 @@ def in_precision(tensors, dtype):
 
 
 def outputs(given, weights, dim, dtype):
-    """All that is computed, in one precision."""
+    """All outputs, in one precision."""
     given, weights = in_precision(given, dtype), in_precision(weights, dtype)
     with torch.no_grad():
         out = verbatim_outputs(given, weights, dim, dtype)
@@ -618,7 +619,7 @@ def outputs(given, weights, dim, dtype):
 
 
 def check(given, out):
-    """What must hold whatever the numbers are."""
+    """Properties that must hold for any numbers."""
     for name, value in out.items():
         assert value.isfinite().all(), name
     for name in "texture", "texture_tall":
@@ -661,7 +662,7 @@ def check_grounded(given, out):
     assert ((embedding[valid].norm(dim=-1) - 1).abs() < 1e-5).all()
     cosine = embedding @ embedding.transpose(1, 2)
     assert cosine.abs().max() <= 1 + 1e-5
-    # A patch is nearest, and most alike, to itself.
+    # A patch is nearest and most similar to itself.
     assert (out["grounded.logit"].argmax(-1) == query_patch).all()
     assert ((out["grounded.entropy"][~valid] - math.log(CHANNELS)).abs() < 1e-6).all()
     for name in "information", "edge":
@@ -671,7 +672,7 @@ def check_grounded(given, out):
             assert image[inside].mean().abs() < 1e-4 and (deviation(image[inside]) - 1).abs() < 1e-3
     target = given["grounded.target"]
     assert target.min() >= 0 and target.max() <= 1 and (target.amax(-1) > 0).all()
-    # A mask covers its query patch, unless all of it is in the padding.
+    # A mask covers its query patch, unless the mask is entirely in the padding.
     inside, outside = (target * valid[:, None]).sum(-1), (target * ~valid[:, None]).sum(-1)
     assert ((target.gather(2, query_patch[..., None])[..., 0] > 0) == (inside > 0)).all()
     if len(valid) > 2 and target.shape[1] > 1:
@@ -679,12 +680,12 @@ def check_grounded(given, out):
         assert ((inside == 0) & (outside > 0))[2].sum() == 1 and ((inside > 0) & (outside > 0))[2].any()
     share = out["allocate.share"]
     assert share.min() >= 0 and (share[~valid] == 0).all() and ((share.sum(-1) - 1).abs() < 1e-5).all()
-    # No softmax does better than the target itself.
+    # No softmax has a lower loss than the target itself.
     least = -(share * share.clamp(min=1e-30).log()).sum(-1).mean()
     assert out["allocate.loss"].item() > least
     for name, value in out.items():
-        # The mean takes away what the last bias of the projection adds, the softmax over the patches what the bias of
-        # the balancer does: their gradients are rounding, no more.
+        # Subtracting the mean cancels the last bias of the projection, and the softmax over the patches cancels the
+        # bias of the balancer: their gradients are only rounding noise.
         if name.endswith("texture_proj.2.bias") or name == "allocate.gradient.balancer.bias":
             assert value.abs().max() < 1e-6
         elif ".gradient." in name:
@@ -694,7 +695,7 @@ def check_grounded(given, out):
 
 
 def check_padding(given, weights, dim, dtype, out):
-    """Neither pixels nor targets of the padding change a bit of any output or gradient."""
+    """Neither pixels nor targets in the padding change any output or gradient by a bit."""
     given, weights = in_precision(given, dtype), in_precision(weights, dtype)
     changed = torch.Generator().manual_seed(1)
     canvas = torch.randint(0, 256, given["canvas"].shape, generator=changed, dtype=torch.uint8)
@@ -708,7 +709,7 @@ def check_padding(given, weights, dim, dtype, out):
 
 
 def check_missing(given, weights, dim, out):
-    """An image of which no mask counts is no part of the mean. In float64."""
+    """An image of which no mask counts is not part of the mean. In float64."""
     given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
     kept = slice(0, len(given["canvas"]) - 1)
     iou = given["grounded.predicted_iou"].clone()
@@ -722,7 +723,7 @@ def check_missing(given, weights, dim, out):
 
 
 def check_unmasked(given, weights, dim):
-    """Where all is content, the same as from the equations that know no padding. In float64."""
+    """If all is content, the results equal those of the equations without padding. In float64."""
     given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
     canvas = given["canvas"].double() / 255
     side = canvas.shape[-1] // GRID
@@ -762,7 +763,7 @@ def check_unmasked(given, weights, dim):
         logit = scale * (torch.einsum("bqd,bnd->bqn", query, embedding) - margin)
         distance = torch.cdist(position[query_patch], position.expand(len(canvas), -1, -1))
         near = logit - falloff * distance
-        # An embedding given as a vector of any length is the same query, but for the distance.
+        # An embedding given as a vector of any length is the same query, except for the distance.
         for found, expected in (
             (head(seen, valid, query_patch, position), near),
             (head.directed(seen, valid, 7 * query), logit),
@@ -775,7 +776,7 @@ def check_unmasked(given, weights, dim):
 
 
 def check_gradients(given, weights, dim, out):
-    """Against central differences of some of the numbers of each tensor, in float64."""
+    """Gradients against central differences for some of the numbers of each tensor, in float64."""
     given, weights = in_precision(given, torch.float64), in_precision(weights, torch.float64)
     rng, step = np.random.default_rng(0), 1e-6
     for name, task in ("grounded.", find_mask), ("allocate.", find_shares):
@@ -812,7 +813,7 @@ def main():
     parser.add_argument("--dim", type=int, default=32)
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--queries", type=int, default=4)
-    # Of this seed, no budget is close to a half, and the 200th score not to the next: last bits change neither.
+    # With this seed, no budget is close to a half, and the 200th score not to the next: last bits change neither.
     parser.add_argument("--seed", type=int, default=23)
     parser.add_argument("--out", type=pathlib.Path, default=golden)
     options = parser.parse_args()

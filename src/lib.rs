@@ -29,9 +29,9 @@
 //! }
 //! ```
 //!
-//! [`ShardSetBuilder::open_lazy`] does not wait: the first epoch builds the indexes that are missing, and comes in the
-//! order of the shards. [`ShardSetBuilder::open`] builds them first; then every epoch is shuffled, and the number of
-//! steps, ranks and cursors are available.
+//! [`ShardSetBuilder::open_lazy`] does not wait for indexes: the first epoch builds those that are missing and yields
+//! samples in the order of the shards. [`ShardSetBuilder::open`] builds them first; then every epoch is shuffled, and
+//! the number of steps, ranks and cursors are available.
 //!
 //! # What you need next
 //!
@@ -50,7 +50,7 @@
 //! | read shards from elsewhere | [`source::Source`], [`ShardSetBuilder::opener`] |
 //! | build or inspect indexes | [`index`] |
 //!
-//! # Resume, on two ranks
+//! # Resuming, on any number of ranks
 //!
 //! ```no_run
 //! use maskstream::{Cursor, Distributed, Loader, ShardSet};
@@ -67,7 +67,7 @@
 //!         };
 //!         for batch in &mut epoch {
 //!             let batch = batch?;
-//!             // ... a step; now and then, save batch.cursor() with the model: any serde format does
+//!             // ... a training step; from time to time, save batch.cursor() with the model, in any serde format
 //!         }
 //!         println!("{}", epoch.report()); // delivered + skipped + lost = planned
 //!     }
@@ -78,19 +78,20 @@
 //! # Guarantees
 //!
 //! * **Same settings, same bytes**: for any number of workers, any prefetch depth and any timing.
-//! * **Nothing is lost in silence**: a sample that cannot be decoded is an error that names shard, member, byte offset
-//!   and value, or a zeroed, invalid and counted row, as [`OnError`] says. [`Epoch::report`] accounts for every planned
-//!   sample.
-//! * **One order**: step t of all ranks together is the same samples for every world size with the same global batch;
-//!   every rank has equal steps; a [`Cursor`] resumes at any batch, on another number of workers or ranks.
-//! * **Bounded memory**: `prefetch_batches` under way, `max_memory_bytes` in all. A consumer that hoards batches gets
-//!   an error, not a hang.
-//! * **No hang, no panic on bad data**: members carry checksums, masks must add up, JPEGs must be whole; a thread that
-//!   stalls ends the epoch with an error that names its sample.
+//! * **Nothing is lost silently**: a sample that cannot be decoded is an error that names shard, member, byte offset
+//!   and value, or a row that is zeroed, marked invalid and counted; [`OnError`] decides which. [`Epoch::report`]
+//!   accounts for every planned sample.
+//! * **One order**: step t of all ranks together holds the same samples for every world size with the same global
+//!   batch; every rank has the same number of steps; a [`Cursor`] resumes at any batch, on another number of workers or
+//!   ranks.
+//! * **Bounded memory**: `prefetch_batches` limits the batches that are prepared ahead, `max_memory_bytes` all memory.
+//!   A consumer that keeps too many batches gets an error, not a hang.
+//! * **No hang, no panic on bad data**: members have checksums, the runs of a mask must add up to its image, and JPEGs
+//!   must be complete; a thread that stalls ends the epoch with an error that names its sample.
 //!
 //! # Features
 //!
-//! | feature | default | what for |
+//! | feature | default | purpose |
 //! |---|---|---|
 //! | `candle` | yes | batches as candle tensors, without a copy on the CPU |
 //! | `burn` | no | batches as Burn tensors, and a data loader for Burn's trainer; `burn-flex` adds Burn's CPU backend |
@@ -98,9 +99,9 @@
 //! | `synth` | with `cli` | generated shards for tests, benches and demos |
 //! | `turbojpeg` | no | libjpeg-turbo as a second JPEG codec, chosen by name; needs cmake and nasm to build |
 //!
-//! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so their minor
-//! versions are this crate's major ones. The crate is built for and measured on Linux; other Unix systems lack its
-//! advice to the kernel, nothing else.
+//! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so a new
+//! minor version of either is a breaking change of this crate. The crate is built for and measured on Linux; on other
+//! Unix systems it lacks only the advice to the kernel.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

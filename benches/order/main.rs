@@ -1,12 +1,12 @@
-//! How well this crate's order shuffles, beside other schemes. Run with `cargo bench --bench order`; arguments behind
-//! `--` are options:
+//! Measures how well this crate's order shuffles, compared with other schemes. Run with `cargo bench --bench order`.
+//! Arguments after `--` are options:
 //!
-//! * `--samples N`, `--shards S`: the population, by default that of SA-1B, 11,186,000 in 1000
-//! * `--batch B`: samples in a batch of all ranks together, by default 256
-//! * `--json`: one JSON object in place of the table
+//! * `--samples N`, `--shards S`: numbers of samples and shards; by default those of SA-1B, 11,186,000 and 1000
+//! * `--batch B`: samples in a batch of all ranks together; 256 by default
+//! * `--json`: prints one JSON object instead of the table
 //!
-//! Comes in: nothing else. Goes out: a row for each scheme, whose columns are defined in `measures`, and what one
-//! look-up costs. Fails on options it does not know, and if a scheme loses a sample or yields one twice.
+//! Prints a row for each scheme, whose columns are defined in `measures`, and the cost of one look-up. Fails on unknown
+//! options, and if a scheme loses a sample or yields one twice.
 
 mod measures;
 mod schemes;
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use measures::{Figures, Shards};
 use schemes::{Mosaic, Random, WebDataset, fisher_yates};
 
-/// Of a run; its epochs draw anew.
+/// Seed of a run; each of its epochs is shuffled anew.
 const SEED: u64 = 1;
-/// What a sample of SA-1B takes on disk, image and annotations.
+/// Bytes of a sample of SA-1B on disk, image and annotations.
 const SAMPLE_MB: f64 = 1.0;
-/// Look-ups to a run, and runs to take the median of.
+/// Look-ups per run, and number of runs, of which the median is taken.
 const LOOKUPS: u64 = 1 << 19;
 const RUNS: usize = 5;
 
@@ -63,7 +63,7 @@ ns:     CPU time of one look-up";
 /// A way to order the samples.
 enum Scheme {
     FisherYates,
-    /// With so many samples to a chunk.
+    /// This crate's order, with this number of samples per chunk.
     Ours(u64),
     WebDataset(WebDataset),
     Mosaic(Mosaic),
@@ -72,12 +72,12 @@ enum Scheme {
 fn schemes(batch: usize) -> Vec<Scheme> {
     let web = |buffer, run| Scheme::WebDataset(WebDataset { workers: 32, buffer, run });
     let mosaic = |nodes, block| Scheme::Mosaic(Mosaic { nodes, block });
-    // Each worker makes whole batches, as in one process; or each makes its share of every batch, as in 32 processes.
+    // Each worker makes whole batches, as in one process, or its share of every batch, as in 32 processes.
     let (whole, share) = (batch, (batch / 32).max(1));
     let mut schemes = vec![Scheme::FisherYates];
     schemes.extend([1, 8, 16, 64].map(Scheme::Ours));
     schemes.extend([web(1000, whole), web(5000, whole), web(1000, share), web(5000, share)]);
-    // The block's size is an option; left alone it is 4 million over the number of nodes, but at least 2^18.
+    // The block size is an option; its default is 4 million divided by the number of nodes, but at least 2^18.
     schemes.extend([mosaic(1, 1 << 18), mosaic(8, 1 << 18), mosaic(64, 1 << 18), mosaic(1, 4_000_000)]);
     schemes
 }
@@ -88,7 +88,7 @@ impl Scheme {
         let reads = self.reads(shards);
         let mut figures = Figures::new(shards, batch, &orders, &reads);
         if let Self::WebDataset(web) = self {
-            // A shard streams by: what is held is what lies in buffers.
+            // Shards are streamed, so only the buffers are held.
             figures.held = (web.workers * web.buffer).min(shards.len()) as f64;
         }
         let ns = if let Self::Ours(chunk) = self { Some(look_up(&ours(shards, *chunk, 0))) } else { None };
@@ -108,7 +108,7 @@ impl Scheme {
         }
     }
 
-    /// First samples of what is read as a whole.
+    /// The first sample of each part that is read as a whole.
     fn reads(&self, shards: &Shards) -> Vec<usize> {
         match self {
             Self::FisherYates => (0..shards.len()).collect(),
@@ -141,7 +141,7 @@ fn ours(shards: &Shards, chunk_samples: u64, epoch: u64) -> Plan {
     plan.unwrap_or_else(|e| fail(&e))
 }
 
-/// Nanoseconds of CPU time, one position after another, as a loader asks for them.
+/// CPU time of a look-up in nanoseconds, for consecutive positions as in a loader.
 fn look_up(plan: &Plan) -> f64 {
     let now = || {
         let now = clock_gettime(ClockId::ThreadCPUTime);
@@ -157,11 +157,11 @@ fn look_up(plan: &Plan) -> f64 {
     times[RUNS / 2]
 }
 
-/// What was found of a scheme.
+/// The measurements of a scheme.
 struct Row {
     name: String,
     figures: Figures,
-    /// Samples in a read, on average.
+    /// Samples per read, on average.
     read: f64,
     ns: Option<f64>,
 }
@@ -191,7 +191,7 @@ impl Row {
     }
 }
 
-/// So many samples.
+/// The size of this number of samples.
 fn bytes(samples: f64) -> String {
     match samples * SAMPLE_MB {
         mb if mb < 1000.0 => format!("{mb:.0} MB"),
@@ -211,7 +211,7 @@ struct Options {
 impl Options {
     fn read() -> Self {
         let mut options = Self { json: false, samples: 11_186_000, shards: 1000, batch: 256 };
-        // Without this argument it is a test that everything runs.
+        // Without this argument, the bench only tests that everything runs.
         if !std::env::args().any(|argument| argument == "--bench") {
             (options.samples, options.shards) = (50_000, 40);
         }

@@ -1,9 +1,9 @@
-//! How good an order is. Comes in: the shards, and the orders of two epochs as lists of samples. Goes out: figures, all
-//! of which but the last are 1.0 for a random order. Panics if an order is not one of all samples, each once.
+//! Measures of how good an order is, computed from the shards and the orders of two epochs as lists of samples. All but
+//! the last are 1.0 for a random order. Panics if an order does not contain every sample exactly once.
 
 use std::ops::Range;
 
-/// The population: samples numbered shard by shard.
+/// The samples, numbered shard by shard.
 pub(super) struct Shards {
     /// First sample of each shard.
     starts: Vec<usize>,
@@ -12,7 +12,7 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// As equal as can be.
+    /// Shards whose sizes differ by one sample at most.
     pub(super) fn new(samples: usize, shards: usize) -> Self {
         let starts: Vec<_> = (0..shards).map(|shard| samples * shard / shards).collect();
         let mut of = vec![0; samples];
@@ -38,7 +38,7 @@ impl Shards {
         self.ranges().map(|range| range.len() as u64).collect()
     }
 
-    /// Where in its shard a sample lies, from 0 to 1.
+    /// The position of a sample within its shard, from 0 to 1.
     fn place(&self, sample: u32) -> f64 {
         let shard = self.of[sample as usize] as usize;
         let end = self.starts.get(shard + 1).copied().unwrap_or(self.len());
@@ -51,34 +51,35 @@ fn ranges(starts: &[usize], end: usize) -> impl Iterator<Item = Range<usize>> {
     starts.iter().copied().zip(ends).map(|(start, end)| start..end)
 }
 
-/// What is measured of a scheme.
+/// The measures of a scheme.
 #[derive(Clone, Copy)]
 pub(super) struct Figures {
-    /// Design effect: the variance of the mean over a batch of something that differs by shard, such as where its
-    /// photographs were taken, relative to that of a random order. It is the average over all such things: with
-    /// independent values for shards the cross terms vanish, and what is left is the sum over shards of the squared
-    /// difference between the samples a batch has of one and those it should have. So with shards of one size it is
-    /// `pairs` on another scale, the one that says how much smaller the batch might as well be. Ideal: 1.0; below 1.0
-    /// are batches more even than random ones. Not a number where there is but one shard.
+    /// Design effect: the variance of a batch's mean of a quantity that differs by shard, such as where its photographs
+    /// were taken, relative to that of a random order. It is the average over all such quantities: with independent
+    /// values for shards the cross terms vanish, which leaves the sum over shards of the squared difference between the
+    /// number of samples that a batch has of a shard and the number that it should have. So with shards of one size it
+    /// is `pairs` on another scale, which shows by how much a random batch of the same variance would be smaller.
+    /// Ideal: 1.0; batches below 1.0 are more even than random ones. Not a number if there is only one shard.
     pub(super) shard: f64,
-    /// The same of 16 batches in a row as if they were one: how the mean drifts. Ideal: 1.0.
+    /// The same for 16 consecutive batches as if they were one: how much the mean drifts. Ideal: 1.0.
     pub(super) shard_16: f64,
-    /// The same of the place within the shard, from 0 at its front to 1 at its end: something that changes slowly from
-    /// each sample to the next. Ideal: 1.0.
+    /// The same for the position within the shard, from 0 at its start to 1 at its end: a quantity that changes slowly
+    /// from one sample to the next. Ideal: 1.0.
     pub(super) place: f64,
-    /// Pairs of samples of a batch that are of one shard, over how many a random order has (hypergeometric). Ideal: 1.0.
+    /// Pairs of samples of a batch that are from the same shard, relative to their expected number in a random order
+    /// (hypergeometric). Ideal: 1.0.
     pub(super) pairs: f64,
-    /// Pairs of samples of a batch that are in one batch in the next epoch as well, over how many there would be if
+    /// Pairs of samples of a batch that share a batch in the next epoch as well, relative to their expected number if
     /// epochs were independent. Ideal: 1.0.
     pub(super) again: f64,
-    /// Samples that are held on average, if what is read as a whole is read when the first of its samples is due and
-    /// kept until the last one was, or until the next one is an eighth of an epoch away. Ideal: 1.0, which is none
-    /// beyond the one that is asked for.
+    /// Average number of samples held, if each part that is read as a whole is read when the first of its samples is
+    /// due and kept until the last one has been used, or until the next one is an eighth of an epoch away. Ideal: 1.0,
+    /// only the sample that is requested.
     pub(super) held: f64,
 }
 
 impl Figures {
-    /// `reads` are the first samples of what is read as a whole.
+    /// `reads` has the first sample of each part that is read as a whole.
     pub(super) fn new(shards: &Shards, batch: usize, orders: &[Vec<u32>; 2], reads: &[usize]) -> Self {
         let [places, next] = [0, 1].map(|epoch| inverse(&orders[epoch], shards.len()));
         let (shard, pairs) = by_shard(shards, batch, &orders[0]);
@@ -94,18 +95,18 @@ impl Figures {
     }
 }
 
-/// Where each sample comes; proves that each comes exactly once.
+/// The position of each sample in the order; asserts that each occurs exactly once.
 fn inverse(order: &[u32], samples: usize) -> Vec<u32> {
-    assert_eq!(order.len(), samples, "an epoch is all samples");
+    assert_eq!(order.len(), samples, "an epoch has all samples");
     let mut places = vec![u32::MAX; samples];
     for (place, &sample) in (0..).zip(order) {
-        assert_eq!(places[sample as usize], u32::MAX, "sample {sample} comes twice");
+        assert_eq!(places[sample as usize], u32::MAX, "sample {sample} occurs twice");
         places[sample as usize] = place;
     }
     places
 }
 
-/// Design effect by shard, and pairs of one shard, both over the ideal. What does not fill a batch is left out.
+/// Design effect by shard, and pairs from the same shard, both relative to the ideal. Leaves out a partial last batch.
 fn by_shard(shards: &Shards, batch: usize, order: &[u32]) -> (f64, f64) {
     let sizes: Vec<_> = shards.ranges().map(|range| range.len() as f64).collect();
     let (samples, size) = (order.len() as f64, batch as f64);
@@ -130,7 +131,7 @@ fn by_shard(shards: &Shards, batch: usize, order: &[u32]) -> (f64, f64) {
     (squares / expected_squares, pairs / expected_pairs)
 }
 
-/// Design effect by place within the shard.
+/// Design effect by position within the shard.
 fn by_place(shards: &Shards, batch: usize, order: &[u32]) -> f64 {
     let (samples, size) = (order.len() as f64, batch as f64);
     let mean = order.iter().map(|&sample| shards.place(sample)).sum::<f64>() / samples;
@@ -142,7 +143,7 @@ fn by_place(shards: &Shards, batch: usize, order: &[u32]) -> f64 {
     batches.map(of_batch).sum::<f64>() / ideal
 }
 
-/// Pairs of a batch that are in one batch again, over the ideal.
+/// Pairs of a batch that share a batch again, relative to the ideal.
 fn again(batch: usize, order: &[u32], next: &[u32]) -> f64 {
     let (samples, size) = (order.len() as f64, batch as f64);
     let (mut pairs, mut together) = (0.0, 0.0);

@@ -1,5 +1,5 @@
-//! Other schemes, simulated from what they do, not from their code. Comes in: the shards, and randomness. Goes out: the
-//! order of an epoch as a list of samples. Cannot fail.
+//! Other schemes, simulated after their documented behaviour, not with their code. Each takes the shards and a random
+//! number generator and returns the order of an epoch as a list of samples.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ pub(super) struct Random(u64);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        // Seeds that follow each other would yield shifted copies of one sequence.
+        // Consecutive seeds would otherwise yield shifted copies of one sequence.
         Self(Self(seed).next().wrapping_mul(0x2545_f491_4f6c_dd1d))
     }
 
@@ -21,7 +21,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `end`; what is uneven about it is far below what is measured.
+    /// A number below `end`; its bias is far smaller than what is measured.
     fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-/// The ideal: every order is as likely as any other.
+/// The ideal: all orders are equally likely.
 pub(super) fn fisher_yates(samples: usize, mut random: Random) -> Vec<u32> {
     let mut order: Vec<_> = (0..samples as u32).collect();
     random.shuffle(&mut order);
@@ -50,11 +50,11 @@ pub(super) struct WebDataset {
     pub(super) workers: usize,
     /// Samples that a worker's buffer holds.
     pub(super) buffer: usize,
-    /// Samples of one worker in a row: workers take turns, until they have nothing left.
+    /// Samples that a worker yields in a row: workers take turns until none has samples left.
     pub(super) run: usize,
 }
 
-/// Samples from which on a buffer yields, though it is not full: the library's default.
+/// Samples at which a buffer that is not full begins to yield: the library's default.
 const INITIAL: usize = 100;
 
 impl WebDataset {
@@ -100,10 +100,10 @@ impl<I: Iterator<Item = u32>> Worker<I> {
 }
 
 /// Shards are shuffled once for the run and cut into as many equal parts as there are canonical nodes. In each part and
-/// epoch, shards are shuffled, samples within their shard, and then each sample is moved by a random distance, as far
-/// as the block reaches. Nodes take turns.
+/// epoch, shards are shuffled, samples within their shard, and then each sample is moved by a random distance within
+/// its block. Nodes take turns.
 pub(super) struct Mosaic {
-    /// Canonical nodes: parts of the order, whatever machines there are.
+    /// Canonical nodes: parts of the order, independent of the number of machines.
     pub(super) nodes: usize,
     /// Samples in a shuffle block.
     pub(super) block: usize,
@@ -119,7 +119,7 @@ impl Mosaic {
         (0..longest).flat_map(|row| parts.iter().filter_map(move |part| part.get(row).copied())).collect()
     }
 
-    /// Which stretches of samples belong to each node.
+    /// The ranges of samples that belong to each node.
     fn cut(&self, shards: &[Range<u32>], samples: usize) -> Vec<Vec<Range<u32>>> {
         let mut rest = shards.iter().cloned();
         let mut shard = rest.next();

@@ -1,22 +1,22 @@
-//! Masks and polygons like those of SA-1B. Comes in: nothing. Goes out: images with their counts strings and polygons,
-//! always the same ones. Cannot fail.
+//! Generates masks and polygons like those of SA-1B: images with their counts strings and polygons, the same ones in
+//! each run.
 //!
-//! A mask is a body, an ellipse or a cell of straight edges, whose edge a fractal noise frays; some are only the veins
-//! of that noise, and a few are peppered pixel by pixel. Many are small, few are large.
+//! A mask is an ellipse or a cell with straight edges, whose outline is frayed by fractal noise. Some consist only of
+//! the veins of that noise, and in a few, single pixels are knocked out. Many masks are small, few are large.
 
 use maskstream::mask::Rle;
 use serde::Serialize;
 
 use super::sure;
 
-/// One image: what the operations work on.
+/// One image: the input of the operations.
 #[derive(Serialize)]
 pub(super) struct Image {
     pub(super) height: u32,
     pub(super) width: u32,
     /// Counts strings of its masks.
     pub(super) counts: Vec<String>,
-    /// Outlines, x and y in turn.
+    /// Outlines, x and y alternating.
     pub(super) polygons: Vec<Vec<f64>>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn images(masks: usize) -> Vec<Image> {
 }
 
 fn counts([height, width]: [u32; 2], rng: &mut Rng) -> String {
-    // A mask may fall outside the image: then another one is drawn.
+    // If a mask lies outside the image, another one is drawn.
     loop {
         let runs = Shape::new([height, width].map(f64::from), rng).runs(height, width);
         if runs.len() > 2 {
@@ -45,21 +45,21 @@ fn counts([height, width]: [u32; 2], rng: &mut Rng) -> String {
     }
 }
 
-/// Where a mask's pixels are.
+/// The shape of a mask.
 struct Shape {
     /// x and y.
     center: [f64; 2],
     radius: f64,
     axis: [f64; 2],
-    /// Width of the ellipse over its length.
+    /// Ratio of the ellipse's width to its length.
     ratio: f64,
-    /// Half-planes whose common part is the body, if it is no ellipse.
+    /// Half-planes whose intersection is the body, if it is not an ellipse.
     planes: Vec<[f64; 2]>,
-    /// How far the edge frays, of the radius.
+    /// How far the edge frays, as a fraction of the radius.
     fray: f64,
     /// Pixels per cell of the coarsest noise.
     scale: f64,
-    /// Only where the noise is this close to zero.
+    /// The mask is only where the noise is this close to zero.
     veins: f64,
     /// Share of pixels that are knocked out.
     pepper: f64,
@@ -148,7 +148,7 @@ fn length([x, y]: [f64; 2]) -> f64 {
     (x * x + y * y).sqrt()
 }
 
-/// Noise of four scales, mostly in -1 to 1.
+/// Noise of four scales, mostly in [-1, 1].
 fn fractal(x: f64, y: f64, seed: u64) -> f64 {
     (0..4)
         .map(|octave| {
@@ -158,7 +158,7 @@ fn fractal(x: f64, y: f64, seed: u64) -> f64 {
         .sum()
 }
 
-/// Noise of scale 1, in -1 to 1; `x` and `y` are positive.
+/// Noise of scale 1, in [-1, 1]; `x` and `y` are positive.
 fn smooth(x: f64, y: f64, seed: u64) -> f64 {
     let [left, top] = [x as u64, y as u64];
     let [u, v] = [x - left as f64, y - top as f64].map(|t| t * t * (3.0 - 2.0 * t));

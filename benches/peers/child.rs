@@ -1,5 +1,5 @@
-//! Another process that runs other libraries' operations. Comes in: the cases, then one request at a time. Goes out:
-//! what the process answers; see `masks.py` for the lines. Whatever goes wrong is said, and the peer left out.
+//! A child process that runs other libraries' operations. It receives the cases, then one request at a time, and
+//! answers each; `masks.py` describes the lines. If a peer fails, the error is printed and the peer is left out.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -30,7 +30,7 @@ impl Peer {
 }
 
 impl Child {
-    /// Starts `command` and hands it the cases. Also tells which peers it has.
+    /// Starts `command` and hands it the cases. Also returns the peers that it has.
     pub(super) fn start(mut command: Command, images: &[Image]) -> Result<(Self, Vec<Peer>), String> {
         let mut process = command
             .stdin(Stdio::piped())
@@ -47,13 +47,13 @@ impl Child {
         Ok((child, peers))
     }
 
-    /// The digest of what an operation of `peer` yields.
+    /// The digest of the results of an operation of `peer`.
     pub(super) fn check(&mut self, peer: &str, operation: &str, step: usize, exact: bool) -> Result<f64, String> {
         let request = json!({"check": true, "peer": peer, "operation": operation, "step": step, "exact": exact});
         self.ask(&request)?["digest"].as_f64().ok_or_else(|| "no digest".to_owned())
     }
 
-    /// Nanoseconds of CPU time of one pass over all inputs.
+    /// CPU time of one pass over all inputs in nanoseconds.
     pub(super) fn time(&mut self, peer: &str, operation: &str, step: usize) -> Result<f64, String> {
         let answer = self.ask(&json!({"check": false, "peer": peer, "operation": operation, "step": step}))?;
         let (Some(ns), Some(passes)) = (answer["ns"].as_f64(), answer["passes"].as_f64()) else {

@@ -1,18 +1,17 @@
-//! What two sides compare to see that they did the same. Comes in: results, one by one. Goes out: a number; the same as
-//! `Digest` in `masks.py`. Cannot fail.
+//! A digest of results, by which two sides check that they computed the same. It equals that of `Digest` in `masks.py`.
 
 use std::hint::black_box;
 
 use maskstream::mask::Rle;
 
-/// Takes the results of one pass. While times are taken it only keeps them from being optimized away.
+/// Takes the results of one pass. In timed passes, it only keeps them from being optimized away.
 pub(super) struct Digest {
     kind: Kind,
     crc: crc32fast::Hasher,
     sum: f64,
 }
 
-/// What is done with the results.
+/// How results are combined.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     /// Nothing.

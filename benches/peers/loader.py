@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Compares `maskstream bench` with loaders in Python on the same shards: same images, masks, boxes, sizes.
+"""Compares `maskstream bench` with Python loaders on the same shards: the same images, masks, boxes and sizes.
 
     pip install -r benches/peers/requirements.txt
     maskstream synth full --shards 2 --samples 60 && maskstream index full
     python3 benches/peers/loader.py full/*.tar
 
-*usual* is what people write: tarfile, json, PIL, pycocotools, OpenCV. *tuned* is the best stack of Python packages that
-we know: orjson, simplejpeg at half size where that is enough, rlemasklib, OpenCV. Each runs in as many processes as
-`--workers`, a shard or a part of one to a process, and its samples are made and dropped. Rounds are interleaved, medians
-are shown. CPU time is that of all processes, per sample.
+*usual* is what people usually write: tarfile, json, PIL, pycocotools, OpenCV. *tuned* is the best stack of Python
+packages that we know: orjson, simplejpeg at half size where that is enough, rlemasklib, OpenCV. Each runs in
+`--workers` processes; a process handles a shard or a part of one, and drops each sample once it is made. Rounds are
+interleaved, and their medians are shown. CPU time is that of all processes, per sample.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def python(name, shards, workers):
     parts = max(1, -(-workers // len(shards)))
     tasks = [(shard, part, parts, name) for shard in shards for part in range(parts)]
     start = time.monotonic()
-    # One task to a process, so that CPU time is that of the task.
+    # One task per process, so that its CPU time is that of the task.
     with multiprocessing.get_context("fork").Pool(workers, maxtasksperchild=1) as pool:
         done = pool.map(work, tasks, chunksize=1)
     seconds = time.monotonic() - start

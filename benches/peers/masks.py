@@ -1,13 +1,13 @@
 """Other libraries' mask operations, timed on request.
 
-Comes in, one line of JSON each: the images with their counts strings and polygons, then requests that name a peer and
-an operation. Goes out, one line each: the peers and what they can do, then what each request measured. A peer that is
-not installed is left out. `cargo bench --bench mask` starts this; `pip install -r requirements.txt` is what it compares
-with.
+Reads one line of JSON with the images, their counts strings and polygons, then one line per request that names a peer
+and an operation. Writes one line with the peers and their operations, then one line with the result of each request. A
+peer that is not installed is left out. `cargo bench --bench mask` starts this script; `pip install -r requirements.txt`
+installs the peers.
 
-A method of a peer returns inputs and a function; what is timed is a loop that calls the function on each input. Where a
-library takes lists, an input is a list of all masks of an image, so that the cost of a call from Python is shared. Of
-two ways to do the same, the faster one stands here.
+A method of a peer returns inputs and a function; the timed loop calls the function on each input. If a library takes
+lists, an input is a list of all masks of an image, so that the cost of a call from Python is shared. If a library has
+two ways to do the same, the faster one is used.
 """
 
 import gc
@@ -23,7 +23,7 @@ import numpy as np
 try:
     import cv2
 
-    # CPU time is measured, and ours is of one thread.
+    # CPU time is measured, and our side uses one thread.
     cv2.setNumThreads(1)
 except ImportError:
     cv2 = None
@@ -36,7 +36,7 @@ LEAST_NS = 20_000_000
 
 
 class Cases:
-    """What operations work on; of the masks, those that the request selects."""
+    """The inputs of the operations, with the masks that the request selects."""
 
     def __init__(self, images):
         self.step = 1
@@ -61,7 +61,7 @@ class Cases:
 
 
 def on_columns(call):
-    """A function of OpenCV on a column-major bitmap, which is taken for its transpose: a view instead of a copy."""
+    """A function of OpenCV on a column-major bitmap, passed as its transpose: a view instead of a copy."""
     return lambda bitmap: call(bitmap.T).T
 
 
@@ -70,12 +70,12 @@ def resized(rows, columns, interpolation):
 
 
 def to_255(bitmap):
-    """By area, OpenCV rounds to whole numbers: shares need a scale of 255."""
+    """By area, OpenCV rounds to integers, so shares need a scale of 255."""
     return np.multiply(bitmap, 255, out=bitmap)
 
 
 def arrays(images):
-    """Polygons for those that read arrays faster than lists."""
+    """Polygons for libraries that read arrays faster than lists."""
     return [[np.array(polygon) for polygon in polygons] for polygons in images]
 
 
@@ -84,7 +84,7 @@ def boxes_of(module, image):
 
 
 class Common:
-    """Those that share the interface of pycocotools: masks are dicts, counts are strings."""
+    """Libraries with the interface of pycocotools: masks are dicts, counts are strings."""
 
     def outlines_of(self, cases):
         return cases.polygons
@@ -127,12 +127,12 @@ class Common:
 
     def encode_row_major_bitmap_to_string(self, cases):
         bitmaps = [np.ascontiguousarray(self.module.decode(mask)) for mask in cases.masks()]
-        # What column-major libraries need first; OpenCV transposes faster than numpy.
+        # Column-major libraries need this first; OpenCV transposes faster than numpy.
         return bitmaps, lambda bitmap: self.module.encode(cv2.transpose(bitmap).T)
 
 
 class WithOpenCv(Common):
-    """Decodes and leaves the rest to OpenCV."""
+    """Decodes masks and leaves the rest to OpenCV."""
 
     def decode_string_to_row_major_bitmap(self, cases):
         return cases.masks(), lambda mask: cv2.transpose(self.module.decode(mask).T)
@@ -185,13 +185,13 @@ class Pycocotools(WithOpenCv):
         return cases.masks(), lambda mask: np.packbits(self.module.decode(mask), axis=1)
 
     def boundary_of_string(self, cases):
-        """As boundary IoU's own code does it."""
+        """As in Boundary IoU's own code."""
         kernel = np.ones((3, 3), np.uint8)
 
         def call(mask):
             bitmap = self.module.decode(mask)
             height, width = bitmap.shape
-            # The frame makes what the image's edge cuts off a boundary as well.
+            # With the frame, a mask also has a boundary where the image's edge cuts it off.
             framed = cv2.copyMakeBorder(bitmap.T, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
             inner = cv2.erode(framed, kernel, iterations=THICKNESS)[1 : width + 1, 1 : height + 1].T
             return self.module.encode(bitmap - inner)
@@ -253,7 +253,7 @@ class FasterCocoEval(Common):
 
 
 class Rlemasklib:
-    """Masks are objects that hold runs, or dicts as those of pycocotools."""
+    """Masks are objects that hold runs, or dicts like those of pycocotools."""
 
     name = "rlemasklib"
 
@@ -433,7 +433,7 @@ class Rlemasklib:
         return self.each(cases, lambda mask: len(mask.connected_components(8)))
 
     def fill_holes(self, cases):
-        # By size: of our masks, hardly a hole is larger, and hardly a region outside smaller.
+        # By size: in our masks, hardly any hole is larger, and hardly any region outside is smaller.
         return self.each(cases, lambda mask: mask.fill_small_holes(min_size=100_000, connectivity=4))
 
     def erode_1(self, cases):
@@ -450,7 +450,7 @@ class Rlemasklib:
 
     def boundary(self, cases):
         def call(mask):
-            # Here the pixels beyond the image's edge are like those at it: a frame makes them background.
+            # Here, pixels beyond the image's edge equal those at the edge; a frame makes them background.
             height, width = mask.shape
             inner = mask.pad(1, 1, 1, 1).erode("square", 2 * THICKNESS + 1).crop([1, 1, width, height])
             return mask - inner
@@ -459,7 +459,7 @@ class Rlemasklib:
 
 
 class Digest:
-    """A number that two sides agree on if their results do: a checksum, or a sum where results may differ slightly."""
+    """A number that is equal on both sides if their results are: a checksum, or a sum if they may differ slightly."""
 
     def __init__(self, exact, order):
         self.exact, self.order, self.crc, self.sum = exact, order, 0, 0
@@ -472,7 +472,7 @@ class Digest:
             for one in result:
                 self.add(one)
         elif type(result).__name__ == "RLEs":
-            # Parsed masks of pycocotools or rlemasklib.
+            # Masks that pycocotools or rlemasklib has parsed.
             module = sys.modules[type(result).__module__]
             self.add((getattr(module, "_toString", None) or module._to_leb128_dicts)(result))
         elif hasattr(result, "to_dict"):

@@ -1,5 +1,5 @@
-//! The operations, as this crate does them. Comes in: the cases. Goes out: operations, whose names say which method of
-//! a peer in `masks.py` does the same. An error of ours ends the bench.
+//! This crate's implementation of the operations. The name of an operation is that of the peers' method in `masks.py`.
+//! If one of ours returns an error, the bench ends.
 
 use std::cell::LazyCell;
 use std::slice::from_ref;
@@ -11,33 +11,33 @@ use super::cases::Image;
 use super::digest::Digest;
 use super::sure;
 
-/// Masks of a merge of many.
+/// Number of masks in a merge of many.
 pub(super) const GROUP: usize = 16;
-/// Whole bitmaps are slow to handle: of the masks, every so many.
+/// Whole bitmaps are slow to handle, so only every n-th mask is used.
 const FEW: usize = 8;
 /// Overlap beyond which nms drops a mask.
 const THRESHOLD: f64 = 0.5;
-/// Of boundaries: 2 % of the image's diagonal, as boundary IoU has it.
+/// Width of boundaries as a fraction of the image's diagonal: 2 %, as in Boundary IoU.
 const THICKNESS: u32 = 54;
 
-/// What is compared.
+/// An operation to compare.
 pub(super) struct Operation<'a> {
     pub(super) name: &'static str,
     pub(super) about: About,
-    /// Of the masks, every so many.
+    /// Only every n-th mask is used.
     pub(super) step: usize,
-    /// A pass over all inputs, which are made by the first one. Tells how many results there are.
+    /// A pass over all inputs, which the first pass creates. Returns the number of results.
     pub(super) run: Box<dyn FnMut(&mut Digest) -> usize + 'a>,
 }
 
-/// How far results agree.
+/// How closely results agree.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum About {
     /// They are the same.
     Same,
-    /// They differ by rounding, or at the image's edge: their sums agree to 2 %.
+    /// They differ by rounding or at the image's edge; their sums agree to 2 %.
     Near,
-    /// It is another definition of the same thing.
+    /// The peer uses another definition.
     Kin,
 }
 
@@ -85,7 +85,7 @@ impl Case<'_> {
     }
 }
 
-/// The cases in the forms that operations need.
+/// The cases in the forms that the operations need.
 pub(super) struct Cases<'a> {
     images: &'a [Image],
     masks: Vec<Vec<Case<'a>>>,
@@ -135,7 +135,7 @@ pub(super) fn all<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     rooms.into_iter().flatten().collect()
 }
 
-/// Counts strings, and what is read off a mask.
+/// Counts strings, and the properties of a mask.
 fn strings<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let masks = || cases.masks().collect();
     vec![
@@ -230,7 +230,7 @@ fn sets<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
             |image: &Vec<Case<'_>>| image.iter().map(|case| case.mask.bbox().map(f64::from)).collect::<Vec<_>>();
         cases.masks.iter().map(boxes).collect()
     };
-    // Descending, so that masks come in their order.
+    // Descending, so that the masks are already sorted.
     let scores = |count: usize| (0..count).map(|index| -(index as f32)).collect::<Vec<_>>();
     vec![
         pair_of_strings("union of 2 strings", Rle::union),
@@ -262,7 +262,7 @@ fn sets<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     ]
 }
 
-/// Masks from outlines, and other masks from masks.
+/// Masks from outlines and from other masks.
 fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let masks = || cases.masks().collect();
     let polygons = || cases.polygons().collect();
@@ -270,7 +270,7 @@ fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let resize = |name, [rows, columns]: [u32; 2]| {
         each(name, Near, masks, move |case, out| out.mask(&sure(case.mask.resize(rows, columns))))
     };
-    // With a grid for all masks of an image.
+    // With one grid for all masks of an image.
     let resample = |name, size| {
         let grids = cases.grids(size);
         each(name, Near, masks, move |case, out| out.mask(&sure(grids[case.image].resample(&case.mask))))
@@ -297,7 +297,7 @@ fn shapes<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     ]
 }
 
-/// What takes a pixel's neighbours into account.
+/// Operations that depend on a pixel's neighbours.
 fn regions<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let masks = || cases.masks().collect();
     let few = || cases.masks().step_by(FEW).collect();
@@ -357,7 +357,7 @@ fn each<'a, T: 'a>(
     Operation { name, about, step: 1, run: Box::new(run) }
 }
 
-/// [`each`] on inputs that are a part of all.
+/// [`each`] on a part of the inputs.
 fn each_of_few<'a, T: 'a>(
     name: &'static str,
     about: About,

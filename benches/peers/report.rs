@@ -1,5 +1,4 @@
-//! What was measured. Comes in: one row after another. Goes out: a table on standard output, or one JSON object. Cannot
-//! fail.
+//! The report of the measurements: a table on standard output, or one JSON object.
 
 use serde_json::{Map, Value, json};
 
@@ -10,18 +9,18 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) about: About,
     pub(super) ours: Vec<f64>,
-    /// By peer; nothing where it has no such operation.
+    /// By peer; `None` if it has no such operation.
     pub(super) cells: Vec<Option<Cell>>,
 }
 
 pub(super) struct Cell {
     pub(super) times: Vec<f64>,
-    /// Whether it yields what ours does.
+    /// Whether its results agree with ours.
     pub(super) agrees: bool,
 }
 
 impl Row {
-    /// The fastest peer's time over ours: the median of the rounds, each of which had the same load on the machine.
+    /// The fastest peer's time over ours: the median over the rounds, because the load is the same within a round.
     fn ratio(&self) -> Option<f64> {
         let ratio = |cell: &Cell| {
             let ratios: Vec<_> = cell.times.iter().zip(&self.ours).map(|(peer, ours)| peer / ours).collect();
@@ -96,11 +95,11 @@ impl Report {
 }
 
 const LEGEND: &str = "\
-Medians of the rounds. Ratio: the fastest peer's time over ours, the median of each round's.
-'string': counts strings are parsed, and written where a mask comes out, as part of the time; otherwise from runs to runs.
-'bitmap': 1500 x 2250 bytes or the like, new each time; 'buffer': one that is used again, all of it written.
-Matrices, nms: one result is that of an image with its 83 masks. Peers with bitmaps leave resizing and the like to OpenCV.
-~: results differ by rounding or at edges; ?: another definition of the same task; !: a peer's result is not ours.";
+Medians of the rounds. Ratio: the fastest peer's time over ours, as the median of the rounds' ratios.
+'string': includes parsing counts strings and, if the result is a mask, writing one; otherwise from runs to runs.
+'bitmap': 1500 x 2250 bytes or similar, allocated each time; 'buffer': reused, and written completely.
+Matrices, nms: a result is that of an image with its 83 masks. Peers with bitmaps use OpenCV for resizing and the like.
+~: results differ by rounding or at edges; ?: another definition of the task; !: a peer's result differs from ours.";
 
 /// Three digits of a time in nanoseconds, as microseconds.
 fn us(ns: f64) -> String {

@@ -1,5 +1,5 @@
 //! Burn: large fields become tensors without a copy, every tensor holds what the batch held, and a loader that Burn
-//! splits gives each device as many batches of one order.
+//! splits gives each device the same number of batches of one order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const TYPES: [(FieldDType, DType); 4] = [
     (FieldDType::Bf16, DType::BF16),
 ];
 
-/// What a tensor is, and where its numbers lie.
+/// The kind of a tensor, and the address of its numbers.
 #[derive(Debug)]
 struct Seen {
     place: usize,
@@ -32,7 +32,7 @@ struct Seen {
     shape: Vec<usize>,
 }
 
-/// Burn gives the storage itself back if nobody else has the tensor.
+/// Burn returns the storage itself if no other tensor shares it.
 fn seen<const D: usize, K: Basic>(tensor: Tensor<D, K>) -> Seen {
     let data = tensor.into_data();
     let (place, bytes) = (data.bytes().as_ptr() as usize, data.bytes().to_vec());
@@ -196,7 +196,7 @@ fn a_tensor_keeps_its_page_locked_buffers_and_a_change_is_its_own() {
         let changed = kept.into_iter().next().unwrap() + 1.0;
         let of_one: Vec<f32> = before.try_to_vec::<f32>().unwrap().iter().map(|value| value + 1.0).collect();
         assert_eq!(changed.into_data().try_to_vec::<f32>().unwrap(), of_one);
-        // All are home.
+        // All are back in the pool.
         assert_eq!(loader.epoch(0).unwrap().burn(&Device::flex()).map(Result::unwrap).count(), 12);
     });
 }
@@ -249,9 +249,9 @@ fn each_iter_is_the_next_epoch() {
         for number in 0..3 {
             assert_eq!(run(&loader), epoch_of(&plain, number));
         }
-        // One that is given up counts.
+        // An epoch that is dropped at once counts, too.
         drop(loader.iter());
-        // A trainer puts it on its device once and keeps that.
+        // A trainer moves it to its device once and keeps the result.
         let moved = loader.to_device(&Device::flex());
         assert_eq!(run(&*moved), epoch_of(&plain, 4));
         assert_eq!(run(&loader), epoch_of(&plain, 5));
@@ -290,7 +290,7 @@ fn training_goes_on_from_a_cursor() {
         let rest: Vec<_> = rest.by_ref().map(|batch| ids(&batch.unwrap())).collect();
         assert_eq!(rest, epoch_of(&plain, 2)[2..]);
         assert_eq!(run(&resumed), epoch_of(&plain, 3));
-        // One of another order is the error that it begins with.
+        // A cursor of another order makes the epoch begin with an error.
         let (_, other) = burn_loader(every_field().shuffle(8), 13);
         let other = other.resume_from(&cursor);
         let mut batches = other.iter();
@@ -299,7 +299,7 @@ fn training_goes_on_from_a_cursor() {
     });
 }
 
-/// What each of so many devices gets in one epoch: its samples, batch by batch.
+/// The samples that each of `devices` devices gets in one epoch, batch by batch.
 fn split(loader: &BurnLoader, devices: usize) -> Vec<Vec<Vec<i64>>> {
     let whole: Arc<dyn DataLoader<BurnBatch>> = loader.to_device(&Device::flex());
     let parts = split_dataloader(whole, &vec![Device::flex(); devices]);
@@ -325,7 +325,7 @@ fn a_split_gives_every_device_as_many_batches_of_the_same_order() {
                     });
                     let steps = parts[0].len();
                     assert!(steps > 0 && parts.iter().all(|part| part.len() == steps), "{samples} over {devices}");
-                    // A step of all devices together is the next stretch of what one device gets.
+                    // A step of all devices together has the next samples that a single device would get.
                     let merged: Vec<i64> = (0..steps * 3)
                         .flat_map(|row| parts.iter().map(move |part| part[row / 3][row % 3]))
                         .filter(|&id| id != 0)
@@ -367,7 +367,7 @@ fn a_range_that_is_no_devices_part_is_refused() {
             assert!(error.contains("do not identify one device"), "{error}");
             assert!(batches.next().is_none());
         }
-        // Splits that are too fine never look like one that is not: at least one part is an error.
+        // A split that is too fine is never mistaken for another: at least one part is an error.
         for devices in 9..=61 {
             let parts = split_dataloader(loader.to_device(&Device::flex()), &vec![Device::flex(); devices]);
             assert!(parts.iter().any(|part| part.iter().next().unwrap().is_err()), "{devices}");

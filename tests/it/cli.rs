@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Standard output of a command that succeeds and says nothing else: progress is for terminals.
+/// Standard output of a command that must succeed and print nothing else, because progress is shown only on terminals.
 fn succeeds(dir: &Path, args: &str) -> String {
     let output = maskstream(dir, args);
     assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));
@@ -130,7 +130,7 @@ fn tasks_share_out_all_shards_once() {
         let all: Vec<_> = (0..5).map(|shard| format!("data/sa_{shard:06}.tar")).collect();
         assert_eq!(done, all, "{count} tasks");
     }
-    // In whatever order a shell lists them.
+    // In any order in which a shell lists them.
     let own = succeeds(dir, "index data/sa_000003.tar data/sa_000000.tar data/sa_000001.tar --task 0/2");
     assert!(own.contains("sa_000000") && own.contains("sa_000003") && !own.contains("sa_000001"), "{own}");
     assert!(succeeds(dir, "index data --task 6/7").contains("none of the 5 shards"));
@@ -223,7 +223,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     let dir = dir.path();
     succeeds(dir, "synth data --shards 1 --samples 6 --preset small --seed 3");
     succeeds(dir, "index data --index-dir .");
-    // A JPEG that begins as none does, from before the shard was indexed.
+    // The start of a JPEG was damaged before the shard was indexed.
     let path = dir.join("data/sa_000000.tar");
     let set = ShardSet::builder().open(&[&path]).unwrap();
     let third = set.entry(SampleId { shard: 0, entry: 2 }).unwrap().clone();
@@ -250,7 +250,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
 }
 
-/// A command whose output nobody reads.
+/// A command whose output is not read.
 fn unread(dir: &Path, args: &str) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -270,7 +270,7 @@ fn work_goes_on_when_nobody_reads_what_it_says() {
     for file in (0..3).flat_map(|n| [format!("made/sa_{n:06}.tar.msidx"), format!("flat/sa_{n:06}.tar")]) {
         assert!(dir.join(&file).exists(), "{file}");
     }
-    // Its words are all that `inspect` is for: then it ends, without complaint.
+    // The only purpose of `inspect` is its output, so it ends, without an error.
     assert!(unread(dir, "inspect data").status.success());
 }
 

@@ -1,4 +1,4 @@
-//! What the tests are about: small samples made by hand, shards in memory, sources with faults, and a watchdog.
+//! Fixtures of the tests: small samples made by hand, shards in memory, faulty sources, and a watchdog.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use maskstream::source::{MemorySource, Source};
 use maskstream::{Batch, Error, JpegCodec, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
 use serde_json::{Value, json};
 
-/// The codec of tests that do not compare pixels with a reference: with the feature `turbojpeg` they test that one.
+/// The codec of tests that do not compare pixels with a reference: libjpeg-turbo if the feature `turbojpeg` is on.
 pub(crate) fn codec() -> JpegCodec {
     #[cfg(feature = "turbojpeg")]
     return JpegCodec::Turbo;
@@ -45,7 +45,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Below `end`.
+    /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -168,7 +168,7 @@ pub(crate) fn memory(bytes: Vec<u8>) -> Arc<dyn Source> {
     Arc::new(MemorySource::new(bytes))
 }
 
-/// Options that keep everything and write nothing.
+/// Options that keep all samples and write no files.
 pub(crate) fn lenient() -> ShardSetBuilder {
     ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off).on_corrupt(OnCorrupt::KEEP)
 }
@@ -199,10 +199,10 @@ pub(crate) fn read_with_tar(bytes: &[u8]) -> BTreeMap<String, (u64, Vec<u8>)> {
     found
 }
 
-/// What becomes of a read once the source is armed.
+/// How a read is changed once the source is armed.
 type Fault = dyn Fn(Range<u64>, Bytes) -> Result<Bytes> + Send + Sync;
 
-/// A source in memory that is sound until it is armed.
+/// A source in memory that has no faults until it is armed.
 pub(crate) struct Faulty {
     inner: MemorySource,
     armed: AtomicBool,
@@ -239,7 +239,7 @@ impl Source for Faulty {
     }
 }
 
-/// Panics when its bytes are let go: in a worker, once a sample is decoded.
+/// Panics when its bytes are dropped, which a worker does once a sample is decoded.
 pub(crate) struct Bomb(pub(crate) Bytes);
 
 impl AsRef<[u8]> for Bomb {
@@ -256,7 +256,7 @@ impl Drop for Bomb {
     }
 }
 
-/// A memory budget that holds so many batches.
+/// A memory budget for this number of batches.
 pub(crate) fn budget(options: LoaderBuilder, set: &Arc<ShardSet>, batches: u64) -> u64 {
     let plan = *options.build(Arc::clone(set)).unwrap().memory_plan();
     plan.fixed_bytes() + batches * plan.batch_bytes
@@ -280,7 +280,7 @@ impl Source for BadAdvice {
     }
 }
 
-/// An error as a source would give it, which names `offset`.
+/// An error such as a source would return, which names `offset`.
 pub(crate) fn read_error(offset: u64) -> Error {
     MemorySource::new(Vec::new()).read(offset..offset + 1).unwrap_err()
 }
@@ -301,7 +301,7 @@ pub(crate) fn within<T: Send + 'static>(life: impl FnOnce() -> T + Send + 'stati
     }
 }
 
-/// Every byte of every field of a batch, by name, and what it says of itself.
+/// Every byte of every field of a batch, by name, and the batch's description of itself.
 pub(crate) fn content(batch: &Batch) -> BTreeMap<String, Vec<u8>> {
     let mut content: BTreeMap<String, Vec<u8>> =
         batch.fields().map(|field| (field.spec.name().to_owned(), field.bytes.to_vec())).collect();

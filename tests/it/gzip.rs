@@ -1,4 +1,4 @@
-//! Gzip shards are what the tars inside of them are, for every reader; and damage costs what it touches, no more.
+//! For every reader, a gzip shard equals the tar inside it; and damage costs only the samples that it touches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -21,13 +21,13 @@ use crate::fixture::{
     read_with_tar, set_of, shard, within,
 };
 
-/// As many gzip members as there are pieces of this size.
+/// Compresses each piece of this size as a gzip member of its own.
 fn in_pieces(bytes: &[u8], size: usize, level: u32) -> Vec<u8> {
     bytes.chunks(size).flat_map(|piece| gzip(piece, level)).collect()
 }
 
-/// One gzip member in which the data of each tar member has blocks of its own: the file, and where the blocks of each
-/// member lie in it, by name.
+/// One gzip member in which each tar member's data has its own blocks. Returns the file and the position of each
+/// member's blocks in it, by name.
 fn in_blocks(tar: &[u8]) -> (Vec<u8>, BTreeMap<String, Range<usize>>) {
     let mut members: Vec<_> = read_with_tar(tar).into_iter().collect();
     members.sort_by_key(|(_, (offset, _))| *offset);
@@ -63,7 +63,7 @@ fn broken(index: &ShardIndex) -> Option<&Finding> {
     index.findings().iter().find(|finding| is_break(finding.kind))
 }
 
-/// What another inflater gets out of a gzip file before it breaks.
+/// The bytes that another inflater gets out of a gzip file before the damage.
 fn inflated(file: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = flate2::bufread::MultiGzDecoder::new(file).read_to_end(&mut bytes);
@@ -99,7 +99,7 @@ proptest! {
         piece in prop_oneof![100..2000_usize, Just(usize::MAX)],
     ) {
         let mut all = members(&made_many(5));
-        // An orphan, a duplicate, broken annotations and something else.
+        // An orphan, a duplicate, broken annotations and an unknown member.
         all.retain(|(name, _)| name != "sa_2.json");
         let json = &mut all.iter_mut().find(|(name, _)| name == "sa_4.json").unwrap().1;
         json.truncate(30);
@@ -143,7 +143,7 @@ proptest! {
     }
 }
 
-/// A gzip shard on disk, and the tar inside of it.
+/// A gzip shard on disk, and the tar inside it.
 struct OnDisk {
     dir: tempfile::TempDir,
     path: PathBuf,
@@ -170,7 +170,7 @@ impl OnDisk {
         self.open().reports().next().unwrap().status.clone()
     }
 
-    /// Other bytes, but nothing to be seen of it from outside.
+    /// Changes bytes of the file, but neither its size nor its time.
     fn overwrite(&self, bytes: &[u8]) {
         let modified = fs::metadata(&self.path).unwrap().modified().unwrap();
         assert_eq!(fs::metadata(&self.path).unwrap().len(), bytes.len() as u64);
@@ -243,7 +243,7 @@ fn an_epoch_over_gzip_shards_is_that_over_plain_ones() {
                 let [a, b] = [&plain, &packed].map(|shards| epoch(options(), set_of(shards.to_vec()), number));
                 assert_eq!(a.len(), 5);
                 assert!(a.iter().map(content).eq(b.iter().map(content)), "epoch {number}, {workers} workers");
-                // A mixed set is as good.
+                // A mixed set works as well.
                 let c = epoch(options(), set_of(vec![plain[0].clone(), packed[1].clone()]), number);
                 assert!(a.iter().map(content).eq(c.iter().map(content)));
             }
@@ -262,12 +262,12 @@ fn an_epoch_over_gzip_shards_is_that_over_plain_ones() {
     });
 }
 
-/// What must hold of a damaged file, given how much of it another inflater still gets out that is as it was.
+/// Checks a damaged file, given how many unchanged bytes another inflater still gets out of it.
 fn check_damaged(file: &[u8], tar: &[u8], samples: &[Made], sound: usize, case: &str) {
     let index = index(file);
     let expected = whole_before(tar, samples, sound);
     let finding = broken(&index).unwrap_or_else(|| panic!("{case}: no word of the damage"));
-    // Of the block that breaks, and before a header that is none, what seemed whole is left out.
+    // Samples that seemed complete are left out if they are in the block that breaks, or just before an invalid header.
     let in_doubt: usize = finding
         .message
         .split(", ")
@@ -283,7 +283,7 @@ fn check_damaged(file: &[u8], tar: &[u8], samples: &[Made], sound: usize, case: 
     assert!(finding.member.ends_with("(the last good one)"), "{case}: {finding}");
     let complete = format!("{} samples are complete before it", index.entries().len());
     let missing = index.missing();
-    // A changed byte that breaks no code may break annotations; they are counted by themselves.
+    // A changed byte that breaks no code may break annotations, which are counted separately.
     let unread =
         index.findings().iter().filter(|finding| finding.kind == FindingKind::BrokenAnnotations).count() as u64;
     if finding.kind == FindingKind::WrongChecksum {
@@ -426,10 +426,10 @@ fn what_follows_a_gzip_stream_is_named_unless_it_is_padding() {
         assert!(broken(&index).unwrap().message.contains("10 bytes of other data follow"), "{at}");
         assert!(broken(&index).unwrap().message.contains(&format!("at byte {at} of the file")));
     }
-    // A second shard behind the first: its samples would be lost in silence.
+    // A second shard appended to the first: its samples would be lost silently.
     let glued = [sound.clone(), sound].concat();
     check_damaged(&glued, &tar, &samples, tar.len(), "two shards");
-    // One whose tar ends before the gzip stream does, in zeros.
+    // A shard whose tar ends before the gzip stream does; zeros follow.
     let longer = gzip(&[tar.clone(), vec![0; 3 << 20]].concat(), 6);
     assert_eq!(index(&longer), index(&tar));
 }
@@ -503,20 +503,20 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
                     let at = issue.error.location();
                     assert_eq!(at.shard.as_deref(), Some(disk.path.as_path()), "{}", issue.error);
                     let named = at.member.as_deref().unwrap();
-                    assert!(named.starts_with(&format!("./sa_{}.", sample.id)), "{name} was struck: {}", issue.error);
+                    assert!(named.starts_with(&format!("./sa_{}.", sample.id)), "{name} was damaged: {}", issue.error);
                     assert!(at.offset.is_some() && issue.error.is_corrupt(), "{}", issue.error);
                     errors += 1;
                 }
                 for (field, expected) in batch.fields().zip(expected.fields()) {
                     let rows = field.bytes.len() / field.spec.shape[0];
                     for (row, (a, b)) in field.bytes.chunks(rows).zip(expected.bytes.chunks(rows)).enumerate() {
-                        assert!(bad.contains(&row) || a == b, "{name} was struck, row {row}: {}", field.spec.name());
+                        assert!(bad.contains(&row) || a == b, "{name} was damaged, row {row}: {}", field.spec.name());
                     }
                 }
             }
-            assert!(errors <= 1, "{name} was struck, {errors} errors");
-            // A flipped bit may be one that means nothing.
-            assert!(errors == 1 || round % 3 == 2, "{name} was struck, and nobody noticed");
+            assert!(errors <= 1, "{name} was damaged, {errors} errors");
+            // A flipped bit may be one without meaning.
+            assert!(errors == 1 || round % 3 == 2, "{name} was damaged without an error");
             struck += errors;
         }
         assert!(struck > 18, "{struck}");
@@ -525,7 +525,7 @@ fn damage_that_comes_after_indexing_costs_the_samples_it_touches() {
 
 #[test]
 fn damage_that_comes_after_indexing_is_an_error_wherever_it_strikes() {
-    // Blocks that many members share, so that one flip may touch any of them.
+    // Blocks that many members share, so that one flipped bit may affect any of them.
     let samples = made_many(8);
     let tar = interleaved(&samples);
     let mut dice = Dice(12);
@@ -652,7 +652,7 @@ fn a_forged_sidecar_of_a_gzip_shard_never_panics() {
     assert!(loaded > 0);
 }
 
-/// A gzip shard larger than what is read at a time.
+/// A gzip shard larger than one read.
 fn large() -> (Vec<u8>, Vec<u8>) {
     let mut dice = Dice(13);
     let mut all = members(&made_many(4));

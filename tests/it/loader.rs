@@ -1,4 +1,5 @@
-//! The loader on sound data: every byte of every batch is what an independent path says, whatever the threads do.
+//! The loader on valid data: every byte of every batch equals that of an independent implementation, for any timing of
+//! the threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ fn batches(loader: &Loader, epoch: u64) -> Vec<Batch> {
     loader.epoch(epoch).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// The content of each batch, which is dropped before the next one is asked for.
+/// The content of each batch, which is dropped before the next one is taken.
 fn contents(loader: &Loader, epoch: u64) -> Vec<BTreeMap<String, Vec<u8>>> {
     loader.epoch(epoch).unwrap().map(|batch| content(&batch.unwrap())).collect()
 }
@@ -176,7 +177,7 @@ fn what_is_not_real_is_zero_also_in_recycled_buffers() {
     });
 }
 
-/// The canvas by another path: decoded whole, resized, placed; `None` is padding.
+/// The canvas by an independent implementation: decoded at full size, resized, placed; `None` is padding.
 fn canvas(made: &Made, side: u32) -> Vec<[Option<u8>; 3]> {
     let mut decoder = zune_jpeg::JpegDecoder::new(zune_jpeg::zune_core::bytestream::ZCursor::new(&made.image));
     let full = decoder.decode().unwrap();
@@ -396,12 +397,12 @@ fn the_mask_cache_changes_no_byte_and_saves_what_it_has_room_for() {
     let (cached, reads) = run(1 << 30);
     assert!(cached == expected);
     assert_eq!(reads, [8, 0, 0]);
-    // Room for no row at all.
+    // Too small for a single row.
     let (cached, reads) = run(1);
     assert!(cached == expected);
     assert_eq!(reads, [8, 8, 8]);
-    // Room for half of the rows: least recently used first out, so a walk in sequence finds none of them, and no byte
-    // differs.
+    // Room for half of the rows: the least recently used is dropped first, so a pass in sequence finds none of them,
+    // and no byte differs.
     let row_bytes = options().batch_size(1).build(set_of(vec![bytes.clone()])).unwrap().layout().bytes() as u64;
     let (cached, reads) = run(row_bytes * 4);
     assert!(cached == expected);
@@ -541,7 +542,8 @@ fn a_batch_that_cannot_be_converted_ends_the_epoch_and_counts_as_lost() {
     assert_eq!(epoch.next().unwrap().unwrap_err().location().offset, Some(77));
     assert!(epoch.next().is_none());
     assert_eq!(epoch.size_hint(), (0, Some(0)));
-    // The batch counts as lost with all that would have followed, in the statistics as well, and training goes on with it.
+    // The batch counts as lost, with all that would have followed, in the statistics as well. Training can resume at
+    // it.
     let report = epoch.report();
     assert_eq!((report.delivered, report.lost, report.outstanding, report.planned), (2, 7, 0, Some(9)));
     assert_eq!((epoch.stats().batches, epoch.stats().delivered), (1, 2));

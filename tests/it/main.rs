@@ -1,7 +1,8 @@
-//! Properties of the library, from outside. Each test is named by the property that it proves, and each oracle is
-//! independent of the code it judges: naive arithmetic, the `tar` crate, a JPEG decoded apart, pycocotools' results.
+//! Tests of the library through its interface. Each test is named after the property that it proves, and each oracle is
+//! independent of the code under test: naive arithmetic, the `tar` crate, a JPEG decoded separately, pycocotools'
+//! results.
 //!
-//! Where the tests of a room of `src` are:
+//! The tests of each room of `src`:
 //!
 //! | room | tests |
 //! |---|---|

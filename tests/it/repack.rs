@@ -1,4 +1,4 @@
-//! Repacking: image and json of each sample end up side by side with the bytes they had, or there is no file at all.
+//! Repacking: image and json of each sample end up side by side with unchanged bytes, or no file is written.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::fixture::{Faulty, made_many, members, memory, pack};
 
 type Members = Vec<(String, Vec<u8>)>;
 
-/// A directory with a shard in it and room for its repacked form.
+/// A directory with a shard, and another one for its repacked form.
 struct Place {
     _dir: tempfile::TempDir,
     source: PathBuf,
@@ -35,7 +35,7 @@ impl Place {
         indexer.repack(&self.source, &self.out, IfExists::Keep)
     }
 
-    /// Whether the shard had to be written.
+    /// Returns whether the shard had to be written.
     fn writes(&self) -> bool {
         self.repack(Indexer::new()).unwrap().written.is_some()
     }
@@ -44,7 +44,7 @@ impl Place {
         self.out.join("sa_000000.tar")
     }
 
-    /// Names of the files beside the repacked shard, and it.
+    /// Names of the repacked shard and the files beside it.
     fn files(&self) -> Vec<String> {
         let mut names: Vec<_> =
             fs::read_dir(&self.out).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
@@ -64,7 +64,7 @@ fn listed(path: &Path) -> Members {
     tar::Archive::new(fs::File::open(path).unwrap()).entries().unwrap().map(read).collect()
 }
 
-/// The pairs among members, by arithmetic on names: complete when the second half comes, image first.
+/// The pairs among members, found by their names: in the order of their second members, image first.
 fn side_by_side(members: &Members) -> Members {
     let mut seen = HashSet::new();
     let find = |name: String| members.iter().find(|member| member.0 == name).unwrap().clone();
@@ -155,7 +155,7 @@ fn a_repacked_shard_is_left_alone_until_it_or_its_source_changes() {
     fs::write(path.with_extension("tar.msidx"), b"MSKINDEX?").unwrap();
     assert!(place.writes() && !place.writes(), "with an index that cannot be read");
 
-    // The same samples, soundly indexed, but not side by side.
+    // The same samples, with a valid index, but not side by side.
     fs::copy(&place.source, &path).unwrap();
     assert!(matches!(Indexer::new().index(&path).unwrap().status, IndexStatus::Built(_)));
     assert!(place.writes() && fs::read(&path).unwrap() == bytes, "another order");
@@ -171,7 +171,7 @@ fn a_repacked_shard_is_left_alone_until_it_or_its_source_changes() {
 
 #[test]
 fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
-    // The json members first: a cut among the images leaves halves.
+    // The json members come first, so a cut among the images leaves unpaired members.
     let mut all = members(&made_many(6));
     all.sort_by_key(|(name, _)| !name.ends_with(".json"));
     let borrowed: Vec<_> = all.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
@@ -190,7 +190,7 @@ fn a_damaged_shard_is_refused_unless_its_sound_samples_are_asked_for() {
         assert!(repacked.source.findings.iter().any(|finding| finding.kind == FindingKind::BrokenShard));
         let wanted = side_by_side(&all[..6 + samples].to_vec());
         assert!(listed(&place.repacked()) == wanted);
-        // It is sound now.
+        // It is valid now.
         assert_eq!(Indexer::new().index(place.repacked()).unwrap().index.findings(), &[]);
         assert!(skip(6).unwrap().written.is_none());
     }

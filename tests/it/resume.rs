@@ -1,4 +1,5 @@
-//! Cursors: what is resumed or replayed equals what would have come, and what does not fit is refused by name.
+//! Cursors: a resumed or replayed epoch equals the uninterrupted one, and a cursor that does not fit is refused with
+//! the reason.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ fn contents(batches: impl Iterator<Item = maskstream::Result<Batch>>) -> Vec<BTr
     batches.map(|batch| content(&batch.unwrap())).collect()
 }
 
-/// As a checkpoint keeps it.
+/// The cursor as a checkpoint stores it.
 fn saved(cursor: &Cursor) -> Cursor {
     serde_json::from_str(&serde_json::to_string(cursor).unwrap()).unwrap()
 }
@@ -52,7 +53,7 @@ fn g4_an_epoch_resumed_at_any_batch_goes_on_as_if_nothing_had_happened() {
                 let mut epoch = first.epoch(3).unwrap();
                 let mut batches: Vec<_> = contents(epoch.by_ref().take(taken));
                 let cursor = saved(&epoch.cursor().unwrap());
-                // Whatever was under way is lost.
+                // All batches under way are lost.
                 drop((epoch, first));
                 let second = loader(options().num_workers(1).prefetch_batches(1).memory(Memory::Pinned));
                 let mut rest = second.resume_from(&cursor).unwrap();
@@ -173,7 +174,7 @@ fn what_does_not_fit_a_cursor_is_refused_and_named() {
         changed[3] = shard(&samples[15..24]);
         assert_eq!(changed[3].len(), shards()[3].len());
         refused(&build(lenient().from_sources(sources(changed))), "what the shards hold");
-        // Shards less, more, in another order.
+        // Fewer shards, more, and in another order.
         refused(&build(lenient().from_sources(sources(shards()[..3].to_vec()))), "the number of shards was 4");
         let mut more = shards();
         more.push(shard(&[Made { id: 25, ..made_many(1).remove(0) }]));
@@ -186,7 +187,7 @@ fn what_does_not_fit_a_cursor_is_refused_and_named() {
             (2.0, lenient().from_sources(sources(shards())[2..].to_vec()).unwrap()),
         ]);
         refused(&build(weights), "does not fit");
-        // A cursor that somebody changed.
+        // A modified cursor.
         let mut json: serde_json::Value = serde_json::to_value(cursor).unwrap();
         json["position"] = 5.into();
         let error = loader(options()).resume_from(&serde_json::from_value(json.clone()).unwrap()).unwrap_err();

@@ -1,4 +1,4 @@
-//! What enters the order: lists of ids, and samples that are known to be bad.
+//! Which samples take part: lists of ids, and samples that are known to be bad.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ enum Fault {
     Read,
 }
 
-/// Sound samples; once armed, these images cannot be read as they were.
+/// Valid samples; once armed, reads of these images return something else or fail.
 fn struck(samples: &[Made], bad: &'static [i64], fault: Fault) -> (Arc<Faulty>, ShardSet) {
     let bytes = shard(samples);
     let found = read_with_tar(&bytes);
@@ -145,7 +145,7 @@ fn what_cannot_be_decoded_is_listed_once_and_left_out_of_later_runs() {
         assert_eq!(set.reports().map(|report| report.quarantined_samples).collect::<Vec<_>>(), [1, 1]);
         let ids: Vec<i64> = delivered(set).into_iter().map(|(image, _)| image).collect();
         assert_eq!(ids, [1, 3, 4, 5, 6, 8, 9, 10, 11, 12]);
-        // Mended, a sample has other bytes and is in the order again.
+        // A repaired sample has other bytes, so it takes part again.
         let mended = cut(made_many(12), &[7]);
         assert_eq!(open(lenient().quarantine(bad.clone()), &mended).unwrap().len(), 11);
         let all_bad = open(lenient().quarantine(bad).ids(IdList::images([2, 7])), &samples).unwrap_err();
@@ -164,7 +164,7 @@ fn the_sample_that_ends_an_epoch_is_listed_unless_it_may_be_sound() {
             let error = loader.epoch(0).unwrap().find_map(Result::err).unwrap();
             (error.kind(), Quarantine::load(&list).unwrap().len())
         };
-        // The disk, bytes that have changed since and may be restored, a limit that may be raised.
+        // An I/O error, bytes that have changed and may be restored, and a limit that may be raised.
         for (fault, kind) in
             [(Fault::Disk, ErrorKind::Io), (Fault::Bytes, ErrorKind::Corrupt), (Fault::Read, ErrorKind::Corrupt)]
         {
@@ -186,7 +186,7 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     std::fs::write(&list, "{\"image_id\": 1}\n").unwrap();
     let error = Quarantine::load(&list).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("line 1 "), "{error}");
-    // Cut off in a write: what is whole counts, and writing goes on behind it.
+    // A write was cut off: complete lines count, and writing continues after them.
     std::fs::write(&list, "\n{\"image_id\": 1, \"im").unwrap();
     assert!(Quarantine::load(&list).unwrap().is_empty());
     let add = |bad: i64| {
@@ -195,7 +195,7 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
         Quarantine::load(&list).unwrap().len()
     };
     assert_eq!(add(2), 1);
-    // Edited, and without a newline at its end: still a line, and the next one comes behind it.
+    // An edited list without a newline at its end: its last line counts, and the next one is written after it.
     let text = std::fs::read_to_string(&list).unwrap();
     std::fs::write(&list, text.trim()).unwrap();
     assert_eq!(text.trim().parse::<Quarantine>().unwrap().len(), 1);

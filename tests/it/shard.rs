@@ -1,4 +1,5 @@
-//! Shards: pairs are found wherever they stand, damage is named and survived, and a sidecar never outlives its shard.
+//! Shards: pairs are found in any order of members, damage is named and tolerated, and a sidecar is never used for a
+//! changed shard.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,7 +30,7 @@ fn check_against_tar(bytes: &[u8], index: &ShardIndex) -> Vec<i64> {
     let mut last = 0;
     for entry in index.entries() {
         let complete = entry.image.offset.max(entry.annotations.offset);
-        assert!(complete > last, "entries stand in the order in which they are complete");
+        assert!(complete > last, "entries are in the order in which they are complete");
         last = complete;
         for (name, extent) in [(entry.image_name(), entry.image), (entry.annotations_name(), entry.annotations)] {
             let (offset, content) = &members[name.trim_start_matches("./")];
@@ -262,7 +263,7 @@ fn a_shard_cut_anywhere_keeps_its_sound_samples_and_names_the_cut() {
         last_good = format!("./{name}");
     }
     assert_eq!(cuts, 8 * 8);
-    // Cut exactly after the last member: nothing is lost, and it is still named.
+    // Cut exactly after the last member: nothing is lost, but the cut is still reported.
     let index = index(&without_end(&bytes));
     assert_eq!(index.entries().len(), 4);
     assert_eq!(kinds(index.findings()), [(FindingKind::BrokenShard, "./sa_4.jpg (the last good one)")]);
@@ -304,7 +305,7 @@ fn impossible_sizes_are_damage_and_nothing_is_allocated_for_them() {
         let broken: Vec<_> = index.findings().iter().filter(|p| p.kind == FindingKind::BrokenShard).collect();
         assert_eq!(broken.len(), 1, "type {:?}, size {:?}: {:?}", header.entry_type(), header.size(), index.findings());
     }
-    // A long name that is there in full, but longer than any name needs.
+    // A long name that is complete, but longer than any name needs to be.
     let long = vec![b'n'; 3 << 20];
     let bytes = [sound, block(&header("x", EntryType::GNULongName, long.len() as u64), &long), vec![0; 1024]].concat();
     assert!(index(&bytes).findings().iter().any(|p| p.kind == FindingKind::BrokenShard));
@@ -332,7 +333,7 @@ fn flipped_header_bytes_never_panic_and_never_invent_samples() {
 #[test]
 fn data_after_the_end_marker_is_damage_and_named() {
     let sound = fixture::shard(&made_many(2));
-    // A second archive glued to the first: its samples would be lost in silence.
+    // A second archive appended to the first: its samples would be lost silently.
     let glued = [sound.clone(), fixture::shard(&made_many(3))].concat();
     let index_of_glued = index(&glued);
     assert_eq!(index_of_glued.entries().len(), 2);
@@ -420,7 +421,7 @@ impl OnDisk {
         (status, entries)
     }
 
-    /// Opens twice: built for a reason that says `why`, then loaded.
+    /// Opens the shard twice: first the index is built, for a reason that contains `why`, then it is loaded.
     fn rebuilt(&self, why: &str, expected: &[Entry]) {
         let (status, entries) = self.open(Sidecar::Beside);
         assert!(matches!(&status, IndexStatus::Built(reason) if reason.contains(why)), "{status:?} does not say {why}");
@@ -443,7 +444,7 @@ fn a_sidecar_is_made_once_and_used_again() {
     assert_eq!(disk.files(), ["s.tar"]);
     disk.rebuilt("no index file yet", &expected);
     assert_eq!(disk.files(), ["s.tar", "s.tar.msidx"], "nothing temporary is left");
-    // The shard's bytes are not read at all to load it.
+    // Loading the index reads no byte of the shard.
     let set =
         lenient().sidecar(Sidecar::Beside).opener(|_| panic!("the shard was opened")).open(&[&disk.path]).unwrap();
     assert_eq!(set.len(), 4);
@@ -474,7 +475,7 @@ fn findings_and_scores_survive_in_the_sidecar() {
 fn a_sidecar_does_not_outlive_its_shard() {
     let disk = OnDisk::new(3);
     let (_, three) = disk.open(Sidecar::Beside);
-    // Another time, the same bytes.
+    // Another modification time, the same bytes.
     File::options()
         .write(true)
         .open(&disk.path)
@@ -482,7 +483,7 @@ fn a_sidecar_does_not_outlive_its_shard() {
         .set_modified(SystemTime::now() - Duration::from_secs(1000))
         .unwrap();
     disk.rebuilt("changed", &three);
-    // Other bytes, the same time.
+    // Other bytes, the same modification time.
     let modified = fs::metadata(&disk.path).unwrap().modified().unwrap();
     fs::write(&disk.path, fixture::shard(&made_many(4))).unwrap();
     File::options().write(true).open(&disk.path).unwrap().set_modified(modified).unwrap();
@@ -536,7 +537,7 @@ fn a_damaged_column_is_noticed_by_those_who_read_it_and_by_no_other() {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), &bytes).unwrap();
-        // A filter that asks for no number.
+        // A filter that needs no column.
         assert_eq!(disk.open(Sidecar::Beside), (IndexStatus::Loaded, expected.clone()));
         let rebuilt = index();
         assert!(matches!(&rebuilt.status, IndexStatus::Built(why) if why.contains("column")), "{:?}", rebuilt.status);
@@ -624,7 +625,7 @@ fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
 fn a_sidecar_that_cannot_be_written_costs_nothing_but_time() {
     let disk = OnDisk::new(3);
     let (_, expected) = disk.open(Sidecar::Off);
-    // A directory below a file cannot be made, whoever asks.
+    // A directory below a file cannot be created by any user.
     let blocked = Sidecar::Dir(disk.path.join("below"));
     for _ in 0..2 {
         let (status, entries) = disk.open(blocked.clone());
@@ -700,7 +701,7 @@ fn few_shards_are_open_at_once_and_used_again() {
     assert_eq!(opens(&[1]), 4);
 }
 
-/// What a shard with a break says of what it lacks; no budget below that lets it pass.
+/// The number of samples that a damaged shard reports as missing; no smaller budget accepts it.
 fn missing_by_a_guess(bytes: &[u8]) -> (u64, u64) {
     let index = index(bytes);
     let broken = index.findings().iter().find(|p| p.kind == FindingKind::BrokenShard).unwrap();
@@ -739,7 +740,7 @@ fn a_plain_shard_that_ends_in_zeros_was_not_downloaded_to_its_end() {
     let whole = pack(&all);
     let found = read_with_tar(&whole);
     let zeros = |bytes: &[u8], more: usize| [bytes, &vec![0; more]].concat();
-    // Some zeros are usual.
+    // Some zeros are normal.
     assert!(index(&zeros(&whole, 900 << 10)).findings().is_empty());
     assert!(index(&zeros(&[], 10_240)).findings().is_empty());
 

@@ -1,4 +1,5 @@
-//! Epochs over shards that have no index yet: what comes, in which order, what is left behind, and what damage does.
+//! Epochs over shards that have no index yet: which samples come in which order, which files remain, and the effect of
+//! damage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -91,7 +92,7 @@ fn contents(epoch: Epoch) -> Vec<BTreeMap<String, Vec<u8>>> {
     epoch.map(|batch| content(&batch.unwrap())).collect()
 }
 
-/// The batches up to the first error, and that.
+/// The batches up to the first error, and the error.
 fn run(epoch: impl Iterator<Item = Result<Batch>>) -> (Vec<Batch>, Option<Error>) {
     let (mut batches, mut error) = (Vec::new(), None);
     for batch in epoch {
@@ -146,7 +147,7 @@ fn later_epochs_are_shuffled_like_those_of_an_indexed_loader() {
         let indexed = options().shuffle(3).build(shards().open(&[shards_dir.dir.path()]).unwrap()).unwrap();
         assert_eq!(contents(loader.epoch(1).unwrap()), contents(indexed.epoch(1).unwrap()));
         assert!(loader.shards().is_some());
-        // And so are all from the first one on, where indexes are there already.
+        // If indexes exist already, so are all epochs from the first one on.
         let again = shards_dir.stream(options().shuffle(3));
         assert_eq!(contents(again.epoch(0).unwrap()), contents(indexed.epoch(0).unwrap()));
 
@@ -183,7 +184,7 @@ fn the_number_of_steps_is_known_with_the_last_shard() {
             assert_eq!(epoch.stats().delivered, if drop_last { 20 } else { 22 });
             let report = epoch.report();
             assert_eq!((report.planned, report.dropped), if drop_last { (Some(20), 2) } else { (Some(22), 0) });
-            // As of the same shards with their indexes.
+            // The same as for these shards with their indexes.
             let mut indexed = shards_dir.stream(options().drop_last(drop_last)).epoch(7).unwrap();
             indexed.by_ref().for_each(drop);
             assert_eq!((indexed.report().planned, indexed.report().dropped), (report.planned, report.dropped));
@@ -345,7 +346,7 @@ fn a_pass_that_panics_or_cannot_read_is_an_error_in_its_place_and_is_tried_again
                 Ok(faulty)
             };
             let loader = options().build(shards().opener(opener).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
-            // It is kept: that it ended is enough for the next one.
+            // This epoch is not dropped: the next one only needs it to have ended.
             let mut epoch = loader.epoch(0).unwrap();
             let before: Vec<Batch> = epoch.by_ref().map_while(Result::ok).collect();
             assert_eq!(ids(&before).len(), 8 * number, "{fault:?}: what came before the fault");
@@ -381,7 +382,7 @@ fn labels_that_were_kept_of_another_sample_are_not_mixed_up() {
         let path = dir.path().join("a.tar");
         let (first, second) = (made_many(6), made_many(12).split_off(6));
         fs::write(&path, gzip(&tar(&first, 1), 6)).unwrap();
-        // The shard is replaced while it is passed over, so that its index does not hold and the next epoch reads anew.
+        // The shard is replaced during its pass, so its index is not valid and the next epoch reads the shard again.
         let (replaced, swap) = (path.clone(), gzip(&tar(&second, 1), 6));
         let swapped = AtomicUsize::new(0);
         let choose = move |entry: &maskstream::index::Entry| {
@@ -425,7 +426,7 @@ fn a_sample_that_cannot_be_decoded_is_an_issue_while_shards_are_indexed_too() {
     });
 }
 
-/// Twenty samples, image beside json, in one plain shard.
+/// Twenty samples in one plain shard, image and json side by side.
 fn twenty() -> (tempfile::TempDir, PathBuf, u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.tar");
@@ -466,7 +467,7 @@ fn a_pass_that_is_stuck_is_named_and_left_behind_and_changes_nothing_when_it_com
 
         let mut epoch = loader.epoch(0).unwrap();
         let mut batches = vec![epoch.next().unwrap().unwrap()];
-        // Now it comes back.
+        // Now the thread continues.
         drop(gate_in);
         batches.extend(epoch.by_ref().map(Result::unwrap));
         assert_eq!(ids(&batches), (1..=20).collect::<Vec<_>>());

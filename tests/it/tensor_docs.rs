@@ -1,5 +1,5 @@
-//! What docs/tensors.md says of candle: each surprise as it is today, and that the advice gives the right value. A test
-//! of a surprise fails when a version of candle changes it: then the page is to be updated.
+//! What docs/tensors.md says about candle: each surprising behaviour as it is today, and that the advice gives the
+//! right value. If a version of candle changes such a behaviour, its test fails: then update the page.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ const CPU: &Device = &Device::Cpu;
 
 type Made = candle_core::Result<Tensor>;
 
-// What the page shows, word for word.
+// The code blocks of the page, word for word.
 
 /// Binary cross-entropy of each cell, for logits of any size; both are `[B, K, h, w]`.
 fn cross_entropy_of_masks(logits: &Tensor, masks: &Tensor) -> candle_core::Result<Tensor> {
@@ -31,7 +31,7 @@ fn mean_over_valid(loss: &Tensor, valid: &Tensor) -> candle_core::Result<Tensor>
     per_mask.sum_all()? / valid.to_dtype(DType::F32)?.sum_all()?.maximum(1.0)?
 }
 
-// End of what it shows.
+// End of the code blocks.
 
 /// u8 images as f32, normalized on their device.
 fn normalized(images: &Tensor, by: Normalization) -> candle_core::Result<Tensor> {
@@ -40,7 +40,7 @@ fn normalized(images: &Tensor, by: Normalization) -> candle_core::Result<Tensor>
     unit.broadcast_sub(&channels(by.mean)?)?.broadcast_div(&channels(by.std)?)
 }
 
-/// That candle does what the page says; otherwise the page is to be updated.
+/// Checks that candle does what the page says; if it fails, update the page.
 #[track_caller]
 fn documented<T: PartialEq + Debug>(what: &str, found: T, says: T) {
     assert!(found == says, "docs/tensors.md says {what} gives {says:?}, and it gives {found:?}; update it");
@@ -70,7 +70,7 @@ fn panicked(make: impl FnOnce() -> Made) -> String {
     payload.downcast_ref::<String>().cloned().unwrap_or_else(|| (*payload.downcast_ref::<&str>().unwrap()).to_owned())
 }
 
-/// That an integer overflow wraps around in a release build and panics in a debug build.
+/// Checks that an integer overflow wraps around in a release build and panics in a debug build.
 #[track_caller]
 fn overflows(what: &str, make: impl FnOnce() -> Made, wrapped: &[u8]) {
     if cfg!(debug_assertions) {
@@ -82,7 +82,7 @@ fn overflows(what: &str, make: impl FnOnce() -> Made, wrapped: &[u8]) {
     }
 }
 
-/// Masks `[2, 3, 24, 24]` and `valid` `[2, 3]` of [`squares`], as they come.
+/// Masks `[2, 3, 24, 24]` and `valid` `[2, 3]` of [`squares`], as the loader delivers them.
 fn masks_and_valid() -> (Tensor, Tensor) {
     let batch = squares(every_field().mask_size(Some([SIDE, SIDE]))).into_candle(CPU).unwrap();
     (batch.masks.unwrap(), batch.valid)
@@ -136,7 +136,7 @@ fn scalars_become_u8_before_they_are_used() {
 #[test]
 fn sums_and_means_of_u8_do_not_fit() {
     let (masks, valid) = masks_and_valid();
-    // 400 and 64 pixels; 464 of all.
+    // 400 and 64 pixels; 464 in all.
     overflows("masks.sum((2, 3))", || masks.sum((2, 3)), &[144, 64, 0, 0, 0, 0]);
     overflows("masks.sum_all()", || masks.sum_all(), &[208]);
     overflows("the sum of 1000 ones", || Tensor::ones(1000, DType::U8, CPU)?.sum_all(), &[232]);
@@ -214,7 +214,7 @@ fn u8_and_floats_do_not_mix() {
 fn u8_masks_are_conditions_and_floats_are_not() {
     let condition = u8s(&[0, 1, 128, 255]);
     let (inside, outside) = (f32s(&[1.0, 2.0, 3.0, 4.0]), f32s(&[-1.0; 4]));
-    // Any value but 0 is inside, of area masks as well.
+    // Any value but 0 is inside, in area masks as well.
     assert_eq!(floats(condition.where_cond(&inside, &outside)), [-1.0, 2.0, 3.0, 4.0]);
     let cast = condition.to_dtype(DType::F32).unwrap();
     let refused = "unsupported dtype F32 for op where-cond".to_owned();
@@ -269,7 +269,7 @@ fn sizes_and_ids_are_integers_too() {
     assert_eq!(sizes.to_vec2::<u32>().unwrap(), [[24, 24], [0, 0]]);
     documented("original_sizes / 2.0", floats(sizes / 2.0), vec![0.0; 4]);
     assert_eq!(floats(sizes.to_dtype(DType::F32).unwrap() / 2.0), [12.0, 12.0, 0.0, 0.0]);
-    // A float of 24 bits is not an id.
+    // The 24 bits of an f32 are too few for an id.
     let ids = Tensor::new(&[535_822_431i64, 535_822_432], CPU).unwrap();
     assert_eq!(floats(ids.to_dtype(DType::F32)), [535_822_432.0; 2]);
     assert_eq!(bytes(ids.eq(535_822_431i64)), [1, 0]);
@@ -401,7 +401,7 @@ fn cross_entropy_is_nan_for_confident_logits() {
 fn a_mean_over_valid_masks_leaves_padding_out() {
     let (masks, valid) = masks_and_valid();
     assert_eq!(valid.to_vec2::<u8>().unwrap(), [[1, 1, 0], [0, 0, 0]]);
-    // A loss of 3 and 5 on the two real masks, and whatever on padding.
+    // A loss of 3 and 5 on the two real masks, and arbitrary values on padding.
     let per_mask = Tensor::new(&[[3f32, 5.0, f32::NAN], [7.0, f32::INFINITY, 9.0]], CPU).unwrap();
     let loss = per_mask.reshape((2, 3, 1, 1)).unwrap().broadcast_as((2, 3, 24, 24)).unwrap();
     assert_eq!(float(mean_over_valid(&loss, &valid)), 4.0);

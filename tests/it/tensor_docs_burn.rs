@@ -1,5 +1,5 @@
-//! What docs/tensors.md says of Burn, on its backend for the CPU: each surprise as it is today, and that the advice
-//! gives the right value. A test of a surprise fails when a version of Burn changes it: then the page is to be updated.
+//! What docs/tensors.md says about Burn, on its CPU backend: each surprising behaviour as it is today, and that the
+//! advice gives the right value. If a version of Burn changes such a behaviour, its test fails: then update the page.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use maskstream::{BurnBatch, BurnImages, DType as FieldDType};
 
 use crate::tensors::{SIDE, assert_compiled, every_field, squares};
 
-// What the page shows, word for word.
+// The code blocks of the page, word for word.
 
 /// The mean of `[B, K, h, w]` over the real masks alone, 0 if there is none; `valid` is `[B, K]`.
 fn mean_over_valid(loss: Tensor<4>, valid: Tensor<2, Int>) -> Tensor<1> {
@@ -21,9 +21,9 @@ fn mean_over_valid(loss: Tensor<4>, valid: Tensor<2, Int>) -> Tensor<1> {
     per_mask.sum() / count
 }
 
-// End of what it shows.
+// End of the code blocks.
 
-/// Images of 0 to 1, whatever type they came in.
+/// Images in [0, 1], for any type of the batch's images.
 fn unit(images: BurnImages) -> Tensor<4> {
     match images {
         BurnImages::Bytes(bytes) => bytes.float() / 255.0,
@@ -38,7 +38,7 @@ fn cross_entropy_of_masks(logits: Tensor<4>, masks: Tensor<4, Int>) -> Tensor<4>
     softplus - logits * targets
 }
 
-/// That Burn does what the page says; otherwise the page is to be updated.
+/// Checks that Burn does what the page says; if it fails, update the page.
 #[track_caller]
 fn documented<T: PartialEq + Debug>(what: &str, found: T, says: T) {
     assert!(found == says, "docs/tensors.md says {what} gives {says:?}, and it gives {found:?}; update it");
@@ -174,7 +174,7 @@ fn number_types_do_not_mix() {
     documented("u8 + i64", mixed(panicked(|| batch().valid + batch().annotation_ids)), true);
     let halves = || f32s(&[1.0, 2.0]).cast(FloatDType::BF16);
     documented("bf16 * f32", mixed(panicked(|| halves() * f32s(&[1.0, 2.0]))), true);
-    // Floats of masks are the device's: f32, until they are cast.
+    // `float()` gives the device's float type, f32, until it is cast.
     assert_eq!(masks().float().dtype(), DType::F32);
     assert_eq!(masks().cast(FloatDType::BF16).dtype(), DType::BF16);
     assert_eq!(ints(batch().valid.cast(IntDType::I64) + batch().annotation_ids).1, [2, 3, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! What the tests of both frameworks are about: small batches that hold every field, and one whose masks are known.
+//! Fixtures of the tests of both frameworks: small batches that hold every field, and one whose masks are known.
 
 use maskstream::{Batch, Loader, LoaderBuilder};
 
@@ -25,8 +25,8 @@ pub(crate) fn batches(options: LoaderBuilder) -> Vec<Batch> {
 /// The height and width of the image, canvas and mask grid of [`squares`].
 pub(crate) const SIDE: u32 = 24;
 
-/// One image with two masks, a square of 20 x 20 pixels in the upper left corner and one of 8 x 8 inside of it, in a
-/// batch of two rows of three masks: one row and one mask are padding.
+/// One image with two masks, a square of 20 x 20 pixels in the upper left corner and one of 8 x 8 inside it, in a batch
+/// of two rows of three masks: one row and one mask are padding.
 pub(crate) fn squares(options: LoaderBuilder) -> Batch {
     let masks = [([0, 0, 20, 20], 0.99), ([4, 4, 8, 8], 0.95)];
     let annotations: Vec<_> = (1..)

@@ -1,6 +1,5 @@
-//! One rank of a training job, as a process. Comes in: a [`Job`]. Goes out: a line in its log for each batch it has
-//! received, which is its checkpoint. Fails, as the process does, on any error of the loader, and when its parent is
-//! gone.
+//! One rank of a training job, as a process. It runs a [`Job`] and writes a line to its log for each batch that it has
+//! received; the log is its checkpoint. The process fails on any error of the loader, and when its parent is gone.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fixture;
 
-/// What a process is to do.
+/// The task of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) shards: PathBuf,
@@ -22,17 +21,17 @@ pub(crate) struct Job {
     pub(crate) rank: usize,
     pub(crate) world_size: usize,
     pub(crate) batch_size: usize,
-    /// Where it begins if its log is empty; without, at the start of epoch 0.
+    /// Where it begins if its log is empty; `None` is the start of epoch 0.
     pub(crate) start: Option<Cursor>,
-    /// The step before which it ends; without, at the end of the epoch.
+    /// The step before which it ends; `None` is the end of the epoch.
     pub(crate) until: Option<u64>,
     /// How long it uses each batch.
     pub(crate) pause: Duration,
-    /// Whether it waits at its end, to be killed.
+    /// Whether it waits to be killed when it is done.
     pub(crate) stays: bool,
 }
 
-/// What a rank writes down of a batch.
+/// What a rank logs about a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) cursor: Cursor,
@@ -50,7 +49,7 @@ impl Rank {
         Self(command.args(["rank", &job]).stdin(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Whether it has ended, as it should.
+    /// Whether it has ended. Panics if it has failed.
     pub(crate) fn has_ended(&mut self) -> bool {
         let status = self.0.try_wait().unwrap();
         assert!(status.is_none_or(|status| status.success()), "a rank failed: {status:?}");
@@ -64,7 +63,7 @@ impl Rank {
         }
     }
 
-    /// Kills it wherever it stands.
+    /// Kills it at its present step.
     pub(crate) fn kill(mut self) {
         assert!(!self.has_ended(), "a rank that was to be killed has ended");
         self.0.kill().unwrap();
@@ -79,7 +78,7 @@ impl Drop for Rank {
     }
 }
 
-/// The whole lines of a log, and how many bytes they take: what comes behind the last one is torn.
+/// The complete lines of a log and their length in bytes; anything after them is an incomplete line.
 pub(crate) fn read_log(path: &Path) -> (Vec<Line>, usize) {
     let bytes = fs::read(path).unwrap_or_default();
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -92,7 +91,7 @@ pub(crate) fn whole_lines(path: &Path) -> usize {
     fs::read(path).unwrap_or_default().iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// The life of a rank.
+/// Runs a rank.
 pub(crate) fn run(job: &Job) {
     // The parent writes nothing, and keeps the pipe open as long as it lives.
     std::thread::spawn(|| {

@@ -1,8 +1,8 @@
-//! What a thousand epochs leave behind. Comes in: nothing. Goes out: nothing, if threads, files, mappings, locked pages
-//! and memory are after them what they were before.
+//! Checks that a thousand epochs leave nothing behind: afterwards there are as many threads, files, mappings, locked
+//! pages and as much memory as before.
 //!
-//! It takes a process of its own, in which nobody else starts a thread, and whose allocator has one arena and keeps no
-//! stacks, so that what it holds can be counted.
+//! The test needs a process of its own, in which no other test starts a thread and whose allocator has one arena and
+//! keeps no stacks, so that resources can be counted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ use crate::fixture::{self, Dice, Faulty};
 use crate::job::write_shards;
 use crate::runner::within_deadline;
 
-/// Tells the child from a filter of tests.
+/// Distinguishes the child process from a test filter.
 pub(crate) const MARK: &str = "in a process of its own";
 const ROUNDS: usize = 40;
 const EPOCHS_PER_ROUND: usize = 25;
-/// Of images, in two shards of each form.
+/// Number of images, in two shards of each form.
 const SAMPLES: i64 = 22;
-/// What may grow by how many KB in eight tenths of the epochs. Data is the allocator's one arena, which fragments move by
-/// 400 KB: an epoch that left 2600 bytes behind, a twentieth of a batch, would exceed the bound. What of the process is
-/// resident moves by 1 MB, and by two more where the kernel puts a huge page under a part of the arena.
+/// By how many KB each value may grow in eight tenths of the epochs. VmData is the allocator's one arena, which varies
+/// by 400 KB because of fragmentation: if an epoch left 2600 bytes behind, a twentieth of a batch, the bound would be
+/// exceeded. Resident memory varies by 1 MB, and by two more if the kernel puts a huge page under a part of the arena.
 const GROWTH_KB: [(&str, u64); 2] = [("VmData:", 2 << 10), ("VmRSS:", 4 << 10)];
 
-/// What a process holds of the system.
+/// The system resources of a process.
 #[derive(Debug, PartialEq)]
 struct Held {
     threads: usize,
@@ -38,7 +38,7 @@ struct Held {
 }
 
 impl Held {
-    /// As soon as threads that were joined have left the table of processes, which is a moment later.
+    /// Waits until joined threads have left the process table, which takes a moment.
     fn now() -> Self {
         let list = |dir: &str| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
         let is_ours =
@@ -63,7 +63,7 @@ fn status(name: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// What happened, so that none of it can silently stop happening.
+/// Counts of events, to prove that each of them still occurs.
 #[derive(Debug, Default)]
 struct Seen {
     epochs: usize,
@@ -74,24 +74,24 @@ struct Seen {
     held: usize,
 }
 
-/// The shards, and what is made of them.
+/// The shards, and the loaders over them.
 struct Lives {
     plain: PathBuf,
     gzip: PathBuf,
-    /// A shard whose image of this offset cannot be read.
+    /// A shard whose image at this offset cannot be read.
     faulty: (Vec<u8>, u64),
-    /// Lives as long as all others together, on a budget that just holds what it makes and what is held.
+    /// Lives as long as all others together; its budget is just enough for the batches in progress and those held.
     lasting: Loader,
     dice: Dice,
     seen: Seen,
 }
 
 const PREFETCH: usize = 4;
-/// How long threads may take to do or end what they are bound to.
+/// How long threads may take to finish their work or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// At most so many batches outlive an epoch.
+/// The largest number of batches that outlive an epoch.
 const MOST_HELD: usize = 5;
-/// At most so many are taken of one.
+/// The largest number of batches that are taken from an epoch.
 const MOST_TAKEN: u64 = 7;
 
 fn open(dir: &Path) -> Arc<ShardSet> {
@@ -141,7 +141,7 @@ impl Lives {
                 loaders.push(options(memory).on_error(on_error).build(Arc::clone(set)).unwrap());
             }
         }
-        // Outlives epochs, and in the end the loaders.
+        // These outlive their epochs, and in the end the loaders.
         let mut held = Vec::new();
         let mut cursors: Vec<Cursor> =
             loaders.iter().map(|loader| loader.epoch(0).unwrap().cursor().unwrap()).collect();
@@ -167,7 +167,7 @@ impl Lives {
         assert!(held.iter().all(|batch| batch.image_ids().len() == 4));
     }
 
-    /// An epoch over shards that are indexed meanwhile.
+    /// An epoch over shards that are being indexed.
     fn stream(&mut self) -> Epoch {
         let dir = if self.dice.below(2) == 0 { &self.plain } else { &self.gzip };
         let shards = ShardSet::builder().filter(MaskFilter::all()).sidecar(Sidecar::Off);
@@ -207,7 +207,8 @@ fn median(mut numbers: Vec<u64>) -> u64 {
     numbers[numbers.len() / 2]
 }
 
-/// It works as far ahead as at first, without anybody taking a batch: no epoch has kept its share of the budget.
+/// Checks that an epoch still works as far ahead as at first, although no batch is taken: no epoch has kept its share
+/// of the budget.
 fn check_budget(lasting: &Loader) {
     let epoch = lasting.epoch(0).unwrap();
     let (samples, patience) = (4 * PREFETCH as u64, Instant::now() + PATIENCE);
@@ -222,7 +223,7 @@ pub(crate) fn run() {
     within_deadline("a thousand epochs", || {
         let dir = tempfile::tempdir().unwrap();
         let mut lives = Lives::new(dir.path());
-        // Starts the threads that index shards, and makes everything else that is made once.
+        // Starts the threads that index shards, and creates everything else that is created once.
         for _ in 0..4 {
             lives.round();
         }

@@ -1,9 +1,9 @@
-//! What only shows from outside of a process, or needs one of its own: jobs of many ranks that are killed, stopped and
-//! resumed, and what a long life leaves behind.
+//! Tests that observe a process from outside or need one of their own: jobs of many ranks that are killed, stopped and
+//! resumed, and resources that a long run leaves behind.
 //!
-//! Comes in: a command line, as `cargo test` gives it to every test binary. Goes out: what libtest would print, and exit
-//! code 101 if a test fails. Called as `processes rank JOB` or `processes leaks` it is a child of itself. A test that
-//! hangs ends the process with a message.
+//! The binary takes the command line that `cargo test` gives to every test binary and prints what libtest would print;
+//! its exit code is 101 if a test fails. As `processes rank JOB` or `processes leaks`, it runs as a child of itself. A
+//! test that hangs ends the process with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../it/fixture.rs"]
@@ -35,7 +35,7 @@ const TESTS: &[Test] = &[
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        // A filter of the same name comes alone.
+        // A test filter of the same name comes without the mark.
         ["rank", job] if job.starts_with('{') => job::run(&serde_json::from_str(job).unwrap()),
         #[cfg(target_os = "linux")]
         ["leaks", leaks::MARK] => leaks::run(),

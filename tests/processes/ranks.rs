@@ -1,5 +1,5 @@
-//! Jobs of many ranks, each of them a process. The oracle is the list of the images that were put into the shards, and
-//! the order of a single process that nobody disturbs.
+//! Jobs of many ranks, each of them a process. The oracles are the list of the images in the shards, and the order of a
+//! single, undisturbed process.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::job::{Job, Line, Rank, read_log, whole_lines, write_shards};
 /// Eleven steps of 64 or seven of 96; the last one is padded, and leaves most of 32 ranks without any image.
 const SAMPLES: i64 = 650;
 
-/// A place with shards, and for logs.
+/// A directory with shards, and for logs.
 struct Place(TempDir);
 
 impl Place {
@@ -44,7 +44,7 @@ impl Place {
         self.0.path().join(format!("{name}-{rank}.log"))
     }
 
-    /// What one rank writes that nobody disturbs, with this many samples to a step.
+    /// The log of a single, undisturbed rank with this many samples per step.
     fn undisturbed(&self, global_batch: usize) -> Vec<Line> {
         let job = self.job("undisturbed", [0, 1, global_batch]);
         Rank::start(&job).wait();
@@ -52,8 +52,7 @@ impl Place {
     }
 }
 
-/// Checks logs of the same steps, of all ranks, for what each promises on its own, and puts them together: the images
-/// of each step, and its cursor.
+/// Checks the logs of all ranks for the same steps, and merges them: the cursor of each step, and its images.
 fn together(logs: &[Vec<Line>], first: u64) -> Vec<(Cursor, Vec<i64>)> {
     let steps = logs[0].len();
     for (rank, log) in logs.iter().enumerate() {
@@ -71,7 +70,7 @@ fn together(logs: &[Vec<Line>], first: u64) -> Vec<(Cursor, Vec<i64>)> {
     (0..steps).map(step).collect()
 }
 
-/// The steps are those of the undisturbed process, and hold each image once.
+/// Checks that the steps are those of the undisturbed process and hold each image once.
 fn check_epoch(steps: &[(Cursor, Vec<i64>)], undisturbed: Vec<Line>) {
     let all: Vec<_> = steps.iter().flat_map(|(_, ids)| ids.clone()).collect();
     assert_eq!((all.len() as i64, all.iter().copied().collect()), (SAMPLES, (1..=SAMPLES).collect::<BTreeSet<_>>()));
@@ -83,11 +82,11 @@ struct Doomed {
     job: Job,
     rank: Rank,
     kills: VecDeque<(usize, Duration)>,
-    /// When it dies, once it has come so far.
+    /// When it dies, after that line.
     due: Option<Instant>,
 }
 
-/// Takes some bytes off the end of a log, of the last line only: a write that a kill has cut short.
+/// Removes some bytes from the end of a log, only from its last line, as if a kill had interrupted the write.
 fn tear(log: &Path, dice: &mut Dice) {
     let Ok(bytes) = fs::read(log) else { return };
     let last = bytes.split_inclusive(|&byte| byte == b'\n').next_back().map_or(0, <[u8]>::len) as u64;
@@ -103,8 +102,8 @@ pub(crate) fn thirty_two_ranks_killed_and_resumed_see_one_epoch_exactly() {
     let mut running: Vec<_> = (0..WORLD)
         .map(|rank| {
             let job = Job { stays: true, pause: Duration::from_millis(30), ..place.job("rank", [rank, WORLD, 2]) };
-            // From before it has written anything to after its last batch. It stays until all kills have come, so none
-            // can miss it, whatever the machine is busy with.
+            // From before it has written anything to after its last batch. It waits until it is killed, so no kill can
+            // come too late, even on a busy machine.
             let mut at: Vec<_> = (0..1 + dice.below(3)).map(|_| dice.below(12) as usize).collect();
             at.sort_unstable();
             let kills = at.into_iter().map(|lines| (lines, Duration::from_millis(dice.below(30)))).collect();
@@ -154,7 +153,7 @@ pub(crate) fn a_job_stopped_on_32_ranks_goes_on_on_12_and_ends_on_1() {
         ranks.into_iter().for_each(Rank::wait);
         let logs: Vec<_> = jobs.iter().map(|job| read_log(&job.log).0).collect();
         steps.extend(together(&logs, first.map_or(0, |cursor| cursor.step())));
-        // Any rank's: they are the same.
+        // The cursor of any rank: they are the same.
         first = steps.last().map(|(cursor, _)| *cursor);
     }
     assert_eq!(steps.len(), 7);

@@ -1,21 +1,21 @@
-//! As much of libtest as its callers see. Comes in: tests and arguments. Goes out: a line for each test, the summary,
-//! and the exit code. A test that panics has failed; one that hangs ends the process.
+//! A test runner with libtest's command line and output: a line for each test, a summary and the exit code. A test that
+//! panics has failed; one that hangs ends the process.
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// A name, and what must not panic.
+/// A name, and a function that must not panic.
 pub(crate) type Test = (&'static str, fn());
 
-/// Many times what a test takes on a busy machine.
+/// Many times the duration of a test on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Options that are followed by a value, perhaps as an argument of its own.
 const WITH_VALUE: [&str; 7] =
     ["--test-threads", "--format", "--color", "--logfile", "--shuffle-seed", "--report-time", "-Z"];
 
-/// What of libtest's options has a meaning here; others change nothing.
+/// The options of libtest that have a meaning here; others are ignored.
 #[derive(Default)]
 struct Options {
     filters: Vec<String>,
@@ -50,7 +50,7 @@ impl Options {
     }
 }
 
-/// Runs the tests that the arguments ask for, one after the other.
+/// Runs the tests that the arguments select, one after the other.
 pub(crate) fn run(tests: &[Test], arguments: &[String]) -> ExitCode {
     let options = Options::parse(arguments);
     let wanted: Vec<_> = tests.iter().filter(|(name, _)| options.wants(name)).collect();
@@ -82,7 +82,7 @@ pub(crate) fn run(tests: &[Test], arguments: &[String]) -> ExitCode {
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
 
-/// Runs `life`, and ends the whole process if that takes too long: children see that and end, too.
+/// Runs `life`, and ends the whole process if that takes too long; its children notice and end, too.
 pub(crate) fn within_deadline<T>(name: &str, life: impl FnOnce() -> T) -> T {
     let (done, is_done) = mpsc::channel::<()>();
     std::thread::scope(|scope| {

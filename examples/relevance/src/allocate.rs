@@ -1,4 +1,4 @@
-//! Selection of patches by score, and their token budgets. Selection has no gradient, so it is no part of a loss.
+//! Selection of patches by score, and their token budgets. Selection has no gradient, so it is not part of a loss.
 
 /// Number of patches that ARR-COC keeps of 1024.
 pub const TOP_K: usize = 200;

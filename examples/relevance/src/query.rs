@@ -3,8 +3,8 @@
 use crate::args::Settings;
 use crate::rng::Rng;
 
-/// A mask becomes a query if it covers at least as much as this many whole patches. Smaller masks leave hardly a patch
-/// to get right.
+/// A mask becomes a query if it covers at least as much as this many whole patches. Smaller masks have hardly a patch
+/// to predict.
 pub const MIN_PATCHES: f32 = 4.0;
 
 /// How queries are made.
@@ -51,7 +51,7 @@ impl PointSampler {
     pub fn rng(self, epoch: u64, id: i64) -> Rng {
         match self {
             Self::Random { seed } => Rng::new(&[seed, epoch, id as u64]),
-            // Evaluations make the same queries whatever the seed.
+            // Evaluations make the same queries for every seed.
             Self::Annotated => Rng::new(&[id as u64]),
         }
     }

@@ -128,7 +128,7 @@ impl Table {
             write!(f, "\n{name:<22}")?;
             for metrics in sizes.iter().map(|&size| self.metrics(row, size)) {
                 for (title, width, of) in columns {
-                    // Only the heads' scores are probabilities: for a distance, 0.5 is no natural threshold.
+                    // Only the heads' scores are probabilities: for a distance, 0.5 is not a natural threshold.
                     let is_meaningful = title != "IoU@.5" || name.starts_with("head");
                     if metrics.queries > 0 && is_meaningful {
                         write!(f, "{:>width$.3}", of(&metrics))?;

@@ -24,7 +24,7 @@ pub struct BatchFields {
     pub cursor: Option<Cursor>,
 }
 
-/// Features, queries and targets of B images of N patches, with Q query slots each, of which some may be empty.
+/// Features, queries and targets of B images of N patches, with Q query slots each; some slots may be empty.
 pub struct TrainingBatch {
     /// What the head sees of the images.
     pub patches: Patches,
@@ -81,7 +81,7 @@ impl TrainingBatch {
             let covered = |k: usize| coverage(k).iter().zip(valid).map(|(share, valid)| share * valid).sum::<f32>();
             let is_eligible = |&k: &usize| fields.valid[row * masks + k] != 0 && covered(k) >= min_covered;
             let mut eligible: Vec<usize> = (0..masks).filter(is_eligible).collect();
-            // Annotations come ranked: without the shuffle, every epoch would query the same few masks.
+            // Annotations are ranked: without the shuffle, every epoch would query the same few masks.
             sampler.points.rng(fields.epoch, fields.image_ids[row]).shuffle(&mut eligible);
             for (slot, k) in eligible.into_iter().take(slots).enumerate() {
                 let (at, mask) = (row * slots + slot, row * masks + k);
@@ -116,8 +116,8 @@ impl TrainingBatch {
         self.patch_slice(&self.coverage, query.row * self.slots + query.slot)
     }
 
-    /// `[B, N]`: the target of the task `allocate`, the share of an image's relevance that each patch should have.
-    /// Each mask contributes mass in proportion to its confidence, whatever its size. Sums to 1 over an image, or is
+    /// `[B, N]`: the target of the task `allocate`, the share of an image's relevance that each patch should have. Each
+    /// mask contributes mass in proportion to its confidence, regardless of its size. Sums to 1 over an image, or is
     /// all 0 if the image has no mask.
     pub fn allocation_targets(&self) -> Vec<f32> {
         let [images, _, patches] = self.dims();

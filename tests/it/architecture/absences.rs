@@ -1,4 +1,4 @@
-//! What no file may do, or one room alone.
+//! What no file may do, or only the files of one room.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::modules::{Module, Tree, room};
 
 const UNSAFE_FILES: [&str; 4] = ["source/mmap.rs", "batch/memory.rs", "batch/fill.rs", "mask/counts/shuffle.rs"];
 
-/// Violations: what `find` finds in the modules of the product whose file is not `allowed`.
+/// Violations: the findings of `find` in the product's modules whose file is not `allowed`.
 fn outside(tree: &Tree, allowed: impl Fn(&str) -> bool, find: impl Fn(&Module) -> Vec<String>) -> Vec<String> {
     let mut found = BTreeSet::new();
     for (_, module) in tree.product().filter(|(_, module)| !allowed(&module.file)) {
@@ -20,12 +20,12 @@ fn in_rooms(rooms: &'static [&str]) -> impl Fn(&str) -> bool {
     move |file| rooms.contains(&room(file))
 }
 
-/// The command is a program of its own: what the library must not do, it may.
+/// The command is a program of its own: it may do what the library must not.
 fn in_command(file: &str) -> bool {
     ["main", "cli"].contains(&room(file))
 }
 
-/// Paths that go through one of these: `std::fs` is in `std::fs::File`, and in `fs::File` where `fs` is imported.
+/// Paths through one of these: `std::fs::File` goes through `std::fs`, and so does `fs::File` after importing `fs`.
 fn through(module: &Module, prefixes: &[&str]) -> Vec<String> {
     let within = |path: &String| {
         prefixes
@@ -42,7 +42,7 @@ fn words(module: &Module, wanted: &[&str]) -> Vec<String> {
     all.filter(|word| wanted.contains(&word.as_str())).collect()
 }
 
-/// The macros of these that it calls.
+/// The macros among these that it calls.
 fn macros(module: &Module, wanted: &[&str]) -> Vec<String> {
     let code = module.code();
     let called = code.windows(2).filter(|pair| pair[1] == "!" && wanted.contains(&pair[0].as_str()));
@@ -137,7 +137,7 @@ fn masks_orders_and_annotations_do_no_io() {
             |module| {
                 let mut found =
                     through(module, &["std::fs", "std::net", "std::process", "std::os", "memmap2", "rustix"]);
-                // Errors and readers are no I/O, files and streams of the process are.
+                // Errors and readers do not count as I/O; files and the streams of the process do.
                 found.extend(through(module, &["std::io::stdin", "std::io::stdout", "std::io::stderr"]));
                 found.extend(macros(module, &PRINTING));
                 found
@@ -215,7 +215,7 @@ fn one_file_alone_reads_the_environment() {
 #[test]
 fn only_annotations_read_the_json_of_sa1b() {
     let rule = |tree: &Tree| {
-        // `synth` writes SA-1B's form; the lists of bad samples are JSON lines of our own.
+        // `synth` writes SA-1B's form; the lists of bad samples are JSON lines in our own format.
         let lists = |file: &str| room(file) == "shard" && file.ends_with("quarantine.rs");
         let allowed = |file: &str| in_rooms(&["annotation", "synth"])(file) || lists(file) || in_command(file);
         outside(tree, allowed, |module| words(module, &["serde_json"]))

@@ -1,4 +1,4 @@
-//! Circles between the files of a room: files that need each other cannot be understood one after the other.
+//! Import cycles between the files of a room: files that import each other cannot be understood one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ fn circles(uses: &Uses) -> Vec<Vec<String>> {
     found
 }
 
-/// A circle with the names that tie it.
+/// A cycle with the names that cause it.
 fn described(circle: &[String], uses: &Uses) -> String {
     let ties = uses.iter().filter(|((file, other), _)| circle.contains(file) && circle.contains(other));
     let ties = ties.map(|((file, other), names)| {

@@ -1,4 +1,4 @@
-//! No line is longer than a screen is wide.
+//! No line is longer than 120 columns.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use super::modules::files;
 
 const COLUMNS: usize = 120;
 
-/// Numbers of the lines that are too long, from 1. Markdown cannot wrap a link or a row of a table: a line that is only
-/// a link, and a row with a link in it, may have any length.
+/// Numbers of the lines that are too long, counted from 1. Markdown cannot wrap a link or a table row, so a line that
+/// is only a link and a table row that contains a link may have any length.
 fn too_long(text: &str, markdown: bool) -> Vec<usize> {
     let whole = |line: &str| {
         let line = line.trim();

@@ -1,4 +1,4 @@
-//! Rules about the structure of the crate, as ARCHITECTURE.md states them: which rooms a room may import, and what must
+//! Rules about the structure of the crate, as stated in ARCHITECTURE.md: which rooms a room may import, and what must
 //! be absent from it. Each rule is also checked against made-up texts that break it.
 //!
 //! The rules read the text of src/, so they hold for all features at once. `text` splits it into tokens and items,

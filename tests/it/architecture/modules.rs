@@ -1,4 +1,4 @@
-//! The crate as a tree of modules, and what each file takes from which other file.
+//! The crate as a tree of modules, and the names that each file imports from each other file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,16 +14,16 @@ pub(super) struct Tree {
 }
 
 pub(super) struct Module {
-    /// The file under src/ that it is in.
+    /// Its file under src/.
     pub file: String,
-    /// Without the one of the crate's root: empty for lib.rs and main.rs.
+    /// Without the name of the crate: empty for lib.rs and main.rs.
     pub path: Vec<String>,
     pub parent: Option<usize>,
     pub children: BTreeMap<String, usize>,
-    /// Compiled for tests only, as is all below it.
+    /// Whether it and everything below it is compiled for tests only.
     pub test: bool,
     pub items: Vec<Item>,
-    /// Imported names and their paths; globs apart.
+    /// Imported names and their paths, without globs.
     imports: BTreeMap<String, Vec<String>>,
     globs: Vec<Vec<String>>,
 }
@@ -40,7 +40,7 @@ pub(super) fn files(root: &Path, extensions: &[&str]) -> Vec<PathBuf> {
             let entry = entry.unwrap();
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
             if entry.file_type().unwrap().is_dir() {
-                // What cargo and cargo-fuzz write, and the data that the README's commands write.
+                // Output of cargo and cargo-fuzz, and data that the README's commands write.
                 if !name.starts_with('.') && !["target", "data", "corpus", "artifacts", "coverage"].contains(&&*name) {
                     folders.push(path);
                 }
@@ -71,7 +71,7 @@ impl Tree {
         Self::of(sources())
     }
 
-    /// A made-up crate: files and their texts. All rooms are there; those without a text are empty.
+    /// A made-up crate of these files and their texts. It has all rooms; those without a text are empty.
     pub(super) fn made_up(texts: &[(&str, &str)]) -> Self {
         let mut files: Vec<(String, String)> =
             texts.iter().map(|&(file, text)| (file.to_owned(), text.to_owned())).collect();
@@ -164,13 +164,13 @@ impl Tree {
         number
     }
 
-    /// The modules of the product: without those of tests.
+    /// The modules of the product, without those of tests.
     pub(super) fn product(&self) -> impl Iterator<Item = (usize, &Module)> {
         self.modules.iter().enumerate().filter(|(_, module)| !module.test)
     }
 
-    /// What a path means in a module: the module that defines it, and its name there unless it is that module.
-    /// Nothing if another crate defines it.
+    /// Resolves a path in a module: the module that defines it, and its name there unless it is that module itself.
+    /// `None` if another crate defines it.
     pub(super) fn resolve(&self, module: usize, path: &[String]) -> Option<(usize, Option<String>)> {
         self.resolve_within(module, path, 16)
     }
@@ -204,14 +204,14 @@ impl Tree {
             match self.name_in(at, name, i + 1 == rest.len(), budget) {
                 Some((target, None)) => at = target,
                 Some(item) => return Some(item),
-                // Most likely a macro made it, in the file that was reached.
+                // A macro in this file probably generates it.
                 None => return Some((at, Some(name.clone()))),
             }
         }
         Some((at, None))
     }
 
-    /// A name as a module knows it. In the middle of a path a module comes before an item of the same name.
+    /// Resolves a name in a module. In the middle of a path, a module takes precedence over an item of the same name.
     fn name_in(&self, at: usize, name: &str, last: bool, budget: usize) -> Option<(usize, Option<String>)> {
         let module = &self.modules[at];
         let child = module.children.get(name).map(|&child| (child, None));
@@ -259,13 +259,13 @@ impl Tree {
 }
 
 impl Module {
-    /// The code of its items, without imports, tests and modules within it.
+    /// The code of its items, without imports, tests and nested modules.
     pub(super) fn code(&self) -> Vec<String> {
         let items = self.items.iter().filter(|item| !item.test && !["use", "mod"].contains(&&*item.kind));
         items.flat_map(|item| item.tokens.iter().cloned()).collect()
     }
 
-    /// All paths that the module names, imported or in its code, as they are written.
+    /// All paths in the module's imports and code, as they are written.
     pub(super) fn named(&self) -> Vec<String> {
         let imported = self.items.iter().filter(|item| item.kind == "use" && !item.test).flat_map(imports);
         imported.chain(paths(&self.code())).map(|path| path.segments.join("::")).collect()

@@ -1,4 +1,5 @@
-//! The public names of the library, compared with a list that is checked in: the surface changes only on purpose.
+//! The public names of the library, compared with a list that is checked in, so that the public API changes only on
+//! purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -3,12 +3,12 @@
 use super::modules::{Tree, room};
 use super::{ROOMS, check};
 
-/// The roots of the library and of the command: they only put rooms together.
+/// The roots of the library and of the command: they only combine rooms.
 const ROOTS: [&str; 2] = ["lib", "main"];
 const SYNTH_IMPORTS: [&str; 5] = ["error", "splitmix", "atomic", "container", "mask"];
 
-/// Rooms that are entered from a room, with the file and a name that is taken: names at the root of the crate count as
-/// names of the room that defines them.
+/// Rooms that a room imports, each with the file and an imported name. Names at the root of the crate count as names of
+/// the room that defines them.
 fn imports(tree: &Tree) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for ((file, other), names) in tree.uses() {
@@ -71,7 +71,7 @@ fn rooms_import_only_rooms_above_them() {
 fn masks_import_nothing_of_the_crate() {
     let rule = |tree: &Tree| {
         let mut broken = Vec::new();
-        // Also in tests: they would move along.
+        // This includes tests, which would move along with the room.
         for module in tree.modules.iter().filter(|module| room(&module.file) == "mask") {
             let other = |path: &String| path.starts_with("crate::") && !path.starts_with("crate::mask::");
             broken.extend(module.named().into_iter().filter(other).map(|path| format!("{}: {path}", module.file)));

@@ -1,6 +1,6 @@
-//! Macros that write items for each row of a table, which the other files of this folder cannot see otherwise.
+//! Expands macros that write items for each row of a table, so that the other rules see these items.
 //!
-//! A table is a macro that hands its rows, `Variant name: ..;`, to the macro that it is given:
+//! A table is a macro that passes its rows, `Variant name: ..;`, to another macro:
 //! `macro_rules! table { ($callback:ident) => { $callback! { Rows rows: u8; } } }`, and is used as `table!(define);`.
 
 use super::text::{Item, closed, is_word, items};
@@ -15,7 +15,7 @@ pub(super) fn tables(tokens: &[String]) -> Vec<(String, Rows)> {
         let body = item.body();
         let hands_on = |at: &usize| body[*at] == "$" && body.get(at + 2).is_some_and(|token| token == "!");
         let Some(at) = (0..body.len()).find(hands_on) else { continue };
-        // `$callback! { .. }` alone makes a table.
+        // Only `$callback! { .. }` makes a table.
         if body.get(at + 3).is_none_or(|token| token != "{") || body.first().is_none_or(|token| token != "(") {
             continue;
         }
@@ -30,7 +30,7 @@ pub(super) fn tables(tokens: &[String]) -> Vec<(String, Rows)> {
     found
 }
 
-/// What the file's own macros make of the tables that are handed to them.
+/// The expansions of the file's own macros for the tables that are passed to them.
 pub(super) fn expanded(tokens: &[String], tables: &[(String, Rows)]) -> Vec<String> {
     let items = items(tokens);
     let mut found = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn expanded(tokens: &[String], tables: &[(String, Rows)]) -> Vec<Stri
     found
 }
 
-/// The name that a macro gives to a function for a call of it within an `impl`: `accessor!(Rows rows u8);`.
+/// The name of the function that a macro call within an `impl` defines: `accessor!(Rows rows u8);`.
 pub(super) fn function_named(call: &Item, macros: &[Item]) -> Option<String> {
     let name = call.tokens.first()?;
     let item = macros.iter().find(|item| item.kind == "macro_rules" && item.name == *name)?;
@@ -58,7 +58,7 @@ pub(super) fn function_named(call: &Item, macros: &[Item]) -> Option<String> {
     })
 }
 
-/// Of each arm of a macro, what it captures, without optional parts before, and its right side.
+/// Each arm of a macro: its captures, without optional parts before them, and its right side.
 fn arms(item: &Item) -> Vec<(Vec<String>, &[String])> {
     let body = item.body();
     let mut found = Vec::new();
@@ -66,7 +66,7 @@ fn arms(item: &Item) -> Vec<(Vec<String>, &[String])> {
     while i < body.len() && ["(", "[", "{"].contains(&body[i].as_str()) {
         let end = closed(body, i);
         let mut matcher = &body[i + 1..end - 1];
-        // Rows are repeated: what is captured of one.
+        // Rows are repeated: take the captures of one row.
         if matcher.starts_with(&["$".to_owned(), "(".to_owned()]) && closed(matcher, 1) + 1 >= matcher.len() {
             matcher = &matcher[2..closed(matcher, 1) - 1];
         }
@@ -82,7 +82,7 @@ fn arms(item: &Item) -> Vec<(Vec<String>, &[String])> {
                 _ => at += 1,
             }
         }
-        // Behind `=>`.
+        // After `=>`.
         let open = end + 2;
         if open >= body.len() {
             break;
@@ -94,7 +94,8 @@ fn arms(item: &Item) -> Vec<(Vec<String>, &[String])> {
     found
 }
 
-/// The right side of an arm: repeated parts once for each row, others, which are attributes, never.
+/// Expands the right side of an arm: parts that repeat over rows once for each row, other repeated parts, which are
+/// attributes, never.
 fn expand(body: &[String], captures: &[String], rows: &[[String; 2]]) -> Vec<String> {
     let mut found = Vec::new();
     let mut i = 0;

@@ -1,4 +1,4 @@
-//! Rust source text as tokens and items: as much of a parser as the rules of this folder need.
+//! Splits Rust source text into tokens and items: only as much of a parser as the rules of this folder need.
 //!
 //! It reads text, not the language: macros are not expanded, and features are ignored, so that every rule holds for
 //! all feature sets at once.
@@ -93,7 +93,7 @@ pub(super) fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// The index behind the bracket that closes the one at `open`.
+/// The index after the bracket that closes the one at `open`.
 pub(super) fn closed(tokens: &[String], open: usize) -> usize {
     let mut depth = 0;
     for (i, token) in tokens.iter().enumerate().skip(open) {
@@ -109,7 +109,7 @@ pub(super) fn closed(tokens: &[String], open: usize) -> usize {
     tokens.len()
 }
 
-/// The index behind the `>` that closes the `<` at `open`; the `>` of an arrow closes nothing.
+/// The index after the `>` that closes the `<` at `open`; the `>` of an arrow closes nothing.
 fn closed_angle(tokens: &[String], open: usize) -> usize {
     let mut depth = 0;
     for i in open..tokens.len() {
@@ -141,7 +141,7 @@ pub(super) struct Item {
     pub hidden: bool,
     /// From the keyword to the end.
     pub tokens: Vec<String>,
-    /// What is within the braces (of a tuple struct: the parentheses), as a range of `tokens`.
+    /// The content of its braces (of a tuple struct: its parentheses), as a range of `tokens`.
     body: Range<usize>,
 }
 
@@ -150,7 +150,7 @@ impl Item {
         &self.tokens[self.body.clone()]
     }
 
-    /// The path of the type of an inherent `impl` block; nothing for the `impl` of a trait.
+    /// The path of the type of an inherent `impl` block; `None` for the `impl` of a trait.
     pub(super) fn inherent_type(&self) -> Option<Vec<String>> {
         let mut i = 1;
         if self.tokens.get(1)? == "<" {
@@ -290,22 +290,22 @@ pub(super) fn items(tokens: &[String]) -> Vec<Item> {
     found
 }
 
-/// A path that a text names, with the name that an import gives it.
+/// A path in a text, with the name that an import gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NamedPath {
     pub segments: Vec<String>,
-    /// Of an import only; `*` for all names.
+    /// For imports only; `*` for all names.
     pub alias: Option<String>,
 }
 
-/// What a `use` item brings in.
+/// The paths that a `use` item imports.
 pub(super) fn imports(item: &Item) -> Vec<NamedPath> {
     let mut found = Vec::new();
     tree(&item.tokens, 1, &[], true, &mut found);
     found
 }
 
-/// All paths of two and more segments in a piece of code.
+/// All paths of two or more segments in a piece of code.
 pub(super) fn paths(code: &[String]) -> Vec<NamedPath> {
     let mut found = Vec::new();
     for i in 0..code.len().saturating_sub(1) {
@@ -319,7 +319,7 @@ pub(super) fn paths(code: &[String]) -> Vec<NamedPath> {
     found
 }
 
-/// Reads one path, or the tree of them in an import, and returns the index behind it.
+/// Reads one path, or a tree of paths in an import, and returns the index after it.
 fn tree(code: &[String], mut i: usize, prefix: &[String], import: bool, found: &mut Vec<NamedPath>) -> usize {
     let mut segments = prefix.to_vec();
     if code.get(i).is_some_and(|token| token == "::") {
@@ -361,7 +361,7 @@ fn tree(code: &[String], mut i: usize, prefix: &[String], import: bool, found: &
         i += 2;
     }
     found.push(NamedPath { segments, alias });
-    // Always onwards, also over what no import may hold.
+    // Always advance, even over tokens that no import may contain.
     i.max(1)
 }
 

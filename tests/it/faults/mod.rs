@@ -1,5 +1,5 @@
-//! The loader on bad data and bad consumers: an error in its place or a zeroed row, never a hang, a lost batch or a
-//! thread left behind.
+//! The loader on bad data and bad consumers: an error in the right place or a zeroed row, but never a hang, a lost
+//! batch or a leaked thread.
 
 mod table;
 
@@ -89,7 +89,7 @@ impl Kind {
     }
 }
 
-/// Samples 1 to 12 in order, with faults of one kind at these members once armed.
+/// Samples 1 to 12 in order; once armed, reads of these members fail in one way.
 fn struck(kind: Kind, at: &[String]) -> (Arc<Faulty>, Vec<u64>, ShardSet) {
     let bytes = shard(&made_many(12));
     let found = read_with_tar(&bytes);
@@ -117,7 +117,7 @@ fn stop_delivers_what_comes_before_and_then_the_error_with_its_place() {
                     let options = options().num_workers(workers).prefetch_batches(prefetch).memory(memory);
                     let (batches, error) = run(&options.build(set).unwrap(), 0);
                     let case = format!("{kind:?} of {member}, {workers} workers");
-                    assert_eq!(batches.len(), 3, "{case}: sample 7 stands in the fourth batch");
+                    assert_eq!(batches.len(), 3, "{case}: sample 7 is in the fourth batch");
                     for (batch, expected) in batches.iter().zip(&reference) {
                         assert_eq!(content(batch), content(expected), "{case}");
                     }
@@ -151,7 +151,7 @@ fn skip_leaves_a_zeroed_row_records_it_and_touches_no_other() {
                     let (_, _, set) = struck(kind, &[member.to_owned()]);
                     let options = options().memory(memory).on_error(OnError::skip(3));
                     let loader = options.build(set).unwrap();
-                    // More than one epoch, so that buffers were used before. Fewer faults than the budget in each.
+                    // More than one epoch, so that buffers are reused; each with fewer faults than the budget.
                     for epoch in 0..3 {
                         let mut batches = loader.epoch(epoch).unwrap();
                         for (step, expected) in reference.iter().enumerate() {
@@ -253,7 +253,7 @@ fn a_jpeg_cut_anywhere_is_an_error() {
 
 #[test]
 fn a_jpeg_cut_and_closed_again_is_an_error() {
-    // Half of the pixels are missing, yet it ends as a whole one does.
+    // Half of the pixels are missing, but the end of the file is intact.
     let len = made_many(12)[6].image.len();
     for keep in [len / 2, len * 2 / 3, len * 3 / 4] {
         error_of_replaced("sa_7.jpg", |made| [&made.image[..keep], &[0xff, 0xd9]].concat());
@@ -385,12 +385,12 @@ fn a_panic_in_mere_advice_costs_no_sample() {
     });
 }
 
-/// The id of this thread as the kernel names it.
+/// The kernel's id of this thread.
 fn this_task() -> String {
     std::fs::read_link("/proc/thread-self").unwrap().to_str().unwrap().to_owned()
 }
 
-/// Tells which thread lets go of its bytes.
+/// Records which thread drops its bytes.
 struct Tracer {
     bytes: Bytes,
     tasks: Arc<Mutex<Vec<String>>>,
@@ -426,7 +426,7 @@ fn dropping_an_epoch_at_any_point_ends_its_threads_and_frees_its_shards() {
                 let mut epoch = loader.epoch(0).unwrap();
                 let kept: Vec<Batch> = epoch.by_ref().take(taken).map(Result::unwrap).collect();
                 drop((epoch, loader));
-                assert_eq!(Arc::strong_count(&source), 1, "{taken} taken: someone still holds the shard");
+                assert_eq!(Arc::strong_count(&source), 1, "{taken} taken: the shard is still held");
                 // A joined thread's entry may outlive the join by an instant.
                 for task in std::mem::take(&mut *tasks.lock().unwrap()) {
                     let entry = Path::new("/proc").join(&task);
@@ -434,7 +434,7 @@ fn dropping_an_epoch_at_any_point_ends_its_threads_and_frees_its_shards() {
                         std::thread::yield_now();
                     }
                 }
-                // Batches outlive everything.
+                // Batches outlive everything else.
                 assert!(kept.iter().all(|batch| batch.valid_rows() == 2));
                 assert_eq!(kept.len(), taken);
             }
@@ -484,7 +484,7 @@ fn a_consumer_that_keeps_batches_gets_an_error_not_a_hang() {
                 assert_eq!((batches.len() as u64, error.kind()), (held, ErrorKind::Limit), "{error}");
                 assert!(error.to_string().contains("max_memory_bytes"), "{error}");
                 drop(batches);
-                // Whoever drops in time goes through, again and again.
+                // A consumer that drops its batches in time gets through any number of epochs.
                 for epoch in 0..3 {
                     assert_eq!(
                         loader.epoch(epoch).unwrap().map(|batch| batch.unwrap().valid_rows()).sum::<usize>(),

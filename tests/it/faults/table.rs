@@ -1,5 +1,6 @@
-//! One row for each thing that can go wrong: what is delivered, skipped, lost and reported of twelve planned samples, by
-//! sources with faults and on real files. The sum is what was planned, always; nothing hangs.
+//! A table with a row for each thing that can go wrong, with faulty sources and on real files: how many of twelve
+//! planned samples are delivered, skipped and lost, and what is reported. The sum always equals the number of planned
+//! samples, and nothing hangs.
 //!
 //! `cargo test --test it faults::table -- --nocapture` shows the table.
 
@@ -29,7 +30,7 @@ fn options() -> LoaderBuilder {
         .on_error(on_error)
 }
 
-/// What a row says.
+/// The outcome of an epoch: a row of the table.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     planned: u64,
@@ -37,7 +38,7 @@ struct Outcome {
     skipped: Vec<(ErrorKind, u64)>,
     lost: u64,
     by: Option<ErrorKind>,
-    /// Samples that indexing says are missing.
+    /// Samples that are missing according to the index.
     missing: u64,
 }
 
@@ -54,7 +55,7 @@ impl Outcome {
         Self { delivered: 12 - samples, lost: samples, by: Some(kind), ..Self::delivered(12) }
     }
 
-    /// Of a shard in which indexing finds fewer than twelve.
+    /// The outcome for a shard in which indexing finds fewer than twelve samples.
     fn indexed(planned: u64, missing: u64) -> Self {
         Self { missing, ..Self::delivered(planned) }
     }
@@ -154,7 +155,7 @@ fn what_was_wrong_before_indexing_is_found_when_it_is_decoded_or_indexed() {
         seam("a bit flipped in counts", &counts, Outcome::skipped(Corrupt, 1));
         let json = changed(|made| made.json[0] ^= 4);
         seam("a bit flipped in a json", &json, Outcome::indexed(11, 1));
-        // An honest image that asks for too much memory, and a header that only claims to be one.
+        // A genuine image that needs too much memory, and a header that only claims such a size.
         let huge = |made: &mut Made, image: Vec<u8>| {
             let mask = annotation(7, &rectangle(60_000, 60_000, [0, 0, 1, 1]), 0.9, 0.9);
             *made = Made { image, json: document(7, 60_000, 60_000, &[mask]), ..made.clone() };
@@ -172,7 +173,7 @@ fn what_was_wrong_before_indexing_is_found_when_it_is_decoded_or_indexed() {
         let set = set_of(vec![pack(&without)]);
         assert_eq!(set.reports().next().unwrap().findings.len(), 1, "the half that is left is named");
         row("a member is missing", "source", &options().build(set).unwrap(), &Outcome::indexed(11, 0));
-        // The header before the ninth image: what follows cannot be found.
+        // The header before the ninth image: all that follows cannot be found.
         let mut bytes = pack(&all);
         let header = read_with_tar(&bytes)["sa_9.jpg"].0 as usize - 512;
         bytes[header + 20] ^= 1;
@@ -252,7 +253,7 @@ fn a_thread_that_is_stuck_is_named_and_left_behind() {
             std::thread::yield_now();
         }
 
-        // In a worker: the bytes are there, but letting go of them takes for ever.
+        // In a worker: the bytes are there, but dropping them never returns.
         struct Slow(Bytes, Arc<Mutex<mpsc::Receiver<()>>>);
         impl AsRef<[u8]> for Slow {
             fn as_ref(&self) -> &[u8] {
@@ -276,7 +277,7 @@ fn a_thread_that_is_stuck_is_named_and_left_behind() {
         drop(epoch);
         drop(gate_in);
 
-        // Opening a shard, which the feed does when it first speaks of it.
+        // Opening a shard, which the feed does when it first announces a range of it.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.tar");
         fs::write(&path, shard(&made_many(12))).unwrap();
@@ -364,7 +365,7 @@ fn real_files_that_change_or_go_away_are_noticed() {
             file.write_all(&[place.bytes[offset as usize] ^ 4]).unwrap();
             row(fault, "file", &place.loader, &Outcome::skipped(Corrupt, 1));
         }
-        // The images come last and in order: of the tenth on, nothing is left.
+        // The images come last and in order: those from the tenth on are gone.
         let place = whole();
         let file = OpenOptions::new().write(true).open(&place.path).unwrap();
         file.set_len(at(&place, "sa_10.jpg")).unwrap();
@@ -396,7 +397,7 @@ fn real_files_that_change_or_go_away_are_noticed() {
         check("a shard is cut while it is mapped", "file", &place.loader, &epoch.report(), &Outcome::skipped(Io, 4));
         drop(epoch);
 
-        // Another file under its name: the one that is mapped lives on.
+        // Another file gets its name; the mapped one stays in use.
         let place = on_disk(shard(&padded(12)));
         let mut epoch = place.loader.epoch(0).unwrap();
         drop(epoch.next().unwrap().unwrap());

@@ -1,5 +1,5 @@
-//! The crate hotcoco without Python in between, for `cargo bench --bench mask -- --rust`. Comes in and goes out: the
-//! lines of `masks.py`. Fails with the first error.
+//! Runs the crate hotcoco without Python in between, for `cargo bench --bench mask -- --rust`. Reads and writes the
+//! same lines as `masks.py`. Ends at the first error.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -55,7 +55,7 @@ fn time(operation: &mut Operation<'_>) -> Result<Value> {
     }
 }
 
-/// Of the process: large matrices are computed on other threads.
+/// CPU time of the process, because large matrices are computed on other threads.
 fn now() -> f64 {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
@@ -64,7 +64,7 @@ fn now() -> f64 {
 type Operation<'a> = Box<dyn FnMut(&mut Digest) -> Result<()> + 'a>;
 type Make = for<'a> fn(&Cases<'a>) -> Operation<'a>;
 
-/// By the names that the bench gives them.
+/// Operations by the names that the bench gives them.
 const OPERATIONS: [(&str, Make); 22] = [
     ("parse", |cases| each(cases.masks(), |mask, out| out.mask(&mask.parse()?))),
     ("to string", |cases| each(cases.masks(), |mask, out| out.string(&mask.rle))),
@@ -164,7 +164,7 @@ fn read(images: &Value) -> Result<Vec<Image>> {
     images.as_array().ok_or("no images")?.iter().map(image).collect()
 }
 
-/// What operations work on; of the masks, every so many.
+/// The inputs of the operations; only every n-th mask is used.
 struct Cases<'a> {
     images: &'a [Image],
     step: usize,
@@ -220,7 +220,7 @@ impl Digest {
         if self.on { self.string(mask) } else { Ok(()) }
     }
 
-    /// With the writing of the string.
+    /// Includes writing the string.
     fn string(&mut self, mask: &Rle) -> Result<()> {
         self.bytes(mask::rle_to_string(mask).as_bytes())
     }

@@ -1,6 +1,6 @@
-//! Burn's AdamW, with its state by PyTorch's names of the weights.
+//! Burn's AdamW, with its state under PyTorch's names of the weights.
 //!
-//! An optimizer that is rebuilt from its state continues to the bit.
+//! An optimizer that is rebuilt from its state continues bit for bit.
 
 use std::collections::BTreeMap;
 

@@ -282,7 +282,7 @@ impl SharedRun {
         if self.batches_left == 0 {
             self.interrupter.stop(Some("all steps are done"));
         }
-        // The validation since the last step is no training time.
+        // The validation since the last step does not count as training time.
         self.run.resume_clock();
     }
 

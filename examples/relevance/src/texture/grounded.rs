@@ -1,4 +1,4 @@
-//! The features in a form that is better to learn from.
+//! The features in a form that is easier to learn from.
 //!
 //! Four differences from ARR-COC: images keep their aspect ratio if the loader letterboxes them, and padding is zero
 //! and excluded from every mean; a patch is the mean of all its pixels; edges are scaled by the minimum and maximum

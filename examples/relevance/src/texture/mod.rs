@@ -3,9 +3,9 @@
 //! The input is RGB images as bytes; the output is [`Patches`], plain vectors for any framework.
 //!
 //! Channels: R, G, B; L* / 100 and (a* + 128) / 255 of CIE Lab; horizontal and vertical Sobel edges, and their
-//! magnitude; y, x, distance to the centre; the magnitude and L* once more. [`verbatim`] computes them as ARR-COC
-//! does, [`grounded()`] in a form that is better to learn from. `scripts/make_relevance_vectors.py` has the same
-//! equations in PyTorch.
+//! magnitude; y, x, distance to the centre; the magnitude and L* once more. [`verbatim`] computes them as ARR-COC does,
+//! [`grounded()`] in a form that is easier to learn from. `scripts/make_relevance_vectors.py` has the same equations in
+//! PyTorch.
 
 mod grounded;
 pub mod verbatim;

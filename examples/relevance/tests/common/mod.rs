@@ -1,4 +1,4 @@
-//! What both test binaries share.
+//! Helpers of both test binaries.
 
 pub(crate) mod golden;
 pub(crate) mod jobs;

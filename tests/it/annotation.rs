@@ -311,7 +311,8 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
     let annotations: Vec<Value> = (0..51)
         .map(|n| {
             json!({"bbox": [0, 0, 3, 3], "area": area(n), "segmentation": {"size": [100, 100], "counts": "P2"},
-                "predicted_iou": 0.9, "stability_score": 0.95, "point_coords": [[1, 2]], "crop_box": [0, 0, 8, 8], "id": n})
+                "predicted_iou": 0.9, "stability_score": 0.95, "point_coords": [[1, 2]],
+                "crop_box": [0, 0, 8, 8], "id": n})
         })
         .collect();
     let image = json!({"image_id": 1, "width": 100, "height": 100, "file_name": "a"});

@@ -1,4 +1,4 @@
-//! README and `docs/`: what they say about the crate is what the crate has.
+//! Checks that README and `docs/` agree with the crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,10 @@ fn first_block(lines: impl Iterator<Item = String>) -> Vec<String> {
 fn the_readme_and_the_crate_page_begin_with_the_same_program() {
     let readme = first_block(read("README.md").lines().map(str::to_owned));
     let page = read("src/lib.rs");
-    let page = page.lines().map(|line| match line.strip_prefix("//!") {
-        Some(text) => text.strip_prefix(' ').unwrap_or(text).to_owned(),
+    let page = page.lines().filter_map(|line| match line.strip_prefix("//!") {
+        Some(text) => Some(text.strip_prefix(' ').unwrap_or(text).to_owned()),
         // The attribute that opens the block.
-        None if line.contains("\"```no_run\"") => "```no_run".to_owned(),
-        None => String::new(),
+        None => line.contains("\"```no_run\"").then(|| "```no_run".to_owned()),
     });
     let page = first_block(page);
     assert!(page.iter().any(|line| line.contains("Loader::builder()")), "{page:?}");

@@ -108,7 +108,7 @@ impl Slot {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::thread;
 

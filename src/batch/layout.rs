@@ -163,6 +163,7 @@ impl BatchLayout {
 
 /// A small layout for tests: images of 4 x 4 pixels and two masks each, with grids of masks and coverage or without.
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
     use crate::annotation::TopKBy;
     use crate::image::{JpegCodec, Normalization};

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::internals::Decoder;
 use maskstream::JpegCodec;
+use maskstream::internals::Decoder;
 
 // Two bytes of size, then the JPEG, so that small real images serve as a corpus.
 fuzz_target!(|input: &[u8]| {

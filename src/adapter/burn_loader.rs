@@ -152,7 +152,7 @@ impl DataLoader<BurnBatch> for BurnLoader {
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<BurnBatch>> {
         let Self { items, max_devices, .. } = *self;
-        let loader = self.loader.as_ref().map(Loader::clone).map_err(Error::clone);
+        let loader = self.loader.clone();
         Arc::new(Self { loader, device: device.clone(), items, max_devices, next: Arc::clone(&self.next) })
     }
 

@@ -382,7 +382,7 @@ fn parts_count_their_epochs_each_and_resume_together() {
         let two = |loader: &BurnLoader| {
             split_dataloader(loader.to_device(&Device::flex()), &[Device::flex(), Device::flex()])
         };
-        let parts = two(&loader.unwrap().first_epoch(4));
+        let parts = two(&loader.first_epoch(4));
         let first: Vec<_> = parts.iter().map(|part| part.iter().next().unwrap().unwrap()).collect();
         assert_eq!((first[0].epoch, first[1].epoch), (4, 4));
         assert_eq!(first[0].cursor, first[1].cursor);

@@ -43,8 +43,8 @@ const MAX_EXPANSION: u64 = 4 * MAX_MATCH as u64;
 /// Memory that an inflater keeps between members: eight times the size of a usual image.
 const KEPT_BYTES: usize = 8 << 20;
 
-/// Memory and decoding tables for [`Fetched::inflate`]. Create one per thread and reuse it: the result of a call is
-/// valid until the next one.
+/// Memory and decoding tables for [`Fetched::inflate`](crate::source::Fetched::inflate). Create one per thread and
+/// reuse it: the result of a call is valid until the next one.
 pub struct Inflater {
     decoder: GzipDecoder,
     buffer: Vec<u8>,

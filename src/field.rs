@@ -14,7 +14,8 @@ macro_rules! batch_fields {
     ($callback:ident) => {
         $callback! {
             /// Images, `[B, 3, S, S]` of the loader's `image_dtype` (u8, f32, f16 or bf16): RGB. Letterboxed (longest
-            /// side S, padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255.
+            /// side S, padded right or below with zeros) or stretched. Floats are normalized; u8 is 0 to 255: cast it
+            /// before computing. Means over f16 or bf16 are inexact in candle: cast to f32 first.
             Images images: image [B 3 S S] always large;
             /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255
             /// by exact area. Cast before computing: sums of u8 overflow.
@@ -32,19 +33,21 @@ macro_rules! batch_fields {
             Area area: f32 [B K] always small;
             /// First prompt point `x, y` of each mask, `[B, K, 2]` f32, normalized like the boxes.
             Points points: f32 [B K 2] always small;
-            /// Ids of the annotations, `[B, K]` i64.
+            /// Ids of the annotations, `[B, K]` i64. f32 cannot hold ids above 2^24: do not cast them.
             AnnotationIds annotation_ids: i64 [B K] always small;
-            /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it.
+            /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it, cast to a float.
             Valid valid: u8 [B K] always small;
-            /// Ids of the images, `[B]` i64.
+            /// Ids of the images, `[B]` i64. f32 cannot hold ids above 2^24: do not cast them.
             ImageIds image_ids: i64 [B] always small;
-            /// Height and width of the original images in pixels, `[B, 2]` u32.
+            /// Height and width of the original images in pixels, `[B, 2]` u32: cast before dividing.
             OriginalSizes original_sizes: u32 [B 2] always small;
             /// The affine map from original to canvas pixels, `[B, 6]` f32: `x' = ax + by + c, y' = dx + ey + f`.
             Geometry geometry: f32 [B 6] always small;
-            /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded.
+            /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded. A condition
+            /// as it is; cast it to a float to weigh by it.
             ImageValid image_valid: u8 [B] always small;
             /// Which patches have their centre in the image, not in its padding, `[B, G, G]` u8. Present with coverage.
+            /// Cast it to a float to weigh by it.
             PatchValid patch_valid: u8 [B G G] optional small;
         }
     };

@@ -43,8 +43,8 @@ macro_rules! batch_fields {
             OriginalSizes original_sizes: u32 [B 2] always small;
             /// The affine map from original to canvas pixels, `[B, 6]` f32: `x' = ax + by + c, y' = dx + ey + f`.
             Geometry geometry: f32 [B 6] always small;
-            /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded. A condition
-            /// as it is; cast it to a float to weigh by it.
+            /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded. A
+            /// condition as it is; cast it to a float to weigh by it.
             ImageValid image_valid: u8 [B] always small;
             /// Which patches have their centre in the image, not in its padding, `[B, G, G]` u8. Present with coverage.
             /// Cast it to a float to weigh by it.

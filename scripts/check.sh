@@ -126,6 +126,8 @@ turbojpeg() {
 
 docs() {
     up_to ci || { leave_out 'documentation (ci)'; return 0; }
+    # As users build it, and with everything: a link may lead to an item that only one of them has.
+    RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
     RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps --features burn
     up_to full || { leave_out 'documentation as docs.rs builds it (full)'; return 0; }
     if has_toolchain nightly; then

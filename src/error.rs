@@ -42,7 +42,7 @@ type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     at: Location,
@@ -65,6 +65,8 @@ pub enum ErrorKind {
     Limit,
     /// Code panicked while it processed this item: a bug worth reporting.
     Panic,
+    /// Code outside this crate failed: a converter, a framework, a source. See [`Error::other`].
+    Other,
 }
 
 /// Where in a data set something is: the shard, the member inside it, the byte offset inside the shard. Parts that are
@@ -153,6 +155,20 @@ impl Error {
         &self.0.message
     }
 
+    /// An error of code outside this crate: of a [`Source`](crate::source::Source), or of a converter of
+    /// [`Epoch::convert_with`](crate::Epoch::convert_with).
+    ///
+    /// ```
+    /// use maskstream::{Error, ErrorKind};
+    ///
+    /// let error = Error::other("the device is out of memory");
+    /// assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Other, "the device is out of memory"));
+    /// ```
+    pub fn other(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let cause = cause.into();
+        Self::new(ErrorKind::Other, cause.to_string()).caused_by(cause)
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -179,7 +195,8 @@ impl Error {
     }
 }
 
-/// For implementations of [`Source`](crate::source::Source), and for callers outside this crate.
+/// For implementations of [`Source`](crate::source::Source), and for callers outside this crate. Errors of other types:
+/// [`Error::other`].
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
         Self::io("input or output failed", cause)
@@ -201,6 +218,7 @@ impl fmt::Display for ErrorKind {
             Self::Config => "configuration",
             Self::Limit => "limit",
             Self::Panic => "panic",
+            Self::Other => "other",
         })
     }
 }
@@ -237,16 +255,17 @@ impl fmt::Display for Error {
     }
 }
 
+/// The same as Display: a program whose `main` returns a [`Result`] prints it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let cause = self.0.source.as_deref()?;
-        // Display has printed the operating system's reason already.
-        if self.is_io() { cause.source() } else { Some(cause as _) }
+        // The message contains the cause already: reporters that print the chain would print it twice.
+        cause.source()
     }
 }

@@ -122,10 +122,13 @@ macro_rules! define_burn_batch {
 batch_fields!(define_burn_batch);
 
 impl BurnBatch {
-    /// The masks as the device's default floats; `None` if masks are not drawn. Values are not scaled: 0 and 1, or 0 to
-    /// 255 for masks by area.
-    pub fn masks_float(&self) -> Option<Tensor<4>> {
-        self.masks.as_ref().map(|masks| masks.clone().float())
+    /// The masks as the device's default floats. Values are not scaled: 0 and 1, or 0 to 255 for masks by area.
+    ///
+    /// # Errors
+    /// If masks are not drawn (`mask_size` is `None`).
+    pub fn masks_float(&self) -> Result<Tensor<4>> {
+        let masks = self.masks.as_ref().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))?;
+        Ok(masks.clone().float())
     }
 }
 

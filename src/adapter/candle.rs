@@ -83,8 +83,7 @@ macro_rules! define_candle_batch {
 batch_fields!(define_candle_batch);
 
 impl CandleBatch {
-    /// The masks cast to another number type; `None` if masks are not drawn. Values are not scaled: 0 and 1, or 0 to
-    /// 255 for masks by area.
+    /// The masks cast to another number type. Values are not scaled: 0 and 1, or 0 to 255 for masks by area.
     ///
     /// ```no_run
     /// # fn loss(batch: maskstream::CandleBatch) -> maskstream::Result<()> {
@@ -96,10 +95,10 @@ impl CandleBatch {
     /// ```
     ///
     /// # Errors
-    /// If candle cannot make the tensor.
-    pub fn masks_as(&self, dtype: CandleDType) -> Result<Option<Tensor>> {
-        let cast = |masks: &Tensor| masks.to_dtype(dtype).map_err(|e| tensor_error(Field::Masks, e));
-        self.masks.as_ref().map(cast).transpose()
+    /// If masks are not drawn (`mask_size` is `None`), or candle cannot make the tensor.
+    pub fn masks_as(&self, dtype: CandleDType) -> Result<Tensor> {
+        let masks = self.masks.as_ref().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))?;
+        masks.to_dtype(dtype).map_err(|e| tensor_error(Field::Masks, e))
     }
 }
 
@@ -164,7 +163,7 @@ impl<'a> Tensors<'a> {
 }
 
 fn tensor_error(field: Field, e: candle_core::Error) -> Error {
-    Error::limit(format!("cannot make the tensor {field}: {e}")).caused_by(e)
+    Error::new(crate::ErrorKind::Other, format!("cannot make the tensor {field}: {e}")).caused_by(e)
 }
 
 /// A tensor that owns the field's vector.

@@ -1,5 +1,5 @@
-//! Batches as tensors of a framework. Each adapter uses only the crate's public API: [`Batch::into_parts`] and
-//! [`Epoch::convert_with`] suffice to write an adapter for another framework.
+//! Batches as tensors of a framework. An adapter for another framework needs no more than these: [`Batch::into_parts`]
+//! for the bytes, and [`Epoch::convert_with`] for the epoch.
 //!
 //! [`Batch::into_parts`]: crate::Batch::into_parts
 //! [`Epoch::convert_with`]: crate::Epoch::convert_with

@@ -48,8 +48,8 @@ use crate::shard::SampleId;
 /// The samples of one step, field by field. Rows and masks that are not real are all zero.
 ///
 /// The accessors return row-major slices with the shapes of [`Batch::layout`]; [`Field`] documents what each field
-/// holds. [`Batch::into_candle`], [`Batch::into_burn`] and [`Batch::into_parts`] turn a batch into a framework's
-/// tensors. Dropping a batch returns its buffers to the loader.
+/// holds. `into_candle`, `into_burn` (features of the same names) and [`Batch::into_parts`] turn a batch into a
+/// framework's tensors. Dropping a batch returns its buffers to the loader.
 ///
 /// ```no_run
 /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {

@@ -51,6 +51,8 @@ pub struct BatchParts {
     pub errors: Vec<SampleError>,
     layout: BatchLayout,
     memory: PartsMemory,
+    /// Fields that were taken.
+    taken: Vec<Field>,
 }
 
 #[derive(Debug)]
@@ -123,15 +125,15 @@ impl Batch {
             }
             None => PartsMemory::Pooled(Arc::new(self)),
         };
-        BatchParts { epoch, step, cursor, samples, errors, layout, memory }
+        BatchParts { epoch, step, cursor, samples, errors, layout, memory, taken: Vec::new() }
     }
 }
 
 impl BatchParts {
-    /// Takes a field out; `None` if the batch does not have it. A large field of a heap batch can be taken only once:
-    /// it is empty afterwards.
+    /// Takes a field out; `None` if the batch does not have it, or it has been taken.
     pub fn take(&mut self, field: Field) -> Option<FieldData> {
-        let spec = self.layout.spec(field)?;
+        let spec = self.layout.spec(field).filter(|_| !self.taken.contains(&field))?;
+        self.taken.push(field);
         let values = match (&mut self.memory, spec.place) {
             (PartsMemory::Owned(buffers), Place::Large(index)) => own(&mut buffers.large[index], spec.dtype),
             (PartsMemory::Owned(buffers), Place::Small(_)) => copy(spec.dtype, buffers.bytes_of(spec)),

@@ -299,7 +299,7 @@ impl LoaderArgs {
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
         let mut options = options
-            .chunk_bytes(self.chunk_bytes)
+            .chunk_bytes((self.chunk_bytes > 0).then_some(self.chunk_bytes))
             .rank(self.rank.unwrap_or(0), self.world_size.unwrap_or(1))
             .drop_last(self.drop_last);
         if self.shuffle {

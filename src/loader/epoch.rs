@@ -1,6 +1,7 @@
 //! The iterator over the batches of one epoch, in planned order.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -10,17 +11,17 @@ use super::failures::Failures;
 use super::live::LiveCounts;
 use super::worker::CompletedBatch;
 use super::{EpochReport, LoaderStats, OnError};
-use crate::Result;
 use crate::batch::Batch;
 use crate::order::{Cursor, Fingerprint, Plan};
 use crate::shard::Entry;
 use crate::source::Inflater;
+use crate::{Error, Result};
 
-type Convert<T> = dyn Fn(Batch) -> Result<T> + Send + Sync;
+type Convert<T> = dyn FnMut(Batch) -> Result<T> + Send + Sync;
 
 /// The batches of one epoch in planned order: an iterator that ends after the last batch, or with the first error.
 ///
-/// The item type `T` is [`Batch`], or a framework's tensors after [`Epoch::candle`], [`Epoch::burn`] or
+/// The item type `T` is [`Batch`], or a framework's tensors after `.candle(..)`, `.burn(..)` or
 /// [`Epoch::convert_with`]. There are [`Epoch::steps`] batches, less those before the step at which the epoch was
 /// resumed. A batch counts as delivered once it has been converted.
 ///
@@ -65,8 +66,9 @@ impl Epoch {
         Self { engine, spec, ended: false, failures: Failures::new(on_error), convert: Box::new(Ok) }
     }
 
-    /// An epoch whose items are the results of `convert`, for example a framework's tensors. An error of `convert` ends
-    /// the epoch, and its batch counts as lost.
+    /// An epoch whose items are the results of `convert`, for example a framework's tensors. `convert` runs in `next`,
+    /// on the thread that calls it. If it fails or panics, the epoch ends with that error and its batch counts as lost.
+    /// [`Error::other`](crate::Error::other) makes an error of one that is not this crate's.
     ///
     /// ```no_run
     /// # fn train(loader: &maskstream::Loader) -> maskstream::Result<()> {
@@ -80,7 +82,7 @@ impl Epoch {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn convert_with<T>(self, convert: impl Fn(Batch) -> Result<T> + Send + Sync + 'static) -> Epoch<T> {
+    pub fn convert_with<T>(self, convert: impl FnMut(Batch) -> Result<T> + Send + Sync + 'static) -> Epoch<T> {
         let Self { engine, spec, ended, failures, .. } = self;
         Epoch { engine, spec, ended, failures, convert: Box::new(convert) }
     }
@@ -146,7 +148,9 @@ impl<T> Epoch<T> {
         self.log(&batch)?;
         let tally = self.failures.check(&mut batch)?;
         let (delivered, skipped) = (batch.valid_rows() as u64, batch.errors().len() as u64);
-        let converted = (self.convert)(batch)?;
+        // A panic would leave the epoch waiting for a batch that it has received.
+        let converted = catch_unwind(AssertUnwindSafe(|| (self.convert)(batch)));
+        let converted = converted.unwrap_or_else(|payload| Err(Error::panic(&*payload)))?;
         self.failures.commit(tally);
         self.engine.counters().add_batch(delivered, skipped);
         self.engine.advance();

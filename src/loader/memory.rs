@@ -11,7 +11,7 @@ const DEFAULT_BYTES: u64 = 8 << 30;
 /// Size in memory of an index entry.
 const ENTRY_BYTES: u64 = 80;
 
-/// How a loader's memory budget is divided, in bytes. What depends on the sample is computed for the largest one.
+/// How a loader's memory budget is divided. Sizes are in bytes; those that depend on the sample are of the largest one.
 ///
 /// ```no_run
 /// # fn show(loader: &maskstream::Loader) {
@@ -71,12 +71,16 @@ impl MemoryPlan {
             // One that the feed reads, and for each worker one waiting and one being decoded.
             samples_ahead: 2 * workers + 1,
             // The decoded image, a copy for resizing, the resized image, and the inflated members.
-            worker_bytes: 6 * largest.pixels + 3 * side * side + largest.sample_bytes,
+            worker_bytes: largest.pixels.saturating_mul(6).saturating_add(3 * side * side + largest.sample_bytes),
             workers,
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,
         };
         let least = plan.expected_bytes();
+        if least == u64::MAX {
+            plan.batches = plan.min_batches;
+            return Err(Error::config(format!("no memory holds {plan}: lower mask_cache_bytes or max_image_pixels")));
+        }
         plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES.max(least));
         if plan.max_bytes < least {
             plan.batches = plan.min_batches;
@@ -93,9 +97,9 @@ impl MemoryPlan {
     /// Everything but the batches.
     pub fn fixed_bytes(&self) -> u64 {
         let samples = self.samples_ahead * self.sample_bytes;
-        let sum = samples + self.workers * self.worker_bytes + self.index_bytes;
-        // The user's setting, which may be any number.
-        sum.saturating_add(self.cache_bytes)
+        let workers = self.workers.saturating_mul(self.worker_bytes);
+        // The user may set any size of cache.
+        workers.saturating_add(samples + self.index_bytes).saturating_add(self.cache_bytes)
     }
 
     /// What is used while the consumer holds one batch at a time.

@@ -91,7 +91,8 @@ pub struct Loader {
 }
 
 impl LoaderBuilder {
-    /// Checks the settings and builds a loader over a [`ShardSet`] or a [`LazyShardSet`]. Starts no thread.
+    /// Checks the settings and builds a loader over a [`ShardSet`], an `Arc` of one (for several loaders over the same
+    /// shards), or a [`LazyShardSet`]. Starts no thread.
     ///
     /// # Errors
     /// If a size is 0 or too large, the rank is not below the world size, the memory budget is too small, `drop_last`

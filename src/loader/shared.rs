@@ -48,6 +48,11 @@ impl Shared {
                 return Err(Error::config(format!("{name} is {value}, which is not between 1 and {}", 1 << 16)));
             }
         }
+        for (name, value) in [("chunk_bytes", settings.chunk_bytes), ("mask_cache_bytes", settings.mask_cache_bytes)] {
+            if value == Some(0) {
+                return Err(Error::config(format!("{name} is 0: take None to switch it off")));
+            }
+        }
         check_sizes(&sample)?;
         order.check()?;
         let planes = Planes::new(sample.image_dtype, sample.normalization)?;
@@ -72,7 +77,7 @@ impl Shared {
             sample: Arc::new(sample),
             planes: Arc::new(planes),
             order,
-            chunk_bytes: settings.chunk_bytes.filter(|&bytes| bytes > 0),
+            chunk_bytes: settings.chunk_bytes,
             num_workers,
             prefetch_batches,
             on_error,
@@ -89,8 +94,13 @@ impl Shared {
 /// Checks the normalization, and the geometry and grids on an image of common size.
 fn check_sizes(sample: &SampleOptions) -> Result<()> {
     let geometry = Geometry::new(1500, 2250, sample.side, sample.fit)?;
-    for [rows, columns] in sample.mask_size.into_iter().chain(sample.coverage.map(|g| [g, g])) {
-        geometry.grid(rows, columns)?;
+    let masks = sample.mask_size.map(|size| ("mask_size", size));
+    let coverage = sample.coverage.map(|g| ("coverage", [g, g]));
+    for (name, [rows, columns]) in masks.into_iter().chain(coverage) {
+        geometry.grid(rows, columns).map_err(|e| {
+            let text = format!("{name} is {rows} x {columns}: {}; take None for none", e.message());
+            Error::config(text).caused_by(e)
+        })?;
     }
     let Normalization { mean, std } = sample.normalization;
     if std.iter().any(|std| !std.is_normal()) || mean.iter().any(|mean| !mean.is_finite()) {

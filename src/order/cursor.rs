@@ -12,7 +12,7 @@ const VERSION: u32 = 2;
 /// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///
 /// It is the same on every rank, so any rank may save it. Any serde format will do: it takes a few dozen bytes in a
-/// binary format, 250 as JSON.
+/// binary format, about 300 bytes as JSON.
 ///
 /// It also holds what the order depends on. So [`Loader::resume_from`](crate::Loader::resume_from) refuses to continue
 /// with other data or settings, and its error names what differs. The number of workers, the world size, the contents
@@ -137,55 +137,54 @@ impl Fingerprint {
 
     /// Refuses a saved fingerprint that differs from `self`, the present one.
     pub(crate) fn check(&self, saved: &Self) -> Result<()> {
-        let part = |name: &str, then: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
-            Err(Error::config(format!("the cursor does not fit: {name} was {then} when it was saved and is now {now}")))
-        };
+        if saved.version != self.version {
+            let text = format!("it has version {} of the order, and this is version {}", saved.version, self.version);
+            return Err(Error::config(format!("the cursor does not fit: {text}")));
+        }
+        let mut differences = Vec::new();
         let shuffle = |plan: &Self| match plan.shuffle {
             None => "off".to_owned(),
             Some((seed, 1)) => format!("seed {seed}"),
             Some((seed, chunk)) => format!("seed {seed} with chunks of {chunk} samples"),
         };
-        if saved.version != self.version {
-            return part("the version of the order", &saved.version, &self.version);
-        }
-        if saved.data.shards != self.data.shards {
-            return part("the number of shards", &saved.data.shards, &self.data.shards);
-        }
-        if saved.global_batch != self.global_batch {
-            return part("batch_size x world_size", &saved.global_batch, &self.global_batch);
-        }
-        if saved.shuffle != self.shuffle {
-            return part("the shuffle", &shuffle(saved), &shuffle(self));
-        }
-        if saved.top_k != self.top_k {
-            return part("top_k", &saved.top_k, &self.top_k);
-        }
-        if saved.drop_last != self.drop_last {
-            return part("drop_last", &saved.drop_last, &self.drop_last);
-        }
-        let digests = [
-            ("the list of shards (names and sizes)", saved.data.files, self.data.files),
-            ("what the shards hold (their index)", saved.data.index, self.data.index),
-            ("the filter", saved.data.filter, self.data.filter),
-            ("the ranking of annotations", saved.top_k_by, self.top_k_by),
-            ("the JPEG codec", saved.jpeg_codec, self.jpeg_codec),
-            ("the weights of the sets", saved.data.weights, self.data.weights),
-        ];
-        for (name, then, now) in digests {
+        let settings = |plan: &Self| {
+            [
+                ("the number of shards", plan.data.shards.to_string()),
+                ("batch_size x world_size", plan.global_batch.to_string()),
+                ("the shuffle", shuffle(plan)),
+                ("top_k", plan.top_k.to_string()),
+                ("drop_last", plan.drop_last.to_string()),
+            ]
+        };
+        for ((name, then), (_, now)) in settings(saved).into_iter().zip(settings(self)) {
             if then != now {
-                return Err(Error::config(format!(
-                    "the cursor does not fit: {name} differs from when it was saved (digest {then:08x}, now {now:08x})"
-                )));
+                differences.push(format!("{name} was {then} when it was saved and is now {now}"));
             }
         }
-        if (saved.data.samples, saved.data.selection) != (self.data.samples, self.data.selection) {
-            let of = |plan: &Self| format!("{} samples ({:08x})", plan.data.samples, plan.data.selection);
-            let now = format!(
-                "{}; if the quarantine list has grown, finish the epoch with the list that the run began with and take \
-                 the new list from the next epoch on",
-                of(self)
-            );
-            return part("the selection (ids, quarantined samples)", &of(saved), &now);
+        // With another number of shards, all that they hold differs.
+        let is_same_number = saved.data.shards == self.data.shards;
+        let digests = [
+            ("the list of shards (names and sizes)", is_same_number && saved.data.files != self.data.files),
+            ("what the shards hold (their index)", is_same_number && saved.data.index != self.data.index),
+            ("the filter", saved.data.filter != self.data.filter),
+            ("top_k_by, the ranking of annotations,", saved.top_k_by != self.top_k_by),
+            ("jpeg_codec", saved.jpeg_codec != self.jpeg_codec),
+            ("the weights of the sets", saved.data.weights != self.data.weights),
+        ];
+        let differing = digests.into_iter().filter(|(_, differs)| *differs);
+        differences.extend(differing.map(|(name, _)| format!("{name} is not what it was when it was saved")));
+        let selection = |plan: &Self| (plan.data.samples, plan.data.selection);
+        if differences.is_empty() && selection(saved) != selection(self) {
+            differences.push(format!(
+                "the selection (ids, retain, quarantined samples) had {} samples when it was saved and now has {} \
+                 samples; if \
+                 the quarantine list has grown, finish the epoch with the list that the run began with and take the \
+                 new list from the next epoch on",
+                saved.data.samples, self.data.samples
+            ));
+        }
+        if !differences.is_empty() {
+            return Err(Error::config(format!("the cursor does not fit: {}", differences.join("; "))));
         }
         Ok(())
     }

@@ -129,7 +129,14 @@ impl Geometry {
         };
         let axes = axis(self.width, self.content_width, columns)
             .and_then(|x| Ok(Grid::new(x, axis(self.height, self.content_height, rows)?)));
-        axes.map_err(|e| Error::config(format!("mask grid of {rows} x {columns} cells: {e}")).caused_by(e))
+        axes.map_err(|e| {
+            let reason = match (rows.min(columns), rows.max(columns) > MAX_SIDE) {
+                (0, _) => "each side must be at least 1".to_owned(),
+                (_, true) => format!("each side must be at most {MAX_SIDE}"),
+                _ => format!("cannot draw a grid of {rows} x {columns} cells: {e}"),
+            };
+            Error::config(reason).caused_by(e)
+        })
     }
 
     /// Number of rows and columns of a `cells` x `cells` grid over the canvas whose centres lie in the image. They are

@@ -129,8 +129,8 @@ impl ShardSetBuilder {
     }
 
     /// Sets how many shards are kept open; the least recently used one is closed first. Default: 128.
-    pub fn open_shards(mut self, max: NonZeroUsize) -> Self {
-        self.open_shards = max;
+    pub fn open_shards(mut self, max: usize) -> Self {
+        self.open_shards = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
         self
     }
 

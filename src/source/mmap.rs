@@ -24,7 +24,9 @@ use super::access::{Source, bounds};
 use crate::{Error, Result};
 
 /// A file mapped into memory and read without a copy. The file must not be changed while it is mapped. A read past the
-/// end of a file that has shrunk since is an error (on Linux from 5.14 on; elsewhere it may end the process).
+/// end of a file that has shrunk since is an error (on Linux from 5.14 on; elsewhere it may end the process). A file
+/// that shrinks after its bytes were returned, and before they are used, ends the process: do not overwrite mapped
+/// shards.
 ///
 /// ```
 /// use maskstream::source::{MmapSource, Source};

@@ -404,5 +404,5 @@ fn masks_as_floats_have_the_same_values() {
     let floats = batch.masks_float().unwrap().into_data().try_to_vec::<f32>().unwrap();
     assert!(floats == bytes && floats.contains(&1.0));
     let none = batches(every_field().mask_size(None)).remove(0).into_burn(&Device::flex()).unwrap();
-    assert!(none.masks_float().is_none());
+    assert!(none.masks_float().is_err());
 }

@@ -157,12 +157,12 @@ fn masks_in_another_type_have_the_same_values() {
     for batch in batches(every_field()) {
         let batch = batch.into_candle(&Device::Cpu).unwrap();
         let bytes = batch.masks.as_ref().unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
-        let masks = batch.masks_as(DType::F32).unwrap().unwrap();
+        let masks = batch.masks_as(DType::F32).unwrap();
         assert_eq!(masks.dims(), batch.masks.as_ref().unwrap().dims());
         let floats = masks.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(floats.iter().zip(&bytes).all(|(float, byte)| *float == f32::from(*byte)));
         assert!(bytes.contains(&1));
     }
     let none = batches(every_field().mask_size(None)).remove(0).into_candle(&Device::Cpu).unwrap();
-    assert!(none.masks_as(DType::F32).unwrap().is_none());
+    assert!(none.masks_as(DType::F32).unwrap_err().to_string().contains("mask_size is None"));
 }

@@ -12,7 +12,7 @@ use maskstream::index::AnnotationFile;
 use maskstream::internals::Geometry;
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
-    Batch, BoxFormat, CoordFrame, DType, ErrorKind, Fit, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind,
+    Batch, BoxFormat, CoordFrame, DType, ErrorKind, Field, Fit, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind,
     Memory, Normalization, OnError, PinState, ShardSet, TopKBy,
 };
 
@@ -388,7 +388,7 @@ fn the_mask_cache_changes_no_byte_and_saves_what_it_has_room_for() {
         });
         let set = set_of_sources(vec![source.clone()]);
         source.arm();
-        let loader = options().mask_cache_bytes(cache_bytes).build(set).unwrap();
+        let loader = options().mask_cache_bytes((cache_bytes > 0).then_some(cache_bytes)).build(set).unwrap();
         let epochs: Vec<_> = (0..3).map(|epoch| (contents(&loader, epoch), reads.swap(0, SeqCst))).collect();
         epochs.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()
     };
@@ -489,9 +489,9 @@ fn settings_that_do_not_fit_are_refused_before_a_thread_starts() {
         ("batch_size", options().batch_size(0)),
         ("image_size", options().image_size(0)),
         ("image_size", options().image_size(16_385)),
-        ("mask grid", options().mask_size(Some([0, 4]))),
-        ("mask grid", options().mask_size(Some([4, 16_385]))),
-        ("mask grid", options().coverage(Some(0))),
+        ("mask_size is 0 x 4", options().mask_size(Some([0, 4]))),
+        ("mask_size is 4 x 16385", options().mask_size(Some([4, 16_385]))),
+        ("coverage is 0 x 0", options().coverage(Some(0))),
         ("top_k", options().top_k(0)),
         ("num_workers", options().num_workers(0)),
         ("num_workers", options().num_workers(1 << 20)),
@@ -567,4 +567,53 @@ fn what_threads_share_is_send_and_sync() {
     check::<maskstream::BatchParts>();
     check::<maskstream::Error>();
     check::<maskstream::Cursor>();
+}
+
+#[test]
+fn a_converter_that_panics_ends_the_epoch_with_an_error() {
+    within(|| {
+        let loader = options().batch_size(2).build(set_of(vec![shard(&made_many(9))])).unwrap();
+        let mut calls = 0;
+        let mut epoch = loader.epoch(0).unwrap().convert_with(move |batch| {
+            calls += 1;
+            assert!(calls < 3, "the converter fails");
+            Ok(batch.step())
+        });
+        assert_eq!(epoch.by_ref().take(2).map(Result::unwrap).collect::<Vec<_>>(), [0, 1]);
+        let error = epoch.next().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Panic);
+        assert!(error.to_string().contains("the converter fails"), "{error}");
+        assert!(epoch.next().is_none());
+        let report = epoch.report();
+        assert_eq!((report.delivered, report.lost, report.planned), (4, 5, Some(9)));
+    });
+}
+
+#[test]
+fn each_field_of_a_batch_is_taken_once() {
+    for memory in [Memory::Heap, Memory::Pinned] {
+        let loader = options().memory(memory).build(set_of(vec![shard(&made_many(4))])).unwrap();
+        let mut parts = loader.epoch(0).unwrap().next().unwrap().unwrap().into_parts();
+        for &field in Field::ALL {
+            assert_eq!(parts.take(field).is_some(), parts.layout().spec(field).is_some(), "{field}");
+            assert!(parts.take(field).is_none(), "{field} was taken before");
+        }
+    }
+}
+
+#[test]
+fn a_number_is_never_off_and_no_memory_is_endless() {
+    let refused = |options: LoaderBuilder| {
+        let error = options.build(set_of(vec![shard(&made_many(2))])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        error.to_string()
+    };
+    assert!(refused(options().chunk_bytes(0)).contains("chunk_bytes is 0: take None"));
+    assert!(refused(options().mask_cache_bytes(0)).contains("mask_cache_bytes is 0: take None"));
+    assert!(refused(options().mask_cache_bytes(u64::MAX)).contains("lower mask_cache_bytes"));
+    assert!(refused(options().mask_size([0, 10])).contains("mask_size is 0 x 10: each side must be at least 1"));
+    assert!(refused(options().coverage(0)).contains("coverage is 0 x 0: each side must be at least 1"));
+    assert!(
+        refused(options().image_dtype(DType::I64)).contains("image_dtype is I64, but must be U8, F32, F16 or Bf16")
+    );
 }

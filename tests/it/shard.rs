@@ -689,7 +689,7 @@ fn few_shards_are_open_at_once_and_used_again() {
         counter.fetch_add(1, SeqCst);
         source::open(path)
     };
-    let set = lenient().open_shards(2.try_into().unwrap()).opener(opener).open(&[dir.path()]).unwrap();
+    let set = lenient().open_shards(2).opener(opener).open(&[dir.path()]).unwrap();
     let before = opened.load(SeqCst);
     let opens = |shards: &[u32]| {
         shards.iter().for_each(|&shard| drop(set.source(shard).unwrap()));

@@ -243,7 +243,7 @@ impl LoaderArgs {
         if let Some(least) = self.min_stability_score {
             filter = filter.min_stability_score(least);
         }
-        let on_corrupt = if self.skip > 0 { OnCorrupt::Skip { budget: self.skip } } else { OnCorrupt::Stop };
+        let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
         let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         if let Some(list) = &self.ids {
             options = options.ids(read_ids(list)?);

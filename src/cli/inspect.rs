@@ -30,8 +30,9 @@ Examples:
   maskstream inspect sa1b/sa_000000.tar
   maskstream inspect 'sa1b/*.tar' --json | jq -r '.findings[]'
 
-Exit status: 0, even if there are problems; 1 if a shard cannot be read; 2 if the
-arguments are wrong. (`maskstream index` exits with 1 if a shard is damaged.)";
+Exit status: 0, even if there are problems; 1 if a shard cannot be read;
+2 if the arguments are wrong. (`maskstream index` exits with 1 if a shard is
+damaged.)";
 
 #[derive(Serialize)]
 struct Summary {

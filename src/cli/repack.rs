@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         output.line(task)?;
     }
     let existing = if args.force { IfExists::Replace } else { IfExists::Keep };
-    let on_corrupt = if args.skip > 0 { OnCorrupt::Skip { budget: args.skip } } else { OnCorrupt::Stop };
+    let on_corrupt = if args.skip > 0 { OnCorrupt::skip(args.skip) } else { OnCorrupt::Stop };
     let bar = progress::bar(progress::total_bytes(&paths), "repacking", "bytes");
     let repack = |path: &Path| {
         let (start, share) = (Instant::now(), ShardProgress::new(&bar, path));

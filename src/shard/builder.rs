@@ -26,7 +26,7 @@ type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 ///     .filter(MaskFilter::default().min_predicted_iou(0.5))
 ///     .ids(IdList::images([1, 2, 7])) // of the eight images, these three
 ///     .sidecar(Sidecar::Dir(indexes)) // the shards may be on a read-only disk
-///     .on_corrupt(OnCorrupt::Skip { budget: 100 })
+///     .on_corrupt(OnCorrupt::skip(100))
 ///     .open(&[shards])?;
 /// assert_eq!(set.len(), 3);
 /// # }

@@ -44,6 +44,11 @@ pub enum OnCorrupt {
 }
 
 impl OnCorrupt {
+    /// Uses the valid samples of damaged shards as long as at most `budget` samples are missing.
+    pub fn skip(budget: u64) -> Self {
+        Self::Skip { budget }
+    }
+
     /// Use the valid samples, however few they are.
     pub const KEEP: Self = Self::Skip { budget: u64::MAX };
 

@@ -5,8 +5,7 @@ use candle_core::{DType as CandleDType, Device, Tensor};
 
 use crate::field::batch_fields;
 use crate::{
-    Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, FieldView, Result, SampleError,
-    SampleId,
+    Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, Result, SampleError, SampleId,
 };
 
 /// The type of one field of a [`CandleBatch`].
@@ -69,11 +68,11 @@ macro_rules! define_candle_batch {
                 let mut tensors = Tensors::new(self, device);
                 Ok(CandleBatch {
                     $($name: make!(tensors $variant $presence),)*
-                    epoch: tensors.epoch,
-                    step: tensors.step,
-                    cursor: tensors.cursor,
-                    samples: tensors.samples,
-                    errors: tensors.errors,
+                    epoch: tensors.parts.epoch,
+                    step: tensors.parts.step,
+                    cursor: tensors.parts.cursor,
+                    samples: tensors.parts.samples,
+                    errors: tensors.parts.errors,
                 })
             }
         }
@@ -124,29 +123,15 @@ impl Epoch {
 
 /// A batch that is being turned into tensors.
 struct Tensors<'a> {
-    source: Source,
+    parts: BatchParts,
     device: &'a Device,
-    epoch: u64,
-    step: u64,
-    cursor: Option<Cursor>,
-    samples: Vec<Option<SampleId>>,
-    errors: Vec<SampleError>,
-}
-
-/// The fields of the batch.
-enum Source {
-    /// For the CPU, whose tensors own vectors.
-    Parts(BatchParts),
-    /// For other devices, which copy: the buffers return to the loader.
-    Whole(Batch),
 }
 
 impl<'a> Tensors<'a> {
     fn new(batch: Batch, device: &'a Device) -> Self {
-        let (epoch, step, cursor) = (batch.epoch(), batch.step(), batch.cursor());
-        let (samples, errors) = (batch.samples().to_vec(), batch.errors().to_vec());
-        let source = if device.is_cpu() { Source::Parts(batch.into_parts()) } else { Source::Whole(batch) };
-        Self { source, device, epoch, step, cursor, samples, errors }
+        // Only the CPU's tensors own vectors; other devices copy, and the buffers return to the loader.
+        let parts = if device.is_cpu() { batch.into_parts() } else { batch.into_shared_parts() };
+        Self { parts, device }
     }
 
     fn required(&mut self, field: Field) -> Result<Tensor> {
@@ -154,10 +139,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn make(&mut self, field: Field) -> Result<Option<Tensor>> {
-        let made = match &mut self.source {
-            Source::Parts(parts) => parts.take(field).map(|data| own(data, self.device)),
-            Source::Whole(batch) => batch.field(field).map(|view| copy(view, self.device)),
-        };
+        let made = self.parts.take(field).map(|data| tensor(data, self.device));
         made.transpose().map_err(|e| tensor_error(field, e))
     }
 }
@@ -166,8 +148,8 @@ fn tensor_error(field: Field, e: candle_core::Error) -> Error {
     Error::new(crate::ErrorKind::Other, format!("cannot make the tensor {field}: {e}")).caused_by(e)
 }
 
-/// A tensor that owns the field's vector.
-fn own(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
+/// A tensor that owns the field's vector, or a copy of its bytes.
+fn tensor(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
     let shape = data.shape.as_slice();
     match data.values {
         FieldValues::U8(v) => Tensor::from_vec(v, shape, device),
@@ -178,11 +160,6 @@ fn own(data: FieldData, device: &Device) -> candle_core::Result<Tensor> {
         FieldValues::F32(v) => Tensor::from_vec(v, shape, device),
         FieldValues::Shared(bytes) => copy_bytes(data.dtype, shape, bytes.as_ref(), device),
     }
-}
-
-/// A tensor with a copy of the field.
-fn copy(view: FieldView<'_>, device: &Device) -> candle_core::Result<Tensor> {
-    copy_bytes(view.spec.dtype, &view.spec.shape, view.bytes, device)
 }
 
 /// A tensor with a copy of the bytes.

@@ -59,7 +59,7 @@ pub struct BatchParts {
 enum PartsMemory {
     /// The vectors of a heap batch, which the caller may own.
     Owned(BatchBuffers),
-    /// A page-locked batch, whose buffers return to the pool with its last user.
+    /// A batch whose buffers return to the pool with its last user.
     Pooled(Arc<Batch>),
 }
 
@@ -88,12 +88,12 @@ pub enum FieldValues {
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
     F32(Vec<f32>),
-    /// Bytes of a page-locked batch, of the field's number type.
+    /// Bytes of a batch that keeps its buffers, of the field's number type.
     Shared(SharedBytes),
 }
 
-/// Bytes of one field of a page-locked batch. The batch's buffers return to the loader when the last `SharedBytes` is
-/// dropped; until then the batch counts against `max_memory_bytes`.
+/// Bytes of one field of a batch that keeps its buffers. The batch's buffers return to the loader when the last
+/// `SharedBytes` is dropped; until then the batch counts against `max_memory_bytes`.
 #[derive(Clone)]
 pub struct SharedBytes {
     batch: Arc<Batch>,
@@ -115,16 +115,24 @@ impl fmt::Debug for SharedBytes {
 impl Batch {
     /// Splits the batch into fields, for a framework that owns or shares their bytes.
     pub fn into_parts(mut self) -> BatchParts {
+        let owned = self.buffers.take_if(|buffers| !matches!(buffers.small, Buffer::Slab(_)));
+        if owned.is_some() {
+            // The caller owns the buffers now; the pool allocates others.
+            self.pool.release(None);
+        }
+        self.split(owned)
+    }
+
+    /// Splits the batch into fields for a framework that copies them, to a device for example: the large fields of any
+    /// batch are [`SharedBytes`], so that the loader gets its buffers back.
+    pub fn into_shared_parts(self) -> BatchParts {
+        self.split(None)
+    }
+
+    fn split(mut self, owned: Option<BatchBuffers>) -> BatchParts {
         let (epoch, step, cursor) = (self.epoch(), self.step(), self.cursor());
         let (samples, errors, layout) = (take(&mut self.samples), self.take_errors(), self.layout().clone());
-        let memory = match self.buffers.take_if(|buffers| !matches!(buffers.small, Buffer::Slab(_))) {
-            Some(buffers) => {
-                // The caller owns the buffers now; the pool allocates others.
-                self.pool.release(None);
-                PartsMemory::Owned(buffers)
-            }
-            None => PartsMemory::Pooled(Arc::new(self)),
-        };
+        let memory = owned.map_or_else(|| PartsMemory::Pooled(Arc::new(self)), PartsMemory::Owned);
         BatchParts { epoch, step, cursor, samples, errors, layout, memory, taken: Vec::new() }
     }
 }

@@ -12,8 +12,8 @@ use maskstream::index::AnnotationFile;
 use maskstream::internals::Geometry;
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
-    Batch, BoxFormat, CoordFrame, DType, ErrorKind, Field, Fit, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind,
-    Memory, Normalization, OnError, PinState, ShardSet, TopKBy,
+    Batch, BoxFormat, CoordFrame, DType, ErrorKind, Field, FieldValues, Fit, JpegCodec, Loader, LoaderBuilder,
+    MaskFilter, MaskKind, Memory, Normalization, OnError, PinState, ShardSet, TopKBy,
 };
 
 use crate::fixture::{
@@ -594,6 +594,10 @@ fn each_field_of_a_batch_is_taken_once() {
     for memory in [Memory::Heap, Memory::Pinned] {
         let loader = options().memory(memory).build(set_of(vec![shard(&made_many(4))])).unwrap();
         let mut parts = loader.epoch(0).unwrap().next().unwrap().unwrap().into_parts();
+        let mut shared = loader.epoch(0).unwrap().next().unwrap().unwrap().into_shared_parts();
+        let masks = loader.epoch(0).unwrap().next().unwrap().unwrap().masks().unwrap().to_vec();
+        let FieldValues::Shared(bytes) = shared.take(Field::Masks).unwrap().values else { panic!("an owned field") };
+        assert_eq!(bytes.as_ref(), masks);
         for &field in Field::ALL {
             assert_eq!(parts.take(field).is_some(), parts.layout().spec(field).is_some(), "{field}");
             assert!(parts.take(field).is_none(), "{field} was taken before");

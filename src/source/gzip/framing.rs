@@ -69,8 +69,7 @@ impl<'a> ChunkedInput<'a> {
     }
 }
 
-/// Reads a range and checks the length of the result. With fewer bytes than requested, decoding could wait for the rest
-/// forever.
+/// Checks that the result of a read has all bytes of `range`. With fewer, decoding could wait for the rest forever.
 pub(super) fn exactly(bytes: Bytes, range: Range<u64>) -> Result<Bytes> {
     let (start, size) = (range.start, range.end.saturating_sub(range.start));
     if bytes.len() as u64 == size {

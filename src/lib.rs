@@ -149,8 +149,8 @@ pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSe
 pub mod index {
     pub use crate::annotation::{Annotation, AnnotationFile, AnnotationStats, ImageInfo};
     pub use crate::shard::{
-        Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, RepackReport, ShardIndex,
-        ShardReport, Sidecar, resolve_patterns,
+        Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, LeftOut, RepackReport,
+        RepeatedImages, ShardIndex, ShardReport, Sidecar, resolve_patterns,
     };
 }
 

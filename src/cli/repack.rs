@@ -150,7 +150,7 @@ fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
         let findings: Vec<_> = source.findings.iter().map(ToString::to_string).collect();
         let line = json!({
             "shard": source.path.display().to_string(), "repacked": path.display().to_string(), "outcome": outcome,
-            "samples": source.samples, "annotations": source.annotations, "missing_samples": source.missing_samples,
+            "samples": source.samples, "annotations": source.annotations, "missing_samples": source.left_out.damaged(),
             "source_bytes": source.shard_bytes, "bytes": shard_bytes, "seconds": seconds, "findings": findings,
         });
         say!("{line}");
@@ -158,8 +158,8 @@ fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
     }
     let (samples, bytes) = (source.samples, size(*shard_bytes));
     say!("{}: {samples} samples, {bytes} in {seconds:.1} s, {outcome}", path.display());
-    if source.missing_samples > 0 {
-        say!("  {} samples are missing", source.missing_samples);
+    if source.left_out.damaged() > 0 {
+        say!("  {} samples are missing", source.left_out.damaged());
     }
     for finding in &source.findings {
         say!("  {finding}");

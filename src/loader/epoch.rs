@@ -13,7 +13,7 @@ use super::worker::CompletedBatch;
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::Batch;
 use crate::order::{Cursor, Fingerprint, Plan};
-use crate::shard::Entry;
+use crate::shard::{Entry, ShardTotals};
 use crate::source::Inflater;
 use crate::{Error, Result};
 
@@ -104,6 +104,7 @@ impl<T> Epoch<T> {
         let EpochSpec { index, first, plan, counts, .. } = &self.spec;
         let plan = plan.as_ref().map(|(plan, _)| plan);
         let found = counts.planned.load(Relaxed);
+        let ShardTotals { held, selected, left_out, unverified } = self.engine.samples().totals();
         let left = match plan {
             Some(plan) => plan.samples_from(self.engine.next_step()),
             // Samples that no pass has found yet cannot be counted.
@@ -117,6 +118,10 @@ impl<T> Epoch<T> {
                 None => self.engine.end().map(|_| found),
             },
             dropped: plan.map_or_else(|| counts.dropped.load(Relaxed), Plan::dropped),
+            held,
+            selected,
+            left_out,
+            unverified,
             ..self.failures.report(left)
         }
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::batch::Batch;
+use crate::shard::LeftOut;
 use crate::{Error, ErrorKind, Result};
 
 /// A rate is checked against at least this many rows, so that one early error does not exceed it.
@@ -138,6 +139,17 @@ pub struct EpochReport {
     pub outstanding: u64,
     /// Samples of all ranks that `drop_last` left out.
     pub dropped: u64,
+    /// Samples that the shards hold, selected or not, on all ranks together: estimated where a shard is damaged. While
+    /// shards are being indexed, this and the next three fields count only those that have an index.
+    pub held: u64,
+    /// Samples of these that the filter, the list of ids and so on select.
+    pub selected: u64,
+    /// Samples of these that indexing left out, by cause.
+    pub left_out: LeftOut,
+    /// Selected or delivered samples that no checksum vouches for: see
+    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified). An epoch that indexes a gzip shard delivers samples
+    /// before it reaches the stream's checksum; if that does not match, they are counted here.
+    pub unverified: u64,
 }
 
 impl fmt::Display for EpochReport {
@@ -161,6 +173,21 @@ impl fmt::Display for EpochReport {
         }
         if self.dropped > 0 {
             write!(f, "; {} dropped because they do not fill a batch", self.dropped)?;
+        }
+        if self.unverified > 0 {
+            write!(f, "; {} unverified, because their gzip stream is damaged", self.unverified)?;
+        }
+        let left_out = self.left_out.total();
+        if self.planned.is_some() && self.held > self.selected {
+            let about = if self.left_out.unreadable > 0 { "about " } else { "" };
+            write!(f, "; the shards hold {about}{} samples: {} selected", self.held, self.selected)?;
+            let others = self.held.saturating_sub(self.selected + left_out);
+            if others > 0 {
+                write!(f, ", {others} not selected")?;
+            }
+            if left_out > 0 {
+                write!(f, ", {left_out} left out ({})", self.left_out)?;
+            }
         }
         Ok(())
     }

@@ -128,6 +128,21 @@ impl ShardSetBuilder {
         self
     }
 
+    /// Whether to use the samples of a damaged gzip shard that no checksum vouches for. A gzip stream has one checksum,
+    /// at its end: if the stream is cut short, or the checksum does not match, any of its samples may be wrong, and it
+    /// is not known which. Default: `false`, they are left out and counted in
+    /// [`LeftOut::unverified`](crate::index::LeftOut::unverified). An index that was built when the shard was whole has
+    /// a checksum for each member, so this concerns only shards that were damaged before they were indexed.
+    ///
+    /// ```
+    /// # use maskstream::{OnCorrupt, ShardSet};
+    /// let builder = ShardSet::builder().on_corrupt(OnCorrupt::KEEP).use_unverified(true);
+    /// ```
+    pub fn use_unverified(mut self, use_unverified: bool) -> Self {
+        self.indexer.use_unverified = use_unverified;
+        self
+    }
+
     /// Sets how many shards are kept open; the least recently used one is closed first. Default: 128.
     pub fn open_shards(mut self, max: usize) -> Self {
         self.open_shards = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
@@ -173,7 +188,7 @@ impl ShardSetBuilder {
             && self.retain.as_ref().is_none_or(|retain| retain(entry))
     }
 
-    /// Whether a valid sample is used.
+    /// Whether a valid sample of a verified part is used.
     pub(crate) fn admits(&self, entry: &Entry, stats: &[AnnotationStats]) -> bool {
         let count = self.selector.count(entry.image_id, stats, entry.width, entry.height);
         self.keeps(entry, count) && !self.quarantine.holds(entry)

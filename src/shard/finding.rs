@@ -48,15 +48,15 @@ pub enum FindingKind {
     ImageWithoutAnnotations,
     /// A JSON member without an image: the sample is left out.
     AnnotationsWithoutImage,
-    /// A second member with the same name: the first one is used.
+    /// A member that a later one of the same name replaces, as it does for `tar`.
     Duplicate,
-    /// A member that is neither an image nor JSON: it is ignored.
+    /// A member that is neither an image nor annotations: it is ignored.
     UnknownMember,
     /// A JSON member that cannot be parsed: the sample is left out.
     BrokenAnnotations,
     /// The tar structure or the gzip stream is broken: what follows is lost, unless an earlier index helps to find it.
     BrokenShard,
-    /// The gzip stream is complete, but its data does not match its checksum: some sample may be corrupt.
+    /// The gzip stream is complete, but its data does not match its checksum: its samples are unverified.
     WrongChecksum,
 }
 

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use super::index::PassObserver;
 use super::indexer::Progress;
-use super::sidecar::{self, FileStamp, Rejected, SavedIndex, SavedRestarts};
-use super::{IndexStatus, Indexer, ShardIndex, ShardReport};
+use super::sidecar::{self, FileStamp, SavedIndex, SavedRestarts};
+use super::{IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
 use crate::annotation::ScoreColumns;
-use crate::source::{GzipSource, Restarts, Source, is_gzip};
+use crate::source::{GzipSource, Inflater, Restarts, Source, is_gzip};
 use crate::{Error, Result};
+
+/// Number of samples that are compared before an index is used for a copy of its shard.
+const COMPARED_SAMPLES: usize = 16;
 
 /// A shard with its index, from [`Indexer::index`].
 #[derive(Clone, Debug)]
@@ -66,9 +69,16 @@ impl IndexedShard {
             kept_samples: index.entries().len(),
             quarantined_samples: 0,
             kept_annotations: index.annotations(),
-            missing_samples: index.missing(),
+            unverified_samples: 0,
+            left_out: index.left_out(),
             findings: index.findings().to_vec(),
         }
+    }
+
+    /// The shard without the samples that no checksum vouches for.
+    pub(super) fn verified(self) -> Result<Self> {
+        let index = self.index.filtered(|at| self.index.is_verified(&self.index.entries()[at]))?;
+        Ok(Self { index, ..self })
     }
 
     /// Whether the shard is a gzip stream. If so, offsets in its index count inflated bytes.
@@ -91,11 +101,11 @@ impl IndexedShard {
 pub(crate) struct Unindexed {
     pub(crate) path: PathBuf,
     stamp: FileStamp,
-    sidecar: Option<PathBuf>,
+    sidecar: Sidecar,
     /// Why it has none.
     pub(super) reason: String,
-    /// Whether there is an index file of the shard as it was before a change.
-    has_earlier: bool,
+    /// The index file of the shard as it was before a change.
+    earlier: Option<PathBuf>,
 }
 
 impl Indexer {
@@ -125,22 +135,84 @@ impl Indexer {
     /// The index that a shard has already, or that it has none.
     pub(super) fn load(&self, path: &Path, columns: ScoreColumns) -> Result<Result<IndexedShard, Unindexed>> {
         let stamp = FileStamp::of(path)?;
-        let sidecar = self.sidecar.path(path);
-        let Rejected { reason, is_earlier } = match sidecar.as_deref().map(|file| sidecar::load(file, stamp, columns)) {
-            Some(Ok(saved)) => {
-                return Ok(Ok(IndexedShard {
-                    path: path.to_owned(),
-                    shard_bytes: stamp.shard_bytes,
-                    status: IndexStatus::Loaded,
-                    index: saved.index,
-                    encoding: saved.restarts.map_or(Encoding::Plain, Encoding::GzipSaved),
-                }));
-            }
-            Some(Err(unfit)) => unfit,
-            None => "index files are off".to_owned().into(),
-        };
-        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar, reason, has_earlier: is_earlier }))
+        let path_hash = self.sidecar.is_shared().then(|| sidecar::path_hash(path));
+        let (mut reason, mut earlier) = (None, None);
+        for file in self.sidecar.candidates(path) {
+            let refused = match sidecar::read(&file, columns) {
+                Ok(saved) => match self.check(path, stamp, path_hash, &saved) {
+                    Ok(is_current) => {
+                        if !is_current {
+                            // It only saves the comparison next time.
+                            let _ = sidecar::refresh(&file, stamp, path_hash.unwrap_or(saved.path_hash));
+                        }
+                        return Ok(Ok(IndexedShard {
+                            path: path.to_owned(),
+                            shard_bytes: stamp.shard_bytes,
+                            status: IndexStatus::Loaded,
+                            index: saved.index,
+                            encoding: saved.restarts.map_or(Encoding::Plain, Encoding::GzipSaved),
+                        }));
+                    }
+                    Err(changed) => {
+                        earlier.get_or_insert(file);
+                        changed
+                    }
+                },
+                Err(refused) => refused,
+            };
+            reason.get_or_insert(refused);
+        }
+        let reason = reason.unwrap_or_else(|| "index files are off".to_owned());
+        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar: self.sidecar.clone(), reason, earlier }))
     }
+
+    /// Whether an index file is of this shard: `Ok(true)` if size, time and path say so, `Ok(false)` if the bytes of
+    /// some samples do. A copy of a shard has another time or path.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn check(
+        &self,
+        path: &Path,
+        stamp: FileStamp,
+        path_hash: Option<u64>,
+        saved: &SavedIndex,
+    ) -> std::result::Result<bool, String> {
+        let is_same_path = path_hash.is_none_or(|hash| hash == saved.path_hash);
+        if is_same_path && saved.stamp == stamp {
+            return Ok(true);
+        }
+        let (then, now) = (saved.stamp.shard_bytes, stamp.shard_bytes);
+        if then != now {
+            return Err(format!("the shard has changed (size {then} then, {now} now)"));
+        }
+        let encoding = saved.restarts.clone().map_or(Encoding::Plain, Encoding::GzipSaved);
+        let is_same = catch_panic(path, || {
+            let source = encoding.source((self.opener)(path)?)?;
+            is_index_of(&saved.index, source.as_ref())
+        });
+        match is_same {
+            Ok(()) => Ok(false),
+            Err(e) if e.is_io() => Err(format!("the shard cannot be compared with its index file: {e}")),
+            Err(_) if is_same_path => Err("the shard has changed (its time and its bytes, not its size)".to_owned()),
+            Err(_) => Err("the index file of that name is of another shard".to_owned()),
+        }
+    }
+}
+
+/// Compares samples at a few places, from the first to the last one, with the shard.
+///
+/// # Errors
+/// If one differs or cannot be read, or if there is none.
+fn is_index_of(index: &ShardIndex, shard: &dyn Source) -> Result<()> {
+    let entries = index.entries();
+    let last = entries.len().checked_sub(1).ok_or_else(|| Error::corrupt("the index has no sample"))?;
+    let places = COMPARED_SAMPLES.min(entries.len());
+    let mut inflater = Inflater::default();
+    for place in 0..places {
+        entries[last * place / (places - 1).max(1)].verify(shard, &mut inflater)?;
+    }
+    Ok(())
 }
 
 impl Unindexed {
@@ -151,11 +223,11 @@ impl Unindexed {
     /// Saves an index that was built from `file`. If the shard is broken, first tries to recover samples with the help
     /// of an earlier index. Calls `saving` before it saves.
     pub(super) fn finish(self, file: &Arc<dyn Source>, built: BuiltIndex, saving: &dyn Fn()) -> Result<IndexedShard> {
-        let Self { path, stamp, sidecar, reason, has_earlier } = self;
-        let earlier = sidecar.as_deref().filter(|_| has_earlier && built.index.is_broken());
-        let earlier = earlier.map(|file| sidecar::read(file, ScoreColumns::ALL));
+        let Self { path, stamp, sidecar, reason, earlier } = self;
+        let earlier = earlier.filter(|_| built.index.is_broken());
+        let earlier = earlier.map(|file| sidecar::read(&file, ScoreColumns::ALL));
         let BuiltIndex { index, restarts } = match earlier {
-            Some(Ok((_, earlier))) => catch_panic(&path, || built.salvage(&earlier, file))?,
+            Some(Ok(earlier)) => catch_panic(&path, || built.salvage(&earlier, file))?,
             // There is no earlier index, or it is gone.
             Some(Err(_)) | None => built,
         };
@@ -164,13 +236,16 @@ impl Unindexed {
         if FileStamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
         }
-        let saved = sidecar.map(|sidecar| sidecar::save(&sidecar, stamp, &index, restarts.as_deref()));
+        let saved = match (&sidecar, index.entries().is_empty()) {
+            (Sidecar::Off, _) => Err(reason.clone()),
+            // The file may be no shard at all, and an index of nothing is built at once.
+            (_, true) => Err("it has no samples, so no index is saved".to_owned()),
+            _ => sidecar::save(&sidecar, &path, stamp, &index, restarts.as_deref()).map_err(|e| e.to_string()),
+        };
+        let in_memory = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
         let (status, encoding) = match saved {
-            Some(Ok(saved)) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::GzipSaved)),
-            Some(Err(e)) => {
-                (IndexStatus::Unsaved(e.to_string()), restarts.map_or(Encoding::Plain, Encoding::GzipInMemory))
-            }
-            None => (IndexStatus::Unsaved(reason), restarts.map_or(Encoding::Plain, Encoding::GzipInMemory)),
+            Ok(saved) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::GzipSaved)),
+            Err(why) => (IndexStatus::Unsaved(why), in_memory),
         };
         Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, encoding })
     }

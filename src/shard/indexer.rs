@@ -39,6 +39,7 @@ pub struct Indexer {
     pub(super) opener: Arc<Opener>,
     pub(super) progress: Arc<Progress>,
     pub(super) on_corrupt: OnCorrupt,
+    pub(super) use_unverified: bool,
 }
 
 impl Default for Indexer {
@@ -48,6 +49,7 @@ impl Default for Indexer {
             opener: Arc::new(|path: &Path| source::open(path)),
             progress: Arc::new(|_| {}),
             on_corrupt: OnCorrupt::default(),
+            use_unverified: false,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! finds the pairs and saves them in an index file (the sidecar), so that no later run needs the pass. Samples can be
 //! read while the pass is still running.
 
+mod build;
 mod builder;
 mod columns;
 mod entry;
@@ -16,17 +17,22 @@ mod index;
 mod indexed;
 mod indexer;
 mod lazy;
+mod left_out;
 mod on_corrupt;
+mod pairing;
 mod paths;
 mod quarantine;
 mod repack;
+mod repeated;
 mod report;
 mod salvage;
 mod samples;
 mod scan;
 mod set;
 mod sidecar;
+mod sniff;
 mod stored;
+mod totals;
 
 pub use builder::ShardSetBuilder;
 pub use entry::{Entry, Extent, SampleId};
@@ -38,13 +44,16 @@ pub(crate) use indexed::{Unindexed, catch_panic};
 pub use indexer::Indexer;
 pub use lazy::LazyShardSet;
 pub(crate) use lazy::{Opened, PartlyIndexed, no_index};
+pub use left_out::LeftOut;
 pub use on_corrupt::OnCorrupt;
 pub use paths::resolve_patterns;
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::QuarantineLog;
 pub use repack::{IfExists, RepackReport};
+pub use repeated::RepeatedImages;
 pub use report::ShardReport;
 pub(crate) use samples::Samples;
 pub use set::ShardSet;
 pub(crate) use set::{MaxSampleSize, Shard};
 pub use sidecar::{IndexStatus, Sidecar};
+pub(crate) use totals::ShardTotals;

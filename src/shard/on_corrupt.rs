@@ -23,8 +23,9 @@ use crate::{Error, Result};
 ///
 /// let set = ShardSet::builder().on_corrupt(OnCorrupt::Skip { budget: 8 }).open(&[&path])?;
 /// assert!(set.len() < 8);
-/// let missing: u64 = set.reports().map(|report| report.missing_samples).sum();
-/// println!("training without {missing} samples");
+/// for report in set.reports() {
+///     println!("training without {} samples of {}", report.left_out.damaged(), report.path.display());
+/// }
 /// # }
 /// # Ok::<(), maskstream::Error>(())
 /// ```
@@ -34,8 +35,8 @@ pub enum OnCorrupt {
     /// Return an error that describes the first damage.
     #[default]
     Stop,
-    /// Use the valid samples, if at most `budget` samples are missing from all shards together. The number of missing
-    /// samples is estimated from the bytes that cannot be read if it is unknown; [`ShardReport`] has it, and the
+    /// Use the valid samples, if at most `budget` samples are missing from all shards together because of damage. Their
+    /// number is estimated from the bytes that cannot be read if it is unknown; [`ShardReport`] has it, and the
     /// findings.
     Skip {
         /// Maximum number of missing samples.
@@ -56,7 +57,7 @@ impl OnCorrupt {
     pub(crate) fn check<'a>(self, shards: impl IntoIterator<Item = &'a ShardReport>) -> Result<()> {
         let mut missing = 0_u64;
         for shard in shards {
-            missing = missing.saturating_add(shard.missing_samples);
+            missing = missing.saturating_add(shard.left_out.damaged());
             let Some(finding) = shard.findings.iter().find(|finding| finding.kind.is_damage()) else { continue };
             let advice = match self {
                 Self::Skip { budget } if missing <= budget => continue,

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::indexed::{self, IndexedShard, catch_panic};
 use super::indexer::Progress;
 use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
-use crate::annotation::ScoreColumns;
+use crate::annotation::{AnnotationStats, ScoreColumns};
 use crate::atomic::{AtomicFile, dir_of};
 use crate::container::TarWriter;
 use crate::source::{Inflater, MmapSource, Source};
@@ -40,7 +40,8 @@ pub struct RepackReport {
     pub shard_bytes: u64,
     /// Why it was written; `None` if it existed already and was kept.
     pub written: Option<String>,
-    /// The report on the original shard. All valid samples count as kept.
+    /// The report on the original shard. All valid samples count as kept, but those that no checksum vouches for are not
+    /// in the repacked shard.
     pub source: ShardReport,
 }
 
@@ -90,7 +91,10 @@ impl Indexer {
             };
             let report = source.report();
             self.on_corrupt.check([&report])?;
-            if let (true, Some(damage)) = (report.samples == 0, report.findings.iter().find(|p| p.kind.is_damage())) {
+            // A plain tar has no checksums, so it would pass them on as valid.
+            let source = source.verified()?;
+            let is_empty = source.index.entries().is_empty();
+            if let (true, Some(damage)) = (is_empty, report.findings.iter().find(|p| p.kind.is_damage())) {
                 return Err(Error::corrupt(format!("no sample is valid: {damage}")));
             }
             let written = match existing {
@@ -214,7 +218,7 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
         if content(wanted) != content(found) {
             return Err(named(format!("sample {i} is {found:?} instead of {wanted:?}")));
         }
-        if source.stats(i) != repacked.stats(i) {
+        if numbers(source.stats(i)) != numbers(repacked.stats(i)) {
             return Err(named(format!("sample {i} has different annotation statistics")));
         }
         // There are no other members, so this order means that nothing lies between them.
@@ -226,6 +230,15 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
         end = found.annotations.range().end;
     }
     Ok(())
+}
+
+/// The numbers of annotations, as they compare: a score that is missing is NaN.
+fn numbers(stats: &[AnnotationStats]) -> Vec<impl PartialEq> {
+    let bits = |stats: &AnnotationStats| {
+        let AnnotationStats { id, predicted_iou, stability_score, area, box_width, box_height } = *stats;
+        (id, area, [predicted_iou, stability_score, box_width, box_height].map(f32::to_bits))
+    };
+    stats.iter().map(bits).collect()
 }
 
 /// Everything in an entry except the places of its members.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Finding, IndexStatus};
+use super::{Finding, IndexStatus, LeftOut};
 
 /// The state of one shard of an open [`ShardSet`](crate::ShardSet): its index, its samples and its findings.
 ///
@@ -45,8 +45,11 @@ pub struct ShardReport {
     pub quarantined_samples: usize,
     /// Number of annotations that pass the filter and the list of ids, in kept samples and others.
     pub kept_annotations: usize,
-    /// Number of samples lost to damage, estimated where it cannot be known.
-    pub missing_samples: u64,
+    /// Number of unverified samples in the set: they are there because
+    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified) asks for them.
+    pub unverified_samples: usize,
+    /// Samples that the shard holds and that indexing left out, by cause.
+    pub left_out: LeftOut,
     /// What is wrong with the shard, in the order of the offsets.
     pub findings: Vec<Finding>,
 }

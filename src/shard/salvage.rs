@@ -30,7 +30,10 @@ impl ShardIndex {
         if 2 * unchanged.len() < self.entries().len() {
             return Ok(None);
         }
-        let mut merged = Self { findings: std::mem::take(&mut self.findings), ..Self::default() };
+        let findings = std::mem::take(&mut self.findings);
+        // The earlier checksums vouch for the samples as far as the stream's own checksums did then.
+        let verified_until = earlier.verified_until;
+        let mut merged = Self { findings, verified_until, ..Self::default() };
         for at in unchanged {
             merged.push(self.entries()[at].clone(), self.stats(at))?;
         }
@@ -51,11 +54,12 @@ impl ShardIndex {
             merged.push(entry.clone(), earlier.stats(at))?;
         }
         let (after, missing) = (merged.entries().len() - before, total - merged.entries().len());
-        merged.missing = earlier.missing + missing as u64;
+        merged.left_out = earlier.left_out;
+        merged.left_out.unreadable += missing as u64;
         for finding in merged.findings.iter_mut().filter(|finding| is_break(finding.kind)) {
             finding.message = format!(
-                "{}; according to an earlier index file, the shard had {total} samples: {before} before the damage are \
-                 valid, {after} after it were recovered, {missing} are missing",
+                "{}; according to an earlier index file it had {total} samples: {before} before the damage are valid, \
+                 {after} after it were recovered, {missing} are missing",
                 finding.message.split(';').next().unwrap_or_default(),
             );
         }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Entry, SampleId, ShardSet};
+use super::{Entry, SampleId, ShardSet, ShardTotals};
 use crate::Result;
 use crate::annotation::AnnotationSelector;
 use crate::source::Source;
@@ -19,6 +19,8 @@ pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
     fn path(&self, shard: u32) -> Option<PathBuf>;
     /// The rule that selects annotations of a shard's samples.
     fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>>;
+    /// Counts of the samples of all shards that have an index.
+    fn totals(&self) -> ShardTotals;
 }
 
 impl Samples for ShardSet {
@@ -36,5 +38,9 @@ impl Samples for ShardSet {
 
     fn selector(&self, shard: u32) -> Option<Arc<AnnotationSelector>> {
         ShardSet::selector(self, shard)
+    }
+
+    fn totals(&self) -> ShardTotals {
+        ShardTotals::of(self.reports())
     }
 }

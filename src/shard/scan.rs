@@ -7,27 +7,42 @@
 use std::cell::RefCell;
 use std::io::{self, Read};
 
-use super::{Finding, FindingKind};
+use super::{Finding, FindingKind, sniff};
 use crate::source::{Allowance, GzipPass, Source, SourceReader};
 use crate::{Error, Result};
 
 const BLOCK_BYTES: u64 = 512;
+/// Type of the entry in which GNU tar keeps the label of the archive.
+const GNU_VOLUME_LABEL: u8 = b'V';
 /// Maximum size of the headers of one member, with long names and PAX records.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 /// Maximum number of members of a shard: two hundred times that of an official shard.
 const MAX_MEMBERS: usize = 1 << 22;
 /// Maximum total length of their names.
 const MAX_NAME_BYTES: usize = 256 << 20;
-/// Maximum length of the zeros after the last member of a plain shard. tar pads the last record; a longer run of zeros
-/// comes from a downloader that preallocated the file.
+/// Maximum length of the zeros after the last member of a plain shard, unless they fill a record. tar pads the last
+/// record; a longer run of zeros comes from a downloader that preallocated the file.
 const MAX_END_BYTES: u64 = 1 << 20;
+/// Maximum length of a record, which is a power of two if it is longer than `MAX_END_BYTES`.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
 
-/// A regular file inside the tar.
-#[derive(Debug)]
+/// A regular file inside the tar, or another name of one.
+#[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) offset: u64,
     pub(super) len: u32,
+    /// The name that a hard link refers to. It has no data of its own.
+    pub(super) link: Option<String>,
+}
+
+/// The result of a walk over a gzip stream.
+pub(super) struct Walked {
+    pub(super) findings: Vec<Finding>,
+    /// Offset up to which members are valid: damage may begin before the place where it shows.
+    pub(super) valid_until: u64,
+    /// Offset up to which the stream's checksums have been checked and match.
+    pub(super) verified_until: u64,
 }
 
 /// Walks the headers of a plain shard from its start to the end marker or to the first break; returns the findings.
@@ -38,12 +53,13 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
     let entries = archive.entries_with_seek().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
         allowance.set(MAX_HEADER_BYTES);
-        let accepted = entry.map_err(|e| header_error(source, e)).and_then(|entry| {
-            check_size(&entry, source.len())?;
-            let member = walk.accept(&entry)?;
-            walk.finish_entry(&entry);
-            Ok(member)
-        });
+        let accepted =
+            entry.map_err(|e| header_error(e, walk.end, source.len(), || first_block(source))).and_then(|entry| {
+                check_size(&entry, source.len())?;
+                let member = walk.accept(&entry)?;
+                walk.finish_entry(&entry);
+                Ok(member)
+            });
         match accepted {
             Ok(Some(member)) => each(member)?,
             Ok(None) => {}
@@ -59,12 +75,11 @@ pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<(
 }
 
 /// Walks a gzip stream from its start, which must be the position of `pass`. `each` may read a member's data; when it
-/// is called, there is a restart point at the member. Returns the findings, and the offset up to which members are
-/// valid: damage may begin before the place where it shows.
+/// is called, there is a restart point at the member.
 pub(super) fn walk_gzip(
     pass: &RefCell<GzipPass<'_>>,
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
-) -> Result<(Vec<Finding>, u64)> {
+) -> Result<Walked> {
     let allowance = Allowance::new(MAX_HEADER_BYTES);
     let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
     let mut walk = Walk::default();
@@ -75,7 +90,10 @@ pub(super) fn walk_gzip(
         // If the stream is broken, that is the cause of the invalid header.
         let failure = || pass.borrow().failure().cloned();
         let accepted = match entry {
-            Err(error) => Err(failure().unwrap_or_else(|| Error::corrupt(error.to_string()))),
+            Err(error) => Err(failure().unwrap_or_else(|| {
+                let pass = pass.borrow();
+                header_error(error, walk.end, pass.position(), || pass.head().to_vec())
+            })),
             Ok(entry) => {
                 pass.borrow_mut().mark()?;
                 walk.accept(&entry).map(|member| (entry, member))
@@ -109,23 +127,27 @@ pub(super) fn walk_gzip(
                     }
                     false => u64::MAX,
                 };
-                return Ok((walk.broken(&error), valid_until));
+                // A break of the tar alone does not make the checksums of the stream wrong.
+                let verified_until = pass.borrow().verified_until();
+                return Ok(Walked { findings: walk.broken(&error), valid_until, verified_until });
             }
             Err(error) => return Err(error.at_offset(walk.end)),
         }
     }
-    let valid_until = || pass.borrow().valid_until();
-    match check_end_of_stream(pass, walk.end) {
-        Ok(()) => Ok((walk.findings, valid_until())),
+    let end = check_end_of_stream(pass, walk.end);
+    let (valid_until, verified_until) = (pass.borrow().valid_until(), pass.borrow().verified_until());
+    let findings = match end {
+        Ok(()) => walk.findings,
         Err(error) if error.is_corrupt() => {
             let mut findings = walk.broken(&error);
             if let (true, Some(last)) = (pass.borrow().is_mismatch(), findings.last_mut()) {
                 last.kind = FindingKind::WrongChecksum;
             }
-            Ok((findings, valid_until()))
+            findings
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    Ok(Walked { findings, valid_until, verified_until })
 }
 
 /// The state of a walk.
@@ -156,20 +178,23 @@ impl Walk {
             return Err(Error::corrupt(format!("more than {MAX_NAME_BYTES} bytes of names")).at_offset(offset));
         }
         self.members += 1;
-        let member = match (kind.is_file(), u32::try_from(size)) {
-            (true, Ok(len)) => Some(Member { name, offset, len }),
-            _ if kind.is_dir() => None,
-            _ => {
-                self.findings.push(Finding {
-                    kind: FindingKind::UnknownMember,
-                    member: name,
-                    offset,
-                    message: format!("tar entry of type {:?} with {size} bytes", kind.as_byte() as char),
-                });
-                None
-            }
-        };
-        Ok(member)
+        let link = || Some(String::from_utf8_lossy(&entry.link_name_bytes()?).into_owned());
+        if let (true, Ok(len)) = (kind.is_file(), u32::try_from(size)) {
+            return Ok(Some(Member { name, offset, len, link: None }));
+        }
+        if let (true, Some(target)) = (kind.is_hard_link(), link()) {
+            return Ok(Some(Member { name, offset, len: 0, link: Some(target) }));
+        }
+        if !kind.is_dir() && kind.as_byte() != GNU_VOLUME_LABEL {
+            let message = match kind.is_symlink() {
+                true => "a symbolic link; it is ignored".to_owned(),
+                false => {
+                    format!("a tar entry of type {} with {size} bytes; it is ignored", kind.as_byte().escape_ascii())
+                }
+            };
+            self.findings.push(Finding { kind: FindingKind::UnknownMember, member: name, offset, message });
+        }
+        Ok(None)
     }
 
     /// Records that the entry is complete.
@@ -211,12 +236,22 @@ fn check_size<R: Read>(entry: &tar::Entry<'_, R>, len: u64) -> Result<()> {
     Err(Error::corrupt(text).at_offset(offset))
 }
 
-/// The error of a header that could not be read: that of the source, or an invalid header.
-fn header_error(source: &dyn Source, error: io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::corrupt(format!("{error} (the shard has {} bytes)", source.len())),
-    }
+/// The error of a header at byte `at` that could not be read: that of the source, or an invalid header in an archive of
+/// `len` bytes. `head` returns its first bytes.
+fn header_error(error: io::Error, at: u64, len: u64, head: impl FnOnce() -> Vec<u8>) -> Error {
+    // The message of the `tar` crate quotes the bytes of the header.
+    error.downcast::<Error>().unwrap_or_else(|_| match at {
+        0 => Error::corrupt(sniff::describe(&head())),
+        _ if len < at.saturating_add(BLOCK_BYTES) => {
+            Error::corrupt(format!("the tar ends at byte {len}, inside of a header: it is truncated"))
+        }
+        _ => Error::corrupt("what follows is no tar header, or its checksum is wrong"),
+    })
+}
+
+/// The first bytes of a plain shard.
+fn first_block(source: &dyn Source) -> Vec<u8> {
+    source.read(0..source.len().min(BLOCK_BYTES)).map(|bytes| bytes.to_vec()).unwrap_or_default()
 }
 
 /// Checks what follows the last member, which should be blocks of zeros. None at all means that the shard was cut
@@ -225,7 +260,7 @@ fn header_error(source: &dyn Source, error: io::Error) -> Error {
 fn check_end(source: &dyn Source, end: u64) -> Result<()> {
     let len = source.len();
     if len < end.saturating_add(BLOCK_BYTES) {
-        return Err(no_end_marker(len));
+        return Err(if len == 0 { Error::corrupt(sniff::describe(&[])) } else { no_end_marker(len) });
     }
     let mut at = end;
     while at < len {
@@ -237,7 +272,11 @@ fn check_end(source: &dyn Source, end: u64) -> Result<()> {
         }
         at = next;
     }
-    if len - end > MAX_END_BYTES {
+    let fills_a_record = || {
+        let record = (len - end).next_power_of_two();
+        end > 0 && record <= MAX_RECORD_BYTES && len.is_multiple_of(record)
+    };
+    if len - end > MAX_END_BYTES && !fills_a_record() {
         let text =
             format!("{} bytes of zeros follow the last member: the rest of the shard was not written", len - end);
         return Err(Error::corrupt(text).at_offset(end));

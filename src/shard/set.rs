@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::indexed::{self, BuiltIndex, Encoding, IndexedShard};
 use super::indexer::Opener;
-use super::{Entry, IndexStatus, SampleId, ShardReport, ShardSetBuilder};
+use super::{Entry, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardReport, ShardSetBuilder};
 use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
@@ -45,6 +45,7 @@ pub struct ShardSet {
     parts: Vec<usize>,
     population: SampleSpace,
     unmatched: Vec<i64>,
+    repeated: RepeatedImages,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
 }
 
@@ -173,6 +174,7 @@ impl ShardSet {
             parts: vec![shards.len()],
             population: SampleSpace::of_shards(&lengths),
             unmatched: unmatched(options.selector.selection.as_ref(), &shards),
+            repeated: RepeatedImages::find(&shards.iter().map(Shard::entries).collect::<Vec<_>>()),
             open: Mutex::new(LruCache::new(options.open_shards)),
             shards,
         };
@@ -184,9 +186,7 @@ impl ShardSet {
         let sum = |of: fn(&ShardReport) -> usize| self.reports().map(of).sum::<usize>();
         let (samples, shards) = (sum(|report| report.samples), self.shards.len());
         if samples == 0 {
-            return Error::config(format!(
-                "the {shards} shards contain no samples: a sample is a .jpg and a .json member of the same name"
-            ));
+            return Error::config(format!("there are no samples in {}", self.what_is_there()));
         }
         let mut rules = Vec::new();
         if options.selector.filter != MaskFilter::all() {
@@ -208,6 +208,26 @@ impl ShardSet {
         Error::config(format!("none of the {samples} samples in {shards} shards {reason}"))
     }
 
+    /// What shards without samples hold.
+    fn what_is_there(&self) -> String {
+        let shards = match self.reports().collect::<Vec<_>>()[..] {
+            [shard] => shard.path.display().to_string(),
+            ref shards => format!("{} shards", shards.len()),
+        };
+        let findings = || self.reports().flat_map(|report| &report.findings);
+        let mut kinds: Vec<FindingKind> = findings().map(|finding| finding.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let example = |kind: FindingKind| {
+            let mut found = findings().filter(|finding| finding.kind == kind);
+            let (first, more) = (found.next().map_or("", |finding| &finding.member), found.count());
+            if more > 0 { format!("{kind} ({first} and {more} more)") } else { format!("{kind} ({first})") }
+        };
+        let found = kinds.into_iter().map(example).collect::<Vec<_>>().join(", ");
+        let has = if found.is_empty() { String::new() } else { format!(", but {found}") };
+        format!("{shards}{has}: a sample is NAME.jpg and NAME.json, with the same NAME and directory")
+    }
+
     /// Combines several sets into one. Each has a weight, and its share of every epoch is its weight divided by the sum
     /// of all weights, independent of its size.
     ///
@@ -227,6 +247,8 @@ impl ShardSet {
     /// If no set is given, a weight is not positive, or its share is below 1/4093.
     pub fn interleave(sets: Vec<(f64, Self)>) -> Result<Self> {
         let (mut shards, mut unmatched) = (Vec::new(), Vec::new());
+        // Sets may be mixed to repeat images.
+        let repeated = RepeatedImages::default();
         let (mut weights, mut parts) = (Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;
         for (weight, set) in sets {
@@ -250,7 +272,7 @@ impl ShardSet {
         let population = SampleSpace::mixed(&weighted)?;
         let samples = PrefixSums::of(lengths.iter().copied());
         let open = Mutex::new(LruCache::new(open_shards));
-        Ok(Self { samples, parts, population, unmatched, open, shards })
+        Ok(Self { samples, parts, population, unmatched, repeated, open, shards })
     }
 
     /// Number of samples in the set.
@@ -271,6 +293,11 @@ impl ShardSet {
     /// Images of the list of ids that are in none of the shards.
     pub fn unmatched(&self) -> &[i64] {
         &self.unmatched
+    }
+
+    /// Images that the set has more than once. Empty for a mixture: its sets may repeat images on purpose.
+    pub fn repeated_images(&self) -> &RepeatedImages {
+        &self.repeated
     }
 
     /// The rule that selects annotations of a shard's samples.
@@ -410,6 +437,9 @@ impl Shard {
         let IndexedShard { mut index, encoding, .. } = indexed;
         let selector = &options.selector;
         report.kept_annotations = 0;
+        if options.indexer.use_unverified {
+            report.left_out.unverified = 0;
+        }
         let mut keep = Vec::with_capacity(report.samples);
         let mut selected = Vec::new();
         let mut digests = Digests::of(&report, selector.selection.as_ref());
@@ -418,9 +448,11 @@ impl Shard {
             report.kept_annotations += count;
             let place = selector.selection.as_ref().and_then(|selection| selection.index_of(entry.image_id));
             selected.extend(place.map(|place| place as u32));
-            let is_in = options.keeps(entry, count);
+            let is_verified = index.is_verified(entry);
+            let is_in = (is_verified || options.indexer.use_unverified) && options.keeps(entry, count);
             let is_bad = is_in && options.quarantine.holds(entry);
             report.quarantined_samples += usize::from(is_bad);
+            report.unverified_samples += usize::from(is_in && !is_bad && !is_verified);
             keep.push(is_in && !is_bad);
             digests.add(entry, is_in && !is_bad);
         }

@@ -5,17 +5,17 @@
 //!
 //! # Layout, all little-endian
 //!
-//! `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), then the payload in postcard
-//! form: the shard's length and modification time, the index, the description of the columns of annotation statistics,
-//! and for a gzip shard that of its restart points. The columns follow; only those that a filter uses are read (see
-//! `columns.rs`). Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when
-//! the shard is opened, and windows one at a time; whether inflating from them gives the right bytes is checked by each
-//! member's own checksum.
+//! The header: `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), length of the shard
+//! (u64), its modification time in nanoseconds (u64), a hash of its path (u64), crc32c of the header so far (u32). Then
+//! the payload in postcard form: the index, the description of the columns of annotation statistics, and for a gzip
+//! shard that of its restart points. The columns follow; only those that a filter uses are read (see `columns.rs`).
+//! Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is
+//! opened, and windows one at a time.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -25,13 +25,14 @@ use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{dir_of, write_file};
-use crate::source::{Frontier, MmapSource, Parts, RECORD_BYTES, Restarts, Source};
+use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts};
+use crate::splitmix::mix64;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's format or meaning does.
-const VERSION: u32 = 3;
-const HEADER_BYTES: usize = 24;
+const VERSION: u32 = 4;
+const HEADER_BYTES: usize = 52;
 
 /// Where index files are kept.
 ///
@@ -51,8 +52,8 @@ pub enum Sidecar {
     /// Next to the shard, as `<shard>.msidx`.
     #[default]
     Beside,
-    /// In this directory, as `<shard's file name>.msidx`. The directory is created if necessary. Shards with the same
-    /// file name need different directories.
+    /// In this directory, as `<shard's file name>.msidx`. The directory is created if necessary. If several shards have
+    /// the same file name, the file names of their indexes also contain a hash of the shard's path.
     Dir(PathBuf),
     /// Nowhere: the index is built every time.
     Off,
@@ -89,14 +90,14 @@ pub enum IndexStatus {
 }
 
 /// Length and modification time of the shard that an index belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStamp {
     pub(super) shard_bytes: u64,
     modified_ns: u64,
 }
 
 impl Sidecar {
-    /// Returns the path of the index file of `shard`; `None` for [`Sidecar::Off`].
+    /// Returns the usual path of the index file of `shard`; `None` for [`Sidecar::Off`].
     pub fn path(&self, shard: impl AsRef<Path>) -> Option<PathBuf> {
         let shard = shard.as_ref();
         let mut name = shard.file_name()?.to_owned();
@@ -109,21 +110,122 @@ impl Sidecar {
     }
 }
 
+impl Sidecar {
+    /// Paths at which the index file of `shard` may be, the one that is certainly its own first.
+    pub(super) fn candidates(&self, shard: &Path) -> Vec<PathBuf> {
+        let usual = self.path(shard);
+        let own = usual.as_deref().filter(|_| self.is_shared()).map(|usual| with_hash(usual, path_hash(shard)));
+        own.into_iter().filter(|own| own.exists()).chain(usual).collect()
+    }
+
+    /// Whether shards of several directories have their index files here.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Dir(_))
+    }
+
+    /// The path to save the index file of `shard` at: the usual one, unless another shard has its index file there.
+    fn target(&self, shard: &Path) -> Option<PathBuf> {
+        let usual = self.path(shard)?;
+        let hash = path_hash(shard);
+        let owner = || Some(Header::read(&mut open(&usual).ok()?).ok()?.path_hash);
+        Some(if self.is_shared() && owner().is_some_and(|owner| owner != hash) {
+            with_hash(&usual, hash)
+        } else {
+            usual
+        })
+    }
+}
+
+/// `NAME.msidx` with a hash: `NAME.<hash>.msidx`.
+fn with_hash(usual: &Path, hash: u64) -> PathBuf {
+    usual.with_extension(format!("{hash:016x}.msidx"))
+}
+
+/// A hash of the shard's absolute path.
+pub(super) fn path_hash(shard: &Path) -> u64 {
+    let path = fs::canonicalize(shard).unwrap_or_else(|_| shard.to_owned());
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    bytes.chunks(8).fold(bytes.len() as u64, |hash, bytes| mix64(hash ^ word(bytes)))
+}
+
 impl FileStamp {
     pub(super) fn of(shard: &Path) -> Result<Self> {
-        let read = || {
-            let metadata = fs::metadata(shard)?;
-            let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            // 2^64 nanoseconds last until the year 2554.
-            Ok(Self { shard_bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
-        };
-        read().map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(shard))
+        let failed = |e| Error::io("cannot read the file's metadata", e).in_shard(shard);
+        let metadata = fs::metadata(shard).map_err(failed)?;
+        let modified = metadata.modified().map_err(failed)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // 2^64 nanoseconds last until the year 2554.
+        Ok(Self { shard_bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
+    }
+}
+
+/// The fixed part at the start of an index file.
+struct Header {
+    payload_crc32c: u32,
+    payload_bytes: u64,
+    stamp: FileStamp,
+    path_hash: u64,
+}
+
+impl Header {
+    fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let Self { payload_crc32c, payload_bytes, stamp: FileStamp { shard_bytes, modified_ns }, path_hash } = self;
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&payload_crc32c.to_le_bytes());
+        for (i, word) in [payload_bytes, shard_bytes, modified_ns, path_hash].into_iter().enumerate() {
+            bytes[16 + 8 * i..24 + 8 * i].copy_from_slice(&word.to_le_bytes());
+        }
+        let crc32c = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
+        bytes[HEADER_BYTES - 4..].copy_from_slice(&crc32c.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header at the start of a file; an error is a part of a sentence about the file.
+    fn read(file: &mut impl Read) -> Result<Self, String> {
+        let mut bytes = [0; HEADER_BYTES];
+        // Files of other versions may be shorter than this header.
+        let mut filled = 0;
+        while let Some(count) = file.read(&mut bytes[filled..]).ok().filter(|&count| count > 0) {
+            filled += count;
+        }
+        let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        if filled >= 8 && bytes[..8] != MAGIC {
+            return Err("is not an index file".to_owned());
+        }
+        if filled >= 12 && half(8) != VERSION {
+            let found = half(8);
+            return Err(format!("has format version {found}, but this version of maskstream uses {VERSION}"));
+        }
+        if filled < HEADER_BYTES {
+            return Err("is cut short".to_owned());
+        }
+        if half(HEADER_BYTES - 4) != crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) {
+            return Err("is damaged: the checksum of its header does not match".to_owned());
+        }
+        let stamp = FileStamp { shard_bytes: word(24), modified_ns: word(32) };
+        Ok(Self { payload_crc32c: half(12), payload_bytes: word(16), stamp, path_hash: word(40) })
+    }
+}
+
+/// Opens an index file for reading. It must be a regular file: opening a fifo would wait for a writer.
+fn open(path: &Path) -> std::io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(std::io::Error::other("it is not a regular file"))
     }
 }
 
 /// The contents of an index file.
 #[derive(Debug)]
 pub(super) struct SavedIndex {
+    /// Of the shard when it was indexed.
+    pub(super) stamp: FileStamp,
+    /// Hash of the path that the shard had then.
+    pub(super) path_hash: u64,
     pub(super) index: ShardIndex,
     /// The restart points of a gzip stream.
     pub(super) restarts: Option<SavedRestarts>,
@@ -147,68 +249,33 @@ pub(super) struct SavedRestarts {
     section: RestartSection,
 }
 
-/// Why an index file cannot be used.
-#[derive(Debug)]
-pub(super) struct Rejected {
-    pub(super) reason: String,
-    /// Whether it is valid, but of the shard before it changed.
-    pub(super) is_earlier: bool,
-}
-
-impl From<String> for Rejected {
-    fn from(reason: String) -> Self {
-        Self { reason, is_earlier: false }
-    }
-}
-
-/// Loads the index file at `path`, which must be of the shard with this stamp.
-pub(super) fn load(path: &Path, stamp: FileStamp, columns: ScoreColumns) -> Result<SavedIndex, Rejected> {
-    let (found, saved) = read(path, columns)?;
-    if found == stamp {
-        return Ok(saved);
-    }
-    let reason = format!("the shard has changed (size {} then, {} now)", found.shard_bytes, stamp.shard_bytes);
-    Err(Rejected { reason, is_earlier: true })
-}
-
-/// Reads the index file at `path`, even if the shard has changed since.
-pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, SavedIndex), String> {
+/// Reads the index file at `path`. An error is the reason why it cannot be used.
+pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mut file = match File::open(path) {
+    let mut file = match open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("no index file yet".to_owned()),
         Err(e) => return Err(cannot(e)),
     };
     let file_bytes = file.metadata().map_err(cannot)?.len();
-    let mut header = [0; HEADER_BYTES];
-    file.read_exact(&mut header).map_err(|_| format!("{} is cut short", path.display()))?;
-    if header[..8] != MAGIC {
-        return Err(format!("{} is not an index file", path.display()));
-    }
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    if word(8) != VERSION {
-        return Err(format!(
-            "the index file has format version {}, but this version of maskstream uses {VERSION}",
-            word(8)
-        ));
-    }
-    let payload_bytes = u64::from(word(16)) | u64::from(word(20)) << 32;
+    let header = Header::read(&mut file).map_err(|what| format!("{} {what}", path.display()))?;
+    let Header { payload_crc32c, payload_bytes, stamp, path_hash } = header;
     let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
     let mut payload = Vec::new();
     Read::by_ref(&mut file).take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
-    if word(12) != crc32c::crc32c(&payload) {
+    if payload_crc32c != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not match"));
     }
-    let (found, index, columns, section): (FileStamp, StoredIndex, Columns, Option<RestartSection>) =
+    let (index, columns, section): (StoredIndex, Columns, Option<RestartSection>) =
         postcard::from_bytes(&payload).map_err(|e| damaged(&e.to_string()))?;
     let columns_start = start;
     let start = columns.bytes().and_then(|bytes| columns_start.checked_add(bytes)).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| damaged("it does not have the expected length"))?;
     let mut index = index.into_index();
     index.stats = columns.read(&mut file, columns_start, wanted).map_err(|what| damaged(&what))?;
-    let inflated = section.as_ref().map_or(found.shard_bytes, |section| section.frontier.inflated);
+    let inflated = section.as_ref().map_or(stamp.shard_bytes, |section| section.frontier.inflated);
     if !index.is_consistent(inflated) {
         return Err(damaged("its parts do not agree with each other"));
     }
@@ -216,7 +283,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, Save
     if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
         return Err(damaged("it does not have the expected length"));
     }
-    // The records are few and small, so damage is found here; damaged windows are found by the members' checksums.
+    // The records are few and small, so damage is found here. Windows have a checksum each.
     if let Some(restarts) = &restarts {
         let mut records = Vec::new();
         file.seek(SeekFrom::Start(start)).map_err(cannot)?;
@@ -225,18 +292,32 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, Save
             return Err(damaged("the checksum of its restart points does not match"));
         }
     }
-    Ok((found, SavedIndex { index, restarts }))
+    Ok(SavedIndex { stamp, path_hash, index, restarts })
 }
 
-/// Writes the index file atomically: a reader sees the old file or the whole new one. Returns the saved restart points.
+/// Writes the present time and path of a shard to its index file, so that it need not be compared again.
+pub(super) fn refresh(path: &Path, stamp: FileStamp, path_hash: u64) -> std::io::Result<()> {
+    let mut file = open(path)?;
+    let header = Header::read(&mut file).map_err(std::io::Error::other)?;
+    write_file(path, |out| {
+        out.write_all(&Header { stamp, path_hash, ..header }.to_bytes())?;
+        std::io::copy(&mut file, out).map(drop)
+    })
+}
+
+/// Serializes the choice of a file name and the renaming, so that two shards of one name do not choose the same one.
+static SAVING: Mutex<()> = Mutex::new(());
+
+/// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns the saved restart
+/// points.
 pub(super) fn save(
-    path: &Path,
+    sidecar: &Sidecar,
+    shard: &Path,
     stamp: FileStamp,
     index: &ShardIndex,
     restarts: Option<&Restarts>,
 ) -> Result<Option<SavedRestarts>> {
     let parts = restarts.map(Restarts::parts);
-    let cannot = |e: std::io::Error| Error::io(format!("cannot write {}", path.display()), e);
     let section = parts.as_ref().map(|parts| RestartSection {
         records: (parts.records.len() / RECORD_BYTES) as u64,
         records_crc32c: crc32c::crc32c(&parts.records),
@@ -244,25 +325,30 @@ pub(super) fn save(
         frontier: parts.frontier,
     });
     let (columns, column_bytes) = Columns::encode(&index.stats);
-    let payload = postcard::to_stdvec(&(stamp, StoredIndex::of(index), columns, &section))
+    let payload = postcard::to_stdvec(&(StoredIndex::of(index), columns, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
     let windows = parts.as_ref().map(|parts| parts.windows.read(parts.windows_range())).transpose()?;
+    let header = Header {
+        payload_crc32c: crc32c::crc32c(&payload),
+        payload_bytes: payload.len() as u64,
+        stamp,
+        path_hash: path_hash(shard),
+    };
+    let _saving = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(path) = sidecar.target(shard) else { return Err(Error::config("index files are off")) };
     let write = || {
-        fs::create_dir_all(dir_of(path))?;
-        write_file(path, |file| {
-            file.write_all(&MAGIC)?;
-            file.write_all(&VERSION.to_le_bytes())?;
-            file.write_all(&crc32c::crc32c(&payload).to_le_bytes())?;
-            file.write_all(&(payload.len() as u64).to_le_bytes())?;
+        fs::create_dir_all(dir_of(&path))?;
+        write_file(&path, |file| {
+            file.write_all(&header.to_bytes())?;
             file.write_all(&payload)?;
             file.write_all(&column_bytes)?;
             parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
             windows.iter().try_for_each(|windows| file.write_all(windows))
         })
     };
-    write().map_err(cannot)?;
+    write().map_err(|e| Error::io(format!("cannot write {}", path.display()), e))?;
     let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
-    Ok(section.map(|section| SavedRestarts { path: path.to_owned(), start, section }))
+    Ok(section.map(|section| SavedRestarts { path, start, section }))
 }
 
 impl SavedRestarts {
@@ -274,12 +360,12 @@ impl SavedRestarts {
         self.start.checked_add(self.records_bytes()?)?.checked_add(self.section.window_bytes)
     }
 
-    /// Maps the points into memory.
+    /// Reads the points; their windows are read on demand.
     ///
     /// # Errors
     /// If the index file cannot be read or has changed.
     pub(super) fn open(&self) -> Result<Restarts> {
-        let source = MmapSource::open(&self.path)?;
+        let source = source::open(&self.path)?;
         let records_end = self.start + self.records_bytes().unwrap_or(u64::MAX - self.start);
         let records = source.read(self.start..records_end).map_err(|e| e.in_shard(&self.path))?;
         if self.end() != Some(source.len()) || crc32c::crc32c(&records) != self.section.records_crc32c {
@@ -287,7 +373,7 @@ impl SavedRestarts {
         }
         Ok(Restarts::complete(Parts {
             records,
-            windows: Arc::new(source),
+            windows: source,
             windows_start: records_end,
             frontier: self.section.frontier,
         }))

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Extent, Finding, FindingKind, ShardIndex};
+use super::{Entry, Extent, Finding, FindingKind, LeftOut, ShardIndex};
 
 /// A [`ShardIndex`] without its statistics, which are stored in columns.
 #[derive(Serialize, Deserialize)]
@@ -11,7 +11,16 @@ pub(super) struct StoredIndex {
     entries: Vec<StoredEntry>,
     stat_ends: Vec<u32>,
     findings: Vec<StoredFinding>,
-    missing: u64,
+    left_out: StoredLeftOut,
+    verified_until: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLeftOut {
+    images_without_annotations: u64,
+    annotations_without_image: u64,
+    broken_annotations: u64,
+    unreadable: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,24 +63,46 @@ enum StoredKind {
 
 impl StoredIndex {
     pub(super) fn of(index: &ShardIndex) -> Self {
-        let ShardIndex { entries, stat_ends, findings, missing, .. } = index;
+        let ShardIndex { entries, stat_ends, findings, left_out, verified_until, .. } = index;
         Self {
             entries: entries.iter().map(StoredEntry::of).collect(),
             stat_ends: stat_ends.clone(),
             findings: findings.iter().map(StoredFinding::of).collect(),
-            missing: *missing,
+            left_out: StoredLeftOut::of(*left_out),
+            verified_until: *verified_until,
         }
     }
 
     /// The index without its statistics, which the caller adds.
     pub(super) fn into_index(self) -> ShardIndex {
-        let Self { entries, stat_ends, findings, missing } = self;
+        let Self { entries, stat_ends, findings, left_out, verified_until } = self;
         ShardIndex {
             entries: entries.into_iter().map(StoredEntry::into_entry).collect(),
             stat_ends,
             stats: Vec::new(),
             findings: findings.into_iter().map(StoredFinding::into_finding).collect(),
-            missing,
+            left_out: left_out.into_left_out(),
+            verified_until,
+        }
+    }
+}
+
+impl StoredLeftOut {
+    /// The unverified samples are not stored: they follow from the entries.
+    fn of(left_out: LeftOut) -> Self {
+        let LeftOut { images_without_annotations, annotations_without_image, broken_annotations, unreadable, .. } =
+            left_out;
+        Self { images_without_annotations, annotations_without_image, broken_annotations, unreadable }
+    }
+
+    fn into_left_out(self) -> LeftOut {
+        let Self { images_without_annotations, annotations_without_image, broken_annotations, unreadable } = self;
+        LeftOut {
+            images_without_annotations,
+            annotations_without_image,
+            broken_annotations,
+            unreadable,
+            ..LeftOut::default()
         }
     }
 }

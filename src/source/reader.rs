@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::access::Source;
+use crate::Error;
 
 /// Bytes that may still be read. The owner renews it before each tar header, so that hostile header records cannot make
 /// a reader load the whole shard into memory.
@@ -24,9 +25,8 @@ impl Allowance {
     /// If fewer are left.
     pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
         let left = self.0.get().checked_sub(bytes);
-        self.0.set(
-            left.ok_or_else(|| io::Error::other("the header records of a member (long names, PAX) are too long"))?,
-        );
+        let too_long = || Error::corrupt("the header records of a member (long names, PAX) are too long");
+        self.0.set(left.ok_or_else(|| io::Error::other(too_long()))?);
         Ok(())
     }
 }

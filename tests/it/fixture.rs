@@ -26,6 +26,18 @@ pub(crate) fn codec() -> JpegCodec {
     JpegCodec::Zune
 }
 
+/// Length of the header of an index file.
+pub(crate) const SIDECAR_HEADER: usize = 52;
+
+/// Makes the checksums of a forged index file match.
+pub(crate) fn sign_sidecar(bytes: &mut [u8]) {
+    let end = SIDECAR_HEADER + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let payload = crc32c::crc32c(&bytes[SIDECAR_HEADER..end]);
+    bytes[12..16].copy_from_slice(&payload.to_le_bytes());
+    let header = crc32c::crc32c(&bytes[..SIDECAR_HEADER - 4]);
+    bytes[SIDECAR_HEADER - 4..SIDECAR_HEADER].copy_from_slice(&header.to_le_bytes());
+}
+
 /// One gzip member.
 pub(crate) fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));

@@ -172,9 +172,9 @@ fn what_does_not_fit_is_counted_and_named() {
         kinds(index.findings()),
         [
             (FindingKind::AnnotationsWithoutImage, "./sa_3.json"),
-            (FindingKind::ImageWithoutAnnotations, "./sa_2.jpg"),
-            (FindingKind::Duplicate, "./sa_1.jpg"),
             (FindingKind::Duplicate, "./sa_4.json"),
+            (FindingKind::Duplicate, "./sa_1.jpg"),
+            (FindingKind::ImageWithoutAnnotations, "./sa_2.jpg"),
             (FindingKind::UnknownMember, "./README.txt"),
             (FindingKind::UnknownMember, "./no_extension"),
             (FindingKind::UnknownMember, "link.jpg"),
@@ -183,7 +183,9 @@ fn what_does_not_fit_is_counted_and_named() {
     assert!(index.findings().is_sorted_by_key(|finding| finding.offset));
     let ids: Vec<i64> = index.entries().iter().map(|entry| entry.image_id).collect();
     assert_eq!(ids, [1, 4]);
-    assert_eq!(index.entries()[0].image.crc32c, crc32c::crc32c(&samples[0].image), "the first one counts");
+    assert_eq!(index.entries()[0].image.crc32c, crc32c::crc32c(b"a second one"), "the last one counts");
+    let left_out = index.left_out();
+    assert_eq!((left_out.images_without_annotations, left_out.annotations_without_image, left_out.total()), (1, 1, 2));
     // None of this is damage.
     let sources = || vec![("odd".to_owned(), fixture::memory(bytes.clone()))];
     let set = lenient().on_corrupt(OnCorrupt::Stop).from_sources(sources()).unwrap();
@@ -475,14 +477,23 @@ fn findings_and_scores_survive_in_the_sidecar() {
 fn a_sidecar_does_not_outlive_its_shard() {
     let disk = OnDisk::new(3);
     let (_, three) = disk.open(Sidecar::Beside);
-    // Another modification time, the same bytes.
-    File::options()
-        .write(true)
-        .open(&disk.path)
-        .unwrap()
-        .set_modified(SystemTime::now() - Duration::from_secs(1000))
-        .unwrap();
-    disk.rebuilt("changed", &three);
+    let touch = |seconds| {
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        File::options().write(true).open(&disk.path).unwrap().set_modified(time).unwrap();
+    };
+    // Another modification time, the same bytes: the index is compared with the shard once, and used.
+    touch(1000);
+    assert_eq!(disk.open(Sidecar::Beside), (IndexStatus::Loaded, three.clone()));
+    let unread = lenient().sidecar(Sidecar::Beside).opener(|_| panic!("compared again")).open(&[&disk.path]);
+    assert_eq!(unread.unwrap().len(), 3);
+    // Another modification time and other bytes of the same size.
+    let mut bytes = fs::read(&disk.path).unwrap();
+    let last = three[2].image.range().end as usize - 1;
+    bytes[last] ^= 1;
+    fs::write(&disk.path, &bytes).unwrap();
+    touch(500);
+    let (_, other) = disk.open(Sidecar::Off);
+    disk.rebuilt("its time and its bytes, not its size", &other);
     // Other bytes, the same modification time.
     let modified = fs::metadata(&disk.path).unwrap().modified().unwrap();
     fs::write(&disk.path, fixture::shard(&made_many(4))).unwrap();
@@ -498,19 +509,18 @@ fn a_damaged_sidecar_is_built_anew() {
     let (_, expected) = disk.open(Sidecar::Beside);
     let sound = fs::read(disk.sidecar()).unwrap();
     let (len, payload_end) = (sound.len(), payload_end(&sound));
-    for at in [0, 7, 8, 11, 12, 15, 17, 23, 24, 25, payload_end / 2, payload_end - 1] {
+    for at in [0, 7, 8, 11, 12, 15, 17, 23, 24, 31, 39, 47, 51, 52, 53, payload_end / 2, payload_end - 1] {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), bytes).unwrap();
         let why = match at {
             0..8 => "not an index file",
             8..12 => "version",
-            16..24 => "cut short",
             _ => "checksum",
         };
         disk.rebuilt(why, &expected);
     }
-    for cut in [0, 1, 15, 16, 23, 24, 25, len - 1] {
+    for cut in [0, 1, 15, 16, 51, 52, 53, len - 1] {
         fs::write(disk.sidecar(), &sound[..cut]).unwrap();
         disk.rebuilt("", &expected);
     }
@@ -522,7 +532,7 @@ fn a_damaged_sidecar_is_built_anew() {
 
 /// Where the columns of scores begin.
 fn payload_end(sidecar: &[u8]) -> usize {
-    24 + u64::from_le_bytes(sidecar[16..24].try_into().unwrap()) as usize
+    fixture::SIDECAR_HEADER + u64::from_le_bytes(sidecar[16..24].try_into().unwrap()) as usize
 }
 
 #[test]
@@ -595,12 +605,11 @@ fn a_forged_sidecar_never_panics_and_never_points_outside_its_shard() {
     let shard_bytes = fs::metadata(&disk.path).unwrap().len();
     let mut loaded = 0;
     let end = payload_end(&sound);
-    for at in 24..end {
+    for at in fixture::SIDECAR_HEADER..end {
         for value in [0x00, 0x7f, 0xff] {
             let mut bytes = sound.clone();
             bytes[at] = value;
-            let checksum = crc32c::crc32c(&bytes[24..end]);
-            bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+            fixture::sign_sidecar(&mut bytes);
             fs::write(disk.sidecar(), &bytes).unwrap();
             // With an opener that fails, so that this does not write a thousand files.
             let indexer = Indexer::new().sidecar(Sidecar::Beside).opener(|_| Err(fixture::read_error(0)));
@@ -709,10 +718,10 @@ fn missing_by_a_guess(bytes: &[u8]) -> (u64, u64) {
         let sources = vec![("s".into(), fixture::memory(bytes.to_vec()))];
         lenient().on_corrupt(OnCorrupt::Skip { budget }).from_sources(sources)
     };
-    let error = open(index.missing() - 1).unwrap_err();
+    let error = open(index.left_out().damaged() - 1).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("the budget of"), "{error}");
-    assert!(!open(index.missing()).is_err_and(|error| error.is_corrupt()));
-    (index.missing(), broken.offset)
+    assert!(!open(index.left_out().damaged()).is_err_and(|error| error.is_corrupt()));
+    (index.left_out().damaged(), broken.offset)
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             fs::write(shards_dir.path(0), &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
             let sound = Indexer::new().on_corrupt(OnCorrupt::KEEP).index(shards_dir.path(0)).unwrap();
             let whole: Vec<i64> = sound.index.entries().iter().map(|entry| entry.image_id).collect();
-            assert!(whole.len() < 8 && sound.index.missing() > 0);
+            assert!(whole.len() < 8 && sound.index.left_out().damaged() > 0);
             shards_dir.delete_indexes();
 
             // All of them in one batch, so that the broken-off batch is padded.
@@ -232,20 +232,52 @@ fn of_a_broken_stream_all_complete_samples_come_before_the_error() {
             assert!(text.contains("gzip") && text.contains("is truncated"), "{text}");
 
             // With a budget the other shards follow; without enough of one they do not.
-            let skip = |budget| shards().on_corrupt(OnCorrupt::Skip { budget });
+            let skip = |budget| shards().use_unverified(true).on_corrupt(OnCorrupt::Skip { budget });
             shards_dir.delete_indexes();
-            let loader =
-                options().build(skip(sound.index.missing()).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
+            let loader = options()
+                .build(skip(sound.index.left_out().unreadable).open_lazy(&[shards_dir.dir.path()]).unwrap())
+                .unwrap();
             let (batches, error) = run(loader.epoch(0).unwrap());
             assert!(error.is_none());
             assert_eq!(ids(&batches).len(), whole.len() + SAMPLES - 8);
             assert_eq!(loader.shards().unwrap().len() as usize, whole.len() + SAMPLES - 8);
             shards_dir.delete_indexes();
-            let loader =
-                options().build(skip(sound.index.missing() - 1).open_lazy(&[shards_dir.dir.path()]).unwrap()).unwrap();
+            let loader = options()
+                .build(skip(sound.index.left_out().unreadable - 1).open_lazy(&[shards_dir.dir.path()]).unwrap())
+                .unwrap();
             let (batches, error) = run(loader.epoch(0).unwrap());
             assert_eq!(ids(&batches), whole);
             assert!(error.unwrap().to_string().contains("more than the budget"));
+        }
+    });
+}
+
+#[test]
+fn what_no_checksum_vouches_for_is_counted_where_it_was_delivered_and_left_out_where_not() {
+    within(|| {
+        let shards_dir = Shards::new();
+        let mut bytes = fs::read(shards_dir.path(0)).unwrap();
+        // The checksum of the stream, at its end.
+        let trailer = bytes.len() - 8;
+        bytes[trailer] ^= 1;
+        fs::write(shards_dir.path(0), bytes).unwrap();
+        let keep = || shards().on_corrupt(OnCorrupt::KEEP).open_lazy(&[shards_dir.dir.path()]).unwrap();
+        for _ in 0..4 {
+            shards_dir.delete_indexes();
+            let loader = options().build(keep()).unwrap();
+            let mut epoch = loader.epoch(0).unwrap();
+            let delivered: Vec<Batch> = epoch.by_ref().map(Result::unwrap).collect();
+            let report = epoch.report();
+            drop(epoch);
+            // How many of the eight samples were taken before the end of the stream depends on the threads.
+            assert_eq!(ids(&delivered).len() as u64, (SAMPLES - 8) as u64 + report.unverified, "{report}");
+            assert!(report.unverified <= 8 && report.left_out.unverified == 8, "{report}");
+            assert_eq!((report.held, report.selected), (SAMPLES as u64, SAMPLES as u64 - 8), "{report}");
+            assert!(report.to_string().contains("8 left out (8 unverified)"), "{report}");
+
+            // From the index, none is delivered.
+            let second = loader.epoch(1).unwrap();
+            assert_eq!(ids(&second.map(Result::unwrap).collect::<Vec<_>>()).len(), SAMPLES - 8);
         }
     });
 }
@@ -265,8 +297,11 @@ fn behind_a_break_what_an_earlier_index_knows_is_delivered() {
         let after = Indexer::new().index(&path).unwrap();
         let fresh = Indexer::new().sidecar(Sidecar::Off).index(&path).unwrap();
         assert!(after.index.entries().len() > fresh.index.entries().len(), "more than without the earlier index");
-        assert_eq!(after.index.entries().len() as u64 + after.index.missing(), 8);
-        assert!(after.index.missing() > 0 && after.index.entries().iter().all(|e| before.index.entries().contains(e)));
+        assert_eq!(after.index.entries().len() as u64 + after.index.left_out().damaged(), 8);
+        assert!(
+            after.index.left_out().damaged() > 0
+                && after.index.entries().iter().all(|e| before.index.entries().contains(e))
+        );
         let report = after.index.findings().iter().map(ToString::to_string).collect::<String>();
         assert!(report.contains("according to an earlier index file"), "{report}");
 
@@ -286,7 +321,7 @@ fn an_earlier_index_of_another_shard_is_not_believed() {
     fs::write(shards_dir.path(0), &other[..other.len() / 2]).unwrap();
     let index = Indexer::new().index(shards_dir.path(0)).unwrap().index;
     let report = index.findings().iter().map(ToString::to_string).collect::<String>();
-    assert!(!report.contains("according to an earlier index file") && index.missing() > 0, "{report}");
+    assert!(!report.contains("according to an earlier index file") && index.left_out().damaged() > 0, "{report}");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use lru::LruCache;
 
 use crate::annotation::{AnnotationSelector, AnnotationStats};
 use crate::shard::{
-    Entry, PartlyIndexed, PassObserver, SampleId, Samples, Shard, ShardReport, ShardSet, ShardSetBuilder, Unindexed,
-    catch_panic,
+    Entry, PartlyIndexed, PassObserver, SampleId, Samples, Shard, ShardReport, ShardSet, ShardSetBuilder, ShardTotals,
+    Unindexed, catch_panic,
 };
 use crate::source::{GzipSource, Restarts, Source};
 use crate::{Error, Result};
@@ -37,6 +37,8 @@ struct State {
     run: u64,
     /// Whether an epoch has delivered the samples of all shards, so that all have an index.
     is_complete: bool,
+    /// Kept when the shards are moved into a [`ShardSet`].
+    totals: Option<ShardTotals>,
     /// Open shards, except those that are being indexed. The least recently used one is evicted.
     open: LruCache<u32, Arc<dyn Source>>,
 }
@@ -52,6 +54,10 @@ enum Stage {
 struct LiveShard {
     /// Samples that pass the filter, in the order in which a pass of this epoch has found them.
     entries: Vec<Entry>,
+    /// Number of samples that the feed has taken.
+    taken: usize,
+    /// Samples that were taken and are not in the finished index: no checksum vouches for them.
+    unverified: u64,
     /// The open shard, while it is being indexed.
     source: Option<Arc<dyn Source>>,
     state: IndexState,
@@ -76,12 +82,23 @@ impl LiveSet {
         let PartlyIndexed { options, paths, shards } = partly;
         let shard = |found: Result<Shard, Unindexed>| LiveShard {
             entries: Vec::new(),
+            taken: 0,
+            unverified: 0,
             source: None,
             state: found.map_or_else(IndexState::Unindexed, IndexState::Indexed),
         };
         let shards = shards.into_iter().map(shard).collect();
         let open = LruCache::new(options.open_shards);
-        let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_complete: false, open };
+        let state = State {
+            shards,
+            current: 0,
+            lookahead: 0,
+            stage: Stage::Idle,
+            run: 0,
+            is_complete: false,
+            totals: None,
+            open,
+        };
         Self { options, paths, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -114,7 +131,11 @@ impl LiveSet {
 
     /// Moves the shards into a [`ShardSet`]. Must be called once, when the set is complete.
     pub(in crate::loader) fn finish(&self) -> Result<ShardSet> {
-        let shards = std::mem::take(&mut self.lock().shards);
+        let totals = self.totals();
+        let mut state = self.lock();
+        let shards = std::mem::take(&mut state.shards);
+        state.totals = Some(totals);
+        drop(state);
         let indexed = |shard: LiveShard| match shard.state {
             IndexState::Indexed(shard) => Ok(shard),
             _ => Err(Error::config("a shard has no index yet")),
@@ -138,6 +159,7 @@ impl LiveSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;
         for shard in &mut state.shards {
+            (shard.taken, shard.unverified) = (0, 0);
             if let IndexState::Failed(unindexed, _) = &shard.state {
                 // The file may have been replaced since.
                 let state = match self.options.load_lenient(&unindexed.path) {
@@ -145,11 +167,11 @@ impl LiveSet {
                     Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
                     Err(_) => IndexState::Unindexed(unindexed.clone()),
                 };
-                *shard = LiveShard { entries: Vec::new(), source: None, state };
+                *shard = LiveShard::unread(state);
             } else if let IndexState::InProgress(unindexed) = &shard.state {
                 // A thread that was left running is indexing it.
                 let state = IndexState::Unindexed(unindexed.clone());
-                *shard = LiveShard { entries: Vec::new(), source: None, state };
+                *shard = LiveShard::unread(state);
             }
         }
         Ok(state.run)
@@ -186,6 +208,7 @@ impl LiveSet {
             if position.entry < shard.entries().len() {
                 let id = SampleId { shard: position.shard as u32, entry: position.entry as u32 };
                 position.entry += 1;
+                state.shards[position.shard].taken = position.entry;
                 return Ok(Some(id));
             }
             match &shard.state {
@@ -238,6 +261,7 @@ impl LiveSet {
             let index = state.shards.iter().position(|shard| matches!(shard.state, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
+                (shard.taken, shard.unverified) = (0, 0);
                 shard.entries.clear();
                 if let IndexState::Unindexed(unindexed) = &shard.state {
                     let unindexed = unindexed.clone();
@@ -278,12 +302,21 @@ impl LiveShard {
         }
     }
 
-    /// Adds the samples that only the finished index has: those salvaged after a corrupt part.
+    fn unread(state: IndexState) -> Self {
+        Self { entries: Vec::new(), taken: 0, unverified: 0, source: None, state }
+    }
+
+    /// Replaces the samples that have not been taken by those of the finished index, which may have samples that were
+    /// salvaged behind a corrupt part, and may lack some that no checksum vouches for.
     fn complete(&mut self, all: &[Entry]) {
-        if !self.entries.is_empty() && self.entries != all {
-            let found: HashSet<u64> = self.entries.iter().map(|entry| entry.image.offset).collect();
-            self.entries.extend(all.iter().filter(|entry| !found.contains(&entry.image.offset)).cloned());
+        if self.entries.is_empty() || self.entries == all {
+            return;
         }
+        self.entries.truncate(self.taken);
+        let known: HashSet<String> = all.iter().map(Entry::image_name).collect();
+        let taken: HashSet<String> = self.entries.iter().map(Entry::image_name).collect();
+        self.unverified = taken.difference(&known).count() as u64;
+        self.entries.extend(all.iter().filter(|entry| !taken.contains(&entry.image_name())).cloned());
     }
 }
 
@@ -315,6 +348,20 @@ impl Samples for LiveSet {
 
     fn selector(&self, _: u32) -> Option<Arc<AnnotationSelector>> {
         Some(Arc::clone(&self.options.selector))
+    }
+
+    fn totals(&self) -> ShardTotals {
+        let state = self.lock();
+        if let Some(totals) = state.totals {
+            return totals;
+        }
+        let indexed = state.shards.iter().filter_map(|shard| match &shard.state {
+            IndexState::Indexed(shard) => Some(shard.report()),
+            _ => None,
+        });
+        let totals = ShardTotals::of(indexed);
+        let unverified: u64 = state.shards.iter().map(|shard| shard.unverified).sum();
+        ShardTotals { unverified: totals.unverified + unverified, ..totals }
     }
 }
 

@@ -104,7 +104,9 @@ impl CompressedRange {
                 } else if at != output.at {
                     return Err(Error::corrupt("no symbol boundary at a restart point of the index"));
                 }
-                read_window(&point.window, &mut output.bytes[at - WINDOW_BYTES..at])?;
+                if let Some(window) = &point.window {
+                    read_window(window, &mut output.bytes[at - WINDOW_BYTES..at])?;
+                }
                 output.limit = points.peek().map_or(end, |next| index(next.inflated));
                 let mut pause = decoder.run(&mut chunks, &mut output, None)?;
                 if pause == Pause::OutputLimit && output.at < output.limit && output.limit == end {

@@ -100,6 +100,8 @@ pub(super) struct GzipDecoder {
     has_data_error: bool,
     /// Whether a checksum did not match.
     is_mismatch: bool,
+    /// Inflated bytes of the gzip members so far whose checksums match, if decoding started at the first one.
+    verified_bytes: u64,
 }
 
 struct Checksum {
@@ -117,6 +119,7 @@ impl GzipDecoder {
             checksum: None,
             has_data_error: false,
             is_mismatch: false,
+            verified_bytes: 0,
         }
     }
 
@@ -150,6 +153,11 @@ impl GzipDecoder {
     /// Whether a checksum did not match.
     pub(super) fn is_mismatch(&self) -> bool {
         self.is_mismatch
+    }
+
+    /// Inflated bytes of the gzip members so far whose checksums match.
+    pub(super) fn verified_bytes(&self) -> u64 {
+        self.verified_bytes
     }
 
     /// The offset in the file that decoding has reached.
@@ -274,6 +282,7 @@ impl GzipDecoder {
                     checksum.bytes as u32
                 )));
             }
+            self.verified_bytes += checksum.bytes;
         }
         (self.section, self.next) = (Section::Header, start + TRAILER_BYTES);
         Ok(())

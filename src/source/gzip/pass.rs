@@ -123,6 +123,17 @@ impl<'a> GzipPass<'a> {
         }
     }
 
+    /// Inflated offset up to which the stream's checksums vouch for the data: the end of the last gzip member whose
+    /// checksum matches, or `u64::MAX` if the stream has ended without a failure.
+    pub(crate) fn verified_until(&self) -> u64 {
+        if self.is_ended && self.failure.is_none() { u64::MAX } else { self.decoder.verified_bytes() }
+    }
+
+    /// The first inflated bytes, as long as the pass has not moved on.
+    pub(crate) fn head(&self) -> &[u8] {
+        if self.start == 0 { &self.buffer[..self.filled.min(512)] } else { &[] }
+    }
+
     /// Whether the only failure is a checksum that does not match.
     pub(crate) fn is_mismatch(&self) -> bool {
         self.decoder.is_mismatch()

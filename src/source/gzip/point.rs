@@ -13,12 +13,13 @@ const MERGE_BYTES: usize = 3;
 pub(super) struct RestartPoint {
     pub(super) inflated: u64,
     pub(super) position: BitPosition,
-    pub(super) window: Bytes,
+    /// `None` if it does not match its checksum.
+    pub(super) window: Option<Bytes>,
 }
 
 /// The error of restart points that do not lead to the bytes that the index names.
 pub(super) fn invalid_table() -> Error {
-    Error::corrupt("the restart points do not match the gzip stream: the index file is corrupt, delete it")
+    Error::corrupt("the restart points do not match the gzip stream: the index file is corrupt, so delete it")
 }
 
 /// Appends to `out` the window that contains these ranges of `before`, the bytes up to a point.

@@ -9,11 +9,17 @@
 //!
 //! # Layout
 //!
-//! A record has 28 bytes, little-endian: inflated offset (u64), bit of the block header (u64), end of the window in the
-//! concatenation of all windows (u64), bits from the block header to the point (u32). A window is a list of ranges.
-//! Each is the number of bytes skipped since the previous range (or since 32 KiB before the point) and its length, both
-//! LEB128, followed by its bytes.
+//! A record has 32 bytes, little-endian: inflated offset (u64), bit of the block header (u64), end of the window in the
+//! concatenation of all windows (u64), bits from the block header to the point (u32), CRC-32C of the window (u32). A
+//! window is a list of ranges. Each is the number of bytes skipped since the previous range (or since 32 KiB before the
+//! point) and its length, both LEB128, followed by its bytes.
+//!
+//! # Damaged windows
+//!
+//! A window that does not match its checksum is not used. Decoding then starts at an earlier point, far enough back to
+//! decode the bytes of the window instead.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,9 +30,12 @@ use super::point::{RestartPoint, invalid_table};
 use crate::source::{MemorySource, Source};
 use crate::{Error, Result};
 
-pub(crate) const RECORD_BYTES: usize = 28;
+pub(crate) const RECORD_BYTES: usize = 32;
 /// Each range has two numbers of up to three bytes, and there are fewer ranges than half the bytes of a window.
 const MAX_WINDOW_BYTES: u64 = 4 * WINDOW_BYTES as u64;
+/// How many points a search for intact windows may go back. Members are longer than a few bytes, so a few points span
+/// 32 KiB.
+const MAX_STEPS_BACK: usize = 1024;
 
 /// A table of restart points, complete or still growing. Any number of threads can read it while the pass adds points.
 #[derive(Debug)]
@@ -88,6 +97,7 @@ struct PointRecord {
     block: u64,
     window_end: u64,
     delta: u32,
+    window_crc32c: u32,
 }
 
 impl Restarts {
@@ -124,7 +134,9 @@ impl Restarts {
             for bytes in [inflated.to_le_bytes(), position.block.to_le_bytes(), window_end.to_le_bytes()] {
                 table.records.extend_from_slice(&bytes);
             }
-            table.records.extend_from_slice(&delta.to_le_bytes());
+            for word in [delta, crc32c::crc32c(window)] {
+                table.records.extend_from_slice(&word.to_le_bytes());
+            }
         }
         Ok(())
     }
@@ -189,21 +201,16 @@ fn locate(
     }
     let records = records.as_chunks::<RECORD_BYTES>().0;
     let past = partition_point(records, |record| record.inflated <= range.start);
-    let first = past.checked_sub(1).ok_or_else(invalid_table)?;
+    let mut first = past.checked_sub(1).ok_or_else(invalid_table)?;
     let end = partition_point(records, |record| record.inflated < range.end).max(past);
-    let mut points = Vec::with_capacity(end - first);
-    for index in first..end {
-        let record = PointRecord::read(&records[index]);
-        let window_start = index.checked_sub(1).map_or(0, |before| PointRecord::read(&records[before]).window_end);
-        let size = record.window_end.checked_sub(window_start).filter(|&size| size <= MAX_WINDOW_BYTES);
-        size.ok_or_else(invalid_table)?;
-        let symbol = record.block.checked_add(u64::from(record.delta)).ok_or_else(invalid_table)?;
-        points.push(RestartPoint {
-            inflated: record.inflated,
-            position: BitPosition { block: record.block, symbol },
-            window: read_window(window_start..record.window_end)?,
-        });
+    let read_point = |index| read_point(records, index, &read_window);
+    let mut points = (first..end).map(read_point).collect::<Result<VecDeque<_>>>()?;
+    let furthest = first.saturating_sub(MAX_STEPS_BACK);
+    while !can_decode(&points) {
+        first = first.checked_sub(1).filter(|&first| first >= furthest).ok_or_else(invalid_table)?;
+        points.push_front(read_point(first)?);
     }
+    let points = Vec::from(points);
     // The code below relies on the order, which a forged table may not have.
     let ordered = points.windows(2).all(|pair| pair[0].inflated < pair[1].inflated);
     let bounded = |point: &RestartPoint| point.inflated <= range.start || point.inflated < range.end;
@@ -218,6 +225,36 @@ fn locate(
     Ok(Located { compressed: start..end_bit.div_ceil(8).max(start), points })
 }
 
+/// Reads a record and its window.
+fn read_point(
+    records: &[[u8; RECORD_BYTES]],
+    index: usize,
+    read_window: &impl Fn(Range<u64>) -> Result<Bytes>,
+) -> Result<RestartPoint> {
+    let record = PointRecord::read(&records[index]);
+    let window_start = index.checked_sub(1).map_or(0, |before| PointRecord::read(&records[before]).window_end);
+    let size = record.window_end.checked_sub(window_start).filter(|&size| size <= MAX_WINDOW_BYTES);
+    size.ok_or_else(invalid_table)?;
+    let symbol = record.block.checked_add(u64::from(record.delta)).ok_or_else(invalid_table)?;
+    let window = read_window(window_start..record.window_end)?;
+    Ok(RestartPoint {
+        inflated: record.inflated,
+        position: BitPosition { block: record.block, symbol },
+        window: (crc32c::crc32c(&window) == record.window_crc32c).then_some(window),
+    })
+}
+
+/// Whether decoding from the first point gives the right bytes: it has its window, and at each later point either the
+/// window is there or the 32 KiB before the point have been decoded.
+fn can_decode(points: &VecDeque<RestartPoint>) -> bool {
+    let Some(first) = points.front() else { return true };
+    let decodes = |point: &RestartPoint| {
+        let is_decoded = point.inflated.saturating_sub(first.inflated) >= WINDOW_BYTES as u64 || first.inflated == 0;
+        point.window.is_some() || is_decoded
+    };
+    first.window.is_some() && points.iter().all(decodes)
+}
+
 fn partition_point(records: &[[u8; RECORD_BYTES]], is_before: impl Fn(PointRecord) -> bool) -> usize {
     records.partition_point(|bytes| is_before(PointRecord::read(bytes)))
 }
@@ -225,7 +262,7 @@ fn partition_point(records: &[[u8; RECORD_BYTES]], is_before: impl Fn(PointRecor
 impl PointRecord {
     fn read(bytes: &[u8; RECORD_BYTES]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let delta = u32::from_le_bytes(std::array::from_fn(|i| bytes[24 + i]));
-        Self { inflated: word(0), block: word(8), window_end: word(16), delta }
+        let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        Self { inflated: word(0), block: word(8), window_end: word(16), delta: half(24), window_crc32c: half(28) }
     }
 }

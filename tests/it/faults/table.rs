@@ -77,7 +77,7 @@ fn check(fault: &str, seam: &str, loader: &Loader, report: &EpochReport, expecte
         skipped: report.skipped_by.clone(),
         lost: report.lost + report.outstanding,
         by: report.lost_by.as_ref().map(|(kind, _)| *kind),
-        missing: loader.reports().iter().map(|report| report.missing_samples).sum(),
+        missing: loader.reports().iter().map(|report| report.left_out.damaged()).sum(),
     };
     println!("{fault:44} {seam:7} {report}; {} missing in the index", found.missing);
     assert_eq!(found, *expected, "{fault} ({seam}): {report:?}");

@@ -220,7 +220,9 @@ impl ShardSet {
         kinds.dedup();
         let example = |kind: FindingKind| {
             let mut found = findings().filter(|finding| finding.kind == kind);
-            let (first, more) = (found.next().map_or("", |finding| &finding.member), found.count());
+            let Some(first) = found.next() else { return String::new() };
+            let (message, more) = (first.message.split(';').next().unwrap_or_default(), found.count());
+            let first = if kind.is_damage() { message } else { &first.member };
             if more > 0 { format!("{kind} ({first} and {more} more)") } else { format!("{kind} ({first})") }
         };
         let found = kinds.into_iter().map(example).collect::<Vec<_>>().join(", ");

@@ -10,7 +10,7 @@
 //! | `annotation` | `annotation.rs`; lists of ids: `selection.rs` |
 //! | `source` | `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
-//! | `container`, `shard` | `shard.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
+//! | `container`, `shard` | `shard.rs`, `indexing.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
 //! | `image`, `sample`, `field`, `batch` | `loader.rs`; damaged JPEGs and masks: `faults/` |
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
@@ -31,6 +31,7 @@ mod documents;
 mod faults;
 mod fixture;
 mod gzip;
+mod indexing;
 mod loader;
 mod mask;
 mod order;

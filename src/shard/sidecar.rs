@@ -12,7 +12,7 @@
 //! the shard is opened, and windows one at a time; whether inflating from them gives the right bytes is checked by each
 //! member's own checksum.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{dir_of, write_file};
-use crate::source::{Frontier, MmapSource, Parts, RECORD_BYTES, Restarts, Source};
+use crate::source::{FileSource, Frontier, Parts, RECORD_BYTES, Restarts, Source, open_regular};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
@@ -175,7 +175,7 @@ pub(super) fn load(path: &Path, stamp: FileStamp, columns: ScoreColumns) -> Resu
 pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<(FileStamp, SavedIndex), String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mut file = match File::open(path) {
+    let mut file = match open_regular(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("no index file yet".to_owned()),
         Err(e) => return Err(cannot(e)),
@@ -274,12 +274,12 @@ impl SavedRestarts {
         self.start.checked_add(self.records_bytes()?)?.checked_add(self.section.window_bytes)
     }
 
-    /// Maps the points into memory.
+    /// Reads the points; windows are read on demand.
     ///
     /// # Errors
     /// If the index file cannot be read or has changed.
     pub(super) fn open(&self) -> Result<Restarts> {
-        let source = MmapSource::open(&self.path)?;
+        let source = FileSource::open(&self.path)?;
         let records_end = self.start + self.records_bytes().unwrap_or(u64::MAX - self.start);
         let records = source.read(self.start..records_end).map_err(|e| e.in_shard(&self.path))?;
         if self.end() != Some(source.len()) || crc32c::crc32c(&records) != self.section.records_crc32c {

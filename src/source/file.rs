@@ -146,9 +146,9 @@ impl Source for FileSource {
         let failed = |e: Error| e.in_shard(path).at_offset(range.start);
         let size = bounds(&range, self.len()).map_err(failed)?.len();
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|e| {
-            failed(Error::limit(format!("there is no memory for a read of {size} bytes")).caused_by(e))
-        })?;
+        bytes
+            .try_reserve_exact(size)
+            .map_err(|e| failed(Error::limit(format!("there is no memory for a read of {size} bytes")).caused_by(e)))?;
         let io = |e: io::Error| failed(Error::io("cannot read the file", e));
         fill(file, range.start, size, &mut bytes).map_err(io)?;
         // Of a file that was replaced by a shorter one, some reads are whole, but their bytes are those of another file.

@@ -80,7 +80,7 @@ impl LiveSet {
             state: found.map_or_else(IndexState::Unindexed, IndexState::Indexed),
         };
         let shards = shards.into_iter().map(shard).collect();
-        let open = LruCache::new(options.open_shards);
+        let open = LruCache::new(options.max_open());
         let state = State { shards, current: 0, lookahead: 0, stage: Stage::Idle, run: 0, is_complete: false, open };
         Self { options, paths, state: Mutex::new(state), changed: Condvar::new() }
     }

@@ -37,7 +37,7 @@ type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 /// # }
 /// # Ok::<(), maskstream::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct ShardSetBuilder {
     pub(crate) indexer: Indexer,
@@ -47,18 +47,6 @@ pub struct ShardSetBuilder {
     pub(super) quarantine: Arc<Quarantine>,
     /// `None`: the default.
     open_shards: Option<NonZeroUsize>,
-}
-
-impl Default for ShardSetBuilder {
-    fn default() -> Self {
-        Self {
-            indexer: Indexer::default(),
-            selector: Arc::default(),
-            retain: None,
-            quarantine: Arc::default(),
-            open_shards: None,
-        }
-    }
 }
 
 impl ShardSetBuilder {

@@ -75,6 +75,41 @@ impl FileSource {
     }
 }
 
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let Opened { file, path, .. } = &*self.0;
+        let failed = |e: Error| e.in_shard(path).at_offset(range.start);
+        let size = bounds(&range, self.len()).map_err(failed)?.len();
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(size)
+            .map_err(|e| failed(Error::limit(format!("there is no memory for a read of {size} bytes")).caused_by(e)))?;
+        let io = |e: io::Error| failed(Error::io("cannot read the file", e));
+        fill(file, range.start, size, &mut bytes).map_err(io)?;
+        // Where a shorter file was copied over this one, some reads are whole, but return the bytes of that file.
+        let now = file.metadata().map_err(io)?.len();
+        if bytes.len() < size || now < self.len() {
+            let end = if now < self.len() { now } else { range.start + bytes.len() as u64 };
+            return Err(failed(self.has_shrunk(end)));
+        }
+        Ok(bytes.into())
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        #[cfg(target_os = "linux")]
+        {
+            let size = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+            // A hint: a refusal only costs speed. Without a size it would mean the rest of the file.
+            let _ = size.map(|_| rustix::fs::fadvise(&self.0.file, range.start, size, rustix::fs::Advice::WillNeed));
+        }
+        let _ = range;
+    }
+}
+
 /// Reads up to `size` bytes at `offset`; fewer only where the file ends. The memory is not zeroed first.
 fn fill(file: &File, offset: u64, size: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     while bytes.len() < size {
@@ -115,12 +150,16 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 
 fn check_regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
-    let what = match () {
-        () if kind.is_file() => return Ok(()),
-        () if kind.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        () if kind.is_fifo() => "a fifo (a pipe)",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    } else if kind.is_fifo() {
+        "a fifo (a pipe)"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
     };
     let text = format!("it is {what}, and shards are read at random places: write its contents to a file first");
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -134,39 +173,4 @@ pub(crate) fn max_open_files() -> Option<u64> {
 fn too_many_files() -> String {
     let limit = max_open_files().map_or_else(String::new, |limit| format!(" ({limit} now)"));
     format!("this process has too many files open: raise the limit with `ulimit -n`{limit}, or lower open_shards")
-}
-
-impl Source for FileSource {
-    fn len(&self) -> u64 {
-        self.0.len
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let Opened { file, path, .. } = &*self.0;
-        let failed = |e: Error| e.in_shard(path).at_offset(range.start);
-        let size = bounds(&range, self.len()).map_err(failed)?.len();
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(size)
-            .map_err(|e| failed(Error::limit(format!("there is no memory for a read of {size} bytes")).caused_by(e)))?;
-        let io = |e: io::Error| failed(Error::io("cannot read the file", e));
-        fill(file, range.start, size, &mut bytes).map_err(io)?;
-        // Of a file that was replaced by a shorter one, some reads are whole, but their bytes are those of another file.
-        let now = file.metadata().map_err(io)?.len();
-        if bytes.len() < size || now < self.len() {
-            let end = now.min(self.len()).max(range.start.min(now) + bytes.len() as u64);
-            return Err(failed(self.has_shrunk(end)));
-        }
-        Ok(bytes.into())
-    }
-
-    fn will_need(&self, range: Range<u64>) {
-        #[cfg(target_os = "linux")]
-        {
-            let size = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
-            // A hint: a refusal only costs speed. Without a size it would mean the rest of the file.
-            let _ = size.map(|_| rustix::fs::fadvise(&self.0.file, range.start, size, rustix::fs::Advice::WillNeed));
-        }
-        let _ = range;
-    }
 }

@@ -79,7 +79,7 @@ pub use memory::MemorySource;
 pub use mmap::MmapSource;
 pub(crate) use reader::{Allowance, SourceReader};
 
-/// Opens the file at `path` for positioned reads. A gzip file is opened as it is: the source holds its compressed bytes,
+/// Opens the file at `path` for positioned reads. A gzip file is opened as it is: the source has its compressed bytes,
 /// and a [`ShardSet`](crate::ShardSet) reads samples inside of them with the restart points in the shard's index.
 ///
 /// # Errors

@@ -55,7 +55,7 @@ pub(super) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 /// The message of threads that cannot be started.
 pub(super) fn no_threads(jobs: NonZeroUsize, cause: &dyn std::error::Error) -> String {
     format!(
-        "cannot start {jobs} threads: {cause}; lower --jobs, or raise the limit on threads (`ulimit -u`, or that of the \
-         container)"
+        "cannot start {jobs} threads: {cause}; lower --jobs, or raise the limit on threads (`ulimit -u`, or that of \
+         the container)"
     )
 }

@@ -98,8 +98,7 @@ fn a_file_that_shrank_is_an_io_error_that_names_both_lengths() {
     let source = FileSource::open(&path).unwrap();
     let before = source.read(0..1 << 20).unwrap();
     truncate(&path, 100);
-    // The last range is still there, but whether its bytes are those of the same file is not known.
-    for range in [1 << 19..(1 << 19) + 9, 50..150, 100..101, 0..1 << 20, 0..10] {
+    for range in [1 << 19..(1 << 19) + 9, 50..150, 100..101, 0..1 << 20] {
         source.will_need(range.clone());
         let error = source.read(range.clone()).unwrap_err();
         assert!(error.is_io() && error.location().offset == Some(range.start), "{error}");
@@ -107,6 +106,7 @@ fn a_file_that_shrank_is_an_io_error_that_names_both_lengths() {
         let text = error.to_string();
         assert!(text.contains("ends at byte 100 now") && text.contains("had 1048576 bytes"), "{text}");
     }
+    assert_eq!(source.read(0..100).unwrap()[..], [7; 100], "what is left can be read");
     assert!(before.iter().all(|&byte| byte == 7), "bytes that were read stay what they were");
 }
 
@@ -142,9 +142,13 @@ fn changed_in_use(is_gzip: bool, change: Change, of_index: bool) {
             assert!(error.is_none() && batches.len() == 12, "{named}: {error:?}");
         } else if on_error == OnError::Stop {
             let error = error.unwrap();
-            assert_eq!(error.kind(), ErrorKind::Io, "{named}: {error}");
-            assert!(error.to_string().contains("truncated or replaced while in use"), "{named}: {error}");
-            assert_eq!(error.location().shard.as_deref(), Some(target.as_path()), "{named}: {error}");
+            let blamed = error.location().shard.as_deref();
+            // Where other bytes can be read instead, their checksums are wrong.
+            if !(change == Change::Overwritten && error.is_corrupt() && blamed == Some(path.as_path())) {
+                assert_eq!(error.kind(), ErrorKind::Io, "{named}: {error}");
+                assert!(error.to_string().contains("truncated or replaced while in use"), "{named}: {error}");
+                assert_eq!(blamed, Some(target.as_path()), "{named}: {error}");
+            }
         } else {
             assert!(error.is_none() && batches.len() == 12, "{named}: {error:?}");
             let valid: usize = batches.iter().map(Batch::valid_rows).sum();

@@ -9,7 +9,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use maskstream::index::{AnnotationFile, ShardIndex};
 use maskstream::internals::{Decoder, Geometry, Planes, to_chw};
 use maskstream::mask::{Grid, GridScratch, Rle};
-use maskstream::source::{MemorySource, MmapSource, Source};
+use maskstream::source::{FileSource, MemorySource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
 use maskstream::{DType, Fit, JpegCodec, Loader, MaskFilter, Normalization, ShardSet, TopKBy};
 
@@ -144,11 +144,11 @@ mod index {
     use super::*;
 
     /// The same shard as a file, in the page cache.
-    static FILE: LazyLock<MmapSource> = LazyLock::new(|| {
+    static FILE: LazyLock<FileSource> = LazyLock::new(|| {
         let mut file = tempfile::NamedTempFile::new().unwrap_or_else(|e| fail(&e));
         let bytes = SHARD.read(0..SHARD.len()).unwrap_or_else(|e| fail(&e));
         file.write_all(&bytes).unwrap_or_else(|e| fail(&e));
-        MmapSource::open(file.path()).unwrap_or_else(|e| fail(&e))
+        FileSource::open(file.path()).unwrap_or_else(|e| fail(&e))
     });
 
     #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[command(flatten)]
     task: TaskArgs,
     /// Number of threads [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parallel::jobs)]
     jobs: Option<NonZeroUsize>,
     /// Print one JSON object per shard, for programs
     #[arg(long)]
@@ -55,7 +55,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     // The members of plain shards are read on this pool, which all shards in progress share.
-    rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();
+    pool.map_err(|e| parallel::no_threads(jobs, &e))?;
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
         let share = ShardProgress::new(&bar, path);

@@ -11,10 +11,12 @@ use std::{sync::mpsc, thread};
 
 use super::output::Outcome;
 
+const MAX_JOBS: usize = 1024;
+
 /// Runs `work` on each path, `jobs` at a time, and `done` on each result, on the calling thread.
 ///
 /// # Errors
-/// The first error of `done`; then no further shard is started.
+/// The first error of `done`, or that a thread cannot be started; then no further shard is started.
 pub(super) fn for_each<T: Send>(
     paths: &[PathBuf],
     jobs: NonZeroUsize,
@@ -26,16 +28,34 @@ pub(super) fn for_each<T: Send>(
     thread::scope(|scope| {
         for _ in 0..jobs.get().min(paths.len()) {
             let (sender, next, work) = (sender.clone(), &next, &work);
-            scope.spawn(move || {
+            let body = move || {
                 while let Some(path) = paths.get(next.fetch_add(1, Relaxed)) {
                     // The receiver is gone after an error of `done`.
                     if sender.send(work(path)).is_err() {
                         break;
                     }
                 }
-            });
+            };
+            if let Err(e) = thread::Builder::new().spawn_scoped(scope, body) {
+                next.store(paths.len(), Relaxed);
+                return Err(no_threads(jobs, &e).into());
+            }
         }
         drop(sender);
         outcomes.into_iter().try_for_each(done)
     })
+}
+
+/// Reads `--jobs`. More threads than any machine has cores would only take memory.
+pub(super) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    let jobs: NonZeroUsize = text.parse().map_err(|e| format!("{e}"))?;
+    if jobs.get() > MAX_JOBS { Err(format!("it is more than {MAX_JOBS}")) } else { Ok(jobs) }
+}
+
+/// The message of threads that cannot be started.
+pub(super) fn no_threads(jobs: NonZeroUsize, cause: &dyn std::error::Error) -> String {
+    format!(
+        "cannot start {jobs} threads: {cause}; lower --jobs, or raise the limit on threads (`ulimit -u`, or that of \
+         the container)"
+    )
 }

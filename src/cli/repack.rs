@@ -47,7 +47,7 @@ pub(super) struct Args {
     ///
     /// Two keep a disk busy: one is inflated or checked while the other one is written. Try more for gzip shards on
     /// fast disks.
-    #[arg(long, default_value = "2", value_name = "N")]
+    #[arg(long, default_value = "2", value_name = "N", value_parser = parallel::jobs)]
     jobs: NonZeroUsize,
     /// Print one JSON object per shard, for programs
     #[arg(long)]

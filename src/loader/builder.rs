@@ -233,13 +233,13 @@ impl LoaderBuilder {
         self
     }
 
-    /// Number of threads that decode. Default: one per core.
+    /// Number of threads that decode, from 1 to 1024. Default: one per core.
     pub fn num_workers(mut self, threads: usize) -> Self {
         self.num_workers = threads;
         self
     }
 
-    /// Largest number of batches that are being decoded or wait for the consumer. Default: 2.
+    /// Largest number of batches that are being decoded or wait for the consumer, from 1 to 1024. Default: 2.
     pub fn prefetch_batches(mut self, batches: usize) -> Self {
         self.prefetch_batches = batches;
         self

@@ -146,7 +146,14 @@ impl Engine {
             body();
             drop(running);
         });
-        self.threads.push(thread.map_err(|e| Error::io("cannot start a thread", e))?);
+        let number = self.threads.len() + 1;
+        self.threads.push(thread.map_err(|e| {
+            Error::limit(format!(
+                "cannot start thread {number} of this epoch: {e}; lower num_workers, or raise the limit on threads \
+                 (`ulimit -u`, or that of the container)"
+            ))
+            .caused_by(e)
+        })?);
         Ok(())
     }
 

@@ -14,6 +14,11 @@ use crate::sample::{Geometry, SampleOptions};
 use crate::shard::{MaxSampleSize, QuarantineLog};
 use crate::{Error, Result};
 
+/// More decoding threads than the cores of any machine only take memory, until the system starts no more of them.
+const MAX_WORKERS: usize = 1024;
+/// More batches prepared ahead than this cannot be meant: each takes megabytes.
+const MAX_PREFETCH: usize = 1024;
+
 /// State shared by all epochs of a loader.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -41,11 +46,13 @@ impl Shared {
     /// the quarantine log cannot be opened.
     pub(super) fn new(settings: LoaderBuilder, samples: u64, largest: MaxSampleSize) -> Result<Self> {
         let LoaderBuilder { sample, order, num_workers, prefetch_batches, on_error, .. } = settings;
-        for (name, value) in
-            [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
-        {
-            if value == 0 || value > 1 << 16 {
-                return Err(Error::config(format!("{name} is {value}, which is not between 1 and {}", 1 << 16)));
+        for (name, value, max) in [
+            ("top_k", sample.top_k, 1 << 16),
+            ("num_workers", num_workers, MAX_WORKERS),
+            ("prefetch_batches", prefetch_batches, MAX_PREFETCH),
+        ] {
+            if value == 0 || value > max {
+                return Err(Error::config(format!("{name} is {value}, which is not between 1 and {max}")));
             }
         }
         for (name, value) in [("chunk_bytes", settings.chunk_bytes), ("mask_cache_bytes", settings.mask_cache_bytes)] {

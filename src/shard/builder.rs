@@ -5,9 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Entry, Indexer, OnCorrupt, Quarantine, Sidecar};
-use crate::Result;
 use crate::annotation::{AnnotationSelector, AnnotationStats, IdList, MaskFilter};
-use crate::source::Source;
+use crate::source::{Source, max_open_files};
+use crate::{Error, Result};
+
+/// A shard, and the index of a gzip stream, whose windows are read on demand.
+const FILES_PER_SHARD: u64 = 2;
+const DEFAULT_OPEN_SHARDS: u64 = 128;
+const MAX_OPEN_SHARDS: u64 = 1 << 16;
 
 type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 
@@ -32,7 +37,7 @@ type Retain = dyn Fn(&Entry) -> bool + Send + Sync;
 /// # }
 /// # Ok::<(), maskstream::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct ShardSetBuilder {
     pub(crate) indexer: Indexer,
@@ -40,19 +45,8 @@ pub struct ShardSetBuilder {
     /// `None`: all samples.
     pub(super) retain: Option<Arc<Retain>>,
     pub(super) quarantine: Arc<Quarantine>,
-    pub(crate) open_shards: NonZeroUsize,
-}
-
-impl Default for ShardSetBuilder {
-    fn default() -> Self {
-        Self {
-            indexer: Indexer::default(),
-            selector: Arc::default(),
-            retain: None,
-            quarantine: Arc::default(),
-            open_shards: NonZeroUsize::MIN.saturating_add(127),
-        }
-    }
+    /// `None`: the default.
+    open_shards: Option<NonZeroUsize>,
 }
 
 impl ShardSetBuilder {
@@ -143,14 +137,16 @@ impl ShardSetBuilder {
         self
     }
 
-    /// Sets how many shards are kept open; the least recently used one is closed first. Default: 128.
+    /// Sets how many shards are kept open; the least recently used one is closed first. Each takes one open file, or
+    /// two if it is a gzip stream: opening more shards than the process may have open files (`ulimit -n`) is an error.
+    /// Default: 128, or fewer where these would take more than half of the files.
     pub fn open_shards(mut self, max: usize) -> Self {
-        self.open_shards = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
+        self.open_shards = Some(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN));
         self
     }
 
-    /// Sets how a shard's file is opened. Default: it is mapped into memory. Other sources can read it in another way,
-    /// or inject faults in a test.
+    /// Sets how a shard's file is opened. Default: [`source::open`](crate::source::open). Other sources can read it in
+    /// another way, or inject faults in a test.
     ///
     /// The file must exist, because its length and modification time are read. For shards that are not files, use
     /// [`from_sources`](Self::from_sources).
@@ -161,7 +157,7 @@ impl ShardSetBuilder {
     /// use maskstream::ShardSet;
     /// use maskstream::source::MemorySource;
     ///
-    /// // Read whole shards into memory instead of mapping them.
+    /// // Keep whole shards in memory.
     /// let builder = ShardSet::builder().opener(|path| Ok(Arc::new(MemorySource::new(std::fs::read(path)?))));
     /// let set = builder.open(&["small/*.tar"])?;
     /// # Ok::<(), maskstream::Error>(())
@@ -175,6 +171,29 @@ impl ShardSetBuilder {
     pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.indexer = self.indexer.progress(progress);
         self
+    }
+
+    /// Checks the settings that have bounds.
+    pub(super) fn check(&self) -> Result<()> {
+        self.selector.filter.check()?;
+        let Some(shards) = self.open_shards.map(|shards| shards.get() as u64) else { return Ok(()) };
+        let most = max_open_files().map_or(MAX_OPEN_SHARDS, |files| MAX_OPEN_SHARDS.min(files / FILES_PER_SHARD));
+        if shards <= most {
+            return Ok(());
+        }
+        let of_files = max_open_files().map_or_else(String::new, |files| {
+            format!(": each takes up to {FILES_PER_SHARD} of the {files} files that this process may have open")
+        });
+        Err(Error::config(format!(
+            "open_shards is {shards}, more than {most}{of_files}; lower it, or raise the limit with `ulimit -n`"
+        )))
+    }
+
+    /// How many shards are kept open.
+    pub(crate) fn max_open(&self) -> NonZeroUsize {
+        let half = max_open_files().map_or(u64::MAX, |files| files / FILES_PER_SHARD / 2);
+        let default = NonZeroUsize::new(half.min(DEFAULT_OPEN_SHARDS) as usize).unwrap_or(NonZeroUsize::MIN);
+        self.open_shards.unwrap_or(default)
     }
 
     /// The policy on damaged shards.

@@ -66,8 +66,8 @@ impl Indexer {
         self
     }
 
-    /// Sets how a shard's file is opened. Default: it is mapped into memory. The file must exist, because its length
-    /// and modification time are read.
+    /// Sets how a shard's file is opened. Default: [`source::open`](crate::source::open). The file must exist, because
+    /// its length and modification time are read.
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.opener = Arc::new(opener);
         self

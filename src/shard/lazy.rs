@@ -93,7 +93,7 @@ impl ShardSetBuilder {
     /// # Errors
     /// As [`ShardSetBuilder::open`], but shards without an index are not read yet, so their errors come from the epoch.
     pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
-        self.selector.filter.check()?;
+        self.check()?;
         let paths = super::resolve_patterns(patterns)?;
         LazyShardSet::open(self, paths)
     }

@@ -7,7 +7,6 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::indexed::{self, IndexedShard, catch_panic};
@@ -16,7 +15,7 @@ use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
 use crate::annotation::{AnnotationStats, ScoreColumns};
 use crate::atomic::{AtomicFile, dir_of};
 use crate::container::TarWriter;
-use crate::source::{Inflater, MmapSource, Source};
+use crate::source::{self, Inflater, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// What [`Indexer::repack`] does if the repacked shard exists already.
@@ -143,7 +142,7 @@ impl Indexer {
         let mut draft = AtomicFile::of(path).map_err(failed)?;
         copy_samples(bytes.as_ref(), &source.index, draft.file(), &failed, &stage_progress(self, share, members))?;
 
-        let written: Arc<dyn Source> = Arc::new(MmapSource::open(draft.path())?);
+        let written = source::open(draft.path())?;
         let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
         check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
         draft.publish(path).map_err(failed)?;

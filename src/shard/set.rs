@@ -14,7 +14,7 @@ use super::{Entry, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardRepo
 use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The samples of many shards that pass a filter, in the order of the shards.
 ///
@@ -89,7 +89,7 @@ impl ShardSetBuilder {
     /// If a pattern matches nothing, a shard cannot be read or is damaged (see [`OnCorrupt`](super::OnCorrupt)), or no
     /// sample passes the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
-        self.selector.filter.check()?;
+        self.check()?;
         let paths = super::resolve_patterns(patterns)?;
         ShardSet::open(self, paths)
     }
@@ -118,7 +118,7 @@ impl ShardSetBuilder {
     /// # Errors
     /// As [`ShardSetBuilder::open`], and if two sources have the same name.
     pub fn from_sources(self, sources: Vec<(String, Arc<dyn Source>)>) -> Result<ShardSet> {
-        self.selector.filter.check()?;
+        self.check()?;
         if sources.is_empty() {
             return Err(Error::config("no shards were given"));
         }
@@ -175,7 +175,7 @@ impl ShardSet {
             population: SampleSpace::of_shards(&lengths),
             unmatched: unmatched(options.selector.selection.as_ref(), &shards),
             repeated: RepeatedImages::find(&shards.iter().map(Shard::entries).collect::<Vec<_>>()),
-            open: Mutex::new(LruCache::new(options.open_shards)),
+            open: Mutex::new(LruCache::new(options.max_open())),
             shards,
         };
         if set.is_empty() { Err(set.no_samples(&options)) } else { Ok(set) }
@@ -483,8 +483,11 @@ impl Shard {
             let file = opener(&path).map_err(|e| e.in_shard(&path))?;
             let now = file.len();
             if now != then {
-                let text = format!("the shard had {then} bytes when it was indexed and has {now} now");
-                return Err(Error::corrupt(text).in_shard(&path));
+                let text = format!(
+                    "the shard has {now} bytes now, it had {then} when it was indexed: it was truncated or replaced \
+                     while in use; put the old file back, or open the set again"
+                );
+                return Err(Error::new(ErrorKind::Io, text).in_shard(&path));
             }
             encoding.source(file).map_err(|e| e.in_shard(&path))
         }

@@ -12,7 +12,7 @@
 //! Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is
 //! opened, and windows one at a time.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,7 @@ use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{dir_of, write_file};
-use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts};
+use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, open_regular};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
@@ -127,7 +127,7 @@ impl Sidecar {
     fn target(&self, shard: &Path) -> Option<PathBuf> {
         let usual = self.path(shard)?;
         let hash = path_hash(shard);
-        let owner = || Some(Header::read(&mut open(&usual).ok()?).ok()?.path_hash);
+        let owner = || Some(Header::read(&mut open_regular(&usual).ok()?).ok()?.path_hash);
         Some(if self.is_shared() && owner().is_some_and(|owner| owner != hash) {
             with_hash(&usual, hash)
         } else {
@@ -210,15 +210,6 @@ impl Header {
     }
 }
 
-/// Opens an index file for reading. It must be a regular file: opening a fifo would wait for a writer.
-fn open(path: &Path) -> std::io::Result<File> {
-    if fs::metadata(path)?.is_file() {
-        File::open(path)
-    } else {
-        Err(std::io::Error::other("it is not a regular file"))
-    }
-}
-
 /// The contents of an index file.
 #[derive(Debug)]
 pub(super) struct SavedIndex {
@@ -253,7 +244,7 @@ pub(super) struct SavedRestarts {
 pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
     let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mut file = match open(path) {
+    let mut file = match open_regular(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("no index file yet".to_owned()),
         Err(e) => return Err(cannot(e)),
@@ -297,7 +288,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, Stri
 
 /// Writes the present time and path of a shard to its index file, so that it need not be compared again.
 pub(super) fn refresh(path: &Path, stamp: FileStamp, path_hash: u64) -> std::io::Result<()> {
-    let mut file = open(path)?;
+    let mut file = open_regular(path)?;
     let header = Header::read(&mut file).map_err(std::io::Error::other)?;
     write_file(path, |out| {
         out.write_all(&Header { stamp, path_hash, ..header }.to_bytes())?;

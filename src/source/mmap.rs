@@ -1,18 +1,17 @@
-//! A shard mapped into memory. Reads are slices of the mapping.
+//! A shard mapped into memory, for those who ask for it. Reads are slices of the mapping.
 //!
 //! # Contract of the mapping
 //!
-//! * The mapping is read-only and shared. The file must not be changed while it is mapped; shards are written once. A
-//!   file that has *shrunk* is detected: [`MmapSource::read`] makes the kernel load the pages before it returns, which
-//!   gives an error where touching a missing page would kill the process. One race remains: a file that is truncated
-//!   after that call and before the last use of the bytes.
+//! * The mapping is read-only and shared. The file must not be changed while it is mapped. A file that has *shrunk* is
+//!   detected: [`MmapSource::read`] makes the kernel load the pages before it returns, which gives an error where
+//!   touching a missing page would kill the process. One race remains, and cannot be closed: a file that is truncated
+//!   after that call and before the last use of the bytes. This is why [`open`](super::open) does not map files.
 //! * Because of the same call, page faults happen on the reading thread and never in a decoder.
 //! * When the bytes are dropped, their pages are unmapped again (they stay in the page cache). Resident memory
 //!   therefore does not grow to the size of the shard over an epoch.
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +20,26 @@ use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::access::{Source, bounds};
+use super::file::open_shard;
 use crate::{Error, Result};
 
-/// A file mapped into memory and read without a copy. The file must not be changed while it is mapped. A read past the
-/// end of a file that has shrunk since is an error (on Linux from 5.14 on; elsewhere it may end the process). A file
-/// that shrinks after its bytes were returned, and before they are used, ends the process: do not overwrite mapped
-/// shards.
+/// A file mapped into memory and read without a copy. Use it for files that nobody can change, on a read-only disk;
+/// otherwise, use [`FileSource`](super::FileSource), which costs one copy.
+///
+/// **A mapped file that shrinks can end the process.** If it is truncated or overwritten, or its network file system
+/// fails, after a read has returned and before the bytes have been used, the process dies of the signal SIGBUS. Only a
+/// read after the file has shrunk is an error (on Linux from 5.14 on).
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use maskstream::ShardSet;
+/// use maskstream::source::MmapSource;
+///
+/// let builder = ShardSet::builder().opener(|path| Ok(Arc::new(MmapSource::open(path)?)));
+/// ```
+///
+/// By itself:
 ///
 /// ```
 /// use maskstream::source::{MmapSource, Source};
@@ -47,19 +60,13 @@ impl MmapSource {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// If the file cannot be opened or mapped.
+    /// If the file cannot be opened or mapped, or is not a regular file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let map = || -> std::io::Result<Mmap> {
-            let file = File::open(path)?;
-            if file.metadata()?.is_dir() {
-                return Err(std::io::ErrorKind::IsADirectory.into());
-            }
-            // SAFETY: read-only and shared. That the file is not changed meanwhile is the contract in the module
-            // header.
-            unsafe { Mmap::map(&file) }
-        };
-        let map = map().map_err(|e| Error::io("cannot open the shard", e).in_shard(path))?;
+        let (file, _) = open_shard(path)?;
+        // SAFETY: read-only and shared. That the file is not changed meanwhile is the contract in the module header.
+        let map = unsafe { Mmap::map(&file) };
+        let map = map.map_err(|e| Error::io("cannot map the file", e).in_shard(path))?;
         Ok(Self(Arc::new(map)))
     }
 }

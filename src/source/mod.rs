@@ -1,8 +1,8 @@
 //! Shard bytes by range: the [`Source`] trait, its implementations for files and memory, and gzip files in place.
 //!
-//! A [`Source`] is one shard: it has a length and returns the bytes of any range. [`open`] maps a file
-//! ([`MmapSource`]), which is what a [`ShardSet`](crate::ShardSet) does with every path. [`MemorySource`] holds bytes
-//! in memory. To read from anything else, implement the trait.
+//! A [`Source`] is one shard: it has a length and returns the bytes of any range. [`open`] opens a file for positioned
+//! reads ([`FileSource`]), which is what a [`ShardSet`](crate::ShardSet) does with every path. [`MmapSource`] maps a
+//! file instead, and [`MemorySource`] holds bytes in memory. To read from anything else, implement the trait.
 //!
 //! # Threads
 //!
@@ -58,6 +58,7 @@
 
 mod access;
 mod fetched;
+mod file;
 mod gzip;
 mod memory;
 mod mmap;
@@ -70,17 +71,19 @@ use crate::Result;
 
 pub use access::Source;
 pub use fetched::Fetched;
+pub use file::FileSource;
+pub(crate) use file::{max_open_files, open_regular};
 pub use gzip::Inflater;
 pub(crate) use gzip::{Frontier, GzipPass, GzipSource, Parts, RECORD_BYTES, Restarts, is_gzip};
 pub use memory::MemorySource;
 pub use mmap::MmapSource;
 pub(crate) use reader::{Allowance, SourceReader};
 
-/// Maps the file at `path` into memory. A gzip file is opened as it is: the source holds its compressed bytes, and a
-/// [`ShardSet`](crate::ShardSet) reads samples inside of them with the restart points in the shard's index.
+/// Opens the file at `path` for positioned reads. A gzip file is opened as it is: the source has its compressed bytes,
+/// and a [`ShardSet`](crate::ShardSet) reads samples inside of them with the restart points in the shard's index.
 ///
 /// # Errors
-/// If the file cannot be opened or mapped.
+/// As [`FileSource::open`].
 pub fn open(path: impl AsRef<Path>) -> Result<Arc<dyn Source>> {
-    Ok(Arc::new(MmapSource::open(path)?))
+    Ok(Arc::new(FileSource::open(path)?))
 }

@@ -456,6 +456,13 @@ fn what_follows_a_gzip_stream_is_named_unless_it_is_padding() {
         assert!(broken(&index).unwrap().message.contains("10 bytes of other data follow"), "{at}");
         assert!(broken(&index).unwrap().message.contains(&format!("at byte {at} of the file")));
     }
+    for line_end in ["\n", "\r\n"] {
+        assert_eq!(index(&[&sound, line_end.as_bytes()].concat()), index(&tar));
+    }
+    for other in ["\r", "\n\n", " ", "\nx", "\n\0", "\0\n"] {
+        let file = [&sound, other.as_bytes()].concat();
+        check_damaged(&file, &tar, &samples, tar.len(), "other data");
+    }
     // A second shard appended to the first: its samples would be lost silently.
     let glued = [sound.clone(), sound].concat();
     check_damaged(&glued, &tar, &samples, tar.len(), "two shards");

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `mask` | `mask/`: `codec`, `grid`, `ops`, `regions`, `hostile`, `golden` |
 //! | `annotation` | `annotation.rs`; lists of ids: `selection.rs` |
-//! | `source` | `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
+//! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
 //! | `container`, `shard` | `shard.rs`, `indexing.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
 //! | `image`, `sample`, `field`, `batch` | `loader.rs`; damaged JPEGs and masks: `faults/` |
@@ -39,6 +39,7 @@ mod repack;
 mod resume;
 mod selection;
 mod shard;
+mod source;
 mod stream;
 #[cfg(feature = "candle")]
 mod tensor_docs;

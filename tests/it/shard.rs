@@ -682,7 +682,7 @@ fn a_shard_that_changed_after_opening_is_refused() {
     let set = lenient().open(&[&disk.path]).unwrap();
     fs::write(&disk.path, fixture::shard(&made_many(2))).unwrap();
     let error = set.source(0).map(drop).unwrap_err();
-    assert!(error.is_corrupt() && error.location().shard.as_deref() == Some(disk.path.as_path()), "{error}");
+    assert!(error.is_io() && error.location().shard.as_deref() == Some(disk.path.as_path()), "{error}");
     assert_eq!(set.source(1).map(drop).unwrap_err().kind(), ErrorKind::Config);
 }
 

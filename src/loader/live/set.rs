@@ -88,7 +88,7 @@ impl LiveSet {
             state: found.map_or_else(IndexState::Unindexed, IndexState::Indexed),
         };
         let shards = shards.into_iter().map(shard).collect();
-        let open = LruCache::new(options.open_shards);
+        let open = LruCache::new(options.max_open());
         let state = State {
             shards,
             current: 0,

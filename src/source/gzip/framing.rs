@@ -326,8 +326,12 @@ fn header_bytes(bytes: &[u8]) -> Result<usize, Option<&'static str>> {
     if len > bytes.len() { Err(None) } else { Ok(len) }
 }
 
-/// Checks that only zeros follow: they are padding, which tapes and some file systems leave.
+/// Checks that only zeros follow, which are padding that tapes and some file systems leave, or a line end, which some
+/// tools for uploads add.
 fn end_of_file(chunks: &mut ChunkedInput<'_>, start: u64) -> Result<()> {
+    if [&b"\n"[..], b"\r\n"].contains(&chunks.peek(start, 3)?) {
+        return Ok(());
+    }
     let mut at = start;
     while at < chunks.file.len() {
         let bytes = chunks.peek(at, CHUNK_BYTES)?;

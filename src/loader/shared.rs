@@ -8,9 +8,10 @@ use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
 use crate::batch::{BatchLayout, SharedPool};
+use crate::dtype::DType;
 use crate::image::{Normalization, Planes};
 use crate::order::Order;
-use crate::sample::{Geometry, SampleOptions};
+use crate::sample::{Geometry, MaskKind, SampleOptions};
 use crate::shard::{MaxSampleSize, QuarantineLog};
 use crate::{Error, Result};
 
@@ -40,6 +41,7 @@ impl Shared {
     /// If a size is 0 or too large, settings do not fit together, the memory budget does not hold what is needed, or
     /// the quarantine log cannot be opened.
     pub(super) fn new(settings: LoaderBuilder, samples: u64, largest: MaxSampleSize) -> Result<Self> {
+        check_effects(&settings)?;
         let LoaderBuilder { sample, order, num_workers, prefetch_batches, on_error, .. } = settings;
         for (name, value) in
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
@@ -52,6 +54,9 @@ impl Shared {
             if value == Some(0) {
                 return Err(Error::config(format!("{name} is 0: take None to switch it off")));
             }
+        }
+        if settings.stall_timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(Error::config("stall_timeout is 0: take None to switch it off"));
         }
         check_sizes(&sample)?;
         order.check()?;
@@ -89,6 +94,30 @@ impl Shared {
             counters: Arc::default(),
         })
     }
+}
+
+/// Refuses settings that have no effect with the others: whoever makes them expects one.
+fn check_effects(settings: &LoaderBuilder) -> Result<()> {
+    let LoaderBuilder { sample, order, chunk_bytes, mask_cache_bytes, .. } = settings;
+    if sample.image_dtype == DType::U8 && sample.normalization != Normalization::UNIT {
+        return Err(Error::config(
+            "normalize has no effect on u8 images: set image_dtype to F32, F16 or Bf16, or normalize on the device",
+        ));
+    }
+    if sample.mask_size.is_none() && sample.mask_kind != MaskKind::default() {
+        return Err(Error::config("mask_kind has no effect without masks: set mask_size, or leave mask_kind out"));
+    }
+    if chunk_bytes.is_some() && order.shuffle.is_none() {
+        return Err(Error::config("chunk_bytes has no effect without shuffle: set shuffle, or leave chunk_bytes out"));
+    }
+    if mask_cache_bytes.is_some() && sample.top_k_by.differs_by_epoch() {
+        return Err(Error::config(format!(
+            "mask_cache_bytes has no effect with {:?}, which draws other masks in each epoch: take the Fixed form, or \
+             leave mask_cache_bytes out",
+            sample.top_k_by
+        )));
+    }
+    Ok(())
 }
 
 /// Checks the normalization, and the geometry and grids on an image of common size.

@@ -204,7 +204,7 @@ fn the_filter_decides_the_same_on_the_index_and_on_the_json() {
                 assert_eq!(keeps, filter.keeps(b, file.image.width, file.image.height));
                 decisions[usize::from(keeps)] += 1;
             }
-            let kept = TopKBy::default().top_k(&file, filter, usize::MAX);
+            let kept = TopKBy::default().top_k(&file, filter, usize::MAX, 0);
             let naive = expected.iter().filter(|s| filter.keeps(s, entry.width, entry.height)).count();
             assert_eq!(kept.len(), naive);
         }
@@ -278,7 +278,7 @@ proptest! {
                 compare(a, b).then(down(all[a].predicted_iou, all[b].predicted_iou)).then(all[a].id.cmp(&all[b].id))
             });
             expected.truncate(k);
-            prop_assert_eq!(top_k_by.top_k(&file, &filter, k), expected, "{:?}", top_k_by);
+            prop_assert_eq!(top_k_by.top_k(&file, &filter, k, 0), expected, "{:?}", top_k_by);
         }
     }
 
@@ -290,7 +290,7 @@ proptest! {
         let turned = turned.to_string();
         let ids = |text: &str, top_k_by: TopKBy| -> Vec<i64> {
             let file = AnnotationFile::parse(text.as_bytes()).unwrap();
-            top_k_by.top_k(&file, &MaskFilter::all(), k).into_iter().map(|i| file.annotations[i].id).collect()
+            top_k_by.top_k(&file, &MaskFilter::all(), k, 0).into_iter().map(|i| file.annotations[i].id).collect()
         };
         let fixed = [TopKBy::StabilityScore, TopKBy::PredictedIou, TopKBy::LargestArea, TopKBy::SmallestArea];
         for top_k_by in fixed.into_iter().chain([TopKBy::Random { seed }, TopKBy::AreaStratified { seed }]) {
@@ -320,11 +320,11 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
     let file = parse(&text);
     let mut hits = [0; 51];
     for seed in 0..200 {
-        let chosen = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 12);
+        let chosen = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 12, 0);
         let classes: Vec<usize> = chosen.iter().map(|&i| class(file.annotations[i].area)).collect();
         assert_eq!(classes, [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1]);
         chosen.into_iter().for_each(|i| hits[i] += 1);
-        let all = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 99);
+        let all = TopKBy::AreaStratified { seed }.top_k(&file, &MaskFilter::all(), 99, 0);
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 51);
     }
     // Each of 200 draws takes 5 of the 40 small masks, 5 of the 9 medium ones and both large ones.
@@ -337,7 +337,7 @@ fn sizes_take_turns_in_a_stratified_draw_and_each_draw_is_even() {
 fn a_random_draw_is_even_and_depends_on_its_seed() {
     let text = crowd(3, 40);
     let file = parse(&text);
-    let draw = |seed| TopKBy::Random { seed }.top_k(&file, &MaskFilter::all(), 10);
+    let draw = |seed| TopKBy::Random { seed }.top_k(&file, &MaskFilter::all(), 10, 0);
     assert_eq!(draw(1), draw(1));
     let mut hits = vec![0; 40];
     for seed in 0..400 {

@@ -278,7 +278,7 @@ fn boxes_and_points_follow_their_format_and_frame() {
                         _ => (1.0 / w, 1.0 / h),
                     };
                     let file = AnnotationFile::parse(&made.json).unwrap();
-                    let chosen = TopKBy::default().top_k(&file, &MaskFilter::all(), K);
+                    let chosen = TopKBy::default().top_k(&file, &MaskFilter::all(), K, 0);
                     let boxes: &[f32] = bytemuck::cast_slice(row(batch, "boxes", index));
                     let points: &[f32] = bytemuck::cast_slice(row(batch, "points", index));
                     for (k, &i) in chosen.iter().enumerate() {
@@ -316,7 +316,7 @@ fn labels_equal_the_rooms_they_come_from() {
         let mut masks = 0;
         for (batch, index, made) in rows(&batches, &samples) {
             let file = AnnotationFile::parse(&made.json).unwrap();
-            let chosen = top_k_by.top_k(&file, &filter, K);
+            let chosen = top_k_by.top_k(&file, &filter, K, 0);
             let geometry = Geometry::new(made.width, made.height, SIDE, Fit::Letterbox).unwrap();
             let (grid, patches) = (geometry.grid(GRID[0], GRID[1]).unwrap(), geometry.grid(PATCHES, PATCHES).unwrap());
             let (cells, patch_cells) = ((GRID[0] * GRID[1]) as usize, (PATCHES * PATCHES) as usize);

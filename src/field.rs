@@ -37,9 +37,9 @@ macro_rules! batch_fields {
             Points points: f32 [B K 2] always small;
             /// Ids of the annotations, `[B, K]` i64. f32 cannot hold ids above 2^24: do not cast them.
             AnnotationIds annotation_ids: i64 [B K] always small;
-            /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it, cast to a float. It is
-            /// 0, as are the mask's other fields, where an annotation's mask has no pixel; only a batch without masks
-            /// and coverage, for which masks are not read, has 1 there.
+            /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it, cast to a float.
+            /// It is 0, as are the mask's other fields, where an annotation's mask has no pixel; only a batch without
+            /// masks and coverage, for which masks are not read, has 1 there.
             Valid valid: u8 [B K] always small;
             /// Ids of the images, `[B]` i64. f32 cannot hold ids above 2^24: do not cast them.
             ImageIds image_ids: i64 [B] always small;

@@ -75,11 +75,11 @@ fn annotation_at(json: &[u8], places: &[(&str, Range<usize>)], at: usize) -> Opt
     struct Id {
         id: i64,
     }
-    // With other numbers in their place, all else is JSON.
+    // With a string in their place, which is as long, all is JSON.
     let mut json = json.to_vec();
     for (_, place) in places {
         json[place.clone()].fill(b' ');
-        json[place.start] = b'0';
+        json[place.start..place.start + 2].fill(b'"');
     }
     let file: File<'_> = serde_json::from_slice(&json).ok()?;
     let start = json.as_ptr() as usize;

@@ -195,9 +195,8 @@ impl MaskFilter {
     /// ```
     pub fn missing_score(&self, stats: &[AnnotationStats]) -> Option<&'static str> {
         let columns = self.columns();
-        let is_missing = |score: fn(&AnnotationStats) -> f32| {
-            !stats.is_empty() && stats.iter().all(|stats| score(stats).is_nan())
-        };
+        let is_missing =
+            |score: fn(&AnnotationStats) -> f32| !stats.is_empty() && stats.iter().all(|stats| score(stats).is_nan());
         if columns.predicted_iou && is_missing(|stats| stats.predicted_iou) {
             Some("predicted_iou")
         } else if columns.stability_score && is_missing(|stats| stats.stability_score) {

@@ -95,9 +95,9 @@ impl LoaderBuilder {
     /// shards), or a [`LazyShardSet`]. Starts no thread.
     ///
     /// # Errors
-    /// If a size is 0 or too large, the rank is not below the world size, the memory budget is too small, `drop_last`
-    /// leaves no batch, or the quarantine log cannot be written. If a setting has no effect with the others. If a shard has no index although several ranks share
-    /// the epoch: equal steps on all ranks can only be computed from indexes.
+    /// If a size is 0 or too large, a setting has no effect with the others, the rank is not below the world size, the
+    /// memory budget is too small, `drop_last` leaves no batch, or the quarantine log cannot be written. If a shard has
+    /// no index although several ranks share the epoch: equal steps on all ranks can only be computed from indexes.
     pub fn build(self, shards: impl Into<LazyShardSet>) -> Result<Loader> {
         match shards.into().0 {
             Opened::Indexed(set) => {

@@ -41,7 +41,6 @@ impl Shared {
     /// If a size is 0 or too large, settings do not fit together, the memory budget does not hold what is needed, or
     /// the quarantine log cannot be opened.
     pub(super) fn new(settings: LoaderBuilder, samples: u64, largest: MaxSampleSize) -> Result<Self> {
-        check_effects(&settings)?;
         let LoaderBuilder { sample, order, num_workers, prefetch_batches, on_error, .. } = settings;
         for (name, value) in
             [("top_k", sample.top_k), ("num_workers", num_workers), ("prefetch_batches", prefetch_batches)]
@@ -58,6 +57,7 @@ impl Shared {
         if settings.stall_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(Error::config("stall_timeout is 0: take None to switch it off"));
         }
+        check_effects(&sample, &order, settings.chunk_bytes, settings.mask_cache_bytes)?;
         check_sizes(&sample)?;
         order.check()?;
         let planes = Planes::new(sample.image_dtype, sample.normalization)?;
@@ -97,8 +97,12 @@ impl Shared {
 }
 
 /// Refuses settings that have no effect with the others: whoever makes them expects one.
-fn check_effects(settings: &LoaderBuilder) -> Result<()> {
-    let LoaderBuilder { sample, order, chunk_bytes, mask_cache_bytes, .. } = settings;
+fn check_effects(
+    sample: &SampleOptions,
+    order: &Order,
+    chunk_bytes: Option<u64>,
+    mask_cache_bytes: Option<u64>,
+) -> Result<()> {
     if sample.image_dtype == DType::U8 && sample.normalization != Normalization::UNIT {
         return Err(Error::config(
             "normalize has no effect on u8 images: set image_dtype to F32, F16 or Bf16, or normalize on the device",

@@ -7,7 +7,7 @@
 //! | room | tests |
 //! |---|---|
 //! | `mask` | `mask/`: `codec`, `grid`, `ops`, `regions`, `hostile`, `golden` |
-//! | `annotation` | `annotation.rs`; lists of ids: `selection.rs` |
+//! | `annotation` | `annotation.rs`; what is missing, draws, thin masks: `labels.rs`; lists of ids: `selection.rs` |
 //! | `source` | `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
 //! | `container`, `shard` | `shard.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
@@ -31,6 +31,7 @@ mod documents;
 mod faults;
 mod fixture;
 mod gzip;
+mod labels;
 mod loader;
 mod mask;
 mod order;

@@ -111,6 +111,11 @@ fn check_effects(
     if sample.mask_size.is_none() && sample.mask_kind != MaskKind::default() {
         return Err(Error::config("mask_kind has no effect without masks: set mask_size, or leave mask_kind out"));
     }
+    if sample.mask_size.is_none() && !sample.keep_thin_masks {
+        return Err(Error::config(
+            "keep_thin_masks has no effect without masks: set mask_size, or leave keep_thin_masks out",
+        ));
+    }
     if chunk_bytes.is_some() && order.shuffle.is_none() {
         return Err(Error::config("chunk_bytes has no effect without shuffle: set shuffle, or leave chunk_bytes out"));
     }

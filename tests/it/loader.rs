@@ -506,6 +506,7 @@ fn settings_that_do_not_fit_are_refused_before_a_thread_starts() {
         ("normalize", options().image_dtype(DType::F32).normalize(flat)),
         ("normalize has no effect on u8 images", options().normalize(Normalization::IMAGENET)),
         ("mask_kind has no effect without masks", options().mask_size(None).mask_kind(MaskKind::Area)),
+        ("keep_thin_masks has no effect without masks", options().mask_size(None).keep_thin_masks(false)),
         ("chunk_bytes has no effect without shuffle", options().chunk_bytes(1 << 20)),
         ("Random { seed: 4 }, which draws", options().mask_cache_bytes(1).top_k_by(TopKBy::Random { seed: 4 })),
         ("mask_cache_bytes has no effect", options().mask_cache_bytes(1).top_k_by(TopKBy::AreaStratified { seed: 4 })),

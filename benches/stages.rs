@@ -135,7 +135,7 @@ mod json {
     fn top_10(bencher: Bencher) {
         let file = AnnotationFile::parse(&SAMPLES[0].annotations).unwrap_or_else(|e| fail(&e));
         let filter = MaskFilter::default();
-        bencher.bench(|| TopKBy::default().top_k(&file, &filter, 10));
+        bencher.bench(|| TopKBy::default().top_k(&file, &filter, 10, 0));
     }
 }
 

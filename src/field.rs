@@ -18,24 +18,28 @@ macro_rules! batch_fields {
             /// before computing. Means over f16 or bf16 are inexact in candle: cast to f32 first.
             Images images: image [B 3 S S] always large;
             /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255
-            /// by exact area. Cast before computing: sums of u8 overflow.
+            /// by exact area. A mask too thin for any cell has the one that it covers most as 1. Cast before
+            /// computing: sums of u8 overflow.
             Masks masks: u8 [B K H W] optional large;
             /// Exact share of each patch that the mask covers, `[B, K, G, G]` f32, 0 to 1.
             Coverage coverage: f32 [B K G G] optional large;
             /// Boxes, `[B, K, 4]` f32: `x, y, width, height` over the image's width and height, or another
             /// [`BoxFormat`](crate::BoxFormat).
             Boxes boxes: f32 [B K 4] always small;
-            /// The annotations' confidence, `[B, K]` f32, as annotated. Can exceed 1.
+            /// The annotations' confidence, `[B, K]` f32, as annotated. Can exceed 1. 0 where the file has none.
             PredictedIou predicted_iou: f32 [B K] always small;
-            /// How stable each mask is, `[B, K]` f32, as annotated.
+            /// How stable each mask is, `[B, K]` f32, as annotated. 0 where the file has none.
             StabilityScore stability_score: f32 [B K] always small;
             /// Pixels of each mask in the original image, `[B, K]` f32, as annotated.
             Area area: f32 [B K] always small;
-            /// First prompt point `x, y` of each mask, `[B, K, 2]` f32, normalized like the boxes.
+            /// First prompt point `x, y` of each mask, `[B, K, 2]` f32, normalized like the boxes. 0, 0 where the
+            /// file has none.
             Points points: f32 [B K 2] always small;
             /// Ids of the annotations, `[B, K]` i64. f32 cannot hold ids above 2^24: do not cast them.
             AnnotationIds annotation_ids: i64 [B K] always small;
             /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it, cast to a float.
+            /// It is 0, as are the mask's other fields, where an annotation's mask has no pixel; only a batch without
+            /// masks and coverage, for which masks are not read, has 1 there.
             Valid valid: u8 [B K] always small;
             /// Ids of the images, `[B]` i64. f32 cannot hold ids above 2^24: do not cast them.
             ImageIds image_ids: i64 [B] always small;

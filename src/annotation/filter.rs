@@ -8,17 +8,20 @@ use serde::Serialize;
 
 use crate::{Error, Result};
 
+/// The lower bound of scores that are not bounded.
+const NO_BOUND: f32 = f32::NEG_INFINITY;
+
 /// The numbers of one annotation that a [`MaskFilter`] reads.
 ///
 /// The index stores them, so planning an epoch reads no JSON. [`Annotation::stats`](super::Annotation::stats) returns
-/// them for a parsed annotation.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// them for a parsed annotation. Two missing scores are equal.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AnnotationStats {
     /// The annotation's id.
     pub id: i64,
-    /// The mask model's estimate of the mask's IoU: its confidence. Can exceed 1.
+    /// The mask model's estimate of the mask's IoU: its confidence. Can exceed 1. NaN: the file has none.
     pub predicted_iou: f32,
-    /// How little the mask changes with the threshold it was cut at.
+    /// How little the mask changes with the threshold it was cut at. NaN: the file has none.
     pub stability_score: f32,
     /// Number of pixels in the mask.
     pub area: u64,
@@ -26,6 +29,14 @@ pub struct AnnotationStats {
     pub box_width: f32,
     /// Height of the annotated box in pixels.
     pub box_height: f32,
+}
+
+impl PartialEq for AnnotationStats {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers =
+            |row: &Self| [row.predicted_iou, row.stability_score, row.box_width, row.box_height].map(f32::to_bits);
+        (self.id, self.area, numbers(self)) == (other.id, other.area, numbers(other))
+    }
 }
 
 /// The fields of [`AnnotationStats`] to load from an index.
@@ -46,7 +57,8 @@ impl ScoreColumns {
 /// Bounds that annotations must meet to be kept, and the number of kept annotations that an image needs.
 ///
 /// The default keeps annotations with `predicted_iou >= 0.88` and images with at least one of them. All bounds are
-/// inclusive. Pass it to [`ShardSetBuilder::filter`](crate::ShardSetBuilder::filter).
+/// inclusive. An annotation without a score passes no bound on that score: begin with [`MaskFilter::all`] for data
+/// without scores. Pass it to [`ShardSetBuilder::filter`](crate::ShardSetBuilder::filter).
 ///
 /// ```
 /// use maskstream::index::AnnotationStats;
@@ -99,8 +111,8 @@ impl MaskFilter {
     /// A filter that keeps every annotation and every image, even an image without annotations.
     pub fn all() -> Self {
         Self {
-            min_predicted_iou: f32::NEG_INFINITY,
-            min_stability_score: f32::NEG_INFINITY,
+            min_predicted_iou: NO_BOUND,
+            min_stability_score: NO_BOUND,
             min_area: 0,
             max_area: u64::MAX,
             min_area_fraction: 0.0,
@@ -150,8 +162,10 @@ impl MaskFilter {
     /// Whether an annotation is kept, in an image of `width` x `height` pixels.
     pub fn keeps(&self, stats: &AnnotationStats, width: u32, height: u32) -> bool {
         let fraction = stats.area as f64 / (f64::from(width) * f64::from(height));
-        stats.predicted_iou >= self.min_predicted_iou
-            && stats.stability_score >= self.min_stability_score
+        // A score that is missing is NaN, and fails every comparison.
+        let reaches = |score: f32, min: f32| score >= min || min == NO_BOUND;
+        reaches(stats.predicted_iou, self.min_predicted_iou)
+            && reaches(stats.stability_score, self.min_stability_score)
             && (self.min_area..=self.max_area).contains(&stats.area)
             && fraction >= f64::from(self.min_area_fraction)
             && fraction <= f64::from(self.max_area_fraction)
@@ -167,6 +181,29 @@ impl MaskFilter {
     /// Whether an image with this many kept annotations is kept.
     pub(crate) fn meets_min_masks(&self, kept: usize) -> bool {
         kept >= self.min_masks
+    }
+
+    /// The name of a score that the filter bounds and that none of these annotations has, so that none can pass.
+    ///
+    /// ```
+    /// use maskstream::MaskFilter;
+    /// use maskstream::index::AnnotationStats;
+    ///
+    /// let unscored = AnnotationStats { predicted_iou: f32::NAN, ..AnnotationStats::default() };
+    /// assert_eq!(MaskFilter::default().missing_score(&[unscored]), Some("predicted_iou"));
+    /// assert_eq!(MaskFilter::all().missing_score(&[unscored]), None);
+    /// ```
+    pub fn missing_score(&self, stats: &[AnnotationStats]) -> Option<&'static str> {
+        let columns = self.columns();
+        let is_missing =
+            |score: fn(&AnnotationStats) -> f32| !stats.is_empty() && stats.iter().all(|stats| score(stats).is_nan());
+        if columns.predicted_iou && is_missing(|stats| stats.predicted_iou) {
+            Some("predicted_iou")
+        } else if columns.stability_score && is_missing(|stats| stats.stability_score) {
+            Some("stability_score")
+        } else {
+            None
+        }
     }
 
     /// The columns that the filter reads: those with a bound.

@@ -8,13 +8,15 @@ use crate::{Error, Result};
 /// it must also pass the filter. Pass it to [`ShardSetBuilder::ids`](crate::ShardSetBuilder::ids).
 ///
 /// As text, each line holds an image id, or an image id and the id of one of its annotations, separated by a space, a
-/// comma or a tab. All lines of a list have the same form. Empty lines and lines that begin with `#` are skipped.
+/// comma or a tab. An image may also be given by SA-1B's name of its files: `sa_3`, `sa_3.jpg`, `./sa_3.json`. All
+/// lines of a list have the same form. Empty lines and lines that begin with `#` are skipped.
 ///
 /// ```
 /// use maskstream::IdList;
 ///
 /// let images: IdList = "# two images, with all their annotations\n1\n3\n".parse()?;
 /// assert_eq!(images, IdList::images([3, 1]));
+/// assert_eq!("sa_1.jpg\nsa_3\n".parse::<IdList>()?, images);
 ///
 /// let annotations: IdList = "1, 17\n1, 18\n3, 40\n".parse()?;
 /// assert_eq!(annotations, IdList::annotations([(1, 17), (1, 18), (3, 40)]));
@@ -93,18 +95,23 @@ impl FromStr for IdList {
 
     fn from_str(text: &str) -> Result<Self> {
         let (mut images, mut annotations) = (Vec::new(), Vec::new());
+        // A byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
-            if line.trim().is_empty() || line.starts_with('#') {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let invalid = || {
                 Error::config(format!(
-                    "line {} is \"{line}\", not IMAGE_ID or IMAGE_ID,ANNOTATION_ID in the form of the lines before it",
+                    "line {} is {line:?}, not IMAGE_ID, IMAGE_ID,ANNOTATION_ID or a name such as sa_1.jpg, in the form \
+                     of the lines before it",
                     number + 1
                 ))
             };
-            let words = line.split([',', ' ', '\t']).filter(|word| !word.is_empty());
-            let ids = words.map(|word| word.parse().map_err(|_| invalid())).collect::<Result<Vec<i64>>>()?;
+            let words = line.split([',', ' ', '\t']).filter(|word| !word.is_empty()).enumerate();
+            let ids = words.map(|(index, word)| if index == 0 { image_id(word) } else { word.parse().ok() });
+            let ids = ids.collect::<Option<Vec<i64>>>().ok_or_else(invalid)?;
             match ids[..] {
                 [image] if annotations.is_empty() => images.push(image),
                 [image, annotation] if images.is_empty() => annotations.push((image, annotation)),
@@ -113,4 +120,16 @@ impl FromStr for IdList {
         }
         Ok(if annotations.is_empty() { Self::images(images) } else { Self::annotations(annotations) })
     }
+}
+
+/// An image's id, given as such or as the name of its files: `sa_`, the id, and perhaps a directory and an extension.
+fn image_id(word: &str) -> Option<i64> {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    let id = match name.strip_prefix("sa_") {
+        Some(name) => name.split_once('.').map_or(Some(name), |(id, extension)| {
+            ["jpg", "jpeg", "json"].into_iter().any(|known| extension.eq_ignore_ascii_case(known)).then_some(id)
+        })?,
+        None => word,
+    };
+    id.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Which of an image's kept annotations come first. The choice is the same on every run.
+//! Which of an image's kept annotations come first. The same epoch has the same choice on every run.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,13 @@ use crate::splitmix::mix64;
 /// Bounds of the size classes, as fractions of the image: small, medium and large.
 const CLASS_BOUNDS: [f64; 2] = [0.01, 0.1];
 
-/// How the K masks of an image are chosen. Ties go to the higher `predicted_iou`, then to the lower `id`.
+/// How the K masks of an image are chosen. Ties go to the higher `predicted_iou`, then to the lower `id`, then to the
+/// one that comes first in the file. A score that the file does not have ranks last.
+///
+/// Random choices are drawn anew in each epoch, so that training sees all masks of an image in time, and for each image
+/// independently. They depend on the seed, the number of the epoch, and the ids of image and annotations alone: an
+/// epoch that is resumed or replayed has the same masks. The forms named `Fixed` choose the same masks in every epoch:
+/// use them for evaluation, and with [`mask_cache_bytes`](crate::LoaderBuilder::mask_cache_bytes).
 ///
 /// ```
 /// use maskstream::{Loader, TopKBy};
@@ -30,8 +36,7 @@ pub enum TopKBy {
     LargestArea,
     /// Smallest area first. Use it for parts and small objects.
     SmallestArea,
-    /// A random choice that depends on the seed and the annotation ids alone. Use it for masks that are distributed as
-    /// the data set's are.
+    /// A random choice, another one in each epoch. Use it for masks that are distributed as the data set's are.
     Random {
         /// Seed of the choice.
         seed: u64,
@@ -43,10 +48,21 @@ pub enum TopKBy {
         /// Seed of the choice.
         seed: u64,
     },
+    /// The choice of [`TopKBy::Random`] in epoch 0, in every epoch.
+    FixedRandom {
+        /// Seed of the choice.
+        seed: u64,
+    },
+    /// The choice of [`TopKBy::AreaStratified`] in epoch 0, in every epoch.
+    FixedAreaStratified {
+        /// Seed of the choice.
+        seed: u64,
+    },
 }
 
 impl TopKBy {
-    /// Indices of the first `k` annotations of `file` that pass `filter`, best first.
+    /// Indices of the first `k` annotations of `file` that pass `filter`, best first, in an epoch. Only
+    /// [`TopKBy::Random`] and [`TopKBy::AreaStratified`] depend on the epoch.
     ///
     /// ```
     /// use maskstream::index::AnnotationFile;
@@ -66,68 +82,96 @@ impl TopKBy {
     /// # }"#;
     /// let file = AnnotationFile::parse(json)?; // mask 0: 4 pixels, stability 0.97; mask 1: 24 pixels, stability 0.96
     /// let filter = MaskFilter::default();
-    /// assert_eq!(TopKBy::StabilityScore.top_k(&file, &filter, 2), [0, 1]);
-    /// assert_eq!(TopKBy::LargestArea.top_k(&file, &filter, 1), [1]);
+    /// assert_eq!(TopKBy::StabilityScore.top_k(&file, &filter, 2, 0), [0, 1]);
+    /// assert_eq!(TopKBy::LargestArea.top_k(&file, &filter, 1, 0), [1]);
     /// # Ok::<(), maskstream::Error>(())
     /// ```
-    pub fn top_k(&self, file: &AnnotationFile<'_>, filter: &MaskFilter, k: usize) -> Vec<usize> {
+    pub fn top_k(&self, file: &AnnotationFile<'_>, filter: &MaskFilter, k: usize, epoch: u64) -> Vec<usize> {
         let AnnotationFile { image, annotations } = file;
         let keeps = |&i: &usize| filter.keeps(&annotations[i].stats(), image.width, image.height);
-        self.top_k_of(file, (0..annotations.len()).filter(keeps).collect(), k)
+        self.top_k_of(file, (0..annotations.len()).filter(keeps).collect(), k, epoch)
     }
 
     /// The first `k` of `candidates`, which are indices of annotations of `file`, best first.
-    pub(crate) fn top_k_of(&self, file: &AnnotationFile<'_>, mut candidates: Vec<usize>, k: usize) -> Vec<usize> {
+    pub(crate) fn top_k_of(
+        &self,
+        file: &AnnotationFile<'_>,
+        mut candidates: Vec<usize>,
+        k: usize,
+        epoch: u64,
+    ) -> Vec<usize> {
         let annotations = &file.annotations;
-        if let Self::AreaStratified { seed } = *self {
-            return round_robin(file, candidates, seed, k);
-        }
-        let better = |&a: &usize, &b: &usize| {
-            let (a, b) = (&annotations[a], &annotations[b]);
+        let better = |&i: &usize, &j: &usize| {
+            let (a, b) = (&annotations[i], &annotations[j]);
             let first = match *self {
-                Self::StabilityScore => b.stability_score.total_cmp(&a.stability_score),
-                Self::PredictedIou | Self::AreaStratified { .. } => Ordering::Equal,
+                Self::StabilityScore => higher(a.stability_score, b.stability_score),
                 Self::LargestArea => b.area.cmp(&a.area),
                 Self::SmallestArea => a.area.cmp(&b.area),
-                Self::Random { seed } => random_key(seed, a.id).cmp(&random_key(seed, b.id)),
+                _ => Ordering::Equal,
             };
-            first.then(b.predicted_iou.total_cmp(&a.predicted_iou)).then(a.id.cmp(&b.id))
+            first.then_with(|| higher(a.predicted_iou, b.predicted_iou)).then_with(|| (a.id, i).cmp(&(b.id, j)))
         };
-        if candidates.len() > k && k > 0 {
-            candidates.select_nth_unstable_by(k - 1, better);
+        match *self {
+            Self::Random { seed } => shuffle(file, &mut candidates, seed, epoch),
+            Self::FixedRandom { seed } => shuffle(file, &mut candidates, seed, 0),
+            Self::AreaStratified { seed } => stratify(file, &mut candidates, seed, epoch),
+            Self::FixedAreaStratified { seed } => stratify(file, &mut candidates, seed, 0),
+            Self::StabilityScore | Self::PredictedIou | Self::LargestArea | Self::SmallestArea => {
+                if candidates.len() > k && k > 0 {
+                    candidates.select_nth_unstable_by(k - 1, better);
+                    candidates.truncate(k);
+                }
+                candidates.sort_unstable_by(better);
+            }
         }
         candidates.truncate(k);
-        candidates.sort_unstable_by(better);
         candidates
+    }
+
+    /// Whether each epoch has a draw of its own.
+    pub(crate) fn differs_by_epoch(&self) -> bool {
+        matches!(self, Self::Random { .. } | Self::AreaStratified { .. })
     }
 }
 
-/// The first `k` of `candidates`, taken from the size classes in turn.
-fn round_robin(file: &AnnotationFile<'_>, mut candidates: Vec<usize>, seed: u64, k: usize) -> Vec<usize> {
+/// Orders by descending score. A score that is missing comes last.
+fn higher(a: f32, b: f32) -> Ordering {
+    let or_last = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
+    or_last(b).total_cmp(&or_last(a))
+}
+
+/// Shuffles annotations. The order depends on the seed, the epoch, the image and the annotations' ids, but not on their
+/// order in the file, unless ids repeat.
+fn shuffle(file: &AnnotationFile<'_>, candidates: &mut [usize], seed: u64, epoch: u64) {
+    let id = |index: usize| file.annotations[index].id;
+    // Each is mixed on its own: a single mix would only swap neighbours where two seeds differ in one bit.
+    let draw = [epoch, file.image.image_id as u64].into_iter().fold(mix64(seed), |key, part| mix64(key ^ part));
+    candidates.sort_unstable_by_key(|&index| (id(index), index));
+    let mut keyed = Vec::with_capacity(candidates.len());
+    for same_id in candidates.chunk_by(|&a, &b| id(a) == id(b)) {
+        keyed.extend((0..).zip(same_id).map(|(n, &index)| (mix64(mix64(draw ^ id(index) as u64) ^ n), index)));
+    }
+    keyed.sort_unstable();
+    candidates.iter_mut().zip(keyed).for_each(|(candidate, (_, index))| *candidate = index);
+}
+
+/// Takes annotations from the size classes in turn, in random order within each.
+fn stratify(file: &AnnotationFile<'_>, candidates: &mut [usize], seed: u64, epoch: u64) {
     let pixels = f64::from(file.image.width) * f64::from(file.image.height);
     let class_of = |index: usize| {
         let fraction = file.annotations[index].area as f64 / pixels;
         CLASS_BOUNDS.iter().filter(|&&bound| fraction >= bound).count()
     };
-    candidates.sort_unstable_by_key(|&index| {
-        let id = file.annotations[index].id;
-        (random_key(seed, id), id)
-    });
+    shuffle(file, candidates, seed, epoch);
     let mut class_len = [0; CLASS_BOUNDS.len() + 1];
     let mut in_turn: Vec<(usize, usize, usize)> = candidates
-        .into_iter()
-        .map(|index| {
+        .iter()
+        .map(|&index| {
             let class = class_of(index);
             class_len[class] += 1;
             (class_len[class], class, index)
         })
         .collect();
     in_turn.sort_unstable();
-    in_turn.into_iter().take(k).map(|(.., index)| index).collect()
-}
-
-/// A key to sort by at random. The seed is mixed twice: a single mix would only swap neighbours if two seeds differ in
-/// one bit.
-fn random_key(seed: u64, id: i64) -> u64 {
-    mix64(mix64(seed) ^ id as u64)
+    candidates.iter_mut().zip(in_turn).for_each(|(candidate, (.., index))| *candidate = index);
 }

@@ -177,6 +177,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         codec: JpegCodec::default(),
         max_pixels: 1 << 10,
         mask_size: has_grids.then_some([3, 5]),
+        keep_thin_masks: true,
         mask_kind: MaskKind::default(),
         coverage: has_grids.then_some(2),
         top_k: 2,

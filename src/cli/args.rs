@@ -54,7 +54,7 @@ pub(super) struct LoaderArgs {
     image_dtype: ImageTypeArg,
     /// Normalize float images with ImageNet's mean and standard deviation
     ///
-    /// SAM and torchvision's models expect this. It has no effect on u8 images.
+    /// SAM and torchvision's models expect this. Needs a float --image-dtype.
     #[arg(long, help_heading = IMAGES)]
     imagenet: bool,
     /// Library that decodes JPEGs; another one gives slightly other pixels
@@ -68,6 +68,11 @@ pub(super) struct LoaderArgs {
     /// Value of a cell of the mask grid
     #[arg(long, value_enum, default_value = "nearest", value_name = "KIND", help_heading = IMAGES)]
     mask_kind: MaskKindArg,
+    /// Leave a mask empty that covers no cell's centre, because it is thin or small
+    ///
+    /// By default, it keeps the cell that it covers most.
+    #[arg(long, help_heading = IMAGES)]
+    no_keep_thin_masks: bool,
     /// Also compute which share of each patch of a G x G grid each mask covers; 0 for none
     #[arg(long, default_value_t = 0, value_name = "G", help_heading = IMAGES)]
     coverage: u32,
@@ -82,24 +87,39 @@ pub(super) struct LoaderArgs {
         long,
         alias = "rank-by",
         value_enum,
-        default_value = "stability",
+        default_value = "stability-score",
         value_name = "ORDER",
         help_heading = SELECTION
     )]
     top_k_by: RankByArg,
-    /// Use only masks with at least this predicted_iou
-    #[arg(long, default_value_t = 0.88, value_name = "IOU", help_heading = SELECTION)]
+    /// Use only masks with at least this predicted_iou; none for no bound
+    #[arg(
+        long,
+        default_value = "0.88",
+        value_name = "IOU",
+        value_parser = lower_bound,
+        allow_hyphen_values = true,
+        help_heading = SELECTION
+    )]
     min_predicted_iou: f32,
-    /// Use only masks with at least this stability_score
-    #[arg(long, value_name = "SCORE", help_heading = SELECTION)]
-    min_stability_score: Option<f32>,
+    /// Use only masks with at least this stability_score; none for no bound
+    #[arg(
+        long,
+        default_value = "none",
+        hide_default_value = true,
+        value_name = "SCORE",
+        value_parser = lower_bound,
+        allow_hyphen_values = true,
+        help_heading = SELECTION
+    )]
+    min_stability_score: f32,
     /// Use only images with at least this many such masks
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = SELECTION)]
     min_masks: usize,
     /// Use only the images, or the annotations, listed in this file
     ///
-    /// Each line holds IMAGE_ID or IMAGE_ID,ANNOTATION_ID, the same form on all lines. Empty lines and lines that begin
-    /// with # are ignored.
+    /// Each line holds IMAGE_ID or IMAGE_ID,ANNOTATION_ID, the same form on all lines. An image may also be given by
+    /// name, as sa_1 or sa_1.jpg. Empty lines and lines that begin with # are ignored.
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     ids: Option<PathBuf>,
     /// Leave out the bad samples listed in this file, which --quarantine-log wrote
@@ -111,9 +131,9 @@ pub(super) struct LoaderArgs {
     /// Shuffle the samples of all shards [default: the order of the files]
     #[arg(long, help_heading = ORDER)]
     shuffle: bool,
-    /// Seed of --shuffle and of the random orders of --top-k-by
-    #[arg(long, default_value_t = 0, help_heading = ORDER)]
-    seed: u64,
+    /// Seed of --shuffle and of the random orders of --top-k-by [default: 0]
+    #[arg(long, help_heading = ORDER)]
+    seed: Option<u64>,
     /// Shuffle chunks of about this many bytes instead of single samples; 0 for samples
     ///
     /// For spinning disks and network file systems, which need long reads: try 8388608 to 16777216 (8 to 16 MiB) there.
@@ -190,17 +210,41 @@ enum MaskKindArg {
 #[derive(Clone, Copy, ValueEnum)]
 enum RankByArg {
     /// Highest stability_score first
-    Stability,
+    #[value(alias = "stability")]
+    StabilityScore,
     /// Highest predicted_iou first
-    Confidence,
+    #[value(alias = "confidence")]
+    PredictedIou,
     /// Largest area first
-    Largest,
+    #[value(alias = "largest")]
+    LargestArea,
     /// Smallest area first
-    Smallest,
-    /// Random order
+    #[value(alias = "smallest")]
+    SmallestArea,
+    /// Random order, another one in each epoch
     Random,
-    /// Small, medium and large masks in turn, in random order within each
-    Stratified,
+    /// Small, medium and large masks in turn, in random order within each, another one in each epoch
+    #[value(alias = "stratified")]
+    AreaStratified,
+    /// Random order, the same in every epoch
+    FixedRandom,
+    /// As area-stratified, the same in every epoch
+    FixedAreaStratified,
+}
+
+impl RankByArg {
+    fn with_seed(self, seed: u64) -> TopKBy {
+        match self {
+            Self::StabilityScore => TopKBy::StabilityScore,
+            Self::PredictedIou => TopKBy::PredictedIou,
+            Self::LargestArea => TopKBy::LargestArea,
+            Self::SmallestArea => TopKBy::SmallestArea,
+            Self::Random => TopKBy::Random { seed },
+            Self::AreaStratified => TopKBy::AreaStratified { seed },
+            Self::FixedRandom => TopKBy::FixedRandom { seed },
+            Self::FixedAreaStratified => TopKBy::FixedAreaStratified { seed },
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -216,6 +260,7 @@ enum BoxesArg {
 impl LoaderArgs {
     /// Opens the shards, indexes those that have no index yet, and builds the loader.
     pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
+        self.check()?;
         let paths = resolve_patterns(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
@@ -233,16 +278,48 @@ impl LoaderArgs {
 
     /// Builds the loader without waiting for indexes.
     pub(super) fn lazy_loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
+        self.check()?;
         let shards = self.shard_settings()?.open_lazy(&self.shards.shards)?;
         Ok(self.loader_settings().build(shards)?)
     }
 
+    /// Refuses arguments that have no effect with the others, in the words of the command. A seed alone is only
+    /// remarked on: a script may always pass it.
+    fn check(&self) -> Result<(), String> {
+        let refused = [
+            (
+                self.imagenet && matches!(self.image_dtype, ImageTypeArg::U8),
+                "--imagenet has no effect on u8 images: add --image-dtype f32, f16 or bf16",
+            ),
+            (
+                self.mask_size == 0 && matches!(self.mask_kind, MaskKindArg::Area),
+                "--mask-kind has no effect with --mask-size 0: leave one of them out",
+            ),
+            (
+                self.mask_size == 0 && self.no_keep_thin_masks,
+                "--no-keep-thin-masks has no effect with --mask-size 0: leave one of them out",
+            ),
+            (
+                self.chunk_bytes > 0 && !self.shuffle,
+                "--chunk-bytes has no effect without --shuffle: add it, or leave --chunk-bytes out",
+            ),
+        ];
+        if let Some((_, why)) = refused.into_iter().find(|(is_refused, _)| *is_refused) {
+            return Err(why.to_owned());
+        }
+        let is_random = self.top_k_by.with_seed(0) != self.top_k_by.with_seed(1);
+        if self.seed.is_some() && !self.shuffle && !is_random {
+            eprintln!("maskstream: --seed has no effect without --shuffle or a random --top-k-by");
+        }
+        Ok(())
+    }
+
     fn shard_settings(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
         // What is not asked for stays as the library has it: a cursor depends on it.
-        let mut filter = MaskFilter::default().min_predicted_iou(self.min_predicted_iou).min_masks(self.min_masks);
-        if let Some(least) = self.min_stability_score {
-            filter = filter.min_stability_score(least);
-        }
+        let filter = MaskFilter::default()
+            .min_predicted_iou(self.min_predicted_iou)
+            .min_stability_score(self.min_stability_score)
+            .min_masks(self.min_masks);
         let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
         let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         if let Some(list) = &self.ids {
@@ -256,6 +333,7 @@ impl LoaderArgs {
 
     fn loader_settings(&self) -> LoaderBuilder {
         let some = |side: u32| (side > 0).then_some(side);
+        let seed = self.seed.unwrap_or(0);
         let options = Loader::builder()
             .batch_size(self.batch_size)
             .image_size(self.image_size)
@@ -280,6 +358,7 @@ impl LoaderArgs {
                 MaskKindArg::Nearest => MaskKind::Nearest,
                 MaskKindArg::Area => MaskKind::Area,
             })
+            .keep_thin_masks(!self.no_keep_thin_masks)
             .coverage(some(self.coverage))
             .box_format(match self.box_format {
                 BoxesArg::Xywh => BoxFormat::Xywh,
@@ -287,14 +366,7 @@ impl LoaderArgs {
                 BoxesArg::Cxcywh => BoxFormat::CxCyWh,
             })
             .top_k(self.top_k)
-            .top_k_by(match self.top_k_by {
-                RankByArg::Stability => TopKBy::StabilityScore,
-                RankByArg::Confidence => TopKBy::PredictedIou,
-                RankByArg::Largest => TopKBy::LargestArea,
-                RankByArg::Smallest => TopKBy::SmallestArea,
-                RankByArg::Random => TopKBy::Random { seed: self.seed },
-                RankByArg::Stratified => TopKBy::AreaStratified { seed: self.seed },
-            })
+            .top_k_by(self.top_k_by.with_seed(seed))
             .prefetch_batches(self.prefetch_batches)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
@@ -303,7 +375,7 @@ impl LoaderArgs {
             .rank(self.rank.unwrap_or(0), self.world_size.unwrap_or(1))
             .drop_last(self.drop_last);
         if self.shuffle {
-            options = options.shuffle(self.seed);
+            options = options.shuffle(seed);
         }
         if let Some(workers) = self.num_workers {
             options = options.num_workers(workers);
@@ -315,6 +387,14 @@ impl LoaderArgs {
             options = options.quarantine_log(list);
         }
         options
+    }
+}
+
+/// A lower bound of a score. `none`: minus infinity, which [`MaskFilter`] takes for no bound.
+fn lower_bound(text: &str) -> Result<f32, String> {
+    match text {
+        "none" => Ok(f32::NEG_INFINITY),
+        _ => text.parse().map_err(|_| "it must be a number, or none".to_owned()),
     }
 }
 

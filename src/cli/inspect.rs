@@ -121,6 +121,8 @@ fn summarize(shard: &IndexedShard) -> Summary {
 
 impl Quantiles {
     fn of(mut values: Vec<f64>) -> Option<Self> {
+        // Scores that a file does not have.
+        values.retain(|value| !value.is_nan());
         values.sort_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
         Some(Self([0, 1, 2, 3, 4].map(|quarter| values[last * quarter / 4])))

@@ -24,8 +24,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
 ///   [`normalize`](Self::normalize), [`jpeg_codec`](Self::jpeg_codec), [`max_image_pixels`](Self::max_image_pixels)
 /// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
-///   [`mask_kind`](Self::mask_kind), [`coverage`](Self::coverage), [`box_format`](Self::box_format),
-///   [`coord_frame`](Self::coord_frame)
+///   [`mask_kind`](Self::mask_kind), [`keep_thin_masks`](Self::keep_thin_masks), [`coverage`](Self::coverage),
+///   [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -76,6 +76,7 @@ impl Default for LoaderBuilder {
                 max_pixels: 1 << 26,
                 mask_size: Some([256, 256]),
                 mask_kind: MaskKind::default(),
+                keep_thin_masks: true,
                 coverage: None,
                 top_k: 10,
                 top_k_by: TopKBy::default(),
@@ -122,7 +123,8 @@ impl LoaderBuilder {
         self
     }
 
-    /// How float images are scaled; u8 images are not. Default: [`Normalization::UNIT`], 0 to 1.
+    /// How float images are scaled; u8 images are not, so another normalization than the default is an error with
+    /// them. Default: [`Normalization::UNIT`], 0 to 1.
     pub fn normalize(mut self, normalization: Normalization) -> Self {
         self.sample.normalization = normalization;
         self
@@ -158,6 +160,15 @@ impl LoaderBuilder {
     /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`], 0 or 1.
     pub fn mask_kind(mut self, kind: MaskKind) -> Self {
         self.sample.mask_kind = kind;
+        self
+    }
+
+    /// Keeps a mask that is so thin or small that no cell of the grid would show it: the cell that it covers most is 1.
+    /// Without this, such a mask is a plane of zeros with [`Field::Valid`](crate::Field::Valid) 1, as nearest-neighbour
+    /// resizing of its bitmap gives. In generated shards that is 2 % of all masks at 256 x 256 and 19 % at 64 x 64, and
+    /// 22 % of the smallest ten of each image at 256 x 256. Default: `true`.
+    pub fn keep_thin_masks(mut self, keep: bool) -> Self {
+        self.sample.keep_thin_masks = keep;
         self
     }
 
@@ -203,7 +214,7 @@ impl LoaderBuilder {
     /// Shuffles runs of about this many bytes instead of single samples, for spinning disks and networks that need long
     /// reads: 8 to 16 MiB. The samples of about a thousand runs in use are shuffled among themselves; these runs should
     /// fit into the page caches of all machines together. `None` shuffles single samples, which is the best shuffle and
-    /// suits local flash. Default: `None`.
+    /// suits local flash. Needs [`shuffle`](Self::shuffle). Default: `None`.
     pub fn chunk_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.chunk_bytes = bytes.into();
         self
@@ -292,7 +303,8 @@ impl LoaderBuilder {
     }
 
     /// Caches up to this many bytes of decoded masks, boxes and scores for later epochs, in which a small data set then
-    /// decodes only its images. Default: `None`.
+    /// decodes only its images. It has no use, and is an error, with a ranking that draws other masks in each epoch:
+    /// take [`TopKBy::FixedRandom`] or [`TopKBy::FixedAreaStratified`]. Default: `None`.
     pub fn mask_cache_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.mask_cache_bytes = bytes.into();
         self

@@ -1,6 +1,7 @@
 //! The threads of one epoch: starting them, receiving their batches in order, detecting stalls, and joining them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -54,22 +55,28 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Starts the feed thread and the workers on the steps from `first` on.
+    /// Starts the feed thread and the workers on these steps of an epoch.
     pub(super) fn start(
         shared: &Arc<Shared>,
         samples: Arc<dyn Samples>,
+        epoch: u64,
         steps: Steps,
-        first: u64,
-        end: Option<u64>,
+        range: Range<u64>,
     ) -> Result<Self> {
-        Self::start_with(shared, samples, steps, first, end, 0)
+        Self::start_with(shared, samples, epoch, steps, (range.start, Some(range.end)), 0)
     }
 
     /// Starts the feed thread, the workers, and `passes` further threads that index shards.
-    pub(super) fn start_live(shared: &Arc<Shared>, live: &Arc<LiveSet>, steps: Steps, passes: usize) -> Result<Self> {
+    pub(super) fn start_live(
+        shared: &Arc<Shared>,
+        live: &Arc<LiveSet>,
+        epoch: u64,
+        steps: Steps,
+        passes: usize,
+    ) -> Result<Self> {
         let run = live.start(passes)?;
         let samples = Arc::clone(live) as Arc<dyn Samples>;
-        let engine = Self::start_with(shared, samples, steps, 0, None, passes);
+        let engine = Self::start_with(shared, samples, epoch, steps, (0, None), passes);
         let mut engine = engine.inspect_err(|_| live.end_run(false))?;
         engine.live = Some(Arc::clone(live));
         for index in 0..passes {
@@ -84,9 +91,9 @@ impl Engine {
     fn start_with(
         shared: &Arc<Shared>,
         samples: Arc<dyn Samples>,
+        epoch: u64,
         steps: Steps,
-        first: u64,
-        end: Option<u64>,
+        (first, end): (u64, Option<u64>),
         passes: usize,
     ) -> Result<Self> {
         let pool = Arc::new(Pool::new(Arc::clone(&shared.pool), shared.prefetch_batches));
@@ -131,6 +138,7 @@ impl Engine {
                 counters: Arc::clone(&engine.counters),
                 board: Arc::clone(&engine.board),
                 thread: index + 1,
+                epoch,
                 stop: Arc::clone(&engine.stop),
                 jobs: jobs.clone(),
             };

@@ -95,9 +95,9 @@ impl LoaderBuilder {
     /// shards), or a [`LazyShardSet`]. Starts no thread.
     ///
     /// # Errors
-    /// If a size is 0 or too large, the rank is not below the world size, the memory budget is too small, `drop_last`
-    /// leaves no batch, or the quarantine log cannot be written. If a shard has no index although several ranks share
-    /// the epoch: equal steps on all ranks can only be computed from indexes.
+    /// If a size is 0 or too large, a setting has no effect with the others, the rank is not below the world size, the
+    /// memory budget is too small, `drop_last` leaves no batch, or the quarantine log cannot be written. If a shard has
+    /// no index although several ranks share the epoch: equal steps on all ranks can only be computed from indexes.
     pub fn build(self, shards: impl Into<LazyShardSet>) -> Result<Loader> {
         match shards.into().0 {
             Opened::Indexed(set) => {
@@ -128,7 +128,8 @@ impl Loader {
     }
 
     /// Starts the threads of epoch `epoch` and returns the iterator over its batches. The epoch's number affects only
-    /// the shuffle.
+    /// the shuffle and the draw of masks by [`TopKBy::Random`](crate::TopKBy::Random) and
+    /// [`TopKBy::AreaStratified`](crate::TopKBy::AreaStratified).
     ///
     /// If an epoch over shards without an index is dropped before its end, the shards that it has not indexed remain
     /// without one, and the next epoch starts at the first shard again, unshuffled.
@@ -313,7 +314,7 @@ impl Loader {
         let passes = shared.num_workers.div_ceil(4).min(live.unindexed());
         let counts = Arc::<LiveCounts>::default();
         let steps = LiveSteps::new(Arc::clone(live), shared.order, Arc::clone(&counts));
-        let engine = Engine::start_live(shared, live, Steps::Live(steps), passes)?;
+        let engine = Engine::start_live(shared, live, epoch, Steps::Live(steps), passes)?;
         let spec = EpochSpec { index: epoch, first: 0, plan: None, counts, is_logged: true };
         Ok(Epoch::new(engine, spec, shared.on_error))
     }

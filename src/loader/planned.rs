@@ -104,9 +104,10 @@ impl Planned {
         let plan = self.plan(epoch);
         let samples = Arc::clone(&self.set) as Arc<dyn Samples>;
         let planned = Steps::planned(plan.clone(), Arc::clone(&self.set), steps.end);
-        let engine = Engine::start(shared, samples, planned, steps.start, Some(steps.end))?;
+        let first = steps.start;
+        let engine = Engine::start(shared, samples, epoch, planned, steps)?;
         let plan = Some((plan, self.fingerprint));
-        let spec = EpochSpec { index: epoch, first: steps.start, plan, counts: Arc::default(), is_logged };
+        let spec = EpochSpec { index: epoch, first, plan, counts: Arc::default(), is_logged };
         Ok(Epoch::new(engine, spec, on_error))
     }
 

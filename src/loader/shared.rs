@@ -8,9 +8,10 @@ use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
 use crate::batch::{BatchLayout, SharedPool};
+use crate::dtype::DType;
 use crate::image::{Normalization, Planes};
 use crate::order::Order;
-use crate::sample::{Geometry, SampleOptions};
+use crate::sample::{Geometry, MaskKind, SampleOptions};
 use crate::shard::{MaxSampleSize, QuarantineLog};
 use crate::{Error, Result};
 
@@ -60,6 +61,10 @@ impl Shared {
                 return Err(Error::config(format!("{name} is 0: take None to switch it off")));
             }
         }
+        if settings.stall_timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(Error::config("stall_timeout is 0: take None to switch it off"));
+        }
+        check_effects(&sample, &order, settings.chunk_bytes, settings.mask_cache_bytes)?;
         check_sizes(&sample)?;
         order.check()?;
         let planes = Planes::new(sample.image_dtype, sample.normalization)?;
@@ -96,6 +101,39 @@ impl Shared {
             counters: Arc::default(),
         })
     }
+}
+
+/// Refuses settings that have no effect with the others: whoever makes them expects one.
+fn check_effects(
+    sample: &SampleOptions,
+    order: &Order,
+    chunk_bytes: Option<u64>,
+    mask_cache_bytes: Option<u64>,
+) -> Result<()> {
+    if sample.image_dtype == DType::U8 && sample.normalization != Normalization::UNIT {
+        return Err(Error::config(
+            "normalize has no effect on u8 images: set image_dtype to F32, F16 or Bf16, or normalize on the device",
+        ));
+    }
+    if sample.mask_size.is_none() && sample.mask_kind != MaskKind::default() {
+        return Err(Error::config("mask_kind has no effect without masks: set mask_size, or leave mask_kind out"));
+    }
+    if sample.mask_size.is_none() && !sample.keep_thin_masks {
+        return Err(Error::config(
+            "keep_thin_masks has no effect without masks: set mask_size, or leave keep_thin_masks out",
+        ));
+    }
+    if chunk_bytes.is_some() && order.shuffle.is_none() {
+        return Err(Error::config("chunk_bytes has no effect without shuffle: set shuffle, or leave chunk_bytes out"));
+    }
+    if mask_cache_bytes.is_some() && sample.top_k_by.differs_by_epoch() {
+        return Err(Error::config(format!(
+            "mask_cache_bytes has no effect with {:?}, which draws other masks in each epoch: take the Fixed form, or \
+             leave mask_cache_bytes out",
+            sample.top_k_by
+        )));
+    }
+    Ok(())
 }
 
 /// Checks the normalization, and the geometry and grids on an image of common size.

@@ -142,6 +142,7 @@ pub(super) struct Worker {
     pub(super) board: Arc<ActivityBoard>,
     /// Index of this thread on the board.
     pub(super) thread: usize,
+    pub(super) epoch: u64,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) jobs: Receiver<Job>,
 }
@@ -157,7 +158,7 @@ pub(super) fn run(worker: &Worker) {
         }
         let _guard = job.sample.map(|sample| worker.board.begin(worker.thread, sample));
         // After a panic the decoder and buffers are replaced, because their state may be inconsistent.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(shared, &mut state, &mut job)));
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(shared, worker.epoch, &mut state, &mut job)));
         let error = match decoded {
             Ok(Ok(times)) => {
                 job.done = true;
@@ -176,7 +177,7 @@ pub(super) fn run(worker: &Worker) {
     }
 }
 
-fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<StageTimes> {
+fn decode(shared: &Shared, epoch: u64, state: &mut WorkerState, job: &mut Job) -> Result<StageTimes> {
     let mut times = StageTimes::default();
     // Taken out so that they are freed when this function returns.
     let bytes = job.bytes.take();
@@ -190,12 +191,12 @@ fn decode(shared: &Shared, state: &mut WorkerState, job: &mut Job) -> Result<Sta
     let labels = match labels {
         LabelBytes::Json(json) => {
             let json = json.inflate(&mut state.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
-            LabelSource::Json(json, selector)
+            LabelSource::Json { json, selector, epoch }
         }
         LabelBytes::Saved(row) => LabelSource::Saved(row),
     };
     times.inflate += clock.lap();
-    let is_new = matches!(labels, LabelSource::Json(..));
+    let is_new = matches!(labels, LabelSource::Json { .. });
     state.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
     if let (Some(cache), true) = (&shared.cache, is_new) {
         cache.put(sample, entry.annotations, slot.row_mut().save_labels());

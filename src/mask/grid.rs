@@ -96,6 +96,37 @@ impl Grid {
     /// Returns [`RleError::Size`] if the mask does not have the size of the grid's image, or if the length of `out` is
     /// not rows x columns.
     pub fn nearest(&self, mask: &Rle, out: &mut [u8]) -> Result<(), RleError> {
+        self.draw_nearest(mask, out).map(|_| ())
+    }
+
+    /// Draws the mask as [`Grid::nearest`] does, but never loses it: if it covers no cell's centre, the cell that it
+    /// covers most is 1, the first of them in row-major order. Only a mask without pixels on the grid stays empty.
+    ///
+    /// # Errors
+    /// Same as [`Grid::nearest`].
+    ///
+    /// ```
+    /// use maskstream::mask::{Grid, GridScratch, Rle};
+    ///
+    /// // The second row of an image of 8 x 8 pixels, on 2 x 2 cells, whose centres lie in other rows.
+    /// let mask = Rle::from_box([0.0, 1.0, 8.0, 1.0], 8, 8)?;
+    /// let grid = Grid::stretch(8, 8, 2, 2)?;
+    /// let mut cells = [9; 4];
+    /// grid.nearest(&mask, &mut cells)?;
+    /// assert_eq!(cells, [0, 0, 0, 0]);
+    /// grid.nearest_or_best(&mask, &mut GridScratch::default(), &mut cells)?;
+    /// assert_eq!(cells, [1, 0, 0, 0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
+    pub fn nearest_or_best(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
+        if self.draw_nearest(mask, out)?.is_empty() {
+            self.set_best_cell(mask, scratch, out)?;
+        }
+        Ok(())
+    }
+
+    /// [`Grid::nearest`]; returns the cells that it has changed: none if all are 0.
+    fn draw_nearest(&self, mask: &Rle, out: &mut [u8]) -> Result<DirtyRect, RleError> {
         self.check_mask(mask)?;
         check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(0);
@@ -122,7 +153,7 @@ impl Grid {
                 *here ^= above;
             }
         }
-        Ok(())
+        Ok(dirty)
     }
 
     /// Draws the fraction of each cell that the mask covers, scaled to 0 to 255 and rounded. `out` is row-major.
@@ -141,9 +172,46 @@ impl Grid {
     /// # Ok::<(), maskstream::mask::RleError>(())
     /// ```
     pub fn area(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
+        self.draw_area(mask, scratch, out).map(|_| ())
+    }
+
+    /// Draws the mask as [`Grid::area`] does, but never loses it: if it rounds to 0 in every cell, the cell that it
+    /// covers most is 1, the first of them in row-major order. Only a mask without pixels on the grid stays empty.
+    ///
+    /// # Errors
+    /// Same as [`Grid::nearest`].
+    pub fn area_or_best(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
+        let dirty = self.draw_area(mask, scratch, out)?;
+        let mut rows = (dirty.top..dirty.bottom).map(|row| row * self.columns());
+        if rows.all(|start| out[start + dirty.left..start + dirty.right].iter().all(|&cell| cell == 0)) {
+            self.set_best_cell(mask, scratch, out)?;
+        }
+        Ok(())
+    }
+
+    /// [`Grid::area`]; returns the cells that it has changed.
+    fn draw_area(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<DirtyRect, RleError> {
         let scale = 255.0 / self.cell_weight();
         // Halves round up. The sums are integers, so a value that is not a half differs from one by more than 1e-10.
         self.sum_areas(mask, scratch, out, |sum| (sum * scale + (0.5 + 1e-10)) as u8)
+    }
+
+    /// Sets the first cell of those that the mask covers most to 1.
+    fn set_best_cell(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [u8]) -> Result<(), RleError> {
+        let (mut most, mut best, mut visited) = (0.0, None, 0);
+        // Cells of no size: the sums are only compared. They come row by row.
+        let mut cells = vec![(); out.len()];
+        let dirty = self.sum_areas(mask, scratch, &mut cells, |sum| {
+            if sum > most {
+                (most, best) = (sum, Some(visited));
+            }
+            visited += 1;
+        })?;
+        if let Some(best) = best {
+            let width = dirty.right - dirty.left;
+            out[(dirty.top + best / width) * self.columns() + dirty.left + best % width] = 1;
+        }
+        Ok(())
     }
 
     /// Draws the exact fraction of each cell that the mask covers, 0 to 1. `out` is row-major.
@@ -162,30 +230,30 @@ impl Grid {
     /// ```
     pub fn coverage(&self, mask: &Rle, scratch: &mut GridScratch, out: &mut [f32]) -> Result<(), RleError> {
         let full = self.cell_weight();
-        self.sum_areas(mask, scratch, out, |sum| (sum / full) as f32)
+        self.sum_areas(mask, scratch, out, |sum| (sum / full) as f32).map(|_| ())
     }
 
     fn cell_weight(&self) -> f64 {
         (self.x.den() * self.y.den()) as f64
     }
 
+    /// Writes the covered area of each cell, as `finish` converts it; returns the cells for which it was called.
     fn sum_areas<T: Copy + Default>(
         &self,
         mask: &Rle,
         scratch: &mut GridScratch,
         out: &mut [T],
-        finish: impl Fn(f64) -> T,
-    ) -> Result<(), RleError> {
+        mut finish: impl FnMut(f64) -> T,
+    ) -> Result<DirtyRect, RleError> {
         self.check_mask(mask)?;
         check_len(self.rows() as u64 * self.columns() as u64, out.len())?;
         out.fill(T::default());
         // The absolute value of a difference is at most twice the weight of a full cell.
-        if self.x.den() * self.y.den() < 1 << 30 {
-            self.sum_areas_in(mask, &mut scratch.narrow, out, |part| part as i32, |sum| finish(sum.into()));
+        Ok(if self.x.den() * self.y.den() < 1 << 30 {
+            self.sum_areas_in(mask, &mut scratch.narrow, out, |part| part as i32, |sum| finish(sum.into()))
         } else {
-            self.sum_areas_in(mask, &mut scratch.wide, out, |part| part, |sum| finish(sum as f64));
-        }
-        Ok(())
+            self.sum_areas_in(mask, &mut scratch.wide, out, |part| part, |sum| finish(sum as f64))
+        })
     }
 
     /// [`Grid::sum_areas`] with numbers of type `N`; `out` must be all zero.
@@ -195,8 +263,9 @@ impl Grid {
         accumulator: &mut Accumulator<N>,
         out: &mut [T],
         number: impl Fn(i64) -> N,
-        finish: impl Fn(N) -> T,
-    ) where
+        mut finish: impl FnMut(N) -> T,
+    ) -> DirtyRect
+    where
         N: Copy + Default + AddAssign + Mul<Output = N>,
     {
         let (columns, rows) = (self.columns(), self.rows());
@@ -235,6 +304,7 @@ impl Grid {
             }
             differences.fill(N::default());
         }
+        dirty
     }
 
     pub(super) fn check_mask(&self, mask: &Rle) -> Result<(), RleError> {
@@ -248,6 +318,10 @@ impl Grid {
 impl DirtyRect {
     fn empty() -> Self {
         Self { left: usize::MAX, right: 0, top: usize::MAX - 1, bottom: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.right == 0
     }
 
     #[inline]

@@ -1,7 +1,8 @@
 //! Rasterization of polygons and boxes: coordinates in COCO's order to the mask that pycocotools draws, pixel for
 //! pixel.
 //!
-//! Too few points are an error, and so are coordinates that are not finite or far outside any image.
+//! A polygon of too few points is an error, unless it is one of several, and so are coordinates that are not finite or
+//! far outside any image.
 //!
 //! # Algorithm
 //!
@@ -56,10 +57,12 @@ impl Rle {
     }
 
     /// Draws the union of several polygons; COCO stores an object that consists of several parts this way. An empty
-    /// list gives an empty mask.
+    /// list gives an empty mask. As in pycocotools, a polygon of fewer than three points encloses nothing if there is
+    /// another one that has three, and half a point at the end of a polygon is left out.
     ///
     /// # Errors
-    /// Same as [`Rle::from_polygon`], for the first invalid polygon.
+    /// Same as [`Rle::from_polygon`] for the first invalid polygon, except that [`RleError::Points`] is returned only
+    /// if no polygon has three points.
     ///
     /// ```
     /// use maskstream::mask::Rle;
@@ -72,8 +75,14 @@ impl Rle {
     pub fn from_polygons<P: AsRef<[f64]>>(polygons: &[P], height: u32, width: u32) -> Result<Self, RleError> {
         // A stack of partial unions, each of more polygons than the next: its depth is logarithmic in their number.
         let mut parts: Vec<(usize, Self)> = Vec::new();
-        for polygon in polygons {
-            let mut part = (1, Self::from_polygon(polygon.as_ref(), height, width)?);
+        let drawn = |points: &&[f64]| points.len() >= 6;
+        let all = polygons.iter().map(P::as_ref);
+        if let (Some(first), None) = (all.clone().next(), all.clone().find(drawn)) {
+            return Err(RleError::Points { numbers: first.len() });
+        }
+        for points in all.filter(drawn) {
+            let whole_points = &points[..points.len() / 2 * 2];
+            let mut part = (1, Self::from_polygon(whole_points, height, width)?);
             while let Some((count, mask)) = parts.pop_if(|(count, _)| *count <= part.0) {
                 part = (part.0 + count, combine(&mask, &part.1, Merge::Union));
             }

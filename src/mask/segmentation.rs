@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{Rle, RleError};
@@ -85,7 +85,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Segmentation<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Runs<'a> {
-            size: [u32; 2],
+            size: [Side; 2],
             #[serde(borrow)]
             counts: Counts<'a>,
         }
@@ -103,10 +103,39 @@ impl<'de: 'a, 'a> Deserialize<'de> for Segmentation<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
                 let Runs { size, counts } = Deserialize::deserialize(MapAccessDeserializer::new(object))?;
-                Ok(Segmentation::Rle { size, counts })
+                Ok(Segmentation::Rle { size: size.map(|Side(side)| side), counts })
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+/// A side in pixels. Some tools write it as a float.
+struct Side(u32);
+
+impl<'de> Deserialize<'de> for Side {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SideVisitor;
+        impl Visitor<'_> for SideVisitor {
+            type Value = Side;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a side in pixels")
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Side, E> {
+                u32::try_from(value).map(Side).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Side, E> {
+                if (0.0..=f64::from(u32::MAX)).contains(&value) && value.fract() == 0.0 {
+                    Ok(Side(value as u32))
+                } else {
+                    Err(E::invalid_value(Unexpected::Float(value), &self))
+                }
+            }
+        }
+        deserializer.deserialize_u32(SideVisitor)
     }
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
-/// Version of the order. It changes whenever the same settings give another order.
-const VERSION: u32 = 2;
+/// Version of the order. It changes whenever the same settings give another order, or other masks.
+const VERSION: u32 = 3;
 
 /// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///

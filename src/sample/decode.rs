@@ -19,6 +19,9 @@ const GRID_CACHE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 /// What a cell of a drawn mask holds.
 ///
+/// A mask that this would leave without a cell, because it is thin or small, keeps one: see
+/// [`LoaderBuilder::keep_thin_masks`](crate::LoaderBuilder::keep_thin_masks).
+///
 /// ```
 /// use maskstream::{Loader, MaskKind};
 ///
@@ -46,6 +49,7 @@ pub(crate) struct SampleOptions {
     pub(crate) max_pixels: u64,
     pub(crate) mask_size: Option<[u32; 2]>,
     pub(crate) mask_kind: MaskKind,
+    pub(crate) keep_thin_masks: bool,
     pub(crate) coverage: Option<u32>,
     pub(crate) top_k: usize,
     pub(crate) top_k_by: TopKBy,
@@ -67,8 +71,8 @@ pub(crate) struct StageTimes {
 
 /// Where the fields other than the image come from.
 pub(crate) enum LabelSource<'a> {
-    /// The bytes of the JSON member, and the selection of its annotations.
-    Json(&'a [u8], &'a AnnotationSelector),
+    /// The bytes of the JSON member, the selection of its annotations, and the epoch, on which random rankings depend.
+    Json { json: &'a [u8], selector: &'a AnnotationSelector, epoch: u64 },
     /// A row of the same sample that was saved.
     Saved(&'a [u8]),
 }
@@ -115,8 +119,8 @@ impl SampleDecoder {
         let geometry = Geometry::new(entry.width, entry.height, self.options.side, self.options.fit)?;
         match labels {
             LabelSource::Saved(saved) => row.restore_labels(saved),
-            LabelSource::Json(json, selector) => self
-                .decode_labels(entry, &geometry, json, selector, &mut row, times)
+            LabelSource::Json { json, selector, epoch } => self
+                .decode_labels(entry, &geometry, (json, selector, epoch), &mut row, times)
                 .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
         }
         self.decode_image(entry, &geometry, image, row.images, times)
@@ -148,8 +152,7 @@ impl SampleDecoder {
         &mut self,
         entry: &Entry,
         geometry: &Geometry,
-        json: &[u8],
-        selector: &AnnotationSelector,
+        (json, selector, epoch): (&[u8], &AnnotationSelector, u64),
         out: &mut RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
@@ -157,7 +160,7 @@ impl SampleDecoder {
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
-        let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k);
+        let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k, epoch);
         times.json += clock.lap();
 
         // Zeroes what the previous batch left here, and the masks beyond the last annotation.
@@ -167,10 +170,19 @@ impl SampleDecoder {
         let factors = self.options.coord_frame.factors(geometry);
         for (k, &index) in chosen.iter().enumerate() {
             let annotation = &file.annotations[index];
+            if grids.masks.is_some() || grids.coverage.is_some() {
+                annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
+                if self.rle.area() == 0 {
+                    // It has no pixel to learn from: its slot stays zero, as padding is.
+                    continue;
+                }
+                self.draw(&grids, k, out)
+                    .map_err(|e| Error::config(format!("cannot draw a mask: {e}")).caused_by(e))?;
+            }
             let bbox = self.options.box_format.normalize(annotation.bbox, factors);
             out.boxes[4 * k..4 * k + 4].copy_from_slice(&bbox);
-            out.predicted_iou[k] = annotation.predicted_iou;
-            out.stability_score[k] = annotation.stability_score;
+            out.predicted_iou[k] = or_zero(annotation.predicted_iou);
+            out.stability_score[k] = or_zero(annotation.stability_score);
             out.area[k] = annotation.area as f32;
             if let Some([x, y]) = annotation.point_coords.first() {
                 out.points[2 * k] = (x * factors.0) as f32;
@@ -178,11 +190,6 @@ impl SampleDecoder {
             }
             out.annotation_ids[k] = annotation.id;
             out.valid[k] = 1;
-            if grids.masks.is_none() && grids.coverage.is_none() {
-                continue;
-            }
-            annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
-            self.draw(&grids, k, out).map_err(|e| Error::config(format!("cannot draw a mask: {e}")).caused_by(e))?;
         }
         times.masks += clock.lap();
         Ok(())
@@ -193,9 +200,11 @@ impl SampleDecoder {
         if let Some(grid) = &grids.masks {
             let cells = grid.rows() * grid.columns();
             let out = &mut out.masks[k * cells..(k + 1) * cells];
-            match self.options.mask_kind {
-                MaskKind::Nearest => grid.nearest(&self.rle, out)?,
-                MaskKind::Area => grid.area(&self.rle, &mut self.scratch, out)?,
+            match (self.options.mask_kind, self.options.keep_thin_masks) {
+                (MaskKind::Nearest, true) => grid.nearest_or_best(&self.rle, &mut self.scratch, out)?,
+                (MaskKind::Nearest, false) => grid.nearest(&self.rle, out)?,
+                (MaskKind::Area, true) => grid.area_or_best(&self.rle, &mut self.scratch, out)?,
+                (MaskKind::Area, false) => grid.area(&self.rle, &mut self.scratch, out)?,
             }
         }
         if let Some(grid) = &grids.coverage {
@@ -216,6 +225,11 @@ impl SampleDecoder {
         };
         self.grids.try_get_or_insert((geometry.width(), geometry.height()), make).cloned()
     }
+}
+
+/// A score, or 0 where the file has none: NaN would spread to every sum.
+fn or_zero(score: f32) -> f32 {
+    if score.is_nan() { 0.0 } else { score }
 }
 
 /// Writes the fields that describe the image rather than its annotations.

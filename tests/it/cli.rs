@@ -100,6 +100,52 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
 }
 
 #[test]
+fn arguments_without_effect_are_refused_in_the_words_of_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --samples 2 --preset small");
+    assert!(fails(dir, "bench data --imagenet").contains("--imagenet has no effect on u8 images: add --image-dtype"));
+    assert!(fails(dir, "bench data --chunk-bytes 99999").contains("--chunk-bytes has no effect without --shuffle"));
+    assert!(fails(dir, "bench data --mask-size 0 --mask-kind area").contains("--mask-kind has no effect"));
+    assert!(fails(dir, "bench data --mask-size 0 --no-keep-thin-masks").contains("--no-keep-thin-masks has no effect"));
+    let seeded = maskstream(dir, "bench data --image-size 32 --seed 3");
+    assert!(seeded.status.success() && text(&seeded.stderr).contains("--seed has no effect without --shuffle"));
+    succeeds(dir, "bench data --image-size 32 --seed 3 --top-k-by random");
+}
+
+#[test]
+fn rankings_have_the_names_of_the_library_and_the_old_ones_still_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --samples 2 --preset small");
+    let exported = |name: &str| {
+        let shape = "--image-size 32 --mask-size 0 --batch-size 2 --top-k 3 --min-predicted-iou none";
+        succeeds(dir, &format!("export data {shape} --top-k-by {name} -o o.safetensors"));
+        std::fs::read(dir.join("o.safetensors")).unwrap()
+    };
+    let names = [
+        ("stability-score", "stability"),
+        ("predicted-iou", "confidence"),
+        ("largest-area", "largest"),
+        ("smallest-area", "smallest"),
+        ("area-stratified", "stratified"),
+        // Epoch 0 is the epoch whose draw the fixed forms have.
+        ("area-stratified", "fixed-area-stratified"),
+        ("random", "fixed-random"),
+    ];
+    let different: std::collections::BTreeSet<Vec<u8>> = names
+        .map(|(name, other)| {
+            let bytes = exported(name);
+            assert!(exported(other) == bytes, "{name}, {other}");
+            bytes
+        })
+        .into();
+    assert!(different.len() >= 5, "{}", different.len());
+    let help = succeeds(dir, "bench --help");
+    assert!(help.contains("predicted-iou:") && !help.contains("confidence"), "{help}");
+}
+
+#[test]
 fn a_damaged_shard_is_named_and_can_be_used_on_request() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -7,7 +7,7 @@
 //! | room | tests |
 //! |---|---|
 //! | `mask` | `mask/`: `codec`, `grid`, `ops`, `regions`, `hostile`, `golden` |
-//! | `annotation` | `annotation.rs`; lists of ids: `selection.rs` |
+//! | `annotation` | `annotation.rs`; what is missing, draws, thin masks: `labels.rs`; lists of ids: `selection.rs` |
 //! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
 //! | `container`, `shard` | `shard.rs`, `indexing.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
@@ -32,6 +32,7 @@ mod faults;
 mod fixture;
 mod gzip;
 mod indexing;
+mod labels;
 mod loader;
 mod mask;
 mod order;

@@ -80,6 +80,14 @@ fn a_list_is_read_from_text_and_its_faults_are_named_by_line() {
     let annotations: IdList = "4,40\n4\t41\n7 70\n".parse().unwrap();
     assert_eq!(annotations, IdList::annotations([(4, 40), (4, 41), (7, 70)]));
     assert!(annotations.contains(4, 41) && !annotations.contains(7, 41) && !annotations.is_empty());
+    // By the names of files, as listings have them; a byte order mark; indented comments.
+    let named = "\u{feff}sa_4.jpg\r\n./sa_7.json\r\n  # more\n  sa_9\nsa_000001/sa_10.JPG\nsa_11.jpeg\n12\n";
+    assert_eq!(named.parse::<IdList>().unwrap(), IdList::images([4, 7, 9, 10, 11, 12]));
+    assert_eq!("sa_4.jpg 40\n4,41".parse::<IdList>().unwrap(), IdList::annotations([(4, 40), (4, 41)]));
+    for text in ["sa_4.png", "sa_.jpg", "4.jpg", "sa_4;40", "img_4", "1,sa_40", "sa_4.jpg.jpg", "1e3"] {
+        let error = text.parse::<IdList>().unwrap_err().to_string();
+        assert!(error.contains(&format!("line 1 is {text:?}")), "{error}");
+    }
     for (text, line) in [("1\nx\n", 2), ("1\n1,2\n", 2), ("1,2\n3\n", 2), ("1,2,3", 1), ("1\n9223372036854775808", 2)] {
         let error = text.parse::<IdList>().unwrap_err();
         assert!(error.to_string().contains(&format!("line {line} ")), "{text:?}: {error}");

@@ -54,8 +54,8 @@ impl Data {
             // Points in the coordinates of the patches.
             .coord_frame(CoordFrame::Canvas)
             .num_workers(args.workers);
-        // Independent of the seed and of --select, so that all runs are evaluated on the same queries.
-        let held_out_builder = options.clone().top_k_by(TopKBy::AreaStratified { seed: 0 });
+        // Independent of the seed, of --select and of the epoch, so that all runs are evaluated on the same queries.
+        let held_out_builder = options.clone().top_k_by(TopKBy::FixedAreaStratified { seed: 0 });
         let shuffled = options.top_k_by(settings.top_k_by()).shuffle(settings.seed).drop_last(true);
         let train = shuffled.build(train.options(&settings).open_lazy(&train.paths)?)?;
         match (train.shards(), train.warning()) {

@@ -4,12 +4,14 @@
 //! which annotations are kept, [`TopKBy`] which of those come first. JSON that does not fit the schema is an error that
 //! names the field and the byte.
 
+mod bounds;
 mod filter;
 mod id_list;
 mod schema;
 mod selector;
 mod top_k;
 
+pub(crate) use bounds::FilterBounds;
 pub(crate) use filter::ScoreColumns;
 pub use filter::{AnnotationStats, MaskFilter};
 pub use id_list::IdList;

@@ -6,11 +6,10 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
-use maskstream::internals::OneLine;
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
-use super::output::{Outcome, ProgressOutput, wrap};
+use super::output::{Outcome, ProgressOutput, unbroken, wrap};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
 use super::{parallel, progress};
@@ -126,7 +125,7 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         say!("{line}");
         return Ok(());
     }
-    let path = OneLine(path.display());
+    let path = unbroken(path.display());
     say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
     for finding in index.findings().iter().take(MAX_FINDINGS) {
         say!("{}", wrap(&format!("  {finding}")));

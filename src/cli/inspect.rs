@@ -5,13 +5,12 @@ use std::path::Path;
 
 use maskstream::MaskFilter;
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
-use maskstream::internals::OneLine;
 use serde::Serialize;
 
 use super::advice::in_flags;
 use super::args::{ShardArgs, warn_unsaved};
 use super::decode::{Problem, decode};
-use super::output::{Outcome, size, wrap};
+use super::output::{Outcome, size, unbroken, wrap};
 use super::progress;
 
 /// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
@@ -191,7 +190,7 @@ impl Quantiles {
 
 fn print(summary: &Summary) -> Outcome {
     let Summary { shard, shard_bytes, samples, annotations, kept_samples, kept_annotations, .. } = summary;
-    let line = format!("{}: {}, {samples} samples, {annotations} annotations", OneLine(shard), size(*shard_bytes));
+    let line = format!("{}: {}, {samples} samples, {annotations} annotations", unbroken(shard), size(*shard_bytes));
     say!("{}", wrap(&line));
     say!("  predicted_iou >= 0.88 (the default) keeps {kept_samples} samples, {kept_annotations} annotations");
     let mut sizes: Vec<_> = summary.image_sizes.iter().collect();

@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use maskstream::internals::OneLine;
 use maskstream::{Batch, Cursor, DType, FieldView, Loader};
 use serde::Serialize;
 
 use super::advice::in_flags;
 use super::args::LoaderArgs;
-use super::output::{Outcome, wrap};
+use super::output::{Outcome, unbroken, wrap};
 use super::tensors::write;
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields
@@ -194,14 +193,16 @@ fn print(replay: &Replay) -> Outcome {
     for row in rows {
         let Row { row, image_id, shard, image, image_offset, image_bytes, height, width, masks, .. } = row;
         say!("  {row:3}  image {image_id}: {width} x {height}, {masks} masks");
+        let (shard, image) = (unbroken(shard), unbroken(image));
         let place = format!("       {shard}, {image} at {image_offset} ({image_bytes} bytes)");
-        say!("{}", wrap(&OneLine(place).to_string()));
+        say!("{}", wrap(&place));
     }
     for Row { row, annotations, annotations_offset, annotations_bytes, error, .. } in rows {
         if let Some(error) = error {
             say!("{}", wrap(&format!("  {row:3}  CANNOT BE DECODED: {error}")));
+            let annotations = unbroken(annotations);
             let place = format!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
-            say!("{}", wrap(&OneLine(place).to_string()));
+            say!("{}", wrap(&place));
         }
     }
     say!("  {:16} {:>14} {:>14} {:>14} {:>12}", "field", "min", "mean", "max", "NaN or inf");

@@ -210,8 +210,8 @@ impl From<RleError> for Error {
     }
 }
 
-/// Text as it is safe to show on a terminal, in one line: control characters are escaped, and so are those that turn the
-/// direction of the text. Names of files and members come from elsewhere, and may contain any.
+/// Text as it is safe to show on a terminal, in one line: control characters are escaped, and so are those that turn
+/// the direction of the text. Names of files and members come from elsewhere, and may contain any.
 #[derive(Clone, Copy, Debug)]
 pub struct OneLine<T>(pub T);
 

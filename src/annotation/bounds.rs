@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::MaskFilter;
 
-/// The bounds of a [`MaskFilter`]; `None` where it has none. JSON has no infinity, so the filter itself cannot be saved.
+/// The bounds of a [`MaskFilter`]; `None` where it has none. JSON has no infinity, so the filter itself cannot be
+/// saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FilterBounds {
     #[serde(deserialize_with = "finite")]

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, Cursor, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization,
-    OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, Cursor, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory,
+    Normalization, OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
 };
 
 use super::progress;
-use super::size::parse_size;
+use super::size::{parse_count, parse_size};
 
 /// Which shards to read, and where their index files are.
 #[derive(Args)]
@@ -80,7 +80,7 @@ pub(super) struct LoaderArgs {
     #[arg(long, value_enum, default_value = "xywh", value_name = "FORMAT", help_heading = IMAGES)]
     box_format: BoxesArg,
     /// Maximum number of masks per image [default: 10]
-    #[arg(long, value_name = "K", help_heading = SELECTION)]
+    #[arg(long, value_name = "K", value_parser = parse_count::<65_536>, help_heading = SELECTION)]
     top_k: Option<usize>,
     /// Which masks are taken first if an image has more than --top-k [default: stability]
     #[arg(long, alias = "rank-by", value_enum, value_name = "ORDER", help_heading = SELECTION)]
@@ -104,7 +104,7 @@ pub(super) struct LoaderArgs {
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     quarantine: Option<PathBuf>,
     /// Samples per batch [default: 8]
-    #[arg(long, value_name = "B", help_heading = ORDER)]
+    #[arg(long, value_name = "B", value_parser = parse_count::<1_048_576>, help_heading = ORDER)]
     batch_size: Option<usize>,
     /// Shuffle the samples of all shards [default: the order of the files]
     #[arg(long, help_heading = ORDER)]
@@ -130,10 +130,16 @@ pub(super) struct LoaderArgs {
     #[arg(long, help_heading = ORDER)]
     drop_last: bool,
     /// Number of decoding threads [default: one per core]
-    #[arg(long, value_name = "N", help_heading = RESOURCES)]
+    #[arg(long, value_name = "N", value_parser = parse_count::<65_536>, help_heading = RESOURCES)]
     num_workers: Option<usize>,
     /// Maximum number of batches prepared ahead
-    #[arg(long, default_value_t = 2, value_name = "N", help_heading = RESOURCES)]
+    #[arg(
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = parse_count::<65_536>,
+        help_heading = RESOURCES
+    )]
     prefetch_batches: usize,
     /// Append each sample that cannot be decoded to this file, as a line of JSON
     #[arg(long, value_name = "FILE", help_heading = RESOURCES)]
@@ -221,8 +227,8 @@ impl LoaderArgs {
         self.loader_like(None)
     }
 
-    /// The same, with the settings of the run that saved a cursor. Those that are given here must be the same: if one is
-    /// not, the loader refuses the cursor.
+    /// The same, with the settings of the run that saved a cursor, changed where a flag is given. If a flag contradicts
+    /// the cursor, the loader refuses it.
     pub(super) fn loader_like(&self, cursor: Option<&Cursor>) -> Result<Loader, Box<dyn std::error::Error>> {
         let settings = self.loader_settings(cursor)?;
         let paths = resolve_patterns(&self.shards.shards)?;
@@ -326,7 +332,9 @@ impl LoaderArgs {
             options = options.settings_of(cursor)?;
             let all = cursor.global_batch();
             if self.batch_size.is_none() && all % world_size.max(1) as u64 != 0 {
-                return Err(format!("{all} samples a step, as in the cursor, cannot be shared by {world_size} ranks").into());
+                return Err(
+                    format!("{all} samples a step, as in the cursor, cannot be shared by {world_size} ranks").into()
+                );
             }
             options = options.batch_size((all / world_size.max(1) as u64) as usize);
         }

@@ -130,7 +130,10 @@ fn unlike(annotation: &Annotation<'_>, mask: &Rle) -> Option<(&'static str, Stri
     }
     let perimeter = 2.0 * (columns + rows);
     if (annotation.area as f64 - area as f64).abs() > perimeter + SHARE_TOLERANCE * area as f64 {
-        return Some(("mask unlike its area", format!("its area is {}, but its mask has {area} pixels", annotation.area)));
+        return Some((
+            "mask unlike its area",
+            format!("its area is {}, but its mask has {area} pixels", annotation.area),
+        ));
     }
     None
 }

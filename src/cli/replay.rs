@@ -201,7 +201,8 @@ fn print(replay: &Replay) -> Outcome {
         if let Some(error) = error {
             say!("{}", wrap(&format!("  {row:3}  CANNOT BE DECODED: {error}")));
             let annotations = unbroken(annotations);
-            let place = format!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
+            let place =
+                format!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
             say!("{}", wrap(&place));
         }
     }

@@ -1,4 +1,4 @@
-//! Sizes on the command line: bytes, or a number with a unit.
+//! Numbers on the command line: counts, and sizes with a unit.
 
 /// A size: `8589934592`, `8G` and `8GB` (8 x 10^9), `8GiB` and `8Gi` (8 x 2^30). Units may be in either case.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
@@ -26,6 +26,12 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
         }
     };
     bytes.ok_or_else(|| "it is larger than any memory or file".to_owned())
+}
+
+/// A count from 1 to `MOST`.
+pub(super) fn parse_count<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| format!("it must be a number from 1 to {MOST}"))
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ impl LoaderBuilder {
     /// # Errors
     /// If the cursor is of another version of the order, or of a codec that this build does not have.
     pub fn settings_of(mut self, cursor: &Cursor) -> Result<Self> {
-        let Settings { filter: _, top_k, top_k_by, jpeg_codec, shuffle, global_batch, drop_last } = *cursor.settings()?;
+        let Settings { filter: _, top_k, top_k_by, jpeg_codec, shuffle, global_batch, drop_last } =
+            *cursor.settings()?;
         let codec = match jpeg_codec {
             Codec::Zune => JpegCodec::Zune,
             #[cfg(feature = "turbojpeg")]

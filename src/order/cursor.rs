@@ -217,8 +217,8 @@ impl Fingerprint {
             return Ok(());
         }
         Err(Error::config(format!(
-            "the cursor does not fit: it has version {} of the order, and this program has version {VERSION}; resume with \
-             the maskstream that saved it, or begin the epoch anew",
+            "the cursor does not fit: it has version {} of the order, and this program has version {VERSION}; \
+             resume with the maskstream that saved it, or begin the epoch anew",
             self.version
         )))
     }

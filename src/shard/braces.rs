@@ -7,8 +7,8 @@ pub(super) const MAX_NAMES: usize = 100_000;
 /// Deepest nesting of braces.
 const MAX_DEPTH: usize = 16;
 
-/// The names that a pattern stands for, in order; `None` if they are more than [`MAX_NAMES`]. Braces that hold neither a
-/// list nor a range stay as they are.
+/// The names that a pattern stands for, in order; `None` if they are more than [`MAX_NAMES`]. Braces that hold neither
+/// a list nor a range stay as they are.
 pub(super) fn expand(pattern: &str) -> Option<Vec<String>> {
     expand_nested(pattern, MAX_DEPTH)
 }
@@ -31,7 +31,6 @@ fn expand_nested(text: &str, depth: usize) -> Option<Vec<String>> {
 }
 
 /// The first braces that hold a list or a range: their place, and what they stand for.
-#[expect(clippy::type_complexity, reason = "used in one place")]
 fn first_braces(text: &str) -> Option<Option<(Range<usize>, Vec<String>)>> {
     for (open, _) in text.match_indices('{') {
         let Some((close, commas)) = closing(&text[open..]) else { continue };
@@ -123,7 +122,7 @@ mod tests {
             ("{1..a}", "{1..a}"),
         ];
         for (pattern, expected) in cases {
-            assert_eq!(expand(pattern).unwrap().join(" "), expected, "{pattern}");
+            assert_eq!(expand(pattern).map(|names| names.join(" ")).as_deref(), Some(expected), "{pattern}");
         }
     }
 
@@ -131,10 +130,13 @@ mod tests {
     fn no_braces_expand_without_bound() {
         let long = "{0,1}".repeat(40);
         let deep = format!("{}a,b{}", "{".repeat(1000), ",c}".repeat(1000));
-        for pattern in ["{0..999999999}", "{0..400}{0..400}", "{-9223372036854775808..9223372036854775807}", &long, &deep] {
+        for pattern in
+            ["{0..999999999}", "{0..400}{0..400}", "{-9223372036854775808..9223372036854775807}", &long, &deep]
+        {
             assert_eq!(expand(pattern), None, "{}", &pattern[..20.min(pattern.len())]);
         }
-        assert_eq!(expand("{0..99999}").unwrap().len(), 100_000);
-        assert_eq!(expand("{9223372036854775806..9223372036854775807}").unwrap().len(), 2);
+        let count = |pattern| expand(pattern).map(|names| names.len());
+        assert_eq!(count("{0..99999}"), Some(100_000));
+        assert_eq!(count("{9223372036854775806..9223372036854775807}"), Some(2));
     }
 }

@@ -197,7 +197,9 @@ fn expand_wildcards(pattern: &Path) -> Result<Vec<PathBuf>> {
                 .map_err(|e| Error::config(format!("the pattern {}: {e}", pattern.display())).caused_by(e))?;
             for dir in found.iter().filter(|dir| is_dir_or_here(dir)) {
                 let names = names_in(dir)?.into_iter().filter(|name| parsed.matches(&name.to_string_lossy()));
-                next.extend(names.filter(|found| is_wanted(found) || name.starts_with("._")).map(|name| dir.join(name)));
+                next.extend(
+                    names.filter(|found| is_wanted(found) || name.starts_with("._")).map(|name| dir.join(name)),
+                );
             }
         }
         found = next;
@@ -299,10 +301,9 @@ fn incomplete(pattern: &str, all: usize, absent: &[PathBuf]) -> Error {
 /// The error of a pattern with wildcards that matches no file.
 fn unmatched(pattern: &Path, directories: &[PathBuf]) -> Error {
     let reason = match directories.first() {
-        Some(dir) => format!(
-            "it matches directories only, such as {}; name a directory for its *.tar files",
-            dir.display()
-        ),
+        Some(dir) => {
+            format!("it matches directories only, such as {}; name a directory for its *.tar files", dir.display())
+        }
         None => {
             let is_fixed = |path: &&Path| !is_pattern(&path.to_string_lossy());
             let base = pattern.ancestors().skip(1).find(is_fixed).unwrap_or(Path::new(""));
@@ -340,10 +341,12 @@ fn no_tar_in(dir: &Path, names: &[OsString]) -> Error {
         let such: Vec<_> = names.iter().filter(|name| is_wanted(name)).filter(is_such).collect();
         such.first().map(|first| format!("{} such as {}", such.len(), first.display()))
     };
-    let nested = || names.iter().find(|name| {
-        let inner = names_in(&dir.join(name)).unwrap_or_default();
-        inner.iter().any(|name| name.as_encoded_bytes().ends_with(b".tar"))
-    });
+    let nested = || {
+        names.iter().find(|name| {
+            let inner = names_in(&dir.join(name)).unwrap_or_default();
+            inner.iter().any(|name| name.as_encoded_bytes().ends_with(b".tar"))
+        })
+    };
     let text = if names.is_empty() {
         format!("the directory {shown} is empty: shards are its *.tar files")
     } else if let Some(packed) = ending(&[".tar.gz"]) {
@@ -358,7 +361,10 @@ fn no_tar_in(dir: &Path, names: &[OsString]) -> Error {
     } else if let Some(inner) = nested() {
         format!("the directory {shown} has no *.tar file, but directories with some: name {shown}/{}", inner.display())
     } else {
-        format!("the directory {shown} has no *.tar file: it {}; name shards with other names one by one", contents(names))
+        format!(
+            "the directory {shown} has no *.tar file: it {}; name shards with other names one by one",
+            contents(names)
+        )
     };
     Error::config(text)
 }

@@ -91,7 +91,7 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
     let dir = dir.path();
     assert!(fails(dir, "bench nowhere/*.tar").contains("nowhere"));
     succeeds(dir, "synth data --samples 2 --preset small");
-    assert!(fails(dir, "bench data --batch-size 0").contains("--batch-size is 0"));
+    assert!(fails(dir, "bench data --batch-size 0").contains("invalid value '0' for '--batch-size <B>'"));
     assert!(
         fails(dir, "bench data --min-predicted-iou 7")
             .contains("none of the 2 samples in 1 shards passes the filter (predicted_iou >= 7, at")

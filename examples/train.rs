@@ -67,7 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             cursor = batch.cursor;
         }
     }
-    // Save the cursor with the weights: `loader.resume_from(&cursor)` continues after this batch.
-    println!("waited {:.1?} for data; cursor: {cursor:?}", loader.stats().wait);
+    // Save the cursor with the weights: `loader.resume_from(&cursor)` continues after this batch, and
+    // `maskstream replay SHARDS --cursor JSON` shows what was in it.
+    println!("waited {:.1?} for data; cursor: {}", loader.stats().wait, serde_json::to_string(&cursor)?);
     Ok(())
 }

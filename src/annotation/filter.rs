@@ -90,15 +90,15 @@ impl ScoreColumns {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[must_use]
 pub struct MaskFilter {
-    min_predicted_iou: f32,
-    min_stability_score: f32,
-    min_area: u64,
-    max_area: u64,
-    min_area_fraction: f32,
-    max_area_fraction: f32,
-    min_box_side: f32,
-    max_box_side: f32,
-    min_masks: usize,
+    pub(super) min_predicted_iou: f32,
+    pub(super) min_stability_score: f32,
+    pub(super) min_area: u64,
+    pub(super) max_area: u64,
+    pub(super) min_area_fraction: f32,
+    pub(super) max_area_fraction: f32,
+    pub(super) min_box_side: f32,
+    pub(super) max_box_side: f32,
+    pub(super) min_masks: usize,
 }
 
 impl Default for MaskFilter {

@@ -4,6 +4,7 @@
 //! which annotations are kept, [`TopKBy`] which of those come first. A field that is missing costs that field alone.
 //! JSON that does not fit the schema is an error that names the field and the byte.
 
+mod bounds;
 mod fault;
 mod filter;
 mod id_list;
@@ -13,6 +14,7 @@ mod schema;
 mod selector;
 mod top_k;
 
+pub(crate) use bounds::FilterBounds;
 pub(crate) use filter::ScoreColumns;
 pub use filter::{AnnotationStats, MaskFilter};
 pub use id_list::IdList;

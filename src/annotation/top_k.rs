@@ -1,8 +1,9 @@
 //! Which of an image's kept annotations come first. The same epoch has the same choice on every run.
 
 use std::cmp::Ordering;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AnnotationFile, MaskFilter};
 use crate::splitmix::mix64;
@@ -24,7 +25,7 @@ const CLASS_BOUNDS: [f64; 2] = [0.01, 0.1];
 /// // Twelve masks of each image: as many small as medium and large ones, where the image has them.
 /// let builder = Loader::builder().top_k(12).top_k_by(TopKBy::AreaStratified { seed: 1 });
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TopKBy {
     /// Highest `stability_score` first. The default: use it for the masks with the cleanest outlines.
@@ -131,6 +132,23 @@ impl TopKBy {
     /// Whether each epoch has a draw of its own.
     pub(crate) fn differs_by_epoch(&self) -> bool {
         matches!(self, Self::Random { .. } | Self::AreaStratified { .. })
+    }
+}
+
+impl fmt::Display for TopKBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StabilityScore => f.write_str("highest stability_score"),
+            Self::PredictedIou => f.write_str("highest predicted_iou"),
+            Self::LargestArea => f.write_str("largest area"),
+            Self::SmallestArea => f.write_str("smallest area"),
+            Self::Random { seed } => write!(f, "random with seed {seed}"),
+            Self::AreaStratified { seed } => write!(f, "sizes in turn with seed {seed}"),
+            Self::FixedRandom { seed } => write!(f, "random, the same in every epoch, with seed {seed}"),
+            Self::FixedAreaStratified { seed } => {
+                write!(f, "sizes in turn, the same in every epoch, with seed {seed}")
+            }
+        }
     }
 }
 

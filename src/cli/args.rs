@@ -3,21 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use maskstream::index::{Sidecar, resolve_patterns};
+use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization,
-    OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, Cursor, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory,
+    Normalization, OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
 };
 
 use super::progress;
+use super::size::{parse_count, parse_size};
 
 /// Which shards to read, and where their index files are.
 #[derive(Args)]
 pub(super) struct ShardArgs {
     /// Shards: files, directories, or quoted patterns such as 'sa1b/*.tar'
     ///
-    /// A directory means all *.tar files in it. Shards may be gzip streams, as SA-1B's official files are, or
-    /// plain tar files.
+    /// A directory means all *.tar files in it. Ranges and lists such as 'sa_{000000..000010}.tar' and '{a,b}/*.tar'
+    /// are expanded as in bash, and so is ~. Shards may be gzip streams, as SA-1B's official files are, or plain tar
+    /// files.
     #[arg(required = true, value_name = "SHARD")]
     pub(super) shards: Vec<PathBuf>,
     /// Directory of the index files [default: beside each shard, as SHARD.msidx]
@@ -57,9 +59,12 @@ pub(super) struct LoaderArgs {
     /// SAM and torchvision's models expect this. Needs a float --image-dtype.
     #[arg(long, help_heading = IMAGES)]
     imagenet: bool,
-    /// Library that decodes JPEGs; another one gives slightly other pixels
-    #[arg(long, value_enum, default_value = "zune", value_name = "CODEC", help_heading = IMAGES)]
-    jpeg_codec: JpegCodecArg,
+    /// Library that decodes JPEGs; another one gives slightly other pixels [default: zune]
+    #[arg(long, value_enum, value_name = "CODEC", help_heading = IMAGES)]
+    jpeg_codec: Option<JpegCodecArg>,
+    /// Largest image in pixels; larger ones are bad samples [default: 67108864, 8192 x 8192]
+    #[arg(long, value_name = "N", help_heading = IMAGES)]
+    max_image_pixels: Option<u64>,
     /// Side of the square grid on which each mask is drawn; 0 for no masks
     ///
     /// The grid covers the whole image square, padding included.
@@ -79,43 +84,33 @@ pub(super) struct LoaderArgs {
     /// The four numbers of a box, divided by the width and height of the original image
     #[arg(long, value_enum, default_value = "xywh", value_name = "FORMAT", help_heading = IMAGES)]
     box_format: BoxesArg,
-    /// Maximum number of masks per image
-    #[arg(long, default_value_t = 10, value_name = "K", help_heading = SELECTION)]
-    top_k: usize,
-    /// Which masks are taken first if an image has more than --top-k
+    /// Maximum number of masks per image [default: 10]
+    #[arg(long, value_name = "K", value_parser = parse_count::<65_536>, help_heading = SELECTION)]
+    top_k: Option<usize>,
+    /// Which masks are taken first if an image has more than --top-k [default: stability-score]
+    #[arg(long, alias = "rank-by", value_enum, value_name = "ORDER", help_heading = SELECTION)]
+    top_k_by: Option<RankByArg>,
+    /// Use only masks with at least this predicted_iou; none for no bound [default: 0.88]
     #[arg(
         long,
-        alias = "rank-by",
-        value_enum,
-        default_value = "stability-score",
-        value_name = "ORDER",
-        help_heading = SELECTION
-    )]
-    top_k_by: RankByArg,
-    /// Use only masks with at least this predicted_iou; none for no bound
-    #[arg(
-        long,
-        default_value = "0.88",
         value_name = "IOU",
         value_parser = lower_bound,
         allow_hyphen_values = true,
         help_heading = SELECTION
     )]
-    min_predicted_iou: f32,
-    /// Use only masks with at least this stability_score; none for no bound
+    min_predicted_iou: Option<f32>,
+    /// Use only masks with at least this stability_score; none for no bound [default: none]
     #[arg(
         long,
-        default_value = "none",
-        hide_default_value = true,
         value_name = "SCORE",
         value_parser = lower_bound,
         allow_hyphen_values = true,
         help_heading = SELECTION
     )]
-    min_stability_score: f32,
-    /// Use only images with at least this many such masks
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = SELECTION)]
-    min_masks: usize,
+    min_stability_score: Option<f32>,
+    /// Use only images with at least this many such masks [default: 1]
+    #[arg(long, value_name = "N", help_heading = SELECTION)]
+    min_masks: Option<usize>,
     /// Use only the images, or the annotations, listed in this file
     ///
     /// Each line holds IMAGE_ID or IMAGE_ID,ANNOTATION_ID, the same form on all lines. An image may also be given by
@@ -125,20 +120,21 @@ pub(super) struct LoaderArgs {
     /// Leave out the bad samples listed in this file, which --quarantine-log wrote
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     quarantine: Option<PathBuf>,
-    /// Samples per batch
-    #[arg(long, default_value_t = 8, value_name = "B", help_heading = ORDER)]
-    batch_size: usize,
+    /// Samples per batch [default: 8]
+    #[arg(long, value_name = "B", value_parser = parse_count::<1_048_576>, help_heading = ORDER)]
+    batch_size: Option<usize>,
     /// Shuffle the samples of all shards [default: the order of the files]
     #[arg(long, help_heading = ORDER)]
     shuffle: bool,
     /// Seed of --shuffle and of the random orders of --top-k-by [default: 0]
     #[arg(long, help_heading = ORDER)]
     seed: Option<u64>,
-    /// Shuffle chunks of about this many bytes instead of single samples; 0 for samples
+    /// Shuffle chunks of about this size instead of single samples [default: 0, single samples]
     ///
-    /// For spinning disks and network file systems, which need long reads: try 8388608 to 16777216 (8 to 16 MiB) there.
-    #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = ORDER)]
-    chunk_bytes: u64,
+    /// For spinning disks and network file systems, which need long reads: try 8MiB to 16MiB there. Sizes are bytes, or
+    /// have a unit: 8M is 8 x 1000^2 bytes, 8MiB is 8 x 1024^2.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = ORDER)]
+    chunk_bytes: Option<u64>,
     /// Load the share of this rank, from 0 to W - 1; needs --world-size
     #[arg(long, value_name = "R", requires = "world_size", help_heading = ORDER)]
     rank: Option<usize>,
@@ -151,16 +147,25 @@ pub(super) struct LoaderArgs {
     #[arg(long, help_heading = ORDER)]
     drop_last: bool,
     /// Number of decoding threads [default: one per core]
-    #[arg(long, value_name = "N", help_heading = RESOURCES)]
+    #[arg(long, value_name = "N", value_parser = parse_count::<65_536>, help_heading = RESOURCES)]
     num_workers: Option<usize>,
     /// Maximum number of batches prepared ahead
-    #[arg(long, default_value_t = 2, value_name = "N", help_heading = RESOURCES)]
+    #[arg(
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = parse_count::<65_536>,
+        help_heading = RESOURCES
+    )]
     prefetch_batches: usize,
     /// Append each sample that cannot be decoded to this file, as a line of JSON
     #[arg(long, value_name = "FILE", help_heading = RESOURCES)]
     quarantine_log: Option<PathBuf>,
-    /// Memory limit of the loader in bytes [default: 8 GiB, or more if necessary]
-    #[arg(long, value_name = "BYTES", help_heading = RESOURCES)]
+    /// Memory limit of the loader, such as 16G [default: 8GiB]
+    ///
+    /// A loader that needs more does not start: the error shows what it needs. 8G is 8 x 1000^3 bytes, 8GiB is 8 x
+    /// 1024^3.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = RESOURCES)]
     max_memory_bytes: Option<u64>,
     /// Keep batches in page-locked memory, for uploads to a GPU
     #[arg(long, help_heading = RESOURCES)]
@@ -260,11 +265,18 @@ enum BoxesArg {
 impl LoaderArgs {
     /// Opens the shards, indexes those that have no index yet, and builds the loader.
     pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
-        self.check()?;
+        self.loader_like(None)
+    }
+
+    /// The same, with the settings of the run that saved a cursor, changed where a flag is given. If a flag contradicts
+    /// the cursor, the loader refuses it.
+    pub(super) fn loader_like(&self, cursor: Option<&Cursor>) -> Result<Loader, Box<dyn std::error::Error>> {
+        self.check(cursor)?;
+        let settings = self.loader_settings(cursor)?;
         let paths = resolve_patterns(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
-        let set = self.shard_settings()?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        let set = self.shard_settings(cursor)?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {
@@ -273,19 +285,20 @@ impl LoaderArgs {
         if !set.unmatched().is_empty() {
             eprintln!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
-        Ok(self.loader_settings().build(set)?)
+        warn_unsaved(set.reports().map(|report| &report.status));
+        Ok(settings.build(set)?)
     }
 
     /// Builds the loader without waiting for indexes.
     pub(super) fn lazy_loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
-        self.check()?;
-        let shards = self.shard_settings()?.open_lazy(&self.shards.shards)?;
-        Ok(self.loader_settings().build(shards)?)
+        self.check(None)?;
+        let shards = self.shard_settings(None)?.open_lazy(&self.shards.shards)?;
+        Ok(self.loader_settings(None)?.build(shards)?)
     }
 
     /// Refuses arguments that have no effect with the others, in the words of the command. A seed alone is only
     /// remarked on: a script may always pass it.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, cursor: Option<&Cursor>) -> Result<(), String> {
         let refused = [
             (
                 self.imagenet && matches!(self.image_dtype, ImageTypeArg::U8),
@@ -300,26 +313,32 @@ impl LoaderArgs {
                 "--no-keep-thin-masks has no effect with --mask-size 0: leave one of them out",
             ),
             (
-                self.chunk_bytes > 0 && !self.shuffle,
+                self.chunk_bytes.is_some_and(|bytes| bytes > 0) && !self.shuffle && cursor.is_none(),
                 "--chunk-bytes has no effect without --shuffle: add it, or leave --chunk-bytes out",
             ),
         ];
         if let Some((_, why)) = refused.into_iter().find(|(is_refused, _)| *is_refused) {
             return Err(why.to_owned());
         }
-        let is_random = self.top_k_by.with_seed(0) != self.top_k_by.with_seed(1);
-        if self.seed.is_some() && !self.shuffle && !is_random {
+        let is_random = self.top_k_by.is_some_and(|order| order.with_seed(0) != order.with_seed(1));
+        if self.seed.is_some() && !self.shuffle && !is_random && cursor.is_none() {
             eprintln!("maskstream: --seed has no effect without --shuffle or a random --top-k-by");
         }
         Ok(())
     }
 
-    fn shard_settings(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
-        // What is not asked for stays as the library has it: a cursor depends on it.
-        let filter = MaskFilter::default()
-            .min_predicted_iou(self.min_predicted_iou)
-            .min_stability_score(self.min_stability_score)
-            .min_masks(self.min_masks);
+    fn shard_settings(&self, cursor: Option<&Cursor>) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
+        // What is not asked for stays as the library or the cursor has it.
+        let mut filter = cursor.map_or_else(|| Ok(MaskFilter::default()), Cursor::filter)?;
+        if let Some(least) = self.min_predicted_iou {
+            filter = filter.min_predicted_iou(least);
+        }
+        if let Some(least) = self.min_stability_score {
+            filter = filter.min_stability_score(least);
+        }
+        if let Some(least) = self.min_masks {
+            filter = filter.min_masks(least);
+        }
         let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
         let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         if let Some(list) = &self.ids {
@@ -331,11 +350,9 @@ impl LoaderArgs {
         Ok(options)
     }
 
-    fn loader_settings(&self) -> LoaderBuilder {
+    fn loader_settings(&self, cursor: Option<&Cursor>) -> Result<LoaderBuilder, Box<dyn std::error::Error>> {
         let some = |side: u32| (side > 0).then_some(side);
-        let seed = self.seed.unwrap_or(0);
         let options = Loader::builder()
-            .batch_size(self.batch_size)
             .image_size(self.image_size)
             .fit(match self.fit {
                 FitArg::Letterbox => Fit::Letterbox,
@@ -348,11 +365,6 @@ impl LoaderArgs {
                 ImageTypeArg::Bf16 => DType::Bf16,
             })
             .normalize(if self.imagenet { Normalization::IMAGENET } else { Normalization::UNIT })
-            .jpeg_codec(match self.jpeg_codec {
-                JpegCodecArg::Zune => JpegCodec::Zune,
-                #[cfg(feature = "turbojpeg")]
-                JpegCodecArg::Turbo => JpegCodec::Turbo,
-            })
             .mask_size(some(self.mask_size).map(|side| [side, side]))
             .mask_kind(match self.mask_kind {
                 MaskKindArg::Nearest => MaskKind::Nearest,
@@ -365,17 +377,12 @@ impl LoaderArgs {
                 BoxesArg::Xyxy => BoxFormat::Xyxy,
                 BoxesArg::Cxcywh => BoxFormat::CxCyWh,
             })
-            .top_k(self.top_k)
-            .top_k_by(self.top_k_by.with_seed(seed))
             .prefetch_batches(self.prefetch_batches)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
-        let mut options = options
-            .chunk_bytes((self.chunk_bytes > 0).then_some(self.chunk_bytes))
-            .rank(self.rank.unwrap_or(0), self.world_size.unwrap_or(1))
-            .drop_last(self.drop_last);
-        if self.shuffle {
-            options = options.shuffle(seed);
+        let mut options = self.order_settings(options, cursor)?;
+        if let Some(most) = self.max_image_pixels {
+            options = options.max_image_pixels(most);
         }
         if let Some(workers) = self.num_workers {
             options = options.num_workers(workers);
@@ -386,7 +393,75 @@ impl LoaderArgs {
         if let Some(list) = &self.quarantine_log {
             options = options.quarantine_log(list);
         }
-        options
+        Ok(options)
+    }
+
+    /// The settings that a cursor holds: those of the cursor, changed where a flag is given.
+    fn order_settings(
+        &self,
+        mut options: LoaderBuilder,
+        cursor: Option<&Cursor>,
+    ) -> Result<LoaderBuilder, Box<dyn std::error::Error>> {
+        let world_size = self.world_size.unwrap_or(1);
+        if let Some(cursor) = cursor {
+            options = options.settings_of(cursor)?;
+            let all = cursor.global_batch();
+            if self.batch_size.is_none() && all % world_size.max(1) as u64 != 0 {
+                return Err(
+                    format!("{all} samples a step, as in the cursor, cannot be shared by {world_size} ranks").into()
+                );
+            }
+            options = options.batch_size((all / world_size.max(1) as u64) as usize);
+        }
+        options = options.rank(self.rank.unwrap_or(0), world_size);
+        let seed = self.seed.or_else(|| cursor?.shuffle_seed()).unwrap_or(0);
+        let is_seed_of_shuffle = cursor.is_some() && self.seed.is_some() && self.top_k_by.is_none();
+        if self.shuffle || is_seed_of_shuffle {
+            options = options.shuffle(seed);
+        }
+        if let Some(samples) = self.batch_size {
+            options = options.batch_size(samples);
+        }
+        if let Some(bytes) = self.chunk_bytes {
+            options = options.chunk_bytes((bytes > 0).then_some(bytes));
+        }
+        if self.drop_last {
+            options = options.drop_last(true);
+        }
+        if let Some(codec) = self.jpeg_codec {
+            options = options.jpeg_codec(match codec {
+                JpegCodecArg::Zune => JpegCodec::Zune,
+                #[cfg(feature = "turbojpeg")]
+                JpegCodecArg::Turbo => JpegCodec::Turbo,
+            });
+        }
+        if let Some(masks) = self.top_k {
+            options = options.top_k(masks);
+        }
+        if let Some(order) = self.top_k_by {
+            options = options.top_k_by(order.with_seed(seed));
+        }
+        Ok(options)
+    }
+}
+
+/// Says, in one line, if indexes could not be saved. Otherwise nobody learns why each command takes so long.
+pub(super) fn warn_unsaved<'a>(statuses: impl Iterator<Item = &'a IndexStatus>) {
+    let reasons: Vec<&str> = statuses
+        .filter_map(|status| match status {
+            IndexStatus::Unsaved(reason) => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect();
+    if let [first, others @ ..] = reasons.as_slice() {
+        let others = match others.len() {
+            0 => String::new(),
+            more => format!(", and {more} more like it"),
+        };
+        eprintln!(
+            "maskstream: an index could not be saved and is built anew by every command: {first}{others}; choose a \
+             directory for indexes with --index-dir DIR"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
-use super::args::LoaderArgs;
+use super::args::{LoaderArgs, warn_unsaved};
 use super::output::{Outcome, size, wrap};
 use super::progress;
 
@@ -24,10 +24,10 @@ pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
     /// Stop each epoch after this many batches [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batches: Option<u64>,
     /// Number of epochs; the first one also warms up the caches
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
     /// Start without waiting for indexes
     ///
@@ -112,6 +112,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         } else {
             print(&figures, &report)?;
         }
+    }
+    if args.stream {
+        warn_unsaved(loader.reports().iter().map(|report| &report.status));
     }
     Ok(())
 }

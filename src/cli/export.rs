@@ -17,7 +17,7 @@ pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
     /// Number of batches to write
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batches: u64,
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 
+use super::advice::in_flags;
 use super::args::ShardArgs;
-use super::output::{Outcome, ProgressOutput};
+use super::output::{Outcome, ProgressOutput, unbroken, wrap};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
 use super::{parallel, progress};
@@ -46,6 +47,9 @@ Exit status: 0 if all shards are indexed and valid; 1 if a shard is damaged or
 cannot be read, or an index cannot be saved (all other shards are indexed);
 2 if the arguments are wrong.";
 
+/// Findings of a shard that text output lists.
+const MAX_FINDINGS: usize = 20;
+
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
@@ -76,7 +80,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
             Err(error) => {
                 bad += 1;
-                eprintln!("maskstream: {error}");
+                eprintln!("maskstream: {}", in_flags(&error));
                 Ok(())
             }
         })
@@ -85,20 +89,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     if !args.json {
         output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
     }
-    match (bad, unsaved) {
-        (0, 0) => Ok(()),
-        (0, _) => Err(format!(
-            "the indexes of {unsaved} of {} shards could not be saved: choose a writable directory with --index-dir",
-            paths.len()
-        )
-        .into()),
-        _ => Err(format!(
-            "{bad} of {} shards are damaged or cannot be read: download them again, or let other commands use their \
-             valid samples with --skip N",
-            paths.len()
-        )
-        .into()),
+    let all = paths.len();
+    let mut failures = Vec::new();
+    if bad > 0 {
+        failures.push(format!(
+            "{bad} of {all} shards are damaged or cannot be read: download them again, or let other commands use their \
+             valid samples with --skip N"
+        ));
     }
+    if unsaved > 0 {
+        failures.push(format!(
+            "the indexes of {unsaved} of {all} shards could not be saved: choose a writable directory with --index-dir \
+             DIR"
+        ));
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
 }
 
 fn print(shard: &IndexedShard, json: bool) -> Outcome {
@@ -121,9 +126,14 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         say!("{line}");
         return Ok(());
     }
-    say!("{}: {samples} samples, {annotations} annotations, {status}", path.display());
-    for finding in index.findings() {
-        say!("  {finding}");
+    let path = unbroken(path.display());
+    say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
+    for finding in index.findings().iter().take(MAX_FINDINGS) {
+        say!("{}", wrap(&format!("  {finding}")));
+    }
+    if index.findings().len() > MAX_FINDINGS {
+        let more = index.findings().len() - MAX_FINDINGS;
+        say!("  ... and {more} more: `maskstream inspect` counts them, --json lists all");
     }
     Ok(())
 }

@@ -1,25 +1,40 @@
 //! `maskstream inspect`: prints what is in a shard.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use maskstream::MaskFilter;
-use maskstream::index::{IndexedShard, Indexer, resolve_patterns};
+use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 use serde::Serialize;
 
-use super::args::ShardArgs;
-use super::output::{Outcome, size};
+use super::advice::in_flags;
+use super::args::{ShardArgs, warn_unsaved};
+use super::decode::{Problem, decode};
+use super::output::{Outcome, size, unbroken, wrap};
 use super::progress;
 
-/// Show what is in a shard: samples, image sizes, scores, and everything that is wrong with it
+/// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
 ///
 /// Prints the number of samples and annotations, how many of them the default filter keeps, the most frequent image
 /// sizes, and a table of quartiles. Then it prints "no problems", or the number of problems of each kind ("2 x
 /// duplicate member") and the first 20 of them. A shard without an index is indexed first.
+///
+/// It checks the tar and gzip structure, that each image has a JSON member and each JSON member an image, and that the
+/// JSON can be read. It does not open images and masks, unless --decode is given.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     shards: ShardArgs,
+    /// Also decode every image and every mask
+    ///
+    /// Counts images, annotations and masks that cannot be decoded; masks without a pixel, and masks that differ from
+    /// their box or area; and images that their EXIF data turns. Takes about as long as an epoch.
+    #[arg(long)]
+    decode: bool,
+    /// With --decode: largest image in pixels
+    #[arg(long, default_value_t = 1 << 26, value_name = "N", requires = "decode")]
+    max_image_pixels: u64,
     /// Print one JSON object per shard, with all problems, for programs
     #[arg(long)]
     json: bool,
@@ -29,10 +44,12 @@ const EXAMPLES: &str = "\
 Examples:
   maskstream inspect sa1b/sa_000000.tar
   maskstream inspect 'sa1b/*.tar' --json | jq -r '.findings[]'
+  maskstream inspect sa1b --decode
 
-Exit status: 0, even if there are problems; 1 if a shard cannot be read;
-2 if the arguments are wrong. (`maskstream index` exits with 1 if a shard is
-damaged.)";
+Exit status: 0 if no shard is damaged; 1 if one is damaged or cannot be read, or
+if --decode finds a sample that cannot be decoded; 2 if the arguments are wrong.
+Samples with one member, duplicates, turned images and masks unlike their box or
+area are listed, but are no damage.";
 
 #[derive(Serialize)]
 struct Summary {
@@ -49,6 +66,9 @@ struct Summary {
     predicted_iou: Option<Quantiles>,
     stability_score: Option<Quantiles>,
     area_percent: Option<Quantiles>,
+    /// Whether images and masks were decoded.
+    decoded: bool,
+    damaged: bool,
     finding_counts: BTreeMap<String, usize>,
     findings: Vec<String>,
 }
@@ -62,19 +82,45 @@ const MAX_SIZES: usize = 3;
 const MAX_FINDINGS: usize = 20;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    for path in resolve_patterns(&args.shards.shards)? {
-        let bar = progress::bar(progress::total_bytes(std::slice::from_ref(&path)), "indexing", "bytes");
-        let advance = bar.clone();
-        let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
-        let summary = summarize(&indexer.index(&path)?);
-        bar.finish_and_clear();
-        if args.json {
-            say!("{}", serde_json::to_string(&summary)?);
-        } else {
-            print(&summary)?;
+    let paths = resolve_patterns(&args.shards.shards)?;
+    let (mut bad, mut statuses) = (0, Vec::new());
+    for path in &paths {
+        match look_at(path, args) {
+            Ok((summary, status)) => {
+                bad += usize::from(summary.damaged);
+                statuses.push(status);
+                if args.json {
+                    say!("{}", serde_json::to_string(&summary)?);
+                } else {
+                    print(&summary)?;
+                }
+            }
+            Err(error) => {
+                bad += 1;
+                eprintln!("maskstream: {}", in_flags(&error));
+            }
         }
     }
-    Ok(())
+    warn_unsaved(statuses.iter());
+    match bad {
+        0 => Ok(()),
+        _ => Err(format!("{bad} of {} shards are damaged or cannot be read", paths.len()).into()),
+    }
+}
+
+fn look_at(path: &Path, args: &Args) -> maskstream::Result<(Summary, IndexStatus)> {
+    let bar = progress::bar(progress::total_bytes(&[path.to_owned()]), "indexing", "bytes");
+    let advance = bar.clone();
+    let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
+    let shard = indexer.index(path)?;
+    bar.finish_and_clear();
+    let mut summary = summarize(&shard);
+    if args.decode {
+        let bar = progress::bar(shard.index.entries().len() as u64, "decoding", "samples");
+        summary.add(&decode(&shard, args.max_image_pixels, &bar)?);
+        bar.finish_and_clear();
+    }
+    Ok((summary, shard.status))
 }
 
 fn summarize(shard: &IndexedShard) -> Summary {
@@ -101,6 +147,7 @@ fn summarize(shard: &IndexedShard) -> Summary {
     for finding in index.findings() {
         *finding_counts.entry(finding.kind.to_string()).or_default() += 1;
     }
+    let damaged = index.findings().iter().any(|finding| finding.kind.is_damage());
     Summary {
         shard: shard.path.display().to_string(),
         shard_bytes: shard.shard_bytes,
@@ -114,8 +161,22 @@ fn summarize(shard: &IndexedShard) -> Summary {
         predicted_iou: Quantiles::of(ious),
         stability_score: Quantiles::of(stabilities),
         area_percent: Quantiles::of(areas),
+        decoded: false,
+        damaged,
         finding_counts,
         findings: index.findings().iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl Summary {
+    /// Adds what decoding has found.
+    fn add(&mut self, problems: &[Problem]) {
+        self.decoded = true;
+        for problem in problems {
+            self.damaged |= problem.is_damage;
+            *self.finding_counts.entry(problem.kind.to_owned()).or_default() += 1;
+            self.findings.push(problem.to_string());
+        }
     }
 }
 
@@ -131,7 +192,8 @@ impl Quantiles {
 
 fn print(summary: &Summary) -> Outcome {
     let Summary { shard, shard_bytes, samples, annotations, kept_samples, kept_annotations, .. } = summary;
-    say!("{shard}: {}, {samples} samples, {annotations} annotations", size(*shard_bytes));
+    let line = format!("{}: {}, {samples} samples, {annotations} annotations", unbroken(shard), size(*shard_bytes));
+    say!("{}", wrap(&line));
     say!("  predicted_iou >= 0.88 (the default) keeps {kept_samples} samples, {kept_annotations} annotations");
     let mut sizes: Vec<_> = summary.image_sizes.iter().collect();
     sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -154,14 +216,16 @@ fn print(summary: &Summary) -> Outcome {
         let values: Vec<_> = values.iter().map(|value| format!("{value:10.digits$}")).collect();
         say!("  {name:21} {}", values.join(" "));
     }
-    if summary.findings.is_empty() {
-        say!("  no problems");
+    match (summary.findings.is_empty(), summary.decoded) {
+        (true, true) => say!("  no problems; all images and masks can be decoded"),
+        (true, false) => say!("  no problems (images and masks were not opened: --decode does)"),
+        (false, _) => {}
     }
     for (kind, count) in &summary.finding_counts {
         say!("  {count} x {kind}");
     }
     for finding in summary.findings.iter().take(MAX_FINDINGS) {
-        say!("    {finding}");
+        say!("{}", wrap(&format!("    {finding}")));
     }
     if summary.findings.len() > MAX_FINDINGS {
         say!("    ... and {} more: --json lists all", summary.findings.len() - MAX_FINDINGS);

@@ -9,8 +9,10 @@ macro_rules! say {
     }};
 }
 
+mod advice;
 mod args;
 mod bench;
+mod decode;
 mod export;
 mod index;
 mod inspect;
@@ -19,6 +21,7 @@ mod parallel;
 mod progress;
 mod repack;
 mod replay;
+mod size;
 mod synth;
 mod task;
 mod tensors;
@@ -67,5 +70,5 @@ pub(crate) fn run() -> Outcome {
         Command::Replay(args) => replay::run(&args),
     };
     // `maskstream inspect ... | head` is not a failure.
-    outcome.or_else(|error| if is_broken_pipe(&*error) { Ok(()) } else { Err(error) })
+    outcome.or_else(|error| if is_broken_pipe(&*error) { Ok(()) } else { Err(advice::in_flags(&*error).into()) })
 }

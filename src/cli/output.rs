@@ -1,5 +1,7 @@
 //! What commands return and how they print.
 
+use maskstream::internals::OneLine;
+
 /// Ok, or any error that ends a command early.
 pub(super) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -63,5 +65,13 @@ pub(super) fn wrap(line: &str) -> String {
         column += width;
         out.push_str(word);
     }
-    out
+    out.replace(KEPT_SPACE, " ")
 }
+
+/// A path as text that [`wrap`] does not break. Control characters in it are escaped.
+pub(super) fn unbroken(path: impl std::fmt::Display) -> String {
+    OneLine(path).to_string().replace(' ', KEPT_SPACE)
+}
+
+/// Stands for a space at which a line is not broken: a control character, which no text for the terminal has.
+const KEPT_SPACE: &str = "\u{1}";

@@ -3,25 +3,27 @@
 
 use std::path::{Path, PathBuf};
 
-use maskstream::{Batch, Cursor, FieldView, Loader};
+use maskstream::{Batch, Cursor, DType, FieldView, Loader};
 use serde::Serialize;
 
+use super::advice::in_flags;
 use super::args::LoaderArgs;
-use super::output::Outcome;
+use super::output::{Outcome, unbroken, wrap};
 use super::tensors::write;
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields
 ///
 /// Use it to find the sample behind a NaN loss. During training, log the cursor of each batch (`batch.cursor()`,
-/// serialized as JSON). Then give it to this command, with the shards and the settings of the run.
+/// serialized as JSON). Then give it to this command, with the shards of the run.
 ///
-/// The settings that decide which samples are in a batch must be those of the run: shards, filter, top-k, seed, batch
-/// size, and on one of several ranks --rank and --world-size. If one differs, the error names it. Image size, number
-/// types and masks may differ. Settings without an argument here (interleaved sets, filters by area) need
-/// `Loader::replay` in a program of your own.
+/// The cursor holds the settings that decide which samples are in a batch: filter, top-k, seed, batch size and so on.
+/// A flag that contradicts it is an error that names both values. Only lists must be given again (--ids, --quarantine).
+/// Image size, number types and masks are not part of it. Without --rank and --world-size, the batch is that of all
+/// ranks together. Interleaved sets need `Loader::replay` in a program of your own.
 ///
 /// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it; then a
-/// table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite.
+/// table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite. Ids have no
+/// mean.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -43,9 +45,9 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  maskstream replay sa1b --shuffle --seed 42 --cursor cursor.json
-  maskstream replay sa1b --shuffle --seed 42 --cursor cursor.json --batch 1207 \\
-      -o batch.safetensors
+  maskstream replay sa1b --cursor cursor.json
+  maskstream replay sa1b --cursor cursor.json --batch 1207 -o batch.safetensors
+  maskstream replay sa1b --cursor cursor.json --rank 3 --world-size 8
 
 Exit status: 0 on success, also if a row cannot be decoded (it is listed); 1 if
 the shards or settings are not those of the run; 2 if the arguments are wrong.";
@@ -81,14 +83,15 @@ struct Row {
 struct Values {
     name: &'static str,
     min: f64,
-    mean: f64,
+    /// Ids have none.
+    mean: Option<f64>,
     max: f64,
     not_finite: usize,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let cursor = read_cursor(&args.cursor)?;
-    let loader = args.loader.loader()?;
+    let loader = args.loader.loader_like(Some(&cursor))?;
     let step = match args.batch.or(cursor.step().checked_sub(1)) {
         Some(step) => step,
         None => {
@@ -116,15 +119,18 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {
-    let (text, name) = match text.trim_start().starts_with('{') {
+    let (text, name) = match text.trim_start().starts_with('{') || text.trim() == "null" {
         true => (text.to_owned(), "the cursor".to_owned()),
         false => {
             let name = format!("the cursor in {text}");
             (std::fs::read_to_string(Path::new(text)).map_err(|e| format!("cannot read {name}: {e}"))?, name)
         }
     };
-    Ok(serde_json::from_str(&text)
-        .map_err(|e| format!("{name} cannot be read: {e}; it must be the JSON of a `Cursor`"))?)
+    let cursor = serde_json::from_str::<Option<Cursor>>(&text)
+        .map_err(|e| format!("{name} cannot be read: {e}; it must be the JSON of a `Cursor`"))?;
+    let none = "a batch has no cursor while shards have no index, so build the indexes before training, with \
+                `maskstream index`";
+    Ok(cursor.ok_or_else(|| format!("{name} is null: {none}"))?)
 }
 
 fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
@@ -147,7 +153,7 @@ fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
             height: entry.height,
             width: entry.width,
             masks: batch.valid()[row * masks..(row + 1) * masks].iter().filter(|&&valid| valid == 1).count(),
-            error: failed.map(|failed| failed.error.to_string()),
+            error: failed.map(|failed| in_flags(&failed.error)),
         });
     }
     rows
@@ -162,7 +168,7 @@ fn values(batch: &Batch, field: FieldView<'_>) -> Values {
     Values {
         name: field.spec.name(),
         min: finite.iter().copied().fold(f64::NAN, f64::min),
-        mean: finite.iter().sum::<f64>() / finite.len() as f64,
+        mean: (field.spec.dtype != DType::I64).then(|| finite.iter().sum::<f64>() / finite.len() as f64),
         max: finite.iter().copied().fold(f64::NAN, f64::max),
         not_finite: valid.len() - finite.len(),
     }
@@ -187,17 +193,25 @@ fn print(replay: &Replay) -> Outcome {
     for row in rows {
         let Row { row, image_id, shard, image, image_offset, image_bytes, height, width, masks, .. } = row;
         say!("  {row:3}  image {image_id}: {width} x {height}, {masks} masks");
-        say!("       {shard}, {image} at {image_offset} ({image_bytes} bytes)");
+        let (shard, image) = (unbroken(shard), unbroken(image));
+        let place = format!("       {shard}, {image} at {image_offset} ({image_bytes} bytes)");
+        say!("{}", wrap(&place));
     }
     for Row { row, annotations, annotations_offset, annotations_bytes, error, .. } in rows {
         if let Some(error) = error {
-            say!("  {row:3}  CANNOT BE DECODED: {error}");
-            say!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
+            say!("{}", wrap(&format!("  {row:3}  CANNOT BE DECODED: {error}")));
+            let annotations = unbroken(annotations);
+            let place =
+                format!("       annotations: {annotations} at {annotations_offset} ({annotations_bytes} bytes)");
+            say!("{}", wrap(&place));
         }
     }
     say!("  {:16} {:>14} {:>14} {:>14} {:>12}", "field", "min", "mean", "max", "NaN or inf");
     for Values { name, min, mean, max, not_finite } in fields {
-        say!("  {name:16} {min:14.4} {mean:14.4} {max:14.4} {not_finite:12}");
+        match mean {
+            Some(mean) => say!("  {name:16} {min:14.4} {mean:14.4} {max:14.4} {not_finite:12}"),
+            None => say!("  {name:16} {min:14} {:>14} {max:14} {not_finite:12}", ""),
+        }
     }
     Ok(())
 }

@@ -9,8 +9,9 @@ use crate::annotation::TopKBy;
 use crate::batch::Memory;
 use crate::dtype::DType;
 use crate::image::{JpegCodec, Normalization};
-use crate::order::{Distributed, Order, Shuffle};
+use crate::order::{Codec, Cursor, Distributed, Order, Settings, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
+use crate::{Error, Result};
 
 /// The default of `stall_timeout`.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
@@ -98,6 +99,34 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
+    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `jpeg_codec`, the shuffle and its
+    /// chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings stay as they
+    /// are. Its filter: [`Cursor::filter`], with an example.
+    ///
+    /// # Errors
+    /// If the cursor is of another version of the order, or of a codec that this build does not have.
+    pub fn settings_of(mut self, cursor: &Cursor) -> Result<Self> {
+        let Settings { filter: _, top_k, top_k_by, jpeg_codec, shuffle, global_batch, drop_last } =
+            *cursor.settings()?;
+        let codec = match jpeg_codec {
+            Codec::Zune => JpegCodec::Zune,
+            #[cfg(feature = "turbojpeg")]
+            Codec::Turbo => JpegCodec::Turbo,
+            #[cfg(not(feature = "turbojpeg"))]
+            Codec::Turbo => {
+                return Err(Error::config(
+                    "the cursor is of a run with jpeg_codec Turbo, which this build does not have: build it with the \
+                     feature turbojpeg",
+                ));
+            }
+        };
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        (self.sample.top_k, self.sample.top_k_by, self.sample.codec) = (size(top_k), top_k_by, codec);
+        self.order = Order { batch_size: size(global_batch), shuffle, rank: 0, world_size: 1, drop_last };
+        self.chunk_bytes = None;
+        Ok(self)
+    }
+
     /// Samples per batch on this rank (B). Default: 8.
     pub fn batch_size(mut self, samples: usize) -> Self {
         self.order.batch_size = samples;
@@ -207,7 +236,8 @@ impl LoaderBuilder {
     /// Shuffles each epoch with this seed; `None` keeps the order of the shards. The order is a function of seed and
     /// epoch, the same on every machine. Default: `None`.
     pub fn shuffle(mut self, seed: impl Into<Option<u64>>) -> Self {
-        self.order.shuffle = seed.into().map(Shuffle::of_samples);
+        let chunk_samples = self.order.shuffle.map_or(1, |shuffle| shuffle.chunk_samples);
+        self.order.shuffle = seed.into().map(|seed| Shuffle { seed, chunk_samples });
         self
     }
 
@@ -296,7 +326,8 @@ impl LoaderBuilder {
 
     /// Memory budget in bytes for batches under way or held by the consumer, samples read ahead, buffers of the
     /// workers, the mask cache and the index; see [`Loader::memory_plan`](crate::Loader::memory_plan). Tensors that own
-    /// a heap batch's memory do not count. `None` is 8 GiB, or what is needed if that is more. Default: `None`.
+    /// a heap batch's memory do not count. `None` is 8 GiB, on every machine. If more is needed,
+    /// [`build`](Self::build) returns an error that shows the sum. Default: `None`.
     pub fn max_memory_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory_bytes = bytes.into();
         self

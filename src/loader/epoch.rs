@@ -133,7 +133,7 @@ impl<T> Epoch<T> {
 
     fn cursor_at(&self, step: u64) -> Option<Cursor> {
         let (_, fingerprint) = self.spec.plan.as_ref()?;
-        Some(Cursor::new(self.spec.index, step * fingerprint.global_batch, *fingerprint))
+        Some(Cursor::new(self.spec.index, step * fingerprint.settings.global_batch, *fingerprint))
     }
 
     /// Timings and counts of this epoch so far.

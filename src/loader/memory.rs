@@ -6,7 +6,8 @@ use std::fmt;
 use crate::shard::MaxSampleSize;
 use crate::{Error, Result};
 
-/// The default budget.
+/// The default budget. It is the same on every machine, because containers and launchers give a process a part of the
+/// memory that the system reports.
 const DEFAULT_BYTES: u64 = 8 << 30;
 /// Size in memory of an index entry.
 const ENTRY_BYTES: u64 = 80;
@@ -81,12 +82,13 @@ impl MemoryPlan {
             plan.batches = plan.min_batches;
             return Err(Error::config(format!("no memory holds {plan}: lower mask_cache_bytes or max_image_pixels")));
         }
-        plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES.max(least));
+        plan.max_bytes = needs.max_bytes.unwrap_or(DEFAULT_BYTES);
         if plan.max_bytes < least {
             plan.batches = plan.min_batches;
+            let origin = if needs.max_bytes.is_some() { "" } else { " by default" };
             return Err(Error::config(format!(
-                "max_memory_bytes is {}, but {plan} are needed: raise max_memory_bytes, or lower batch_size, \
-                 image_size or prefetch_batches",
+                "max_memory_bytes is {}{origin}, but {plan} are needed: lower batch_size, image_size, num_workers or \
+                 prefetch_batches, or raise max_memory_bytes to {least}",
                 plan.max_bytes
             )));
         }

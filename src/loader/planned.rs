@@ -8,8 +8,10 @@ use super::epoch::EpochSpec;
 use super::shared::Shared;
 use super::steps::Steps;
 use super::{Budget, Epoch, OnError};
+use crate::annotation::FilterBounds;
 use crate::batch::Batch;
-use crate::order::{Cursor, Fingerprint, Order, Plan};
+use crate::image::JpegCodec;
+use crate::order::{Codec, Cursor, Fingerprint, Order, Plan, Settings};
 use crate::shard::{Samples, ShardSet};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
@@ -33,18 +35,20 @@ impl Planned {
             shuffle.chunk_samples = (bytes / set.mean_sample_bytes().max(1)).max(1);
         }
         let steps = order.plan(set.population(), 0)?.steps();
-        // Encoding numbers cannot fail.
-        let digest = |bytes: Result<Vec<u8>, postcard::Error>| crc32c::crc32c(&bytes.unwrap_or_default());
-        let fingerprint = Fingerprint {
-            version: Fingerprint::VERSION,
-            data: set.identity(),
+        let settings = Settings {
+            filter: set.filter().map(FilterBounds::from),
             top_k: shared.sample.top_k as u64,
-            top_k_by: digest(postcard::to_stdvec(&shared.sample.top_k_by)),
-            jpeg_codec: shared.sample.codec as u32,
-            shuffle: order.shuffle.map(|shuffle| (shuffle.seed, shuffle.chunk_samples)),
+            top_k_by: shared.sample.top_k_by,
+            jpeg_codec: match shared.sample.codec {
+                JpegCodec::Zune => Codec::Zune,
+                #[cfg(feature = "turbojpeg")]
+                JpegCodec::Turbo => Codec::Turbo,
+            },
+            shuffle: order.shuffle,
             global_batch: order.global_batch(),
             drop_last: order.drop_last,
         };
+        let fingerprint = Fingerprint { version: Fingerprint::VERSION, data: set.identity(), settings };
         Ok(Self { set, order, fingerprint, steps })
     }
 
@@ -89,7 +93,7 @@ impl Planned {
         share.order.rank = part.saturating_mul(world_size).saturating_add(rank);
         share.order.world_size = of.saturating_mul(world_size);
         share.steps = share.order.plan(self.set.population(), 0)?.steps();
-        share.fingerprint.global_batch = share.order.global_batch();
+        share.fingerprint.settings.global_batch = share.order.global_batch();
         Ok(share)
     }
 

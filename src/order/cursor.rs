@@ -1,8 +1,12 @@
 //! A place in the order, to be saved with a checkpoint. A saved cursor that does not fit is refused by an error that
 //! says what differs.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::Shuffle;
+use crate::annotation::{FilterBounds, MaskFilter, TopKBy};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
@@ -11,12 +15,14 @@ const VERSION: u32 = 3;
 
 /// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///
-/// It is the same on every rank, so any rank may save it. Any serde format will do: it takes a few dozen bytes in a
-/// binary format, about 300 bytes as JSON.
+/// It is the same on every rank, so any rank may save it. Any serde format will do: it takes less than a hundred bytes
+/// in a binary format, about 600 bytes as JSON.
 ///
-/// It also holds what the order depends on. So [`Loader::resume_from`](crate::Loader::resume_from) refuses to continue
-/// with other data or settings, and its error names what differs. The number of workers, the world size, the contents
-/// of batches and the directories of shards may differ.
+/// It also holds what the order depends on: the settings, and digests of the data. So
+/// [`Loader::resume_from`](crate::Loader::resume_from) refuses to continue with other data or settings, and its error
+/// names what differs. The number of workers, the world size, the contents of batches and the directories of shards may
+/// differ. A program that was not told the settings takes them from the cursor, with [`Cursor::filter`] and
+/// [`LoaderBuilder::settings_of`](crate::LoaderBuilder::settings_of).
 ///
 /// ```no_run
 /// use maskstream::{Cursor, Loader, ShardSet};
@@ -41,7 +47,7 @@ const VERSION: u32 = 3;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     epoch: u64,
     position: u64,
@@ -49,18 +55,37 @@ pub struct Cursor {
 }
 
 /// Everything that an order depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A cursor of an earlier version has no settings, but can be read, so that it is refused for its version.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) version: u32,
     pub(crate) data: Identity,
+    #[serde(default)]
+    pub(crate) settings: Settings,
+}
+
+/// The settings that an order depends on, as they were made: an error can name both values, and a program that has the
+/// cursor need not be told them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// `None` for interleaved sets: each has its own.
+    pub(crate) filter: Option<FilterBounds>,
     pub(crate) top_k: u64,
-    /// Digest of the ranking of annotations.
-    pub(crate) top_k_by: u32,
-    /// Which library decodes JPEGs: another one gives other pixels.
-    pub(crate) jpeg_codec: u32,
-    pub(crate) shuffle: Option<(u64, u64)>,
+    pub(crate) top_k_by: TopKBy,
+    pub(crate) jpeg_codec: Codec,
+    pub(crate) shuffle: Option<Shuffle>,
+    /// `batch_size` x `world_size`.
     pub(crate) global_batch: u64,
     pub(crate) drop_last: bool,
+}
+
+/// Which library decodes JPEGs: another one gives other pixels. Every build can read all names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Codec {
+    #[default]
+    Zune,
+    Turbo,
 }
 
 /// The samples that an order is over. Digests are crc32c.
@@ -82,6 +107,15 @@ pub(crate) struct Identity {
     pub(crate) weights: u32,
 }
 
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zune => "zune",
+            Self::Turbo => "turbo",
+        })
+    }
+}
+
 impl Cursor {
     pub(crate) fn new(epoch: u64, position: u64, plan: Fingerprint) -> Self {
         Self { epoch, position, plan }
@@ -100,7 +134,41 @@ impl Cursor {
 
     /// Index of the next step of the epoch.
     pub fn step(&self) -> u64 {
-        self.position / self.plan.global_batch.max(1)
+        self.position / self.global_batch().max(1)
+    }
+
+    /// Number of rows of a step on all ranks together: `batch_size` x `world_size`.
+    pub fn global_batch(&self) -> u64 {
+        self.plan.settings.global_batch
+    }
+
+    /// Seed of the shuffle; `None` if the samples were in the order of the shards.
+    pub fn shuffle_seed(&self) -> Option<u64> {
+        Some(self.plan.settings.shuffle?.seed)
+    }
+
+    /// The filter of the run that saved it.
+    ///
+    /// ```no_run
+    /// use maskstream::{Cursor, Loader, ShardSet};
+    ///
+    /// // A batch of a training run once more, in a program that knows nothing but the shards.
+    /// let cursor: Cursor = serde_json::from_str(&std::fs::read_to_string("cursor.json")?)?;
+    /// let shards = ShardSet::builder().filter(cursor.filter()?).open(&["sa1b/*.tar"])?;
+    /// let loader = Loader::builder().settings_of(&cursor)?.build(shards)?;
+    /// let batch = loader.replay(&cursor, 7)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the cursor is of another version of the order, or of interleaved sets, each of which has its own filter.
+    pub fn filter(&self) -> Result<MaskFilter> {
+        self.settings()?.filter.map(MaskFilter::from).ok_or_else(|| {
+            Error::config(
+                "the cursor is of interleaved sets and does not hold the filter of each: open each set with its own \
+                 filter, and interleave them as that run did",
+            )
+        })
     }
 
     /// Digest of everything that the order depends on. Ranks whose cursors have equal digests agree on every batch.
@@ -112,13 +180,21 @@ impl Cursor {
         &self.plan
     }
 
+    /// The settings that the order depends on.
+    ///
+    /// # Errors
+    /// If the cursor is of another version, which has other settings.
+    pub(crate) fn settings(&self) -> Result<&Settings> {
+        self.plan.check_version()?;
+        Ok(&self.plan.settings)
+    }
+
     /// Refuses a position that is not between two steps.
     pub(crate) fn check_position(&self) -> Result<()> {
-        let Self { position, plan, .. } = self;
-        if plan.global_batch == 0 || !position.is_multiple_of(plan.global_batch) {
+        let (position, global_batch) = (self.position, self.global_batch());
+        if global_batch == 0 || !position.is_multiple_of(global_batch) {
             return Err(Error::corrupt(format!(
-                "the cursor is at position {position}, which is not a multiple of the global batch size, {}",
-                plan.global_batch
+                "the cursor is at position {position}, which is not a multiple of the global batch size, {global_batch}"
             )));
         }
         Ok(())
@@ -135,40 +211,29 @@ impl Fingerprint {
         bytes.chunks(8).fold(bytes.len() as u64, |digest, bytes| mix64(digest ^ word(bytes)))
     }
 
+    /// Refuses a fingerprint of another version of the order.
+    pub(crate) fn check_version(&self) -> Result<()> {
+        if self.version == VERSION {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the cursor does not fit: it has version {} of the order, and this program has version {VERSION}; \
+             resume with the maskstream that saved it, or begin the epoch anew",
+            self.version
+        )))
+    }
+
     /// Refuses a saved fingerprint that differs from `self`, the present one.
     pub(crate) fn check(&self, saved: &Self) -> Result<()> {
-        if saved.version != self.version {
-            let text = format!("it has version {} of the order, and this is version {}", saved.version, self.version);
-            return Err(Error::config(format!("the cursor does not fit: {text}")));
-        }
-        let mut differences = Vec::new();
-        let shuffle = |plan: &Self| match plan.shuffle {
-            None => "off".to_owned(),
-            Some((seed, 1)) => format!("seed {seed}"),
-            Some((seed, chunk)) => format!("seed {seed} with chunks of {chunk} samples"),
-        };
-        let settings = |plan: &Self| {
-            [
-                ("the number of shards", plan.data.shards.to_string()),
-                ("batch_size x world_size", plan.global_batch.to_string()),
-                ("the shuffle", shuffle(plan)),
-                ("top_k", plan.top_k.to_string()),
-                ("drop_last", plan.drop_last.to_string()),
-            ]
-        };
-        for ((name, then), (_, now)) in settings(saved).into_iter().zip(settings(self)) {
-            if then != now {
-                differences.push(format!("{name} was {then} when it was saved and is now {now}"));
-            }
-        }
+        saved.check_version()?;
+        let mut differences = self.changed_settings(saved);
         // With another number of shards, all that they hold differs.
         let is_same_number = saved.data.shards == self.data.shards;
+        let is_filter_named = saved.settings.filter != self.settings.filter;
         let digests = [
             ("the list of shards (names and sizes)", is_same_number && saved.data.files != self.data.files),
             ("what the shards hold (their index)", is_same_number && saved.data.index != self.data.index),
-            ("the filter", saved.data.filter != self.data.filter),
-            ("top_k_by, the ranking of annotations,", saved.top_k_by != self.top_k_by),
-            ("jpeg_codec", saved.jpeg_codec != self.jpeg_codec),
+            ("the filter of one of the sets", !is_filter_named && saved.data.filter != self.data.filter),
             ("the weights of the sets", saved.data.weights != self.data.weights),
         ];
         let differing = digests.into_iter().filter(|(_, differs)| *differs);
@@ -177,9 +242,8 @@ impl Fingerprint {
         if differences.is_empty() && selection(saved) != selection(self) {
             differences.push(format!(
                 "the selection (ids, retain, quarantined samples) had {} samples when it was saved and now has {} \
-                 samples; if \
-                 the quarantine list has grown, finish the epoch with the list that the run began with and take the \
-                 new list from the next epoch on",
+                 samples; if the quarantine list has grown, finish the epoch with the list that the run began with \
+                 and take the new list from the next epoch on",
                 saved.data.samples, self.data.samples
             ));
         }
@@ -188,4 +252,33 @@ impl Fingerprint {
         }
         Ok(())
     }
+
+    /// The settings that differ from the saved ones, each with both values.
+    fn changed_settings(&self, saved: &Self) -> Vec<String> {
+        let (then, now) = (&saved.settings, &self.settings);
+        let pairs = [
+            ("the number of shards", saved.data.shards.to_string(), self.data.shards.to_string()),
+            ("batch_size x world_size", then.global_batch.to_string(), now.global_batch.to_string()),
+            ("the shuffle", shuffle_text(then.shuffle), shuffle_text(now.shuffle)),
+            ("the filter", filter_text(then.filter), filter_text(now.filter)),
+            ("top_k", then.top_k.to_string(), now.top_k.to_string()),
+            ("top_k_by", then.top_k_by.to_string(), now.top_k_by.to_string()),
+            ("jpeg_codec", then.jpeg_codec.to_string(), now.jpeg_codec.to_string()),
+            ("drop_last", then.drop_last.to_string(), now.drop_last.to_string()),
+        ];
+        let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
+        differing.map(|(name, then, now)| format!("{name} was {then} when it was saved and is now {now}")).collect()
+    }
+}
+
+fn shuffle_text(shuffle: Option<Shuffle>) -> String {
+    match shuffle {
+        None => "off".to_owned(),
+        Some(Shuffle { seed, chunk_samples: 1 }) => format!("seed {seed}"),
+        Some(Shuffle { seed, chunk_samples }) => format!("seed {seed} with chunks of {chunk_samples} samples"),
+    }
+}
+
+fn filter_text(filter: Option<FilterBounds>) -> String {
+    filter.map_or_else(|| "one for each set".to_owned(), |bounds| format!("({})", MaskFilter::from(bounds)))
 }

@@ -11,8 +11,8 @@
 //!   where B is `batch_size * world_size`. So they are the same samples for every world size with the same B.
 //! * **G3** No sample comes twice in an epoch. None is left out, except with `drop_last` the last ones that do not fill
 //!   B.
-//! * **G4** A [`Cursor`] of a few dozen bytes is a place in the order, and reaching it is arithmetic. A cursor that
-//!   does not fit the data or the settings is refused, and the error names what differs.
+//! * **G4** A [`Cursor`] of less than a hundred bytes is a place in the order, and reaching it is arithmetic. A cursor
+//!   that does not fit the data or the settings is refused, and the error names what differs.
 //! * **G5** Ranks need not communicate. Equal [`Cursor::digest`]s mean equal plans.
 //! * **G6** A sample that cannot be decoded does not change the order: its row stays in its place.
 //!
@@ -33,7 +33,7 @@ mod round;
 mod sample_space;
 
 pub use cursor::Cursor;
-pub(crate) use cursor::{Fingerprint, Identity};
+pub(crate) use cursor::{Codec, Fingerprint, Identity, Settings};
 pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};

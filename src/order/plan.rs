@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::SampleSpace;
 use super::round::ShuffleRound;
 use super::sample_space::{MixSlot, SampleSet};
@@ -18,7 +20,7 @@ const MAX_SIZE: usize = 1 << 20;
 /// samples of the thousand or so chunks that are in use at a time. Batches are then a little less varied than random
 /// ones; `cargo bench --bench order` measures by how much. A chunk is one long read only if each image lies beside its
 /// annotations, as `maskstream repack` writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shuffle {
     /// Seed of the shuffle. The order of an epoch depends on it and on the epoch's index.
     pub seed: u64,

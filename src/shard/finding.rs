@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::OneLine;
+
 /// Something that an index pass found wrong with a shard.
 ///
 /// ```
@@ -88,6 +90,7 @@ impl fmt::Display for FindingKind {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: member {}, byte {}: {}", self.kind, self.member, self.offset, self.message)
+        let (member, message) = (OneLine(&self.member), OneLine(&self.message));
+        write!(f, "{}: member {member}, byte {}: {message}", self.kind, self.offset)
     }
 }

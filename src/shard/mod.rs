@@ -8,6 +8,7 @@
 //! finds the pairs and saves them in an index file (the sidecar), so that no later run needs the pass. Samples can be
 //! read while the pass is still running.
 
+mod braces;
 mod build;
 mod builder;
 mod columns;

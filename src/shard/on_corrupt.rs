@@ -62,13 +62,11 @@ impl OnCorrupt {
             let advice = match self {
                 Self::Skip { budget } if missing <= budget => continue,
                 Self::Skip { budget } => {
-                    format!("{missing} samples are missing so far, more than the budget of {budget}")
+                    format!("{missing} samples are missing so far, more than the budget of {budget} (on_corrupt)")
                 }
-                Self::Stop => {
-                    "to use the valid samples, set OnCorrupt::Skip, or --skip N on the command line".to_owned()
-                }
+                Self::Stop => "to use the valid samples, set on_corrupt".to_owned(),
             };
-            return Err(Error::corrupt(format!("{}: {} ({advice})", finding.kind, finding.message))
+            return Err(Error::corrupt(format!("{}: {}; {advice}", finding.kind, finding.message))
                 .in_shard(&shard.path)
                 .in_member(&finding.member)
                 .at_offset(finding.offset));

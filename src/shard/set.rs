@@ -307,6 +307,12 @@ impl ShardSet {
         self.shards.get(shard as usize).map(|shard| Arc::clone(&shard.selector))
     }
 
+    /// The filter; `None` for interleaved sets, each of which has its own.
+    pub(crate) fn filter(&self) -> Option<&MaskFilter> {
+        let [_] = self.parts.as_slice() else { return None };
+        self.shards.first().map(|shard| &shard.selector.filter)
+    }
+
     /// The identity of the set, on which a plan depends.
     pub(crate) fn identity(&self) -> Identity {
         let fold = |of: fn(&Shard) -> u32| self.shards.iter().fold(0, |digest, shard| append(digest, of(shard)));

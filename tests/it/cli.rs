@@ -91,7 +91,7 @@ fn what_cannot_be_done_is_one_line_and_a_failure() {
     let dir = dir.path();
     assert!(fails(dir, "bench nowhere/*.tar").contains("nowhere"));
     succeeds(dir, "synth data --samples 2 --preset small");
-    assert!(fails(dir, "bench data --batch-size 0").contains("batch_size"));
+    assert!(fails(dir, "bench data --batch-size 0").contains("invalid value '0' for '--batch-size <B>'"));
     assert!(
         fails(dir, "bench data --min-predicted-iou 7")
             .contains("none of the 2 samples in 1 shards passes the filter (predicted_iou >= 7, at")
@@ -293,7 +293,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     let output = maskstream(dir, &format!("{bench} --ids ids"));
     assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
     let error = fails(dir, &format!("{bench} --max-memory-bytes 1000000"));
-    assert!(error.contains("max_memory_bytes is 1000000, but 3 batches x"), "{error}");
+    assert!(error.contains("--max-memory-bytes is 1000000, but 3 batches x"), "{error}");
 }
 
 /// A command whose output is not read.

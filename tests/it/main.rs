@@ -15,7 +15,7 @@
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
-//! | `cli` | `cli.rs` |
+//! | `cli` | `cli.rs`; errors and patterns, of the library as well: `words.rs` |
 //! | the rooms themselves | `architecture/`: what `src` may not contain, and the list of public names |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -48,3 +48,5 @@ mod tensor_docs;
 mod tensor_docs_burn;
 #[cfg(any(feature = "burn-flex", feature = "candle"))]
 mod tensors;
+#[cfg(feature = "cli")]
+mod words;

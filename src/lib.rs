@@ -154,9 +154,10 @@ pub mod index {
     };
 }
 
-/// Parts that this crate's own tests, benches and fuzz targets reach. No promise is made about them.
+/// Parts that this crate's own command, tests, benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::image::{Decoder, Planes, to_chw};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;

@@ -10,6 +10,7 @@ use maskstream::{
 };
 
 use super::progress;
+use super::target::refuse_same;
 
 /// Which shards to read, and where their index files are.
 #[derive(Args)]
@@ -223,10 +224,10 @@ impl LoaderArgs {
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {
-            eprintln!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
+            tell!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
         }
         if !set.unmatched().is_empty() {
-            eprintln!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
+            tell!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
         Ok(self.loader_settings().build(set)?)
     }
@@ -237,7 +238,31 @@ impl LoaderArgs {
         Ok(self.loader_settings().build(shards)?)
     }
 
+    /// The files that the command reads, and its quarantine log.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+        let mut files = self.shards_and_ids()?;
+        files.extend([&self.quarantine, &self.quarantine_log].into_iter().flatten().cloned());
+        Ok(files)
+    }
+
+    /// The shards, their index files and the list of ids.
+    fn shards_and_ids(&self) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+        let shards = resolve_patterns(&self.shards.shards)?;
+        let sidecar = self.shards.sidecar();
+        let indexes = shards.iter().filter_map(|shard| sidecar.path(shard));
+        Ok(shards.iter().cloned().chain(indexes).chain(self.ids.clone()).collect())
+    }
+
+    /// Refuses a log that would be appended to a file that is read. The list of earlier runs may be continued.
+    fn check_log(&self) -> Result<(), Box<dyn std::error::Error>> {
+        match &self.quarantine_log {
+            Some(log) => refuse_same(log, &self.shards_and_ids()?, "this command reads it as"),
+            None => Ok(()),
+        }
+    }
+
     fn shard_settings(&self) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
+        self.check_log()?;
         // What is not asked for stays as the library has it: a cursor depends on it.
         let mut filter = MaskFilter::default().min_predicted_iou(self.min_predicted_iou).min_masks(self.min_masks);
         if let Some(least) = self.min_stability_score {

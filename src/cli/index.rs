@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
     let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
-        output.line(task)?;
+        output.line(task);
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     // The members of plain shards are read on this pool, which all shards in progress share.
@@ -67,24 +67,23 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.suspend(|| match result {
             Ok(shard) => {
                 if let IndexStatus::Unsaved(reason) = &shard.status {
-                    eprintln!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
+                    tell!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
                     unsaved += 1;
                 }
                 bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
-                output.print(|| print(&shard, args.json))
+                output.print(|| print(&shard, args.json));
             }
             Err(error) => {
                 bad += 1;
-                eprintln!("maskstream: {error}");
-                Ok(())
+                tell!("maskstream: {error}");
             }
-        })
-    })?;
+        });
+    });
     bar.finish_and_clear();
     if !args.json {
-        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
+        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()));
     }
-    match (bad, unsaved) {
+    output.finish(match (bad, unsaved) {
         (0, 0) => Ok(()),
         (0, _) => Err(format!(
             "the indexes of {unsaved} of {} shards could not be saved: choose a writable directory with --index-dir",
@@ -97,7 +96,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             paths.len()
         )
         .into()),
-    }
+    })
 }
 
 fn print(shard: &IndexedShard, json: bool) -> Outcome {

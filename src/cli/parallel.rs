@@ -9,18 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{sync::mpsc, thread};
 
-use super::output::Outcome;
-
 /// Runs `work` on each path, `jobs` at a time, and `done` on each result, on the calling thread.
-///
-/// # Errors
-/// The first error of `done`; then no further shard is started.
 pub(super) fn for_each<T: Send>(
     paths: &[PathBuf],
     jobs: NonZeroUsize,
     work: impl Fn(&Path) -> T + Sync,
-    done: impl FnMut(T) -> Outcome,
-) -> Outcome {
+    done: impl FnMut(T),
+) {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
     thread::scope(|scope| {
@@ -28,7 +23,7 @@ pub(super) fn for_each<T: Send>(
             let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 while let Some(path) = paths.get(next.fetch_add(1, Relaxed)) {
-                    // The receiver is gone after an error of `done`.
+                    // The receiver is gone if `done` panicked.
                     if sender.send(work(path)).is_err() {
                         break;
                     }
@@ -36,6 +31,6 @@ pub(super) fn for_each<T: Send>(
             });
         }
         drop(sender);
-        outcomes.into_iter().try_for_each(done)
-    })
+        outcomes.into_iter().for_each(done);
+    });
 }

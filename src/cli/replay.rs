@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::LoaderArgs;
 use super::output::Outcome;
+use super::target::Target;
 use super::tensors::write;
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Also write the batch to this safetensors file, as `maskstream export` does
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Overwrite the file of --output if it exists
+    #[arg(long)]
+    force: bool,
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -87,6 +91,7 @@ struct Values {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let target = target(args)?;
     let cursor = read_cursor(&args.cursor)?;
     let loader = args.loader.loader()?;
     let step = match args.batch.or(cursor.step().checked_sub(1)) {
@@ -98,9 +103,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     let batch = loader.replay(&cursor, step)?;
-    if let Some(path) = &args.output {
+    if let Some(target) = &target {
         let columns: Vec<Vec<u8>> = batch.fields().map(|field| field.bytes.to_vec()).collect();
-        write(path, loader.layout(), 1, &columns)?;
+        write(target, loader.layout(), 1, &columns)?;
     }
     let replay = Replay {
         epoch: batch.epoch(),
@@ -113,6 +118,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(());
     }
     print(&replay)
+}
+
+/// The file to write, which is none of those that are read.
+fn target(args: &Args) -> Result<Option<Target<'_>>, Box<dyn std::error::Error>> {
+    let Some(output) = &args.output else { return Ok(None) };
+    let mut files = args.loader.files()?;
+    files.push(PathBuf::from(&args.cursor));
+    Target::new(output, args.force, files).map(Some)
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {

@@ -14,19 +14,20 @@ use super::indexed::{self, IndexedShard, catch_panic};
 use super::indexer::Progress;
 use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
 use crate::annotation::ScoreColumns;
-use crate::atomic::{AtomicFile, dir_of};
+use crate::atomic::{AtomicFile, FileId, check_target, dir_of};
 use crate::container::TarWriter;
-use crate::source::{Inflater, MmapSource, Source};
+use crate::source::{self, Inflater, MmapSource, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// What [`Indexer::repack`] does if the repacked shard exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfExists {
-    /// Keep it if its index has the same samples in the same order; otherwise write it again.
+    /// Keep it if it has the same samples in the same order. If it differs, that is an error, because it may be a file
+    /// of someone else's.
     #[default]
     Keep,
-    /// Write it again.
+    /// Write it again, whatever it is.
     Replace,
 }
 
@@ -76,7 +77,9 @@ impl Indexer {
     ///
     /// # Errors
     /// If `shard` cannot be read, is more damaged than the policy accepts, has no valid sample, or changes meanwhile;
-    /// if it is in `dir` itself; or if the file cannot be written, or differs from `shard` when it is read back.
+    /// if it is in `dir` itself; if `dir` has another file of its name and `existing` is [`IfExists::Keep`], or something
+    /// of its name that is no regular file; or if the file cannot be written, or differs from `shard` when it is read
+    /// back.
     pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
         let (shard, dir) = (shard.as_ref(), dir.as_ref());
         catch_panic(shard, || {
@@ -94,11 +97,15 @@ impl Indexer {
                 return Err(Error::corrupt(format!("no sample is valid: {damage}")));
             }
             let written = match existing {
-                IfExists::Keep => rewrite_reason(&path, &source.index)?,
+                _ if fs::symlink_metadata(&path).is_err() => Some("it did not exist yet".to_owned()),
+                IfExists::Keep => {
+                    check_kept(&path, &source.index)?;
+                    None
+                }
                 IfExists::Replace => Some("replaced on request".to_owned()),
             };
             let shard_bytes = match written {
-                Some(_) => self.write(&source, &path, source.shard_bytes / stages)?,
+                Some(_) => self.write(&source, &path, existing, source.shard_bytes / stages)?,
                 None => fs::metadata(&path)
                     .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
                     .len(),
@@ -117,6 +124,7 @@ impl Indexer {
                 format!("repacked into {}, the shard would overwrite itself: choose another directory", dir.display());
             return Err(Error::config(text));
         }
+        check_target(&path, true).map_err(|e| Error::config(format!("cannot write {}: {e}", path.display())))?;
         match self.sidecar.path(shard) {
             Some(sidecar) if is_same(dir_of(&sidecar), dir) => {
                 let text = format!(
@@ -132,7 +140,7 @@ impl Indexer {
 
     /// Writes and checks the repacked shard; returns its length. Each of the two steps reports `share` bytes of
     /// progress.
-    fn write(&self, source: &IndexedShard, path: &Path, share: u64) -> Result<u64> {
+    fn write(&self, source: &IndexedShard, path: &Path, existing: IfExists, share: u64) -> Result<u64> {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
@@ -142,19 +150,14 @@ impl Indexer {
         let written: Arc<dyn Source> = Arc::new(MmapSource::open(draft.path())?);
         let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
         check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
-        draft.publish(path).map_err(failed)?;
+        draft.publish(path, existing == IfExists::Replace).map_err(failed)?;
         // A reader may have opened the new shard already, and built the same index.
         let status = match target_indexer().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.status,
             Err(unindexed) => unindexed.finish(&written, built, &|| ())?.status,
         };
-        match status {
-            IndexStatus::Unsaved(reason) => {
-                let text = format!("the repacked shard was written, but its index could not be saved: {reason}");
-                Err(Error::new(ErrorKind::Io, text).in_shard(path))
-            }
-            _ => Ok(written.len()),
-        }
+        check_saved(status, "the repacked shard was written", path)?;
+        Ok(written.len())
     }
 }
 
@@ -186,16 +189,37 @@ fn copy_samples(
     tar.finish().and_then(|()| out.flush()).map_err(failed)
 }
 
-/// Why the shard at `path` has to be written; `None` if it is up to date.
-fn rewrite_reason(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
-    if !path.exists() {
-        return Ok(Some("it does not exist yet".to_owned()));
+/// Checks that the shard at `path` is a repacked form of the source, and that it has an index.
+fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
+    let differs = |reason: Error| {
+        let text = format!("{} exists already and is no repacked form of this shard ({reason})", path.display());
+        Error::config(format!("{text}: move it away, or overwrite it with --force"))
+    };
+    let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
+        Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
+        Ok(found) => return check_same(source, &found.index).map_err(differs),
+        Err(unindexed) => unindexed,
+    };
+    // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file that
+    // turns out to be something else.
+    let file = source::open(path)?;
+    let built = indexed::build(file.as_ref(), path, &|_| ()).map_err(differs)?;
+    if built.restarts.is_some() {
+        return Err(differs(Error::corrupt("it is a gzip stream")));
     }
-    Ok(match target_indexer().load(path, ScoreColumns::ALL)? {
-        Err(unindexed) => Some(unindexed.reason),
-        Ok(found) if found.is_gzip() => Some("the existing file is a gzip stream".to_owned()),
-        Ok(found) => check_same(source, &found.index).err().map(|e| format!("the existing file differs: {e}")),
-    })
+    check_same(source, &built.index).map_err(differs)?;
+    check_saved(unindexed.finish(&file, built, &|| ())?.status, "the repacked shard is there", path)
+}
+
+/// Checks that the index of a repacked shard has been saved.
+fn check_saved(status: IndexStatus, shard: &str, path: &Path) -> Result<()> {
+    match status {
+        IndexStatus::Unsaved(reason) => {
+            let text = format!("{shard}, but its index could not be saved: {reason}");
+            Err(Error::new(ErrorKind::Io, text).in_shard(path))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that `repacked` has exactly the samples of `source`, in the same order, and the two members of each side by
@@ -241,7 +265,7 @@ fn target_indexer() -> Indexer {
 
 /// Whether two paths refer to the same file or directory.
 fn is_same(a: &Path, b: &Path) -> bool {
-    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+    FileId::of(a) == FileId::of(b)
 }
 
 /// Scales the progress of one stage: after `all` bytes of work, it has reported `share` bytes.

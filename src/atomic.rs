@@ -17,6 +17,8 @@ const SUFFIX: &str = ".tmp";
 /// Bytes of the final name in a temporary one, whose length is limited to 255 bytes.
 const MAX_NAME_BYTES: usize = 200;
 
+const EXISTS: &str = "it exists already: choose another name, or overwrite it with --force";
+
 /// Temporary files of this process. Whoever makes, renames or removes one holds the lock.
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -36,19 +38,15 @@ pub fn check_target(path: &Path, overwrite: bool) -> io::Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         found => found?.file_type(),
     };
-    let refused = |text: String| Err(io::Error::new(ErrorKind::AlreadyExists, text));
-    match kind(found) {
-        Some(kind) => {
-            refused(format!("there is {kind} of this name, and only a regular file is ever replaced: choose another name"))
-        }
-        None if overwrite => Ok(()),
-        None => refused(EXISTS.to_owned()),
-    }
+    let text = match kind(found) {
+        None if overwrite => return Ok(()),
+        None => EXISTS.to_owned(),
+        Some(kind) => format!("there is {kind} of this name, which is never replaced: choose another name"),
+    };
+    Err(io::Error::new(ErrorKind::AlreadyExists, text))
 }
 
-const EXISTS: &str = "it exists already: choose another name, or overwrite it with --force";
-
-/// What this is, if it is no regular file.
+/// What it is, if it is no regular file.
 fn kind(found: fs::FileType) -> Option<&'static str> {
     #[cfg(unix)]
     {

@@ -59,7 +59,10 @@ impl<'a> Target<'a> {
 /// Refuses a file that is one of the others, by whatever name or link.
 pub(super) fn refuse_same(path: &Path, others: &[PathBuf], why: &str) -> Outcome {
     let id = FileId::of(path);
-    match others.iter().find(|other| FileId::of(other) == id) {
+    // A file that does not exist yet has one name. That saves looking at thousands of shards.
+    let is_new = matches!(id, FileId::Path(_));
+    let mut others = others.iter().filter(|other| !is_new || other.file_name() == path.file_name());
+    match others.find(|other| FileId::of(other) == id) {
         Some(other) => {
             let [path, other] = [path, other].map(Path::display);
             Err(format!("cannot write {path}: {why} {other}; choose another name").into())

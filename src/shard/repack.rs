@@ -77,9 +77,9 @@ impl Indexer {
     ///
     /// # Errors
     /// If `shard` cannot be read, is more damaged than the policy accepts, has no valid sample, or changes meanwhile;
-    /// if it is in `dir` itself; if `dir` has another file of its name and `existing` is [`IfExists::Keep`], or something
-    /// of its name that is no regular file; or if the file cannot be written, or differs from `shard` when it is read
-    /// back.
+    /// if it is in `dir` itself; if `dir` has a file of its name that differs and `existing` is [`IfExists::Keep`], or
+    /// something of its name that is no regular file; or if the file cannot be written, or differs from `shard` when it
+    /// is read back.
     pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
         let (shard, dir) = (shard.as_ref(), dir.as_ref());
         catch_panic(shard, || {

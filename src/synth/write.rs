@@ -46,8 +46,8 @@ struct SpooledMember {
 /// See [`SynthOptions`] for an example.
 ///
 /// # Errors
-/// If a file exists at `path` and [`SynthOptions::overwrite`] is not set, if `options` set the number of samples to 0, if photos are to be used and none can be decoded, or if the file cannot
-/// be written.
+/// If a file exists at `path` and [`SynthOptions::overwrite`] is not set, if `options` set the number of samples to 0,
+/// if photos are to be used and none can be decoded, or if the file cannot be written.
 pub fn write_shard(path: impl AsRef<Path>, shard: u64, options: &SynthOptions) -> Result<WrittenShard> {
     write_one(path.as_ref(), shard, options, Photos::open(options)?.as_ref(), &|_| ())
 }

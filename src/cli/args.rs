@@ -256,7 +256,7 @@ impl LoaderArgs {
     /// Refuses a log that would be appended to a file that is read. The list of earlier runs may be continued.
     fn check_log(&self) -> Result<(), Box<dyn std::error::Error>> {
         match &self.quarantine_log {
-            Some(log) => refuse_same(log, &self.shards_and_ids()?, "this command reads it as"),
+            Some(log) => refuse_same(log, &self.shards_and_ids()?),
             None => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, size};
 use super::progress::ShardProgress;
+use super::target::needed;
 use super::task::TaskArgs;
 use super::{parallel, progress};
 
@@ -143,9 +144,11 @@ fn check_targets(args: &Args, paths: &[PathBuf]) -> Outcome {
         let index = Sidecar::Beside.path(&target);
         for written in [Some(target), index].into_iter().flatten() {
             if let Some(input) = inputs.get(&FileId::of(&written)) {
-                let [written, input] = [&written, input].map(|path| path.display());
-                let text = format!("cannot write {written}: this command reads it as {input}");
-                return Err(format!("{text}, and the shard would overwrite itself: choose another directory").into());
+                return Err(format!(
+                    "{} of the directory, or the shard would overwrite itself",
+                    needed(&written, input)
+                )
+                .into());
             }
         }
     }

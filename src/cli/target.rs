@@ -47,7 +47,7 @@ impl<'a> Target<'a> {
     }
 
     fn check(&self) -> Outcome {
-        refuse_same(self.path, &self.others, "this command reads or writes it as")?;
+        refuse_same(self.path, &self.others)?;
         check_target(self.path, self.overwrite).map_err(|e| self.failed(&e).into())
     }
 
@@ -57,16 +57,19 @@ impl<'a> Target<'a> {
 }
 
 /// Refuses a file that is one of the others, by whatever name or link.
-pub(super) fn refuse_same(path: &Path, others: &[PathBuf], why: &str) -> Outcome {
+pub(super) fn refuse_same(path: &Path, others: &[PathBuf]) -> Outcome {
     let id = FileId::of(path);
     // A file that does not exist yet has one name. That saves looking at thousands of shards.
     let is_new = matches!(id, FileId::Path(_));
     let mut others = others.iter().filter(|other| !is_new || other.file_name() == path.file_name());
     match others.find(|other| FileId::of(other) == id) {
-        Some(other) => {
-            let [path, other] = [path, other].map(Path::display);
-            Err(format!("cannot write {path}: {why} {other}; choose another name").into())
-        }
+        Some(other) => Err(needed(path, other).into()),
         None => Ok(()),
     }
+}
+
+/// Why `path`, which is the same file as `other`, cannot be written.
+pub(super) fn needed(path: &Path, other: &Path) -> String {
+    let known_as = if path == other { String::new() } else { format!(", as {}", other.display()) };
+    format!("cannot write {}: this command needs it{known_as}: choose another name", path.display())
 }

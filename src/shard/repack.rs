@@ -197,7 +197,7 @@ fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
     };
     let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
         Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
-        Ok(found) => return check_same(source, &found.index).map_err(differs),
+        Ok(found) => return check_sound(source, &found.index).map_err(differs),
         Err(unindexed) => unindexed,
     };
     // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file that
@@ -207,8 +207,16 @@ fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
     if built.restarts.is_some() {
         return Err(differs(Error::corrupt("it is a gzip stream")));
     }
-    check_same(source, &built.index).map_err(differs)?;
+    check_sound(source, &built.index).map_err(differs)?;
     check_saved(unindexed.finish(&file, built, &|| ())?.status, "the repacked shard is there", path)
+}
+
+/// The same as `check_same`, in fewer words if it is damaged: it may be no shard at all.
+fn check_sound(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
+    match repacked.findings().iter().find(|finding| finding.kind.is_damage()) {
+        Some(_) => Err(Error::corrupt("it is damaged, or no tar file")),
+        None => check_same(source, repacked),
+    }
 }
 
 /// Checks that the index of a repacked shard has been saved.

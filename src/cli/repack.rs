@@ -14,9 +14,8 @@ use serde_json::json;
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, size};
 use super::progress::ShardProgress;
-use super::target::needed;
 use super::task::TaskArgs;
-use super::{parallel, progress};
+use super::{parallel, progress, target};
 
 /// Rewrite shards as plain tar files in which the image and the json of each sample are neighbours
 ///
@@ -140,15 +139,12 @@ fn check_targets(args: &Args, paths: &[PathBuf]) -> Outcome {
         inputs.extend(args.shards.sidecar().path(path).map(|sidecar| (FileId::of(&sidecar), sidecar)));
     }
     for name in paths.iter().filter_map(|path| path.file_name()) {
-        let target = args.output.join(name);
-        let index = Sidecar::Beside.path(&target);
-        for written in [Some(target), index].into_iter().flatten() {
+        let shard = args.output.join(name);
+        let index = Sidecar::Beside.path(&shard);
+        for written in [Some(shard), index].into_iter().flatten() {
             if let Some(input) = inputs.get(&FileId::of(&written)) {
-                return Err(format!(
-                    "{} of the directory, or the shard would overwrite itself",
-                    needed(&written, input)
-                )
-                .into());
+                let needed = target::needed(&written, input);
+                return Err(format!("{needed}: choose another directory, or it would overwrite itself").into());
             }
         }
     }

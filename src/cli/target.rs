@@ -63,7 +63,7 @@ pub(super) fn refuse_same(path: &Path, others: &[PathBuf]) -> Outcome {
     let is_new = matches!(id, FileId::Path(_));
     let mut others = others.iter().filter(|other| !is_new || other.file_name() == path.file_name());
     match others.find(|other| FileId::of(other) == id) {
-        Some(other) => Err(needed(path, other).into()),
+        Some(other) => Err(format!("{}: choose another name", needed(path, other)).into()),
         None => Ok(()),
     }
 }
@@ -71,5 +71,5 @@ pub(super) fn refuse_same(path: &Path, others: &[PathBuf]) -> Outcome {
 /// Why `path`, which is the same file as `other`, cannot be written.
 pub(super) fn needed(path: &Path, other: &Path) -> String {
     let known_as = if path == other { String::new() } else { format!(", as {}", other.display()) };
-    format!("cannot write {}: this command needs it{known_as}: choose another name", path.display())
+    format!("cannot write {}: this command needs it{known_as}", path.display())
 }

@@ -158,6 +158,7 @@ pub mod index {
 #[doc(hidden)]
 pub mod internals {
     pub use crate::annotation::MaskMismatch;
+    pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::error::OneLine;
     pub use crate::image::{Decoder, Planes, to_chw};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};

@@ -1,5 +1,5 @@
 //! The `maskstream` command. Exit status: 0 on success; 1 on failure, with the reason on standard error; 2 if the
-//! arguments are wrong.
+//! arguments are wrong; 128 plus the number of the signal that stopped it.
 
 mod cli;
 
@@ -11,11 +11,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("maskstream: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main()
 }

@@ -11,6 +11,7 @@ use maskstream::{
 
 use super::progress;
 use super::size::{parse_count, parse_size};
+use super::target::refuse_same;
 
 /// Which shards to read, and where their index files are.
 #[derive(Args)]
@@ -280,10 +281,10 @@ impl LoaderArgs {
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {
-            eprintln!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
+            tell!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
         }
         if !set.unmatched().is_empty() {
-            eprintln!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
+            tell!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
         warn_unsaved(set.reports().map(|report| &report.status));
         Ok(settings.build(set)?)
@@ -322,12 +323,36 @@ impl LoaderArgs {
         }
         let is_random = self.top_k_by.is_some_and(|order| order.with_seed(0) != order.with_seed(1));
         if self.seed.is_some() && !self.shuffle && !is_random && cursor.is_none() {
-            eprintln!("maskstream: --seed has no effect without --shuffle or a random --top-k-by");
+            tell!("maskstream: --seed has no effect without --shuffle or a random --top-k-by");
         }
         Ok(())
     }
 
+    /// The files that the command reads, and its quarantine log.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+        let mut files = self.shards_and_ids()?;
+        files.extend([&self.quarantine, &self.quarantine_log].into_iter().flatten().cloned());
+        Ok(files)
+    }
+
+    /// The shards, their index files and the list of ids.
+    fn shards_and_ids(&self) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+        let shards = resolve_patterns(&self.shards.shards)?;
+        let sidecar = self.shards.sidecar();
+        let indexes = shards.iter().filter_map(|shard| sidecar.path(shard));
+        Ok(shards.iter().cloned().chain(indexes).chain(self.ids.clone()).collect())
+    }
+
+    /// Refuses a log that would be appended to a file that is read. The list of earlier runs may be continued.
+    fn check_log(&self) -> Result<(), Box<dyn std::error::Error>> {
+        match &self.quarantine_log {
+            Some(log) => refuse_same(log, &self.shards_and_ids()?),
+            None => Ok(()),
+        }
+    }
+
     fn shard_settings(&self, cursor: Option<&Cursor>) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
+        self.check_log()?;
         // What is not asked for stays as the library or the cursor has it.
         let mut filter = cursor.map_or_else(|| Ok(MaskFilter::default()), Cursor::filter)?;
         if let Some(least) = self.min_predicted_iou {
@@ -458,7 +483,7 @@ pub(super) fn warn_unsaved<'a>(statuses: impl Iterator<Item = &'a IndexStatus>) 
             0 => String::new(),
             more => format!(", and {more} more like it"),
         };
-        eprintln!(
+        tell!(
             "maskstream: an index could not be saved and is built anew by every command: {first}{others}; choose a \
              directory for indexes with --index-dir DIR"
         );

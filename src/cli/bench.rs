@@ -81,7 +81,7 @@ struct Figures {
 pub(super) fn run(args: &Args) -> Outcome {
     let loader = if args.stream { args.loader.lazy_loader()? } else { args.loader.loader()? };
     if let Some(warning) = loader.warning() {
-        eprintln!("maskstream: {warning}");
+        tell!("maskstream: {warning}");
     }
     if !args.json {
         announce(&loader)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::args::LoaderArgs;
 use super::output::{Outcome, size};
 use super::progress;
+use super::target::Target;
 use super::tensors::{stacked, write};
 
 /// Write the first batches of an epoch to a safetensors file, to look at them in Python
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]
     output: PathBuf,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    force: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -33,9 +37,10 @@ In Python:
   fields = safetensors.numpy.load_file('batch.safetensors')
 
 Exit status: 0 on success; 1 if a shard or a sample cannot be read (--skip N
-tolerates some), or if the file cannot be written; 2 if the arguments are wrong.";
+tolerates some), or if the file exists or cannot be written; 2 if the arguments are wrong.";
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let target = Target::new(&args.output, args.force, args.loader.files()?)?;
     let loader = args.loader.loader()?;
     let mut epoch = loader.epoch(0)?;
     let batches = args.batches.min(loader.steps().unwrap_or(0));
@@ -47,7 +52,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             column.extend_from_slice(field.bytes);
         }
         for failed in batch.errors() {
-            eprintln!(
+            tell!(
                 "maskstream: row {} of batch {} is zeroed, because its sample cannot be decoded: {}",
                 failed.row,
                 batch.step(),
@@ -57,7 +62,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    write(&args.output, loader.layout(), batches as usize, &columns)?;
+    write(&target, loader.layout(), batches as usize, &columns)?;
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));
     for field in loader.layout().fields() {

@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
     let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
-        output.line(task)?;
+        output.line(task);
     }
     let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     // The members of plain shards are read on this pool, which all shards in progress share.
@@ -72,22 +72,21 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.suspend(|| match result {
             Ok(shard) => {
                 if let IndexStatus::Unsaved(reason) = &shard.status {
-                    eprintln!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
+                    tell!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
                     unsaved += 1;
                 }
                 bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
-                output.print(|| print(&shard, args.json))
+                output.print(|| print(&shard, args.json));
             }
             Err(error) => {
                 bad += 1;
-                eprintln!("maskstream: {}", in_flags(&error));
-                Ok(())
+                tell!("maskstream: {}", in_flags(&error));
             }
-        })
+        });
     })?;
     bar.finish_and_clear();
     if !args.json {
-        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()))?;
+        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()));
     }
     let all = paths.len();
     let mut failures = Vec::new();
@@ -103,7 +102,7 @@ pub(super) fn run(args: &Args) -> Outcome {
              DIR"
         ));
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+    output.finish(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) })
 }
 
 fn print(shard: &IndexedShard, json: bool) -> Outcome {

@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
             Err(error) => {
                 bad += 1;
-                eprintln!("maskstream: {}", in_flags(&error));
+                tell!("maskstream: {}", in_flags(&error));
             }
         }
     }

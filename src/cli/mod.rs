@@ -5,7 +5,16 @@
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write;
-        writeln!(std::io::stdout(), $($line)*)?
+        writeln!(std::io::stdout(), $($line)*).map_err($crate::cli::output::StdoutError)?
+    }};
+}
+
+/// Prints a line to standard error. Nothing depends on whether anyone reads it: `eprintln` would panic.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write;
+        // One write, so that lines of several threads do not mix.
+        let _ = std::io::stderr().write_all(format!("{}\n", format_args!($($line)*)).as_bytes());
     }};
 }
 
@@ -21,14 +30,18 @@ mod parallel;
 mod progress;
 mod repack;
 mod replay;
+mod signals;
 mod size;
 mod synth;
+mod target;
 mod task;
 mod tensors;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
-use output::{Outcome, is_broken_pipe};
+use output::is_broken_pipe;
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
 ///
@@ -56,11 +69,17 @@ First steps, without any data of your own:
 `maskstream COMMAND --help` explains a command and its output.
 
 Exit status: 0 on success; 1 on failure, with the reason as the last line on
-standard error; 2 if the arguments are wrong.";
+standard error; 2 if the arguments are wrong; 129, 130 or 143 if the command is
+stopped by SIGHUP, SIGINT or SIGTERM. A command that is stopped leaves complete
+files and no others. No command overwrites a file unless it is given --force.";
 
 /// Runs the command that the arguments name.
-pub(crate) fn run() -> Outcome {
-    let outcome = match Command::parse() {
+pub(crate) fn main() -> ExitCode {
+    let command = Command::parse();
+    if let Err(error) = signals::install() {
+        tell!("maskstream: signals end this command at once, and may leave temporary files: {error}");
+    }
+    let outcome = match command {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Repack(args) => repack::run(&args),
@@ -69,6 +88,13 @@ pub(crate) fn run() -> Outcome {
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
-    // `maskstream inspect ... | head` is not a failure.
-    outcome.or_else(|error| if is_broken_pipe(&*error) { Ok(()) } else { Err(advice::in_flags(&*error).into()) })
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // `maskstream inspect ... | head` is not a failure.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell!("maskstream: {}", advice::in_flags(&*error));
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -8,32 +8,55 @@ pub(super) type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// Columns of a terminal that text output fits in.
 pub(super) const COLUMNS: usize = 80;
 
-/// Output of a command that has work to do besides printing: after a broken pipe the work continues silently.
+/// A failure to write to standard output.
+#[derive(Debug)]
+pub(super) struct StdoutError(pub(super) std::io::Error);
+
+impl std::fmt::Display for StdoutError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot write to standard output: {}", self.0)
+    }
+}
+
+impl std::error::Error for StdoutError {}
+
+/// Output of a command that has work to do besides printing: after an error of printing, the work continues silently.
 #[derive(Default)]
 pub(super) struct ProgressOutput {
-    closed: bool,
+    failed: Option<Box<dyn std::error::Error>>,
 }
 
 impl ProgressOutput {
-    pub(super) fn print(&mut self, print: impl FnOnce() -> Outcome) -> Outcome {
-        if self.closed {
-            return Ok(());
+    pub(super) fn print(&mut self, print: impl FnOnce() -> Outcome) {
+        if self.failed.is_none() {
+            self.failed = print().err();
         }
-        let printed = print();
-        self.closed = printed.as_ref().is_err_and(|error| is_broken_pipe(&**error));
-        if self.closed { Ok(()) } else { printed }
     }
 
-    pub(super) fn line(&mut self, line: impl std::fmt::Display) -> Outcome {
+    pub(super) fn line(&mut self, line: impl std::fmt::Display) {
         self.print(|| {
             say!("{line}");
             Ok(())
-        })
+        });
+    }
+
+    /// The outcome of the work, or the error of printing if the work succeeded. That nobody reads is no error.
+    pub(super) fn finish(self, work: Outcome) -> Outcome {
+        match self.failed {
+            Some(error) if !is_broken_pipe(&*error) => {
+                if work.is_err() {
+                    tell!("maskstream: {error}");
+                    return work;
+                }
+                Err(error)
+            }
+            _ => work,
+        }
     }
 }
 
 pub(super) fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref().is_some_and(|StdoutError(e)| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// A size in MB, GB or TB (powers of 1000).

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use maskstream::OnCorrupt;
-use maskstream::index::{IfExists, Indexer, RepackReport, resolve_patterns};
+use maskstream::index::{IfExists, Indexer, RepackReport, Sidecar, resolve_patterns};
+use maskstream::internals::FileId;
 use serde_json::json;
 
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, size};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
-use super::{parallel, progress};
+use super::{parallel, progress, target};
 
 /// Rewrite shards as plain tar files in which the image and the json of each sample are neighbours
 ///
@@ -35,7 +36,9 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     task: TaskArgs,
-    /// Rewrite shards that are already there and up to date
+    /// Overwrite shards of the same names in the output directory, whatever they are
+    ///
+    /// By default, those that are up to date are kept, and any others are an error.
     #[arg(long)]
     force: bool,
     /// Use the valid samples of a damaged shard if at most this many samples are missing
@@ -76,10 +79,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let paths = resolve_patterns(&args.shards.shards)?;
     check_names(&paths)?;
+    check_targets(args, &paths)?;
     let (paths, task) = args.task.take(paths);
     let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
-        output.line(task)?;
+        output.line(task);
     }
     let existing = if args.force { IfExists::Replace } else { IfExists::Keep };
     let on_corrupt = if args.skip > 0 { OnCorrupt::skip(args.skip) } else { OnCorrupt::Stop };
@@ -97,14 +101,13 @@ pub(super) fn run(args: &Args) -> Outcome {
                 totals.written += usize::from(shard.written.is_some());
                 totals.source_bytes += shard.source.shard_bytes;
                 totals.bytes += shard.shard_bytes;
-                output.print(|| print(&shard, seconds, args.json))
+                output.print(|| print(&shard, seconds, args.json));
             }
             Err(error) => {
                 totals.failed += 1;
-                eprintln!("maskstream: {error}");
-                Ok(())
+                tell!("maskstream: {error}");
             }
-        })
+        });
     })?;
     bar.finish_and_clear();
     let Totals { written, failed, source_bytes, bytes } = totals;
@@ -115,15 +118,35 @@ pub(super) fn run(args: &Args) -> Outcome {
             size(source_bytes),
             size(bytes),
             start.elapsed().as_secs_f64()
-        ))?;
+        ));
     }
-    if failed > 0 {
-        return Err(format!(
+    output.finish(match failed {
+        0 => Ok(()),
+        _ => Err(format!(
             "{failed} of {} shards could not be repacked: run the command again when the errors above are resolved; \
              --skip N accepts damaged shards",
             paths.len()
         )
-        .into());
+        .into()),
+    })
+}
+
+/// Refuses to write what the command reads: another shard, or an index file.
+fn check_targets(args: &Args, paths: &[PathBuf]) -> Outcome {
+    let mut inputs = HashMap::new();
+    for path in paths {
+        inputs.insert(FileId::of(path), path.clone());
+        inputs.extend(args.shards.sidecar().path(path).map(|sidecar| (FileId::of(&sidecar), sidecar)));
+    }
+    for name in paths.iter().filter_map(|path| path.file_name()) {
+        let shard = args.output.join(name);
+        let index = Sidecar::Beside.path(&shard);
+        for written in [Some(shard), index].into_iter().flatten() {
+            if let Some(input) = inputs.get(&FileId::of(&written)) {
+                let needed = target::needed(&written, input);
+                return Err(format!("{needed}: choose another directory, or it would overwrite itself").into());
+            }
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::advice::in_flags;
 use super::args::LoaderArgs;
 use super::output::{Outcome, unbroken, wrap};
+use super::target::Target;
 use super::tensors::write;
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// Also write the batch to this safetensors file, as `maskstream export` does
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Overwrite the file of --output if it exists
+    #[arg(long)]
+    force: bool,
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -90,6 +94,7 @@ struct Values {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let target = target(args)?;
     let cursor = read_cursor(&args.cursor)?;
     let loader = args.loader.loader_like(Some(&cursor))?;
     let step = match args.batch.or(cursor.step().checked_sub(1)) {
@@ -101,9 +106,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     let batch = loader.replay(&cursor, step)?;
-    if let Some(path) = &args.output {
+    if let Some(target) = &target {
         let columns: Vec<Vec<u8>> = batch.fields().map(|field| field.bytes.to_vec()).collect();
-        write(path, loader.layout(), 1, &columns)?;
+        write(target, loader.layout(), 1, &columns)?;
     }
     let replay = Replay {
         epoch: batch.epoch(),
@@ -116,6 +121,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(());
     }
     print(&replay)
+}
+
+/// The file to write, which is none of those that are read.
+fn target(args: &Args) -> Result<Option<Target<'_>>, Box<dyn std::error::Error>> {
+    let Some(output) = &args.output else { return Ok(None) };
+    let mut files = args.loader.files()?;
+    files.push(PathBuf::from(&args.cursor));
+    Target::new(output, args.force, files).map(Some)
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {

@@ -38,6 +38,11 @@ pub(super) struct Args {
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Overwrite shards of the same names in DIR
+    ///
+    /// Note that sa_000000.tar is also the name of an official shard.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,8 +59,8 @@ Examples:
   maskstream synth full --shards 2 --samples 500 --gzip
   maskstream synth mine --photos ~/Pictures --preset small
 
-Exit status: 0 on success; 1 if a shard cannot be written, or if none of the
-photos can be read; 2 if the arguments are wrong.";
+Exit status: 0 on success; 1 if a shard exists already or cannot be written, or
+if none of the photos can be read; 2 if the arguments are wrong.";
 
 pub(super) fn run(args: &Args) -> Outcome {
     let preset = match args.preset {
@@ -63,6 +68,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         PresetArg::Small => Preset::Small,
     };
     let options = SynthOptions::new(preset).seed(args.seed).samples(args.samples).gzip(args.gzip);
+    let options = options.overwrite(args.force);
     let options = match &args.photos {
         Some(dir) => options.photos(dir),
         None => options,

@@ -183,6 +183,9 @@ impl Indexer {
             return Ok(true);
         }
         let (then, now) = (saved.stamp.shard_bytes, stamp.shard_bytes);
+        if self.is_exact {
+            return Err("its time is not that in its index file".to_owned());
+        }
         if then != now {
             return Err(format!("the shard has changed (size {then} then, {now} now)"));
         }

@@ -40,6 +40,8 @@ pub struct Indexer {
     pub(super) progress: Arc<Progress>,
     pub(super) on_corrupt: OnCorrupt,
     pub(super) use_unverified: bool,
+    /// Whether an index is of its shard only if time and path say so, whatever the bytes of a few samples say.
+    pub(super) is_exact: bool,
 }
 
 impl Default for Indexer {
@@ -50,6 +52,7 @@ impl Default for Indexer {
             progress: Arc::new(|_| {}),
             on_corrupt: OnCorrupt::default(),
             use_unverified: false,
+            is_exact: false,
         }
     }
 }

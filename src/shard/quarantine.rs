@@ -61,6 +61,9 @@ struct Line {
     error: String,
 }
 
+/// How a line begins.
+const LINE_START: &str = "{\"shard\":";
+
 /// A list to which samples are appended.
 #[derive(Debug)]
 pub(crate) struct QuarantineLog {
@@ -122,11 +125,12 @@ impl FromStr for Quarantine {
 }
 
 /// Splits off an incomplete last line, which a writer that was killed has left. A complete last line without a newline
-/// belongs to the first part.
+/// belongs to the first part, and so does what no writer of ours has begun: that is never cut off.
 fn split_tail(text: &str) -> (&str, &str) {
     let (lines, tail) = text.split_at(text.rfind('\n').map_or(0, |last| last + 1));
+    let is_ours = tail.starts_with(LINE_START) || LINE_START.starts_with(tail);
     match serde_json::from_str::<serde::de::IgnoredAny>(tail) {
-        Err(e) if e.is_eof() => (lines, tail),
+        Err(e) if e.is_eof() && is_ours => (lines, tail),
         _ => (text, ""),
     }
 }
@@ -149,13 +153,23 @@ impl Key {
 }
 
 impl QuarantineLog {
-    /// Opens a list for appending, and creates it if it does not exist.
+    /// Opens a list for appending, and creates it if it does not exist. Nothing is appended to a file of another kind.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", path.display()), e);
+        let is_other = |what: &str| Error::config(format!("{} is {what}: choose another file", path.display()));
+        // Opening a named pipe would wait for its reader.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(is_other("no regular file, as a quarantine list must be"));
+        }
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(cannot)?;
         // Another process must not append between the read and the truncation.
         let known = with_lock(&mut file, |file| {
-            let mut text = String::new();
+            let mut start = [b'{'];
+            let read = file.read(&mut start).map_err(cannot)?;
+            if !start[0].is_ascii_whitespace() && start[0] != b'{' {
+                return Err(is_other("no quarantine list"));
+            }
+            let mut text = String::from_utf8_lossy(&start[..read]).into_owned();
             file.read_to_string(&mut text).map_err(cannot)?;
             let Quarantine { known } = Quarantine::parse(path, &text)?;
             let (lines, cut_off) = split_tail(&text);

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::indexed::{self, IndexedShard, catch_panic};
 use super::indexer::Progress;
 use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
-use crate::annotation::{AnnotationStats, ScoreColumns};
-use crate::atomic::{AtomicFile, dir_of};
+use crate::annotation::ScoreColumns;
+use crate::atomic::{AtomicFile, FileId, check_target, dir_of};
 use crate::container::TarWriter;
 use crate::source::{self, Inflater, Source};
 use crate::{Error, ErrorKind, Result};
@@ -22,10 +22,11 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfExists {
-    /// Keep it if its index has the same samples in the same order; otherwise write it again.
+    /// Keep it if it has the same samples in the same order. If it differs, that is an error, because it may be a file
+    /// of someone else's.
     #[default]
     Keep,
-    /// Write it again.
+    /// Write it again, whatever it is.
     Replace,
 }
 
@@ -76,7 +77,9 @@ impl Indexer {
     ///
     /// # Errors
     /// If `shard` cannot be read, is more damaged than the policy accepts, has no valid sample, or changes meanwhile;
-    /// if it is in `dir` itself; or if the file cannot be written, or differs from `shard` when it is read back.
+    /// if it is in `dir` itself; if `dir` has a file of its name that differs and `existing` is [`IfExists::Keep`], or
+    /// something of its name that is no regular file; or if the file cannot be written, or differs from `shard` when it
+    /// is read back.
     pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
         let (shard, dir) = (shard.as_ref(), dir.as_ref());
         catch_panic(shard, || {
@@ -97,11 +100,15 @@ impl Indexer {
                 return Err(Error::corrupt(format!("no sample is valid: {damage}")));
             }
             let written = match existing {
-                IfExists::Keep => rewrite_reason(&path, &source.index)?,
+                _ if fs::symlink_metadata(&path).is_err() => Some("it did not exist yet".to_owned()),
+                IfExists::Keep => {
+                    check_kept(&path, &source.index)?;
+                    None
+                }
                 IfExists::Replace => Some("replaced on request".to_owned()),
             };
             let shard_bytes = match written {
-                Some(_) => self.write(&source, &path, source.shard_bytes / stages)?,
+                Some(_) => self.write(&source, &path, existing, source.shard_bytes / stages)?,
                 None => fs::metadata(&path)
                     .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
                     .len(),
@@ -120,6 +127,7 @@ impl Indexer {
                 format!("repacked into {}, the shard would overwrite itself: choose another directory", dir.display());
             return Err(Error::config(text));
         }
+        check_target(&path, true).map_err(|e| Error::config(format!("cannot write {}: {e}", path.display())))?;
         match self.sidecar.path(shard) {
             Some(sidecar) if is_same(dir_of(&sidecar), dir) => {
                 let text = format!(
@@ -135,7 +143,7 @@ impl Indexer {
 
     /// Writes and checks the repacked shard; returns its length. Each of the two steps reports `share` bytes of
     /// progress.
-    fn write(&self, source: &IndexedShard, path: &Path, share: u64) -> Result<u64> {
+    fn write(&self, source: &IndexedShard, path: &Path, existing: IfExists, share: u64) -> Result<u64> {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
@@ -145,19 +153,14 @@ impl Indexer {
         let written = source::open(draft.path())?;
         let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
         check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
-        draft.publish(path).map_err(failed)?;
+        draft.publish(path, existing == IfExists::Replace).map_err(failed)?;
         // A reader may have opened the new shard already, and built the same index.
         let status = match target_indexer().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.status,
             Err(unindexed) => unindexed.finish(&written, built, &|| ())?.status,
         };
-        match status {
-            IndexStatus::Unsaved(reason) => {
-                let text = format!("the repacked shard was written, but its index could not be saved: {reason}");
-                Err(Error::new(ErrorKind::Io, text).in_shard(path))
-            }
-            _ => Ok(written.len()),
-        }
+        check_saved(status, "the repacked shard was written", path)?;
+        Ok(written.len())
     }
 }
 
@@ -189,16 +192,45 @@ fn copy_samples(
     tar.finish().and_then(|()| out.flush()).map_err(failed)
 }
 
-/// Why the shard at `path` has to be written; `None` if it is up to date.
-fn rewrite_reason(path: &Path, source: &ShardIndex) -> Result<Option<String>> {
-    if !path.exists() {
-        return Ok(Some("it does not exist yet".to_owned()));
+/// Checks that the shard at `path` is a repacked form of the source, and that it has an index.
+fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
+    let differs = |reason: Error| {
+        let text = format!("{} exists already and is no repacked form of this shard ({reason})", path.display());
+        Error::config(format!("{text}: move it away, or overwrite it with --force"))
+    };
+    let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
+        Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
+        Ok(found) => return check_sound(source, &found.index).map_err(differs),
+        Err(unindexed) => unindexed,
+    };
+    // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file that
+    // turns out to be something else.
+    let file = source::open(path)?;
+    let built = indexed::build(file.as_ref(), path, &|_| ()).map_err(differs)?;
+    if built.restarts.is_some() {
+        return Err(differs(Error::corrupt("it is a gzip stream")));
     }
-    Ok(match target_indexer().load(path, ScoreColumns::ALL)? {
-        Err(unindexed) => Some(unindexed.reason),
-        Ok(found) if found.is_gzip() => Some("the existing file is a gzip stream".to_owned()),
-        Ok(found) => check_same(source, &found.index).err().map(|e| format!("the existing file differs: {e}")),
-    })
+    check_sound(source, &built.index).map_err(differs)?;
+    check_saved(unindexed.finish(&file, built, &|| ())?.status, "the repacked shard is there", path)
+}
+
+/// The same as `check_same`, in fewer words if it is damaged: it may be no shard at all.
+fn check_sound(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
+    match repacked.findings().iter().find(|finding| finding.kind.is_damage()) {
+        Some(_) => Err(Error::corrupt("it is damaged, or no tar file")),
+        None => check_same(source, repacked),
+    }
+}
+
+/// Checks that the index of a repacked shard has been saved.
+fn check_saved(status: IndexStatus, shard: &str, path: &Path) -> Result<()> {
+    match status {
+        IndexStatus::Unsaved(reason) => {
+            let text = format!("{shard}, but its index could not be saved: {reason}");
+            Err(Error::new(ErrorKind::Io, text).in_shard(path))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that `repacked` has exactly the samples of `source`, in the same order, and the two members of each side by
@@ -217,7 +249,7 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
         if content(wanted) != content(found) {
             return Err(named(format!("sample {i} is {found:?} instead of {wanted:?}")));
         }
-        if numbers(source.stats(i)) != numbers(repacked.stats(i)) {
+        if source.stats(i) != repacked.stats(i) {
             return Err(named(format!("sample {i} has different annotation statistics")));
         }
         // There are no other members, so this order means that nothing lies between them.
@@ -231,15 +263,6 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of annotations, as they compare: a score that is missing is NaN.
-fn numbers(stats: &[AnnotationStats]) -> Vec<impl PartialEq> {
-    let bits = |stats: &AnnotationStats| {
-        let AnnotationStats { id, predicted_iou, stability_score, area, box_width, box_height } = *stats;
-        (id, area, [predicted_iou, stability_score, box_width, box_height].map(f32::to_bits))
-    };
-    stats.iter().map(bits).collect()
-}
-
 /// Everything in an entry except the places of its members.
 fn content(entry: &Entry) -> impl PartialEq {
     let extents = [entry.image, entry.annotations].map(|extent| (extent.len, extent.crc32c));
@@ -248,12 +271,13 @@ fn content(entry: &Entry) -> impl PartialEq {
 
 /// The index file of a repacked shard is always next to it.
 fn target_indexer() -> Indexer {
-    Indexer::new().sidecar(Sidecar::Beside)
+    // A changed file is read again as a whole.
+    Indexer { is_exact: true, ..Indexer::new().sidecar(Sidecar::Beside) }
 }
 
 /// Whether two paths refer to the same file or directory.
 fn is_same(a: &Path, b: &Path) -> bool {
-    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+    FileId::of(a) == FileId::of(b)
 }
 
 /// Scales the progress of one stage: after `all` bytes of work, it has reported `share` bytes.

@@ -34,12 +34,13 @@ pub struct SynthOptions {
     pub(super) samples: usize,
     pub(super) gzip: bool,
     pub(super) photos: Option<PathBuf>,
+    pub(super) overwrite: bool,
 }
 
 impl SynthOptions {
     /// Drawn scenes with seed 0, 64 samples a shard, plain tar files.
     pub fn new(preset: Preset) -> Self {
-        Self { preset, seed: 0, samples: 64, gzip: false, photos: None }
+        Self { preset, seed: 0, samples: 64, gzip: false, photos: None, overwrite: false }
     }
 
     /// Seed of everything random: the same seed gives the same bytes. Default: 0.
@@ -65,6 +66,12 @@ impl SynthOptions {
     /// preset's sizes. Their masks come from a segmentation by colour. Default: drawn scenes.
     pub fn photos(mut self, dir: impl AsRef<Path>) -> Self {
         self.photos = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Whether a shard replaces a regular file that has its name. Default: no; such a file is an error.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
         self
     }
 

@@ -14,7 +14,7 @@ use super::json::stem;
 use super::photos::Photos;
 use super::rng::Rng;
 use super::{SynthOptions, generate};
-use crate::atomic::{dir_of, write_file};
+use crate::atomic::{AtomicFile, check_target, dir_of};
 use crate::container::TarWriter;
 use crate::{Error, Result};
 
@@ -46,14 +46,14 @@ struct SpooledMember {
 /// See [`SynthOptions`] for an example.
 ///
 /// # Errors
-/// If `options` set the number of samples to 0, if photos are to be used and none can be decoded, or if the file cannot
-/// be written.
+/// If a file exists at `path` and [`SynthOptions::overwrite`] is not set, if `options` set the number of samples to 0,
+/// if photos are to be used and none can be decoded, or if the file cannot be written.
 pub fn write_shard(path: impl AsRef<Path>, shard: u64, options: &SynthOptions) -> Result<WrittenShard> {
     write_one(path.as_ref(), shard, options, Photos::open(options)?.as_ref(), &|_| ())
 }
 
-/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir` and returns their paths. Creates `dir` if necessary,
-/// and replaces files of these names. Calls `progress` with the number of samples done so far, in all shards.
+/// Writes shards `sa_000000.tar`, `sa_000001.tar`, ... into `dir` and returns their paths. Creates `dir` if necessary.
+/// Calls `progress` with the number of samples done so far, in all shards.
 ///
 /// ```
 /// use maskstream::synth::{Preset, SynthOptions, write_shards};
@@ -66,7 +66,8 @@ pub fn write_shard(path: impl AsRef<Path>, shard: u64, options: &SynthOptions) -
 /// ```
 ///
 /// # Errors
-/// As [`write_shard`], or if `dir` cannot be created. Shards that were complete before the error stay.
+/// As [`write_shard`], or if `dir` cannot be created. That no name is taken is checked before anything is drawn. Shards
+/// that were complete before a later error stay.
 pub fn write_shards(
     dir: impl AsRef<Path>,
     shards: usize,
@@ -75,14 +76,22 @@ pub fn write_shards(
 ) -> Result<Vec<PathBuf>> {
     let dir = dir.as_ref();
     fs::create_dir_all(dir).map_err(|cause| Error::io(format!("cannot create {}", dir.display()), cause))?;
+    let path = |shard: usize| dir.join(format!("sa_{shard:06}.tar"));
+    (0..shards).try_for_each(|shard| check_path(&path(shard), options))?;
     let photos = Photos::open(options)?;
     let write = |shard: usize| {
-        let path = dir.join(format!("sa_{shard:06}.tar"));
+        let path = path(shard);
         let before = (shard * options.samples) as u64;
         let report = write_one(&path, shard as u64, options, photos.as_ref(), &|done| progress(before + done))?;
         Ok(report.path)
     };
     (0..shards).map(write).collect()
+}
+
+/// Checks that the shard may get this name.
+fn check_path(path: &Path, options: &SynthOptions) -> Result<()> {
+    let refused = |e| Error::config(format!("cannot write {}: {e}", path.display()));
+    check_target(path, options.overwrite).map_err(refused)
 }
 
 fn write_one(
@@ -102,9 +111,9 @@ fn write_one(
         .ok_or_else(|| {
             Error::config("the image ids of this shard do not fit in 64 bits: lower `shard` or `samples`")
         })?;
-    let dir = dir_of(path);
+    check_path(path, options)?;
     let failed = |cause| Error::io("cannot write the shard", cause).in_shard(path);
-    let spool = tempfile::tempfile_in(dir).map_err(failed)?;
+    let spool = tempfile::tempfile_in(dir_of(path)).map_err(failed)?;
     let (mut spool, mut members, masks) = spool_members(spool, first_id, options, photos, path, progress)?;
     shuffle_apart(&mut members, &mut Rng::new(&[options.seed, shard, 0x6f_7264_6572]));
     let copy = |tar: &mut TarWriter<'_>| {
@@ -113,13 +122,16 @@ fn write_one(
             tar.append(&format!("./{name}"), *len, Read::by_ref(&mut spool))
         })
     };
-    let finish = |target: &mut File| {
-        let mut out = BufWriter::with_capacity(1 << 20, target);
+    let finish = || {
+        let mut draft = AtomicFile::of(path)?;
+        let mut out = BufWriter::with_capacity(1 << 20, draft.file());
         write_tar(&mut out, options.gzip, copy)?;
         let target = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(target.metadata()?.len())
+        let shard_bytes = target.metadata()?.len();
+        draft.publish(path, options.overwrite)?;
+        Ok(shard_bytes)
     };
-    let shard_bytes = write_file(path, finish).map_err(failed)?;
+    let shard_bytes = finish().map_err(failed)?;
     Ok(WrittenShard { path: path.to_owned(), samples: options.samples as u64, masks, shard_bytes })
 }
 

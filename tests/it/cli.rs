@@ -65,6 +65,9 @@ fn made_shards_can_be_indexed_inspected_measured_and_exported() {
     assert_eq!(shape_of("coverage"), [8, 3, 8, 8]);
     assert_eq!(shape_of("boxes"), [8, 3, 4]);
     assert_eq!(tensors.tensor("image_valid").unwrap().data(), [1; 8]);
+    // The crate that defines the format writes the same bytes.
+    let (_, header) = SafeTensors::read_metadata(&file).unwrap();
+    assert!(safetensors::serialize(tensors.tensors(), header.metadata().clone()).unwrap() == file);
 }
 
 #[test]

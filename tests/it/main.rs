@@ -16,6 +16,7 @@
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
 //! | `cli` | `cli.rs`; errors and patterns, of the library as well: `words.rs` |
+//! | `atomic`, and what commands write, at signals too | `safety.rs` |
 //! | the rooms themselves | `architecture/`: what `src` may not contain, and the list of public names |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -38,6 +39,8 @@ mod mask;
 mod order;
 mod repack;
 mod resume;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod safety;
 mod selection;
 mod shard;
 mod source;

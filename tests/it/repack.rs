@@ -136,37 +136,57 @@ fn what_makes_no_sample_is_left_out_and_named() {
 }
 
 #[test]
-fn a_repacked_shard_is_left_alone_until_it_or_its_source_changes() {
+fn a_repacked_shard_is_left_alone_and_one_that_differs_is_replaced_on_request_only() {
     let samples = made_many(5);
     let place = Place::with(&pack(&members(&samples)));
-    let path = place.repacked();
+    let (path, index) = (place.repacked(), place.repacked().with_extension("tar.msidx"));
     assert!(place.writes());
     let (bytes, then) = (fs::read(&path).unwrap(), modified(&path));
     assert!(!place.writes());
     assert_eq!((modified(&path), place.files().len()), (then, 2));
 
+    // A killed process leaves a shard without an index, or with an old one.
+    for leave in [fs::remove_file, |index| fs::write(index, b"MSKINDEX?")] {
+        leave(&index).unwrap();
+        assert!(!place.writes() && modified(&path) == then);
+        assert_eq!(Indexer::new().index(&path).unwrap().status, IndexStatus::Loaded);
+    }
+
     let mut flipped = bytes.clone();
     flipped[3000] ^= 1;
-    fs::write(&path, flipped).unwrap();
-    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "damaged");
-    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "cut short");
-    fs::remove_file(path.with_extension("tar.msidx")).unwrap();
-    assert!(place.writes() && !place.writes(), "without an index");
-    fs::write(path.with_extension("tar.msidx"), b"MSKINDEX?").unwrap();
-    assert!(place.writes() && !place.writes(), "with an index that cannot be read");
-
-    // The same samples, with a valid index, but not side by side.
-    fs::copy(&place.source, &path).unwrap();
-    assert!(matches!(Indexer::new().index(&path).unwrap().status, IndexStatus::Built(_)));
-    assert!(place.writes() && fs::read(&path).unwrap() == bytes, "another order");
-
-    let then = modified(&path);
-    let forced = Indexer::new().repack(&place.source, &place.out, IfExists::Replace).unwrap();
-    assert!(forced.written.is_some() && modified(&path) > then && fs::read(&path).unwrap() == bytes);
+    let all = members(&samples);
+    let gzip = maskstream::synth::pack(all.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())), true);
+    let others = [
+        ("damaged", flipped),
+        ("cut short", bytes[..bytes.len() / 2].to_vec()),
+        ("in another order", fs::read(&place.source).unwrap()),
+        ("of fewer samples", pack(&members(&samples[..4]))),
+        ("compressed", gzip.unwrap()),
+        ("no tar", b"notes of mine".repeat(99)),
+        ("empty", Vec::new()),
+    ];
+    for (what, other) in others {
+        for indexed in [false, true] {
+            fs::write(&path, &other).unwrap();
+            let _ = fs::remove_file(&index);
+            if indexed {
+                let _ = Indexer::new().index(&path);
+            }
+            let had_index = index.exists();
+            let error = place.repack(Indexer::new()).unwrap_err().to_string();
+            assert!(error.contains("out/sa_000000.tar exists already") && error.contains("--force"), "{what}: {error}");
+            assert!(fs::read(&path).unwrap() == other, "{what}: replaced");
+            assert_eq!(index.exists(), had_index, "{what}: an index beside it");
+        }
+        let forced = Indexer::new().repack(&place.source, &place.out, IfExists::Replace).unwrap();
+        assert!(forced.written.is_some() && fs::read(&path).unwrap() == bytes, "{what}");
+        assert!(!place.writes(), "{what}");
+    }
 
     fs::write(&place.source, pack(&members(&samples[..4]))).unwrap();
-    assert!(place.writes() && !place.writes(), "another source");
+    assert!(place.repack(Indexer::new()).unwrap_err().to_string().contains("4"), "another source");
+    Indexer::new().repack(&place.source, &place.out, IfExists::Replace).unwrap();
+    assert!(!place.writes());
     assert_eq!(listed(&path).len(), 1 + 2 * 4);
 }
 

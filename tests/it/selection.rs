@@ -195,7 +195,7 @@ fn a_list_that_cannot_be_read_or_written_is_an_error() {
     let error = Quarantine::load(&list).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("line 1 "), "{error}");
     // A write was cut off: complete lines count, and writing continues after them.
-    std::fs::write(&list, "\n{\"image_id\": 1, \"im").unwrap();
+    std::fs::write(&list, "\n{\"shard\":\"a.tar\",\"im").unwrap();
     assert!(Quarantine::load(&list).unwrap().is_empty());
     let add = |bad: i64| {
         let set = set_of_sources(vec![memory(shard(&cut(made_many(4), &[bad])))]);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::{LoaderArgs, warn_unsaved};
 use super::output::{Outcome, size, wrap};
 use super::progress;
+use super::size::parse_positive;
 
 /// Measure how fast the loader makes batches on this machine, and where the time goes
 ///
@@ -24,10 +25,10 @@ pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
     /// Stop each epoch after this many batches [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_positive)]
     batches: Option<u64>,
     /// Number of epochs; the first one also warms up the caches
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_positive)]
     epochs: u64,
     /// Start without waiting for indexes
     ///

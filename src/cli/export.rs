@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::args::LoaderArgs;
 use super::output::{Outcome, size};
 use super::progress;
+use super::size::parse_positive;
 use super::target::Target;
 use super::tensors::{stacked, write};
 
@@ -18,7 +19,7 @@ pub(super) struct Args {
     #[command(flatten)]
     loader: LoaderArgs,
     /// Number of batches to write
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_positive)]
     batches: u64,
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]

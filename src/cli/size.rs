@@ -28,6 +28,11 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "it is larger than any memory or file".to_owned())
 }
 
+/// A number of things of which there must be one at least.
+pub(super) fn parse_positive(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "it must be a number from 1 on".to_owned())
+}
+
 /// A count from 1 to `MOST`.
 pub(super) fn parse_count<const MOST: usize>(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));

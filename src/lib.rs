@@ -157,7 +157,7 @@ pub mod index {
 /// Parts that this crate's own tests, benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::image::{Decoder, Planes, to_chw};
+    pub use crate::image::{Decoder, Planes, exif_orientation, to_chw};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
 }

@@ -4,8 +4,9 @@
 //!
 //! Even in strict mode, zune-jpeg leaves the rest of the image grey if the end marker comes early, and says nothing if
 //! the image is complete before the marker. A block of zeros in the image data has one of these effects. So the marker is
-//! replaced by zeros, and a reader notes how far the decoder has read when the image is complete: to the end of the data,
-//! and a few bytes ahead, as it holds up to 63 bits. Data that ends 4 or fewer bytes early or late can go unnoticed.
+//! replaced by ones: no Huffman code is all ones, so a decoder that goes on to read them stops with an error. And a
+//! reader notes how far the decoder has read when the image is complete: to the end of the data, and a few bytes ahead,
+//! as it holds up to 63 bits. Up to 7 bytes that are left over can go unnoticed, as in libjpeg-turbo, which holds as many.
 //!
 //! That is for the plain form, which SA-1B has: one scan without restart markers. The data of others, where the reader's
 //! place tells nothing, is read twice: once to check it, exactly, and once by zune-jpeg.
@@ -23,17 +24,14 @@ use super::pixels::Pixels;
 use crate::{Error, Result};
 
 /// More bytes than the decoder reads ahead, so that it never reads a marker or the end of whole data.
-const AHEAD: usize = 32;
-/// The fewest and the most bytes that it has read ahead when the last code of whole data is decoded: it has at least 32
-/// bits before it decodes a code, at most 63 after, and up to 7 bits are padding.
-const READ_AHEAD: std::ops::RangeInclusive<i64> = 2..=8;
+const AHEAD: usize = 16;
 
 /// Decodes `picture` to `out`. `copy` is scratch memory.
 pub(super) fn decode(picture: &Picture<'_>, copy: &mut Vec<u8>, out: &mut Pixels) -> Result<()> {
     let (width, height) = picture.size();
     let pixels = out.reset(width, height);
     if picture.is_plain() {
-        picture.write(Tail::Zeros(AHEAD), copy);
+        picture.write(Tail::Ones(AHEAD), copy);
         return decode_plain(copy, pixels);
     }
     if picture.is_sequential() && !picture.has_one_scan() {
@@ -54,15 +52,16 @@ fn decode_plain(jpeg: &[u8], pixels: &mut [u8]) -> Result<()> {
     let end = Cell::new(None);
     let reader = Reader { cursor: ZCursor::new(jpeg), reads_bits: false, end: &end };
     JpegDecoder::new_with_options(reader, options()).decode_into(pixels).map_err(refused)?;
-    let read = end.get().map_or(jpeg.len() as i64, |end| end as i64);
-    let ahead = read - (jpeg.len() - AHEAD) as i64;
-    if READ_AHEAD.contains(&ahead) {
-        return Ok(());
+    // The decoder has at least 32 bits before it decodes a code, which with its value has at most 31. So it has read all
+    // of whole data, but for padding within the last byte.
+    let data_end = (jpeg.len() - 2 * AHEAD) as u64;
+    match end.get().unwrap_or(data_end) {
+        read if read < data_end => {
+            let (least, most) = (data_end - read, data_end - read + 7);
+            Err(Error::corrupt(format!("jpeg: damaged: {least} to {most} bytes of the image data are left over")))
+        }
+        _ => Ok(()),
     }
-    Err(Error::corrupt(match ahead {
-        ..2 => format!("jpeg: damaged: about {} bytes of the image data are left over", 4 - ahead),
-        _ => "jpeg: damaged: the image data ends early".to_owned(),
-    }))
 }
 
 /// Strict, as lenient decoding returns wrong pixels for damaged data without an error.
@@ -77,14 +76,16 @@ fn options() -> DecoderOptions {
 /// zune-jpeg's errors print as debug forms, with quotes and names of its types.
 fn refused(e: DecodeErrors) -> Error {
     let words = match e {
-        DecodeErrors::Format(words) => words,
+        DecodeErrors::Format(words) | DecodeErrors::MCUError(words) | DecodeErrors::HuffmanDecode(words) => words,
         DecodeErrors::FormatStatic(words) => words.to_owned(),
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => "the image data ends early".to_owned(),
-        DecodeErrors::MCUError(words) | DecodeErrors::HuffmanDecode(words) => words,
+        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => ENDS_EARLY.to_owned(),
         other => other.to_string(),
     };
+    let words = if words.starts_with("Bad Huffman") { ENDS_EARLY.to_owned() } else { words };
     Error::corrupt(format!("jpeg: damaged: {words}"))
 }
+
+const ENDS_EARLY: &str = "the image data ends early, or has a code that no Huffman table contains";
 
 /// Bytes in memory. Notes where the decoder stops to read image data and begins to look for the next marker.
 struct Reader<'a> {

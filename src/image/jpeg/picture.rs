@@ -70,8 +70,8 @@ pub(crate) struct Picture<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tail {
     EndMarker,
-    /// That many zeros, and no marker.
-    Zeros(usize),
+    /// That many bytes of ones, each with the zero behind it that makes it data, and no marker.
+    Ones(usize),
 }
 
 /// As many as any encoder makes a few times over, and as zune-jpeg reads.
@@ -282,7 +282,7 @@ impl<'a> Picture<'a> {
         }
         match tail {
             Tail::EndMarker => out.extend_from_slice(&[0xff, EOI]),
-            Tail::Zeros(count) => out.resize(out.len() + count, 0),
+            Tail::Ones(count) => (0..count).for_each(|_| out.extend_from_slice(&[0xff, 0])),
         }
     }
 

@@ -19,10 +19,12 @@ impl Pixels {
     }
 }
 
-/// Refuses a JPEG whose size is not the one its annotations were made for. `orientation` is asked where EXIF may explain
-/// it.
+/// Refuses a JPEG whose size is not the one its annotations were made for. `orientation` is asked where EXIF may
+/// explain it.
 pub(super) fn check_size(
-    found: (u32, u32), annotated: (u32, u32), orientation: impl FnOnce() -> Option<u8>,
+    found: (u32, u32),
+    annotated: (u32, u32),
+    orientation: impl FnOnce() -> Option<u8>,
 ) -> Result<()> {
     if found == annotated {
         return Ok(());

@@ -3,13 +3,14 @@
 //! # Image data that ends early or late
 //!
 //! Even in strict mode, zune-jpeg leaves the rest of the image grey if the end marker comes early, and says nothing if
-//! the image is complete before the marker. A block of zeros in the image data has one of these effects. So the marker is
-//! replaced by ones: no Huffman code is all ones, so a decoder that goes on to read them stops with an error. And a
+//! the image is complete before the marker. A block of zeros in the image data has one of these effects. So the marker
+//! is replaced by ones: no Huffman code is all ones, so a decoder that goes on to read them stops with an error. And a
 //! reader notes how far the decoder has read when the image is complete: to the end of the data, and a few bytes ahead,
-//! as it holds up to 63 bits. Up to 7 bytes that are left over can go unnoticed, as in libjpeg-turbo, which holds as many.
+//! as it holds up to 63 bits. Up to 7 bytes that are left over can go unnoticed, as in libjpeg-turbo, which holds as
+//! many.
 //!
-//! That is for the plain form, which SA-1B has: one scan without restart markers. The data of others, where the reader's
-//! place tells nothing, is read twice: once to check it, exactly, and once by zune-jpeg.
+//! That is for the plain form, which SA-1B has: one scan without restart markers. The data of others, where the
+//! reader's place tells nothing, is read twice: once to check it, exactly, and once by zune-jpeg.
 
 use std::cell::Cell;
 
@@ -52,8 +53,8 @@ fn decode_plain(jpeg: &[u8], pixels: &mut [u8]) -> Result<()> {
     let end = Cell::new(None);
     let reader = Reader { cursor: ZCursor::new(jpeg), reads_bits: false, end: &end };
     JpegDecoder::new_with_options(reader, options()).decode_into(pixels).map_err(refused)?;
-    // The decoder has at least 32 bits before it decodes a code, which with its value has at most 31. So it has read all
-    // of whole data, but for padding within the last byte.
+    // The decoder has at least 32 bits before it decodes a code, which with its value has at most 31. So it has read
+    // all of whole data, but for padding within the last byte.
     let data_end = (jpeg.len() - 2 * AHEAD) as u64;
     match end.get().unwrap_or(data_end) {
         read if read < data_end => {

@@ -1,7 +1,7 @@
 //! JPEGs: what libjpeg decodes without a warning is decoded, and what it warns of is an error.
 //!
-//! `golden/sequential.jpg` is a drawing of our own, encoded by cjpeg; `golden/progressive.jpg` has the same coefficients
-//! (jpegtran), in ten scans of all four kinds.
+//! `golden/sequential.jpg` is a drawing of our own, encoded by cjpeg; `golden/progressive.jpg` has the same
+//! coefficients (jpegtran), in ten scans of all four kinds.
 
 use maskstream::JpegCodec;
 use maskstream::internals::{Decoder, exif_orientation};
@@ -134,7 +134,8 @@ fn a_progressive_jpeg_cut_anywhere_inside_of_a_scan_is_an_error() {
     for keep in first + 2..PROGRESSIVE.len() - 2 {
         let cut = [&PROGRESSIVE[..keep], &[0xff, 0xd9]].concat();
         if starts(keep) || starts(keep - 1) {
-            // Known to be missed, and documented: no decoder can tell that scans are missing. A lone 0xff is a fill byte.
+            // Known to be missed, and documented: no decoder can tell that scans are missing. A lone 0xff is a fill
+            // byte.
             whole_scans += 1;
             assert_eq!(decode(&cut, GOLDEN).len(), 45 * 37 * 3);
         } else {

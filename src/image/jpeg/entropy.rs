@@ -1,7 +1,7 @@
 //! Reads the image data of every scan, without making pixels, and refuses data that is not whole.
 //!
-//! Each scan, and each interval between restart markers, must contain exactly the blocks that it has to, in valid codes,
-//! and not a byte more. That is what libjpeg warns of: "premature end of data segment", "extraneous bytes before
+//! Each scan, and each interval between restart markers, must contain exactly the blocks that it has to, in valid
+//! codes, and not a byte more. That is what libjpeg warns of: "premature end of data segment", "extraneous bytes before
 //! marker", "bad Huffman code", "inconsistent progression sequence".
 
 use super::bits::{Bits, Damage, Table};
@@ -107,10 +107,14 @@ fn table(huffman: Huffman<'_>) -> Result<Table, Damage> {
     Table::new(huffman.definition.ok_or("it lacks a Huffman table")?)
 }
 
-/// Calls `block` for each block of a scan in order, with its component, its number among the components of the scan, its
-/// column and its row. Calls `restart` behind each restart marker.
+/// Calls `block` for each block of a scan in order, with its component, its number among the components of the scan,
+/// its column and its row. Calls `restart` behind each restart marker.
 fn each_block<'a, S>(
-    picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'a>, state: &mut S, restart: impl Fn(&mut S),
+    picture: &Picture<'_>,
+    scan: &Scan<'_>,
+    bits: &mut Bits<'a>,
+    state: &mut S,
+    restart: impl Fn(&mut S),
     mut block: impl FnMut(&mut Bits<'a>, &mut S, usize, u32, u32) -> Result<(), Damage>,
 ) -> Result<(), Damage> {
     let (mut left, mut marker) = (scan.restart, 0);
@@ -165,34 +169,44 @@ fn difference(bits: &mut Bits<'_>, table: &Table) -> Result<i16, Damage> {
 }
 
 fn sequential_scan(
-    picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'_>, sink: &mut impl Sink,
+    picture: &Picture<'_>,
+    scan: &Scan<'_>,
+    bits: &mut Bits<'_>,
+    sink: &mut impl Sink,
 ) -> Result<(), Damage> {
     let mut tables = Vec::new();
     for member in &scan.members {
         tables.push((table(member.dc)?, table(member.ac)?));
     }
     let mut before = [0_i16; 4];
-    each_block(picture, scan, bits, &mut before, |before| *before = [0; 4], |bits, before, number, column, row| {
-        let (dc, ac) = &tables[number];
-        before[number] = before[number].wrapping_add(difference(bits, dc)?);
-        sink.block(scan.members[number].component, column, row, before[number]);
-        let mut next = 1;
-        while next < 64 {
-            let (symbol, code, length) = bits.code(ac)?;
-            sink.bits(code, length);
-            let (run, size) = (symbol >> 4, symbol & 15);
-            if size == 0 {
-                if run != 15 {
-                    break;
+    each_block(
+        picture,
+        scan,
+        bits,
+        &mut before,
+        |before| *before = [0; 4],
+        |bits, before, number, column, row| {
+            let (dc, ac) = &tables[number];
+            before[number] = before[number].wrapping_add(difference(bits, dc)?);
+            sink.block(scan.members[number].component, column, row, before[number]);
+            let mut next = 1;
+            while next < 64 {
+                let (symbol, code, length) = bits.code(ac)?;
+                sink.bits(code, length);
+                let (run, size) = (symbol >> 4, symbol & 15);
+                if size == 0 {
+                    if run != 15 {
+                        break;
+                    }
+                    next += 16;
+                } else {
+                    sink.bits(bits.take(size.into())?, size.into());
+                    next += run + 1;
                 }
-                next += 16;
-            } else {
-                sink.bits(bits.take(size.into())?, size.into());
-                next += run + 1;
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 fn dc_scan(picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'_>) -> Result<(), Damage> {
@@ -203,9 +217,14 @@ fn dc_scan(picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'_>) -> Resul
     for member in &scan.members {
         tables.push(table(member.dc)?);
     }
-    each_block(picture, scan, bits, &mut (), |()| (), |bits, (), number, _, _| {
-        difference(bits, &tables[number]).map(drop)
-    })
+    each_block(
+        picture,
+        scan,
+        bits,
+        &mut (),
+        |()| (),
+        |bits, (), number, _, _| difference(bits, &tables[number]).map(drop),
+    )
 }
 
 fn ac_scan(picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'_>, nonzero: &mut [u64]) -> Result<(), Damage> {
@@ -216,10 +235,17 @@ fn ac_scan(picture: &Picture<'_>, scan: &Scan<'_>, bits: &mut Bits<'_>, nonzero:
     let read = if scan.precision.0 == 0 { first_block } else { refined_block };
     // Blocks that are still to end at once.
     let mut ended = 0_u32;
-    each_block(picture, scan, bits, &mut ended, |ended| *ended = 0, |bits, ended, _, column, row| {
-        let nonzero = &mut nonzero[(row * across + column) as usize];
-        read(bits, &table, (first, last), ended, nonzero)
-    })
+    each_block(
+        picture,
+        scan,
+        bits,
+        &mut ended,
+        |ended| *ended = 0,
+        |bits, ended, _, column, row| {
+            let nonzero = &mut nonzero[(row * across + column) as usize];
+            read(bits, &table, (first, last), ended, nonzero)
+        },
+    )
 }
 
 /// How many blocks end here and at once behind, of an "end of band" code.
@@ -229,7 +255,11 @@ fn ended_blocks(bits: &mut Bits<'_>, run: u8) -> Result<u32, Damage> {
 
 /// The first scan of a band.
 fn first_block(
-    bits: &mut Bits<'_>, table: &Table, (first, last): (u32, u32), ended: &mut u32, nonzero: &mut u64,
+    bits: &mut Bits<'_>,
+    table: &Table,
+    (first, last): (u32, u32),
+    ended: &mut u32,
+    nonzero: &mut u64,
 ) -> Result<(), Damage> {
     if *ended > 0 {
         *ended -= 1;
@@ -257,7 +287,11 @@ fn first_block(
 
 /// A later scan of a band: one more bit for each coefficient that is known not to be 0, and new ones among the others.
 fn refined_block(
-    bits: &mut Bits<'_>, table: &Table, (first, last): (u32, u32), ended: &mut u32, nonzero: &mut u64,
+    bits: &mut Bits<'_>,
+    table: &Table,
+    (first, last): (u32, u32),
+    ended: &mut u32,
+    nonzero: &mut u64,
 ) -> Result<(), Damage> {
     let mut next = first;
     while *ended == 0 && next <= last {

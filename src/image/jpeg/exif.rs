@@ -5,8 +5,8 @@ use super::segments::{APP1, EOI, SOS, body, next_marker};
 const ORIENTATION: u16 = 0x0112;
 const SHORT: u16 = 3;
 
-/// EXIF's orientation of a JPEG, 1 to 8: 1 is upright, 3 is turned by 180 degrees, 5 to 8 have width and height swapped.
-/// Nothing where there is no such entry. Reads the header only, and no more of it than is whole.
+/// EXIF's orientation of a JPEG, 1 to 8: 1 is upright, 3 is turned by 180 degrees, 5 to 8 have width and height
+/// swapped. Nothing where there is no such entry. Reads the header only, and no more of it than is whole.
 pub fn orientation(jpeg: &[u8]) -> Option<u8> {
     let mut at = 2;
     loop {

@@ -167,9 +167,7 @@ impl<'a> Picture<'a> {
         Ok(())
     }
 
-    fn read_scan(
-        &self, segment: &Segment<'a>, huffman: &[[Option<&'a [u8]>; 4]; 2], restart: u32,
-    ) -> Result<Scan<'a>> {
+    fn read_scan(&self, segment: &Segment<'a>, huffman: &[[Option<&'a [u8]>; 4]; 2], restart: u32) -> Result<Scan<'a>> {
         let invalid = || damaged("the header of a scan is invalid");
         let (&count, rest) = segment.body.split_first().ok_or_else(invalid)?;
         let (members, band) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(invalid)?;
@@ -298,7 +296,8 @@ impl<'a> Picture<'a> {
         if let Some(transform) = transform {
             segment(APP14, &[b"Adobe\0\x64\0\0\0\0", &[transform]], out);
         }
-        for (number, (precision, table)) in (0_u8..).zip(self.components.iter().filter_map(|component| component.table)) {
+        for (number, (precision, table)) in (0_u8..).zip(self.components.iter().filter_map(|component| component.table))
+        {
             segment(DQT, &[&[precision << 4 | number], table], out);
         }
         for body in &self.arithmetic {
@@ -364,7 +363,9 @@ fn colour(segments: &[Segment<'_>], components: &[Component<'_>]) -> Result<Colo
         (3, Some(_)) if jfif => Colour::Usual,
         (_, transform) => {
             let transform = transform.copied().unwrap_or_default();
-            return Err(Error::corrupt(format!("jpeg: its Adobe segment names colours {transform}, which are unknown")));
+            return Err(Error::corrupt(format!(
+                "jpeg: its Adobe segment names colours {transform}, which are unknown"
+            )));
         }
     })
 }

@@ -1,5 +1,5 @@
-//! The Huffman tables of Annex K.3 of the JPEG standard. Frames of Motion JPEG leave them out, and libjpeg-turbo supplies
-//! them.
+//! The Huffman tables of Annex K.3 of the JPEG standard. Frames of Motion JPEG leave them out, and libjpeg-turbo
+//! supplies them.
 
 /// Tables 0 (luminance) and 1 (chrominance): 16 counts, then the symbols.
 #[rustfmt::skip]

@@ -160,7 +160,7 @@ pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::error::OneLine;
-    pub use crate::image::{Decoder, Planes, to_chw};
+    pub use crate::image::{Decoder, Planes, exif_orientation, to_chw};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
 }

@@ -6,7 +6,8 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
 
-use super::pixels::Pixels;
+use super::jpeg::{Picture, orientation};
+use super::pixels::{Pixels, check_size};
 use crate::{Error, Result};
 
 /// The library that decodes JPEGs. Each gives slightly different pixels, so the codec is a setting: no feature changes
@@ -36,7 +37,7 @@ pub enum JpegCodec {
 pub struct Decoder {
     codec: JpegCodec,
     max_pixels: u64,
-    /// The JPEG as zune-jpeg gets it.
+    /// The JPEG as the codec gets it.
     jpeg: Vec<u8>,
     decoded: Pixels,
     resized: Pixels,
@@ -67,7 +68,7 @@ impl Decoder {
     /// resized to. A codec that can scale decodes at the smallest scale that is at least `target`.
     ///
     /// # Errors
-    /// If the JPEG is damaged or cut short, is not of `size`, or has more pixels than allowed.
+    /// If `jpeg` is no JPEG, is damaged or cut short, is not of `size`, or has more pixels than allowed.
     pub fn decode(&mut self, jpeg: &[u8], size: (u32, u32), target: (u32, u32)) -> Result<Decoded<'_>> {
         let (width, height) = size;
         if u64::from(width) * u64::from(height) > self.max_pixels {
@@ -76,15 +77,12 @@ impl Decoder {
                 "the image has {width} x {height} pixels, more than max_image_pixels, {max}"
             )));
         }
-        // Codecs fill in what is missing at the end, so a JPEG that was cut is known by its missing end marker.
-        let end = jpeg
-            .windows(2)
-            .rposition(|pair| pair == [0xff, 0xd9])
-            .ok_or_else(|| Error::corrupt(format!("jpeg: cut short: no end marker in {} bytes", jpeg.len())))?;
+        let picture = Picture::read(jpeg)?;
+        check_size(picture.size(), size, || orientation(jpeg))?;
         match self.codec {
-            JpegCodec::Zune => super::zune::decode(jpeg, end, size, &mut self.jpeg, &mut self.decoded),
+            JpegCodec::Zune => super::zune::decode(&picture, &mut self.jpeg, &mut self.decoded),
             #[cfg(feature = "turbojpeg")]
-            JpegCodec::Turbo => super::turbo::decode(jpeg, size, target, &mut self.decoded),
+            JpegCodec::Turbo => super::turbo::decode(&picture, target, &mut self.jpeg, &mut self.decoded),
         }?;
         // Only codecs that scale use it.
         let _ = target;

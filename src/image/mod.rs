@@ -6,6 +6,7 @@
 //! say is an error.
 
 mod decoder;
+mod jpeg;
 mod pixels;
 mod planes;
 #[cfg(feature = "turbojpeg")]
@@ -13,4 +14,5 @@ mod turbo;
 mod zune;
 
 pub use decoder::{Decoder, JpegCodec};
+pub use jpeg::orientation as exif_orientation;
 pub use planes::{Normalization, Planes, to_chw};

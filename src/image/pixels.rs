@@ -19,11 +19,24 @@ impl Pixels {
     }
 }
 
-/// Refuses a JPEG whose size is not the one its annotations were made for.
-pub(super) fn check_size(found: (u32, u32), annotated: (u32, u32)) -> Result<()> {
+/// Refuses a JPEG whose size is not the one its annotations were made for. `orientation` is asked where EXIF may
+/// explain it.
+pub(super) fn check_size(
+    found: (u32, u32),
+    annotated: (u32, u32),
+    orientation: impl FnOnce() -> Option<u8>,
+) -> Result<()> {
     if found == annotated {
         return Ok(());
     }
     let ((w, h), (aw, ah)) = (found, annotated);
-    Err(Error::corrupt(format!("jpeg: the image is {w} x {h}, but its annotations say {aw} x {ah}")))
+    let sizes = format!("jpeg: the image is {w} x {h}, but its annotations say {aw} x {ah}");
+    let swapped = orientation().filter(|orientation| *orientation >= 5 && (w, h) == (ah, aw));
+    Err(Error::corrupt(match swapped {
+        Some(orientation) => format!(
+            "{sizes}: its EXIF orientation, {orientation}, turns it, and EXIF is ignored here; turn its pixels \
+             (`jpegtran` or `exiftran` can) or annotate the unturned image"
+        ),
+        None => sizes,
+    }))
 }

@@ -3,18 +3,20 @@
 
 use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::pixels::{Pixels, check_size};
+use super::jpeg::{Picture, Tail};
+use super::pixels::Pixels;
 use crate::{Error, Result};
 
 /// Denominators of the scales that libjpeg-turbo has fast code for, smallest scale first.
 const SCALES: [usize; 4] = [8, 4, 2, 1];
 
-/// Decodes `jpeg`, which must be of `size`, to `out`, at a scale of at least `target`.
-pub(super) fn decode(jpeg: &[u8], size: (u32, u32), target: (u32, u32), out: &mut Pixels) -> Result<()> {
+/// Decodes `picture` to `out`, at a scale of at least `target`. `copy` is scratch memory.
+pub(super) fn decode(picture: &Picture<'_>, target: (u32, u32), copy: &mut Vec<u8>, out: &mut Pixels) -> Result<()> {
     let refused = |e: turbojpeg::Error| Error::corrupt(format!("jpeg: {e}"));
+    picture.write(Tail::EndMarker, copy);
+    let jpeg = copy.as_slice();
     let mut decompressor = Decompressor::new().map_err(refused)?;
     let header = decompressor.read_header(jpeg).map_err(refused)?;
-    check_size((header.width as u32, header.height as u32), size)?;
     let scale = SCALES.map(|denom| ScalingFactor::new(1, denom)).into_iter().find(|scale| {
         let scaled = header.scaled(*scale);
         scaled.width >= target.0 as usize && scaled.height >= target.1 as usize

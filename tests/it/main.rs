@@ -11,7 +11,8 @@
 //! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
 //! | `container`, `shard` | `shard.rs`, `indexing.rs`, `gzip.rs`, `repack.rs`; `retain`, lists and quarantine: `selection.rs` |
-//! | `image`, `sample`, `field`, `batch` | `loader.rs`; damaged JPEGs and masks: `faults/` |
+//! | `image` | `image.rs`; in a loader: `loader.rs`, `faults/` |
+//! | `sample`, `field`, `batch` | `loader.rs`; damaged masks: `faults/` |
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
@@ -32,6 +33,7 @@ mod documents;
 mod faults;
 mod fixture;
 mod gzip;
+mod image;
 mod indexing;
 mod labels;
 mod loader;

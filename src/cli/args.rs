@@ -171,6 +171,12 @@ pub(super) struct LoaderArgs {
     /// Keep batches in page-locked memory, for uploads to a GPU
     #[arg(long, help_heading = RESOURCES)]
     pinned: bool,
+    /// Also use the samples of a damaged gzip shard that no checksum vouches for
+    ///
+    /// The checksum of a gzip stream is at its end. If the stream is cut short, or the checksum does not match, any of
+    /// its samples may be wrong, and --skip leaves them all out.
+    #[arg(long, help_heading = RESOURCES)]
+    unverified: bool,
     /// Tolerate up to this many bad samples
     ///
     /// A sample that cannot be decoded becomes a zeroed, invalid row, and the valid samples of damaged shards are used.
@@ -286,6 +292,7 @@ impl LoaderArgs {
         if !set.unmatched().is_empty() {
             tell!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
+        warn_repeated(&set);
         warn_unsaved(set.reports().map(|report| &report.status));
         Ok(settings.build(set)?)
     }
@@ -366,6 +373,7 @@ impl LoaderArgs {
         }
         let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
         let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
+        options = options.use_unverified(self.unverified);
         if let Some(list) = &self.ids {
             options = options.ids(read_ids(list)?);
         }
@@ -467,6 +475,24 @@ impl LoaderArgs {
             options = options.top_k_by(order.with_seed(seed));
         }
         Ok(options)
+    }
+}
+
+/// Says if images come more than once: a shard may have been copied under another name.
+fn warn_repeated(set: &ShardSet) {
+    let repeated = set.repeated_images();
+    let place = |id| {
+        let shard = set.shard_path(id).map_or_else(String::new, |path| path.display().to_string());
+        set.entry(id).map_or(shard.clone(), |entry| format!("{} in {shard}", entry.image_name()))
+    };
+    if let Some([first, second]) = repeated.examples.first() {
+        let image = set.entry(*first).map_or(0, |entry| entry.image_id);
+        tell!(
+            "maskstream: {} samples have an image that another one has, too, such as image {image}: {} and {}",
+            repeated.samples,
+            place(*first),
+            place(*second)
+        );
     }
 }
 

@@ -62,6 +62,11 @@ struct Figures {
     skipped: u64,
     outstanding: u64,
     dropped: u64,
+    /// Samples that the shards hold, and those of them that are selected, left out by indexing, or unverified.
+    held: u64,
+    selected: u64,
+    left_out: u64,
+    unverified: u64,
     seconds: f64,
     /// Time until the first batch was received.
     first_batch_seconds: f64,
@@ -157,6 +162,10 @@ fn figures(
         skipped: report.skipped,
         outstanding: report.outstanding,
         dropped: report.dropped,
+        held: report.held,
+        selected: report.selected,
+        left_out: report.left_out.total(),
+        unverified: report.unverified,
         seconds,
         first_batch_seconds: 0.0,
         samples_per_second: stats.delivered as f64 / seconds,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::LoaderArgs;
-use super::output::{Outcome, size};
+use super::output::{Outcome, size, wrap};
 use super::progress;
 use super::size::parse_positive;
 use super::target::Target;
@@ -69,5 +69,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     for field in loader.layout().fields() {
         say!("  {:16} {:4} {:?}", field.name(), field.dtype, stacked(&field.shape, batches as usize));
     }
+    say!("{}", wrap(&format!("  {}", epoch.report())));
     Ok(())
 }

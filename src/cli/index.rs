@@ -29,6 +29,9 @@ pub(super) struct Args {
     shards: ShardArgs,
     #[command(flatten)]
     task: TaskArgs,
+    /// Index shards that are up to date as well
+    #[arg(long)]
+    rebuild: bool,
     /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = parallel::jobs)]
     jobs: Option<NonZeroUsize>,
@@ -64,7 +67,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| {
         let share = ShardProgress::new(&bar, path);
-        let indexer = Indexer::new().sidecar(args.shards.sidecar());
+        let indexer = Indexer::new().sidecar(args.shards.sidecar()).rebuild(args.rebuild);
         indexer.progress(move |bytes| share.advance(bytes)).index(path)
     };
     let (mut bad, mut unsaved) = (0, 0);
@@ -115,18 +118,21 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),
         _ => "indexed".to_owned(),
     };
-    let (samples, annotations) = (index.entries().len(), index.annotations());
+    let (samples, annotations, left_out) = (index.entries().len(), index.annotations(), index.left_out());
     if json {
         let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
-            "findings": findings,
+            "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });
         say!("{line}");
         return Ok(());
     }
     let path = unbroken(path.display());
     say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
+    if left_out.total() > 0 {
+        say!("{}", wrap(&format!("  not used: {left_out}")));
+    }
     for finding in index.findings().iter().take(MAX_FINDINGS) {
         say!("{}", wrap(&format!("  {finding}")));
     }

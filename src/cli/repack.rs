@@ -11,6 +11,7 @@ use maskstream::index::{IfExists, Indexer, RepackReport, Sidecar, resolve_patter
 use maskstream::internals::FileId;
 use serde_json::json;
 
+use super::advice::in_flags;
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, size};
 use super::progress::ShardProgress;
@@ -105,7 +106,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
             Err(error) => {
                 totals.failed += 1;
-                tell!("maskstream: {error}");
+                tell!("maskstream: {}", in_flags(&error));
             }
         });
     })?;

@@ -114,12 +114,22 @@ impl Indexer {
     /// # Errors
     /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: impl AsRef<Path>) -> Result<IndexedShard> {
-        self.index_columns(path.as_ref(), ScoreColumns::ALL)
+        let path = path.as_ref();
+        let mut found = self.load(path, ScoreColumns::ALL)?;
+        if self.rebuild && found.is_ok() {
+            found = Err(self.unindexed(path, "rebuilt on request".to_owned(), None)?);
+        }
+        self.build_missing(path, found)
     }
 
     /// The same, but reads only these columns of an index that exists already.
     pub(super) fn index_columns(&self, path: &Path, columns: ScoreColumns) -> Result<IndexedShard> {
-        match self.load(path, columns)? {
+        let found = self.load(path, columns)?;
+        self.build_missing(path, found)
+    }
+
+    fn build_missing(&self, path: &Path, found: Result<IndexedShard, Unindexed>) -> Result<IndexedShard> {
+        match found {
             Ok(shard) => {
                 (self.progress)(shard.shard_bytes);
                 Ok(shard)
@@ -163,7 +173,12 @@ impl Indexer {
             reason.get_or_insert(refused);
         }
         let reason = reason.unwrap_or_else(|| "index files are off".to_owned());
-        Ok(Err(Unindexed { path: path.to_owned(), stamp, sidecar: self.sidecar.clone(), reason, earlier }))
+        Ok(Err(self.unindexed(path, reason, earlier)?))
+    }
+
+    fn unindexed(&self, path: &Path, reason: String, earlier: Option<PathBuf>) -> Result<Unindexed> {
+        let (path, sidecar) = (path.to_owned(), self.sidecar.clone());
+        Ok(Unindexed { stamp: FileStamp::of(&path)?, path, sidecar, reason, earlier })
     }
 
     /// Whether an index file is of this shard: `Ok(true)` if size, time and path say so, `Ok(false)` if the bytes of

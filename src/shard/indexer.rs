@@ -42,6 +42,7 @@ pub struct Indexer {
     pub(super) use_unverified: bool,
     /// Whether an index is of its shard only if time and path say so, whatever the bytes of a few samples say.
     pub(super) is_exact: bool,
+    pub(super) rebuild: bool,
 }
 
 impl Default for Indexer {
@@ -53,6 +54,7 @@ impl Default for Indexer {
             on_corrupt: OnCorrupt::default(),
             use_unverified: false,
             is_exact: false,
+            rebuild: false,
         }
     }
 }
@@ -73,6 +75,12 @@ impl Indexer {
     /// its length and modification time are read.
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
         self.opener = Arc::new(opener);
+        self
+    }
+
+    /// Whether [`Indexer::index`] builds an index that is up to date again. Default: `false`.
+    pub fn rebuild(mut self, rebuild: bool) -> Self {
+        self.rebuild = rebuild;
         self
     }
 

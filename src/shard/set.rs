@@ -55,6 +55,8 @@ pub(crate) struct Shard {
     report: ShardReport,
     encoding: Encoding,
     digests: Digests,
+    /// A score that the filter bounds and no annotation of the shard has.
+    missing_score: Option<&'static str>,
     /// Indices in the list of ids of all images that the shard has.
     selected: Vec<u32>,
     selector: Arc<AnnotationSelector>,
@@ -178,7 +180,22 @@ impl ShardSet {
             open: Mutex::new(LruCache::new(options.max_open())),
             shards,
         };
+        set.check_scores(&options)?;
         if set.is_empty() { Err(set.no_samples(&options)) } else { Ok(set) }
+    }
+
+    /// Refuses a bound on a score that no annotation has: no annotation could pass it.
+    fn check_scores(&self, options: &ShardSetBuilder) -> Result<()> {
+        let annotated = || self.shards.iter().filter(|shard| shard.report.annotations > 0);
+        let Some(score) = annotated().next().and_then(|shard| shard.missing_score) else { return Ok(()) };
+        if annotated().any(|shard| shard.missing_score != Some(score)) {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the annotations have no {score}, so none passes the filter ({}): switch its bound off, with \
+             MaskFilter::all() or min_{score}(f32::NEG_INFINITY)",
+            options.selector.filter
+        )))
     }
 
     /// The error of a set without samples: which rules left them out, and what to do.
@@ -444,6 +461,7 @@ impl Shard {
         let mut report = indexed.report();
         let IndexedShard { mut index, encoding, .. } = indexed;
         let selector = &options.selector;
+        let missing_score = selector.filter.missing_score(&index.stats);
         report.kept_annotations = 0;
         if options.indexer.use_unverified {
             report.left_out.unverified = 0;
@@ -470,7 +488,7 @@ impl Shard {
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
         let (selector, opener) = (Arc::clone(selector), Arc::clone(&options.indexer.opener));
-        Self { entries, report, encoding, digests, selected, selector, opener }
+        Self { entries, report, encoding, digests, missing_score, selected, selector, opener }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 
 use super::braces::{self, MAX_NAMES};
+use crate::source::check_regular;
 use crate::{Error, Result};
 
 /// Missing shards that an error names.
@@ -70,10 +71,7 @@ impl FileKey {
     /// If it is not a regular file.
     fn of(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|e| cannot_examine(path, e))?;
-        if !metadata.is_file() {
-            let text = format!("{} is {}: a shard must be a regular file", path.display(), kind_of(&metadata));
-            return Err(Error::config(text));
-        }
+        check_regular(&metadata).map_err(|e| Error::io("cannot open the file", e).in_shard(path))?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
@@ -83,25 +81,6 @@ impl FileKey {
         }
         Ok(Self::Path(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())))
     }
-}
-
-/// What something other than a regular file is.
-fn kind_of(metadata: &Metadata) -> &'static str {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        let kind = metadata.file_type();
-        if kind.is_fifo() {
-            return "a pipe";
-        }
-        if kind.is_socket() {
-            return "a socket";
-        }
-        if kind.is_block_device() || kind.is_char_device() {
-            return "a device";
-        }
-    }
-    if metadata.is_dir() { "a directory" } else { "no file" }
 }
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {

@@ -40,8 +40,8 @@ pub struct RepackReport {
     pub shard_bytes: u64,
     /// Why it was written; `None` if it existed already and was kept.
     pub written: Option<String>,
-    /// The report on the original shard. All valid samples count as kept, but those that no checksum vouches for are not
-    /// in the repacked shard.
+    /// The report on the original shard. All valid samples count as kept, but those that no checksum vouches for are
+    /// not in the repacked shard.
     pub source: ShardReport,
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{Entry, SampleId};
 
-/// Images that occur more than once in a [`ShardSet`](crate::ShardSet), by their ids: a shard may have been copied under
-/// another name, or two shards may hold the same image. Training sees these images more often than others.
+/// Images that occur more than once in a [`ShardSet`](crate::ShardSet), by their ids: a shard may have been copied
+/// under another name, or two shards may hold the same image. Training sees these images more often than others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepeatedImages {

@@ -12,10 +12,9 @@
 //! Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is
 //! opened, and windows one at a time.
 
-use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use super::ShardIndex;
 use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
-use crate::atomic::{dir_of, write_file};
+use crate::atomic::{AtomicFile, check_target, dir_of, write_file};
 use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, open_regular};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
@@ -296,11 +295,8 @@ pub(super) fn refresh(path: &Path, stamp: FileStamp, path_hash: u64) -> std::io:
     })
 }
 
-/// Serializes the choice of a file name and the renaming, so that two shards of one name do not choose the same one.
-static SAVING: Mutex<()> = Mutex::new(());
-
-/// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns the saved restart
-/// points.
+/// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns the saved
+/// restart points.
 pub(super) fn save(
     sidecar: &Sidecar,
     shard: &Path,
@@ -325,19 +321,30 @@ pub(super) fn save(
         stamp,
         path_hash: path_hash(shard),
     };
-    let _saving = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(path) = sidecar.target(shard) else { return Err(Error::config("index files are off")) };
-    let write = || {
-        fs::create_dir_all(dir_of(&path))?;
-        write_file(&path, |file| {
-            file.write_all(&header.to_bytes())?;
-            file.write_all(&payload)?;
-            file.write_all(&column_bytes)?;
-            parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
-            windows.iter().try_for_each(|windows| file.write_all(windows))
-        })
+    let write = |file: &mut File| {
+        file.write_all(&header.to_bytes())?;
+        file.write_all(&payload)?;
+        file.write_all(&column_bytes)?;
+        parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
+        windows.iter().try_for_each(|windows| file.write_all(windows))
     };
-    write().map_err(|e| Error::io(format!("cannot write {}", path.display()), e))?;
+    let path = loop {
+        let Some(path) = sidecar.target(shard) else { return Err(Error::config("index files are off")) };
+        let publish = || {
+            fs::create_dir_all(dir_of(&path))?;
+            let overwrite = !sidecar.is_shared() || path.exists();
+            check_target(&path, overwrite)?;
+            let mut draft = AtomicFile::of(&path)?;
+            write(draft.file())?;
+            draft.publish(&path, overwrite)
+        };
+        match publish() {
+            // Another shard of this name was quicker: the file is its own.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && sidecar.is_shared() => {}
+            Err(e) => return Err(Error::io(format!("cannot write {}", path.display()), e)),
+            Ok(()) => break path,
+        }
+    };
     let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
     Ok(section.map(|section| SavedRestarts { path, start, section }))
 }

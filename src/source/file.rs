@@ -149,7 +149,9 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn check_regular(metadata: &Metadata) -> io::Result<()> {
+/// # Errors
+/// If it is not a regular file: what it is, and what to do.
+pub(crate) fn check_regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     let what = if kind.is_file() {
         return Ok(());

@@ -72,7 +72,7 @@ use crate::Result;
 pub use access::Source;
 pub use fetched::Fetched;
 pub use file::FileSource;
-pub(crate) use file::{max_open_files, open_regular};
+pub(crate) use file::{check_regular, max_open_files, open_regular};
 pub use gzip::Inflater;
 pub(crate) use gzip::{Frontier, GzipPass, GzipSource, Parts, RECORD_BYTES, Restarts, is_gzip};
 pub use memory::MemorySource;

@@ -123,7 +123,7 @@ fn rankings_have_the_names_of_the_library_and_the_old_ones_still_work() {
     succeeds(dir, "synth data --samples 2 --preset small");
     let exported = |name: &str| {
         let shape = "--image-size 32 --mask-size 0 --batch-size 2 --top-k 3 --min-predicted-iou none";
-        succeeds(dir, &format!("export data {shape} --top-k-by {name} -o o.safetensors"));
+        succeeds(dir, &format!("export data {shape} --top-k-by {name} --force -o o.safetensors"));
         std::fs::read(dir.join("o.safetensors")).unwrap()
     };
     let names = [

@@ -6,7 +6,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
 
-use super::jpeg::{Picture, orientation};
+use super::jpeg::{Picture, orientation, refuse_holes};
 use super::pixels::{Pixels, check_size};
 use crate::{Error, Result};
 
@@ -79,6 +79,7 @@ impl Decoder {
         }
         let picture = Picture::read(jpeg)?;
         check_size(picture.size(), size, || orientation(jpeg))?;
+        refuse_holes(&picture)?;
         match self.codec {
             JpegCodec::Zune => super::zune::decode(&picture, &mut self.jpeg, &mut self.decoded),
             #[cfg(feature = "turbojpeg")]

@@ -9,6 +9,7 @@ mod bits;
 mod entropy;
 mod exif;
 mod foreign;
+mod holes;
 mod interleave;
 mod picture;
 mod segments;
@@ -16,5 +17,6 @@ mod standard;
 
 pub(super) use entropy::check;
 pub use exif::orientation;
+pub(super) use holes::refuse_holes;
 pub(super) use interleave::interleave;
 pub(super) use picture::{Picture, Tail};

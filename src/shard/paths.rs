@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 

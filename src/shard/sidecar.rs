@@ -32,6 +32,8 @@ const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's format or meaning does.
 const VERSION: u32 = 4;
 const HEADER_BYTES: usize = 52;
+/// How often a file name is chosen again if another process takes it.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Where index files are kept.
 ///
@@ -328,21 +330,26 @@ pub(super) fn save(
         parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
         windows.iter().try_for_each(|windows| file.write_all(windows))
     };
+    let mut attempts = 0..MAX_ATTEMPTS;
     let path = loop {
         let Some(path) = sidecar.target(shard) else { return Err(Error::config("index files are off")) };
-        let publish = || {
+        let cannot = |e| Error::io(format!("cannot write {}", path.display()), e);
+        let draft = || {
             fs::create_dir_all(dir_of(&path))?;
             let overwrite = !sidecar.is_shared() || path.exists();
             check_target(&path, overwrite)?;
             let mut draft = AtomicFile::of(&path)?;
             write(draft.file())?;
-            draft.publish(&path, overwrite)
+            Ok((draft, overwrite))
         };
-        match publish() {
+        let (draft, overwrite) = draft().map_err(cannot)?;
+        match draft.publish(&path, overwrite) {
             // Another shard of this name was quicker: the file is its own.
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && sidecar.is_shared() => {}
-            Err(e) => return Err(Error::io(format!("cannot write {}", path.display()), e)),
-            Ok(()) => break path,
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && attempts.next().is_some() => {}
+            published => {
+                published.map_err(cannot)?;
+                break path;
+            }
         }
     };
     let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;

@@ -67,7 +67,7 @@ enum IndexState {
     Unindexed(Unindexed),
     InProgress(Unindexed),
     Failed(Unindexed, Error),
-    Indexed(Shard),
+    Indexed(Box<Shard>),
 }
 
 /// The next sample to take.
@@ -85,7 +85,7 @@ impl LiveSet {
             taken: 0,
             unverified: 0,
             source: None,
-            state: found.map_or_else(IndexState::Unindexed, IndexState::Indexed),
+            state: found.map_or_else(IndexState::Unindexed, |shard| IndexState::Indexed(Box::new(shard))),
         };
         let shards = shards.into_iter().map(shard).collect();
         let open = LruCache::new(options.max_open());
@@ -137,7 +137,7 @@ impl LiveSet {
         state.totals = Some(totals);
         drop(state);
         let indexed = |shard: LiveShard| match shard.state {
-            IndexState::Indexed(shard) => Ok(shard),
+            IndexState::Indexed(shard) => Ok(*shard),
             _ => Err(Error::config("a shard has no index yet")),
         };
         let shards = shards.into_iter().map(indexed).collect::<Result<_>>()?;
@@ -163,7 +163,7 @@ impl LiveSet {
             if let IndexState::Failed(unindexed, _) = &shard.state {
                 // The file may have been replaced since.
                 let state = match self.options.load_lenient(&unindexed.path) {
-                    Ok(Ok(shard)) => IndexState::Indexed(shard),
+                    Ok(Ok(shard)) => IndexState::Indexed(Box::new(shard)),
                     Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
                     Err(_) => IndexState::Unindexed(unindexed.clone()),
                 };
@@ -244,7 +244,7 @@ impl LiveSet {
             match passed {
                 Ok(passed) => {
                     shard.complete(passed.entries());
-                    (shard.state, shard.source) = (IndexState::Indexed(passed), None);
+                    (shard.state, shard.source) = (IndexState::Indexed(Box::new(passed)), None);
                 }
                 Err(_) if stopping => (shard.state, shard.source) = (IndexState::Unindexed(unindexed), None),
                 // The source stays open: samples found before the error can still be read.

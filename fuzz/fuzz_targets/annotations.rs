@@ -10,7 +10,7 @@ use maskstream::{MaskFilter, TopKBy};
 fuzz_target!(|json: &[u8]| {
     let Ok(file) = AnnotationFile::parse(json) else { return };
     let mut rle = Rle::default();
-    for index in TopKBy::AreaStratified { seed: 1 }.top_k(&file, &MaskFilter::all(), 4, 2) {
+    for index in (TopKBy::AreaStratified { seed: 1 }).top_k(&file, &MaskFilter::all(), 4, 2) {
         let mismatch = MaskMismatch::of(&file.annotations[index], file.image.height, file.image.width, &mut rle);
         let _ = mismatch.map(|mismatch| mismatch.map(|mismatch| mismatch.to_string()));
     }

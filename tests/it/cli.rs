@@ -7,6 +7,8 @@ use maskstream::{Batch, Loader, SampleId, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::fixture::{Made, annotation, document, gzip, made, made_many, members, pack, rectangle, shard};
+
 fn command(dir: &Path, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_maskstream"));
     command.current_dir(dir).args(args.split(' '));
@@ -374,4 +376,84 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
     ] {
         fits(args, &succeeds(dir, args));
     }
+}
+
+#[test]
+fn every_command_that_reads_shards_says_what_indexing_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    // Eight samples; an image without annotations, and a JSON that cannot be parsed.
+    let mut all = members(&made_many(8));
+    all.retain(|(name, _)| name != "sa_3.json");
+    all.iter_mut().find(|(name, _)| name == "sa_5.json").unwrap().1.truncate(30);
+    std::fs::write(dir.join("s.tar"), pack(&all)).unwrap();
+    let shape = "--image-size 32 --mask-size 8 --min-predicted-iou none";
+    for indexed in [false, true] {
+        assert_eq!(dir.join("s.tar.msidx").exists(), indexed);
+        let left_out = "6 selected, 2 left out (1 image without annotations, 1 with broken annotations)";
+        for command in ["export s.tar --force -o o.safetensors", "bench s.tar", "bench s.tar --stream"] {
+            let said =
+                succeeds(dir, &format!("{command} --skip 1 {shape}")).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("the shards hold 8 samples") && said.contains(left_out), "{command}: {said}");
+        }
+        let figures: Value =
+            serde_json::from_str(&succeeds(dir, &format!("bench s.tar --json --skip 1 {shape}"))).unwrap();
+        assert_eq!(
+            ["held", "selected", "left_out", "unverified"].map(|name| figures[name].as_u64().unwrap()),
+            [8, 6, 2, 0]
+        );
+        let index = maskstream(dir, "index s.tar");
+        let said = text(&index.stdout);
+        assert!(said.contains("not used: 1 image without annotations, 1 with broken annotations"), "{said}");
+        assert_eq!(index.status.code(), Some(1), "damage");
+        // A broken JSON is damage, an orphan alone is none.
+        assert!(fails(dir, &format!("export s.tar --force -o o.safetensors {shape}")).contains("--skip N"));
+    }
+    assert!(text(&maskstream(dir, "index s.tar").stdout).contains("up to date"));
+    let rebuilt = text(&maskstream(dir, "index s.tar --rebuild").stdout);
+    assert!(rebuilt.contains("indexed: rebuilt on request"), "{rebuilt}");
+}
+
+#[test]
+fn samples_that_no_checksum_vouches_for_are_used_on_request_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut shard = gzip(&pack(&members(&made_many(4))), 6);
+    let trailer = shard.len() - 8;
+    shard[trailer] ^= 1;
+    std::fs::write(dir.join("s.tar"), shard).unwrap();
+    let bench = "bench s.tar --image-size 32 --mask-size 8 --min-predicted-iou none --json --skip 9";
+    assert!(fails(dir, bench).contains("unverified"));
+    let figures: Value = serde_json::from_str(&succeeds(dir, &format!("{bench} --unverified"))).unwrap();
+    assert_eq!(["samples", "held", "left_out", "unverified"].map(|name| figures[name].as_u64().unwrap()), [4, 4, 0, 4]);
+}
+
+#[test]
+fn images_that_come_twice_and_scores_that_are_missing_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --shards 1 --samples 3 --preset small");
+    std::fs::copy(dir.join("data/sa_000000.tar"), dir.join("data/copy.tar")).unwrap();
+    let output = maskstream(dir, "export data --image-size 32 -o o.safetensors");
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("3 samples have an image that another one has"), "{said}");
+    assert!(said.contains("copy.tar") && said.contains("sa_000000.tar"), "{said}");
+
+    let unscored = Made { json: document(1, 20, 16, &[unscored()]), ..made(1, 20, 16, 1) };
+    std::fs::write(dir.join("unscored.tar"), shard(&[unscored])).unwrap();
+    let export = "export unscored.tar --image-size 32 -o unscored.safetensors";
+    let refused = fails(dir, export);
+    assert!(refused.contains("have no predicted_iou") && refused.contains("--min-predicted-iou none"), "{refused}");
+    let refused = fails(dir, &format!("{export} --min-predicted-iou none --min-stability-score 0.5 --min-masks 0"));
+    assert!(refused.contains("have no stability_score") && refused.contains("--min-stability-score none"), "{refused}");
+    succeeds(dir, &format!("{export} --min-predicted-iou none"));
+}
+
+/// An annotation without scores.
+fn unscored() -> Value {
+    let mut annotation = annotation(1, &rectangle(20, 16, [2, 2, 9, 9]), 0.9, 0.9);
+    for score in ["predicted_iou", "stability_score"] {
+        annotation.as_object_mut().unwrap().remove(score);
+    }
+    annotation
 }

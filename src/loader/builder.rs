@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::OnError;
+use crate::Result;
 use crate::annotation::TopKBy;
 use crate::batch::Memory;
 use crate::dtype::DType;
 use crate::image::{JpegCodec, Normalization};
 use crate::order::{Codec, Cursor, Distributed, Order, Settings, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
-use crate::{Error, Result};
 
 /// The default of `stall_timeout`.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
@@ -114,7 +114,7 @@ impl LoaderBuilder {
             Codec::Turbo => JpegCodec::Turbo,
             #[cfg(not(feature = "turbojpeg"))]
             Codec::Turbo => {
-                return Err(Error::config(
+                return Err(crate::Error::config(
                     "the cursor is of a run with jpeg_codec Turbo, which this build does not have: build it with the \
                      feature turbojpeg",
                 ));

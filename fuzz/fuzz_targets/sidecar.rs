@@ -73,7 +73,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-const HEADER: usize = 52;
+const HEADER: usize = 56;
 
 /// Makes the checksums of payload and header match, so that the fuzzer reaches what is behind them.
 fn sign(file: &mut [u8]) {

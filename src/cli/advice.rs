@@ -28,7 +28,9 @@ const FLAGS: [(&str, &str); 21] = [
 ];
 
 /// What only a program can do, and what the command offers instead.
-const PHRASES: [(&str, &str); 7] = [
+const PHRASES: [(&str, &str); 9] = [
+    ("build the index again (Indexer::rebuild)", "build the index again with `maskstream index --rebuild`"),
+    ("with use_unverified(true)", "with --unverified"),
     ("with MaskFilter::all() or min_predicted_iou(f32::NEG_INFINITY)", "with --min-predicted-iou none"),
     ("with MaskFilter::all() or min_stability_score(f32::NEG_INFINITY)", "with --min-stability-score none"),
     (" or ShardSet::builder().open(..)", ""),

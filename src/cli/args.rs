@@ -148,14 +148,14 @@ pub(super) struct LoaderArgs {
     #[arg(long, help_heading = ORDER)]
     drop_last: bool,
     /// Number of decoding threads [default: one per core]
-    #[arg(long, value_name = "N", value_parser = parse_count::<65_536>, help_heading = RESOURCES)]
+    #[arg(long, value_name = "N", value_parser = parse_count::<1024>, help_heading = RESOURCES)]
     num_workers: Option<usize>,
     /// Maximum number of batches prepared ahead
     #[arg(
         long,
         default_value_t = 2,
         value_name = "N",
-        value_parser = parse_count::<65_536>,
+        value_parser = parse_count::<1024>,
         help_heading = RESOURCES
     )]
     prefetch_batches: usize,
@@ -293,7 +293,7 @@ impl LoaderArgs {
             tell!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
         }
         warn_repeated(&set);
-        warn_unsaved(set.reports().map(|report| &report.status));
+        warn_unsaved(set.reports().filter(|report| report.samples > 0).map(|report| &report.status));
         Ok(settings.build(set)?)
     }
 
@@ -488,7 +488,7 @@ fn warn_repeated(set: &ShardSet) {
     if let Some([first, second]) = repeated.examples.first() {
         let image = set.entry(*first).map_or(0, |entry| entry.image_id);
         tell!(
-            "maskstream: {} samples have an image that another one has, too, such as image {image}: {} and {}",
+            "maskstream: {} samples have the image id of another one, such as {image}: {} and {}",
             repeated.samples,
             place(*first),
             place(*second)

@@ -98,14 +98,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         let most = args.batches.into_iter().chain(epoch.steps()).min();
         let bar = progress::bar(most.unwrap_or(0), "batches", "batches");
         let (mut pin_state, mut first_batch) = (None, Duration::ZERO);
+        let mut failure = None;
         for batch in epoch.by_ref().take(most.map_or(usize::MAX, |most| most as usize)) {
-            let batch = batch?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            };
             if pin_state.is_none() {
                 (pin_state, first_batch) = (Some(batch.pin_state().clone()), wall.elapsed());
             }
             bar.inc(1);
         }
         bar.finish_and_clear();
+        if let Some(error) = failure {
+            tell!("maskstream: {}", epoch.report());
+            return Err(error.into());
+        }
         let stats = epoch.stats();
         let seconds = wall.elapsed().as_secs_f64();
         let report = epoch.report();

@@ -46,9 +46,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut epoch = loader.epoch(0)?;
     let batches = args.batches.min(loader.steps().unwrap_or(0));
     let bar = progress::bar(batches, "decoding", "batches");
+    let mut failure = None;
     let mut columns: Vec<Vec<u8>> = vec![Vec::new(); loader.layout().fields().len()];
     for batch in epoch.by_ref().take(batches as usize) {
-        let batch = batch?;
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
         for (column, field) in columns.iter_mut().zip(batch.fields()) {
             column.extend_from_slice(field.bytes);
         }
@@ -63,6 +70,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if let Some(error) = failure {
+        tell!("maskstream: {}", epoch.report());
+        return Err(error.into());
+    }
     write(&target, loader.layout(), batches as usize, &columns)?;
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));

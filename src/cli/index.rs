@@ -20,7 +20,7 @@ use super::{parallel, progress};
 /// from the first batch on, and shows what is wrong with a shard.
 ///
 /// Each index is saved as SHARD.msidx as soon as it is complete, so an interrupted command can simply be run again. An
-/// index that matches its shard (same size and modification time) is kept. Prints a line for each shard: its samples,
+/// index that matches its shard (same size, and same modification time or same bytes at a few places) is kept. Prints a line for each shard: its samples,
 /// its annotations, why it was indexed (or "up to date"); below it, what is wrong with the shard.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -70,11 +70,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         let indexer = Indexer::new().sidecar(args.shards.sidecar()).rebuild(args.rebuild);
         indexer.progress(move |bytes| share.advance(bytes)).index(path)
     };
-    let (mut bad, mut unsaved) = (0, 0);
+    let (mut bad, mut unsaved, mut empty) = (0, 0, 0);
     parallel::for_each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
             Ok(shard) => {
-                if let IndexStatus::Unsaved(reason) = &shard.status {
+                empty += usize::from(shard.index.entries().is_empty());
+                if let (IndexStatus::Unsaved(reason), false) = (&shard.status, shard.index.entries().is_empty()) {
                     tell!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
                     unsaved += 1;
                 }
@@ -93,6 +94,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let all = paths.len();
     let mut failures = Vec::new();
+    if empty > 0 {
+        failures.push(format!("{empty} of {all} files hold no samples, so they have no index"));
+    }
     if bad > 0 {
         failures.push(format!(
             "{bad} of {all} shards are damaged or cannot be read: download them again, or let other commands use their \
@@ -113,6 +117,7 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
     let status = match status {
         IndexStatus::Loaded => "up to date".to_owned(),
         IndexStatus::Built(reason) => format!("indexed: {reason}"),
+        IndexStatus::Unsaved(_) if index.entries().is_empty() => "no index".to_owned(),
         // The reason is on standard error.
         IndexStatus::Unsaved(_) if !json => "NOT SAVED".to_owned(),
         IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),

@@ -41,6 +41,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use maskstream::internals::OneLine;
 use output::is_broken_pipe;
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
@@ -93,7 +94,7 @@ pub(crate) fn main() -> ExitCode {
         // `maskstream inspect ... | head` is not a failure.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            tell!("maskstream: {}", advice::in_flags(&*error));
+            tell!("maskstream: {}", OneLine(&advice::in_flags(&*error)));
             ExitCode::FAILURE
         }
     }

@@ -174,13 +174,13 @@ fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
         let findings: Vec<_> = source.findings.iter().map(ToString::to_string).collect();
         let line = json!({
             "shard": source.path.display().to_string(), "repacked": path.display().to_string(), "outcome": outcome,
-            "samples": source.samples, "annotations": source.annotations, "missing_samples": source.left_out.damaged(),
+            "samples": source.kept_samples, "annotations": source.annotations, "missing_samples": source.left_out.damaged(),
             "source_bytes": source.shard_bytes, "bytes": shard_bytes, "seconds": seconds, "findings": findings,
         });
         say!("{line}");
         return Ok(());
     }
-    let (samples, bytes) = (source.samples, size(*shard_bytes));
+    let (samples, bytes) = (source.kept_samples, size(*shard_bytes));
     say!("{}: {samples} samples, {bytes} in {seconds:.1} s, {outcome}", path.display());
     if source.left_out.damaged() > 0 {
         say!("  {} samples are missing", source.left_out.damaged());

@@ -146,9 +146,10 @@ pub struct EpochReport {
     pub selected: u64,
     /// Samples of these that indexing left out, by cause.
     pub left_out: LeftOut,
-    /// Selected or delivered samples that no checksum vouches for: see
-    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified). An epoch that indexes a gzip shard delivers samples
-    /// before it reaches the stream's checksum; if that does not match, they are counted here.
+    /// Selected samples that no checksum vouches for: see
+    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified). An epoch that indexes a shard delivers samples before
+    /// it has reached its end; those that turn out to be unverified there, or to have a member that a later one
+    /// replaces, are counted here as well.
     pub unverified: u64,
 }
 
@@ -175,7 +176,7 @@ impl fmt::Display for EpochReport {
             write!(f, "; {} dropped because they do not fill a batch", self.dropped)?;
         }
         if self.unverified > 0 {
-            write!(f, "; {} unverified, because their gzip stream is damaged", self.unverified)?;
+            write!(f, "; {} of them unverified, because their shard is damaged or was mended", self.unverified)?;
         }
         let left_out = self.left_out.total();
         if self.planned.is_some() && self.held > self.selected {

@@ -41,7 +41,7 @@ impl Extent {
         }
         let text = format!(
             "{} bytes with crc32c {found:08x}, but the index has {} bytes with {:08x}: the data has changed since it \
-             was indexed",
+             was indexed; build the index again (Indexer::rebuild)",
             bytes.len(),
             self.len,
             self.crc32c

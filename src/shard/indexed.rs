@@ -129,6 +129,7 @@ impl Indexer {
     }
 
     fn build_missing(&self, path: &Path, found: Result<IndexedShard, Unindexed>) -> Result<IndexedShard> {
+        start_pool()?;
         match found {
             Ok(shard) => {
                 (self.progress)(shard.shard_bytes);
@@ -202,12 +203,23 @@ impl Indexer {
             return Err("its time is not that in its index file".to_owned());
         }
         if then != now {
-            return Err(format!("the shard has changed (size {then} then, {now} now)"));
+            return Err(match is_same_path {
+                true => format!("the shard has changed (size {then} then, {now} now)"),
+                false => "the index file of that name is of another shard".to_owned(),
+            });
+        }
+        // What was damaged or incomplete may have been mended.
+        let is_damaged = saved.index.findings().iter().any(|finding| finding.kind.is_damage());
+        if is_damaged || saved.index.left_out().total() > 0 {
+            return Err("the shard has changed (its time), and something was wrong with it before".to_owned());
         }
         let encoding = saved.restarts.clone().map_or(Encoding::Plain, Encoding::GzipSaved);
         let is_same = catch_panic(path, || {
-            let source = encoding.source((self.opener)(path)?)?;
-            is_index_of(&saved.index, source.as_ref())
+            let file = (self.opener)(path)?;
+            if sidecar::tail_crc32c(file.as_ref())? != saved.tail_crc32c {
+                return Err(Error::corrupt("its last bytes are others"));
+            }
+            is_index_of(&saved.index, encoding.source(file)?.as_ref())
         });
         match is_same {
             Ok(()) => Ok(false),
@@ -258,7 +270,8 @@ impl Unindexed {
             (Sidecar::Off, _) => Err(reason.clone()),
             // The file may be no shard at all, and an index of nothing is built at once.
             (_, true) => Err("it has no samples, so no index is saved".to_owned()),
-            _ => sidecar::save(&sidecar, &path, stamp, &index, restarts.as_deref()).map_err(|e| e.to_string()),
+            _ => sidecar::save(&sidecar, &path, file.as_ref(), stamp, &index, restarts.as_deref())
+                .map_err(|e| e.to_string()),
         };
         let in_memory = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
         let (status, encoding) = match saved {
@@ -328,4 +341,24 @@ fn gzip(file: &dyn Source, progress: &Progress, observer: &mut dyn PassObserver)
 pub(crate) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     done.map_err(|e| e.in_shard(path))
+}
+
+/// Starts the global rayon pool, unless this thread is in a pool or it is running. Rayon would panic on its first use if
+/// a thread cannot be started.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub(super) fn start_pool() -> Result<()> {
+    if rayon::current_thread_index().is_some() {
+        return Ok(());
+    }
+    match rayon::ThreadPoolBuilder::new().build_global() {
+        // Without a cause, the pool is running already.
+        Err(e) if std::error::Error::source(&e).is_some() => Err(Error::limit(format!(
+            "cannot start the threads that read indexes: {e}; raise the limit on threads (`ulimit -u`, or that of the \
+             container), or set RAYON_NUM_THREADS"
+        ))
+        .caused_by(e)),
+        _ => Ok(()),
+    }
 }

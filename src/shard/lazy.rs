@@ -50,6 +50,7 @@ pub(crate) struct PartlyIndexed {
 impl LazyShardSet {
     /// Loads the indexes that exist and builds none.
     pub(super) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
+        indexed::start_pool()?;
         let load = |path: &PathBuf| options.load_shard(path);
         let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
         if shards.iter().any(Result::is_err) {

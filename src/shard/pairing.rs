@@ -248,7 +248,7 @@ impl Pairing {
         };
         let at = self.index.entries.len();
         let before = pair.sample.replace(at);
-        if before.is_some_and(|before| before < self.emitted) {
+        if before.is_some_and(|before| before < self.emitted || self.passed_over.contains(&before)) {
             self.passed_over.insert(at);
         }
         self.index.push(entry, &summary.stats)

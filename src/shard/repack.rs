@@ -91,13 +91,15 @@ impl Indexer {
                     (self.clone().progress(progress).index(shard)?, 3)
                 }
             };
-            let report = source.report();
+            let mut report = source.report();
             self.on_corrupt.check([&report])?;
             // A plain tar has no checksums, so it would pass them on as valid.
             let source = source.verified()?;
-            let is_empty = source.index.entries().is_empty();
-            if let (true, Some(damage)) = (is_empty, report.findings.iter().find(|p| p.kind.is_damage())) {
-                return Err(Error::corrupt(format!("no sample is valid: {damage}")));
+            report.kept_samples = source.index.entries().len();
+            if report.kept_samples == 0 {
+                let damage = report.findings.iter().find(|finding| finding.kind.is_damage());
+                let why = damage.map_or_else(|| "it holds none".to_owned(), ToString::to_string);
+                return Err(Error::corrupt(format!("no sample is valid: {why}")));
             }
             let written = match existing {
                 _ if fs::symlink_metadata(&path).is_err() => Some("it did not exist yet".to_owned()),
@@ -153,7 +155,11 @@ impl Indexer {
         let written = source::open(draft.path())?;
         let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
         check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
-        draft.publish(path, existing == IfExists::Replace).map_err(failed)?;
+        match draft.publish(path, existing == IfExists::Replace) {
+            // Another process has repacked the same shard meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_kept(path, &source.index)?,
+            published => published.map_err(failed)?,
+        }
         // A reader may have opened the new shard already, and built the same index.
         let status = match target_indexer().load(path, ScoreColumns::ALL)? {
             Ok(indexed) => indexed.status,
@@ -247,7 +253,7 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
     for (i, (wanted, found)) in source.entries().iter().zip(repacked.entries()).enumerate() {
         let named = |text: String| Error::corrupt(text).in_member(&found.image_name()).at_offset(found.image.offset);
         if content(wanted) != content(found) {
-            return Err(named(format!("sample {i} is {found:?} instead of {wanted:?}")));
+            return Err(named(format!("sample {i} is not that of the original, {}", wanted.image_name())));
         }
         if source.stats(i) != repacked.stats(i) {
             return Err(named(format!("sample {i} has different annotation statistics")));

@@ -5,7 +5,7 @@
 //! Errors are those of the source and of the callback.
 
 use std::cell::RefCell;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{Finding, FindingKind, sniff};
 use crate::source::{Allowance, GzipPass, Source, SourceReader};
@@ -22,7 +22,7 @@ const MAX_MEMBERS: usize = 1 << 22;
 const MAX_NAME_BYTES: usize = 256 << 20;
 /// Maximum length of the zeros after the last member of a plain shard, unless they fill a record. tar pads the last
 /// record; a longer run of zeros comes from a downloader that preallocated the file.
-const MAX_END_BYTES: u64 = 1 << 20;
+const MAX_END_BYTES: u64 = 64 << 10;
 /// Maximum length of a record, which is a power of two if it is longer than `MAX_END_BYTES`.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
@@ -48,7 +48,7 @@ pub(super) struct Walked {
 /// Walks the headers of a plain shard from its start to the end marker or to the first break; returns the findings.
 pub(super) fn walk(source: &dyn Source, each: &mut dyn FnMut(Member) -> Result<()>) -> Result<Vec<Finding>> {
     let allowance = Allowance::new(MAX_HEADER_BYTES);
-    let mut archive = tar::Archive::new(SourceReader::new(source, &allowance));
+    let mut archive = tar::Archive::new(Labelled::new(SourceReader::new(source, &allowance)));
     let mut walk = Walk::default();
     let entries = archive.entries_with_seek().map_err(|e| Error::io("cannot read the tar headers", e))?;
     for entry in entries {
@@ -81,7 +81,7 @@ pub(super) fn walk_gzip(
     each: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>,
 ) -> Result<Walked> {
     let allowance = Allowance::new(MAX_HEADER_BYTES);
-    let mut archive = tar::Archive::new(PassReader { pass, allowance: &allowance });
+    let mut archive = tar::Archive::new(Labelled::new(PassReader { pass, allowance: &allowance }));
     let mut walk = Walk::default();
     // If a header is invalid, the member before it may have lost or gained bytes.
     let mut last_start = 0;
@@ -321,6 +321,52 @@ fn no_end_marker(len: u64) -> Error {
 
 fn data_after_end(bytes: u64, offset: u64) -> Error {
     Error::corrupt(format!("{bytes} bytes of other data after the end marker")).at_offset(offset)
+}
+
+/// A reader for the `tar` crate that completes the header of a volume label. GNU tar writes it as the first block, with
+/// a name and a checksum but without a size, which the crate refuses.
+struct Labelled<R> {
+    inner: R,
+    is_start: bool,
+}
+
+impl<R> Labelled<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, is_start: true }
+    }
+}
+
+impl<R: Read> Read for Labelled<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if std::mem::take(&mut self.is_start)
+            && let Some(block) = buffer[..count].first_chunk_mut::<{ BLOCK_BYTES as usize }>()
+            && block[156] == GNU_VOLUME_LABEL
+        {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes().copy_from_slice(block);
+            // A wrong checksum stays one.
+            let is_valid = header.cksum().ok() == Some(checksum(block));
+            if is_valid && header.entry_size().is_err() {
+                header.set_size(0);
+                header.set_cksum();
+                block.copy_from_slice(header.as_bytes());
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Labelled<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
+/// The checksum of a header: the sum of its bytes, those of the checksum taken as spaces.
+fn checksum(block: &[u8]) -> u32 {
+    let byte = |(at, &byte): (usize, &u8)| u32::from(if (148..156).contains(&at) { b' ' } else { byte });
+    block.iter().enumerate().map(byte).sum()
 }
 
 /// The pass as a reader for the `tar` crate. Reading more than the allowance is an error.

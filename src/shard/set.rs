@@ -135,6 +135,7 @@ impl ShardSet {
     }
 
     pub(super) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
+        indexed::start_pool()?;
         let shards = paths
             .into_par_iter()
             .map(|path| {
@@ -164,6 +165,7 @@ impl ShardSet {
             let encoding = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
             Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, encoding }, &options)
         };
+        indexed::start_pool()?;
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }
@@ -204,6 +206,13 @@ impl ShardSet {
         let (samples, shards) = (sum(|report| report.samples), self.shards.len());
         if samples == 0 {
             return Error::config(format!("there are no samples in {}", self.what_is_there()));
+        }
+        let unverified: u64 = self.reports().map(|report| report.left_out.unverified).sum();
+        if unverified == samples as u64 {
+            return Error::config(format!(
+                "no checksum vouches for any of the {samples} samples in {shards} shards, because they are gzip streams \
+                 that are damaged: download them again, or use the samples as they are, with use_unverified(true)"
+            ));
         }
         let mut rules = Vec::new();
         if options.selector.filter != MaskFilter::all() {

@@ -6,7 +6,8 @@
 //! # Layout, all little-endian
 //!
 //! The header: `MSKINDEX`, version (u32), crc32c of the payload (u32), length of the payload (u64), length of the shard
-//! (u64), its modification time in nanoseconds (u64), a hash of its path (u64), crc32c of the header so far (u32). Then
+//! (u64), its modification time in nanoseconds (u64), a hash of its path (u64), crc32c of the last bytes of the shard
+//! (u32), crc32c of the header so far (u32). Then
 //! the payload in postcard form: the index, the description of the columns of annotation statistics, and for a gzip
 //! shard that of its restart points. The columns follow; only those that a filter uses are read (see `columns.rs`).
 //! Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is
@@ -24,14 +25,16 @@ use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{AtomicFile, check_target, dir_of, write_file};
-use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, open_regular};
+use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, open_regular};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's format or meaning does.
 const VERSION: u32 = 4;
-const HEADER_BYTES: usize = 52;
+const HEADER_BYTES: usize = 56;
+/// Bytes at the end of a shard that an index has the checksum of.
+const TAIL_BYTES: u64 = 1 << 20;
 /// How often a file name is chosen again if another process takes it.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -166,11 +169,13 @@ struct Header {
     payload_bytes: u64,
     stamp: FileStamp,
     path_hash: u64,
+    tail_crc32c: u32,
 }
 
 impl Header {
     fn to_bytes(&self) -> [u8; HEADER_BYTES] {
-        let Self { payload_crc32c, payload_bytes, stamp: FileStamp { shard_bytes, modified_ns }, path_hash } = self;
+        let Self { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c } = self;
+        let FileStamp { shard_bytes, modified_ns } = stamp;
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -178,6 +183,7 @@ impl Header {
         for (i, word) in [payload_bytes, shard_bytes, modified_ns, path_hash].into_iter().enumerate() {
             bytes[16 + 8 * i..24 + 8 * i].copy_from_slice(&word.to_le_bytes());
         }
+        bytes[48..52].copy_from_slice(&tail_crc32c.to_le_bytes());
         let crc32c = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
         bytes[HEADER_BYTES - 4..].copy_from_slice(&crc32c.to_le_bytes());
         bytes
@@ -207,8 +213,15 @@ impl Header {
             return Err("is damaged: the checksum of its header does not match".to_owned());
         }
         let stamp = FileStamp { shard_bytes: word(24), modified_ns: word(32) };
-        Ok(Self { payload_crc32c: half(12), payload_bytes: word(16), stamp, path_hash: word(40) })
+        let (payload_crc32c, payload_bytes, path_hash, tail_crc32c) = (half(12), word(16), word(40), half(48));
+        Ok(Self { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c })
     }
+}
+
+/// Checksum of the last bytes of a shard's file: what is appended, a download that is completed, and the trailer of a
+/// gzip stream show there.
+pub(super) fn tail_crc32c(file: &dyn Source) -> Result<u32> {
+    Ok(crc32c::crc32c(&file.read(file.len().saturating_sub(TAIL_BYTES)..file.len())?))
 }
 
 /// The contents of an index file.
@@ -218,6 +231,8 @@ pub(super) struct SavedIndex {
     pub(super) stamp: FileStamp,
     /// Hash of the path that the shard had then.
     pub(super) path_hash: u64,
+    /// Checksum of the last bytes of the file, [`tail_crc32c`].
+    pub(super) tail_crc32c: u32,
     pub(super) index: ShardIndex,
     /// The restart points of a gzip stream.
     pub(super) restarts: Option<SavedRestarts>,
@@ -252,7 +267,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, Stri
     };
     let file_bytes = file.metadata().map_err(cannot)?.len();
     let header = Header::read(&mut file).map_err(|what| format!("{} {what}", path.display()))?;
-    let Header { payload_crc32c, payload_bytes, stamp, path_hash } = header;
+    let Header { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c } = header;
     let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
     let mut payload = Vec::new();
@@ -284,7 +299,7 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, Stri
             return Err(damaged("the checksum of its restart points does not match"));
         }
     }
-    Ok(SavedIndex { stamp, path_hash, index, restarts })
+    Ok(SavedIndex { stamp, path_hash, tail_crc32c, index, restarts })
 }
 
 /// Writes the present time and path of a shard to its index file, so that it need not be compared again.
@@ -297,11 +312,21 @@ pub(super) fn refresh(path: &Path, stamp: FileStamp, path_hash: u64) -> std::io:
     })
 }
 
+/// Refuses to replace a file that is no index file. One that is shorter than the first word of such a file is the rest
+/// of one.
+fn refuse_foreign(path: &Path) -> std::io::Result<()> {
+    let mut start = [0; MAGIC.len()];
+    let is_foreign = open_regular(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start != MAGIC);
+    let text = "a file of this name is there that is no index file: move it away";
+    if is_foreign { Err(std::io::Error::other(text)) } else { Ok(()) }
+}
+
 /// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns the saved
 /// restart points.
 pub(super) fn save(
     sidecar: &Sidecar,
     shard: &Path,
+    file: &dyn Source,
     stamp: FileStamp,
     index: &ShardIndex,
     restarts: Option<&Restarts>,
@@ -322,6 +347,7 @@ pub(super) fn save(
         payload_bytes: payload.len() as u64,
         stamp,
         path_hash: path_hash(shard),
+        tail_crc32c: tail_crc32c(file)?,
     };
     let write = |file: &mut File| {
         file.write_all(&header.to_bytes())?;
@@ -336,6 +362,7 @@ pub(super) fn save(
         let cannot = |e| Error::io(format!("cannot write {}", path.display()), e);
         let draft = || {
             fs::create_dir_all(dir_of(&path))?;
+            refuse_foreign(&path)?;
             let overwrite = !sidecar.is_shared() || path.exists();
             check_target(&path, overwrite)?;
             let mut draft = AtomicFile::of(&path)?;

@@ -423,7 +423,11 @@ fn samples_that_no_checksum_vouches_for_are_used_on_request_only() {
     shard[trailer] ^= 1;
     std::fs::write(dir.join("s.tar"), shard).unwrap();
     let bench = "bench s.tar --image-size 32 --mask-size 8 --min-predicted-iou none --json --skip 9";
-    assert!(fails(dir, bench).contains("unverified"));
+    let refused = fails(dir, bench);
+    assert!(
+        refused.contains("no checksum vouches for any of the 4 samples") && refused.contains("--unverified"),
+        "{refused}"
+    );
     let figures: Value = serde_json::from_str(&succeeds(dir, &format!("{bench} --unverified"))).unwrap();
     assert_eq!(["samples", "held", "left_out", "unverified"].map(|name| figures[name].as_u64().unwrap()), [4, 4, 0, 4]);
 }
@@ -436,7 +440,7 @@ fn images_that_come_twice_and_scores_that_are_missing_are_named() {
     std::fs::copy(dir.join("data/sa_000000.tar"), dir.join("data/copy.tar")).unwrap();
     let output = maskstream(dir, "export data --image-size 32 -o o.safetensors");
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("3 samples have an image that another one has"), "{said}");
+    assert!(output.status.success() && said.contains("3 samples have the image id of another one"), "{said}");
     assert!(said.contains("copy.tar") && said.contains("sa_000000.tar"), "{said}");
 
     let unscored = Made { json: document(1, 20, 16, &[unscored()]), ..made(1, 20, 16, 1) };

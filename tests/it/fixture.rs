@@ -27,7 +27,7 @@ pub(crate) fn codec() -> JpegCodec {
 }
 
 /// Length of the header of an index file.
-pub(crate) const SIDECAR_HEADER: usize = 52;
+pub(crate) const SIDECAR_HEADER: usize = 56;
 
 /// Makes the checksums of a forged index file match.
 pub(crate) fn sign_sidecar(bytes: &mut [u8]) {

@@ -105,6 +105,21 @@ fn the_last_member_of_a_name_counts_wherever_it_stands() {
             assert_eq!(set.len(), 3);
         }
     }
+    // Both members of a sample are appended, one after the other: it still comes once while it is indexed.
+    let mut twice: Vec<_> =
+        samples.iter().flat_map(|s| [(s.image_name(), s.image.clone()), (s.json_name(), s.json.clone())]).collect();
+    twice.extend(twice.clone());
+    for shard in encodings(&pack(&twice)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.tar");
+        fs::write(&path, shard).unwrap();
+        let lazy = lenient().open_lazy(&[&path]).unwrap();
+        let loader = Loader::builder().jpeg_codec(codec()).image_size(24).batch_size(1).build(lazy).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        let rows: usize = epoch.by_ref().map(|batch| batch.unwrap().valid_rows()).sum();
+        let report = epoch.report();
+        assert_eq!((rows as u64, report.delivered, report.held, report.selected), (3, 3, 3, 3), "{report}");
+    }
     // A JSON that was mended by a broken one is broken, as it would be on disk.
     let mut all = members(&samples);
     all.push((samples[0].json_name(), b"{".to_vec()));
@@ -200,6 +215,22 @@ fn what_other_tools_add_to_an_archive_is_no_damage() {
         assert_eq!(unknown, 6 + 2, "{:?}", index.findings());
         assert!(!index.findings().iter().any(|finding| finding.member.contains("LABEL")));
     }
+    // GNU tar writes the header of a label without a size, and without the word `ustar`.
+    let mut label = [0; 512];
+    label[..5].copy_from_slice(b"label");
+    label[136..147].copy_from_slice(b"14722223344");
+    label[148..156].fill(b' ');
+    label[156] = b'V';
+    let sum: u32 = label.iter().map(|&byte| u32::from(byte)).sum();
+    label[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let labelled = [&label[..], &pack(&members(&samples))].concat();
+    for shard in encodings(&labelled) {
+        let index = index(&shard);
+        assert_eq!((ids(&index), index.findings()), (vec![1, 2, 3], &[][..]));
+    }
+    label[149] ^= 1;
+    let wrong = [&label[..], &pack(&members(&samples))].concat();
+    assert_eq!(damage(&index(&wrong)).len(), 1, "a wrong checksum");
     // The blocking factor of GNU tar pads the archive to whole records, of 4 MiB with `tar -b 8192`.
     for record in [10_240, 1 << 20, 4 << 20, 32 << 20] {
         let mut padded = tar.clone();
@@ -364,6 +395,22 @@ fn a_copy_of_a_shard_keeps_its_index_and_a_changed_one_does_not() {
         fs::rename(copies.dir.path().join("a"), copies.dir.path().join("b")).unwrap();
         let moved = copies.dir.path().join("b/sa_000000.tar");
         assert!(copies.index(&moved).1);
+        // What is appended into the padding of a tar leaves its size as it was.
+        let unpadded = bytes.len() - 1024;
+        if bytes[..2] != [0x1f, 0x8b] {
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len() + 20_480, 0);
+            let place = copies.write("p", &padded, 1000);
+            assert!(!copies.index(&place).1);
+            let mended = made_many(20)[4].json.clone();
+            let member = pack(&[("sa_5.json".to_owned(), mended[..mended.len() - 1].to_vec())]);
+            let member = &member[512..member.len() - 1024];
+            padded[unpadded..unpadded + member.len()].copy_from_slice(member);
+            copies.write("p", &padded, 2000);
+            let shard = copies.indexer().index(&place).unwrap();
+            assert!(matches!(&shard.status, IndexStatus::Built(_)), "{:?}", shard.status);
+            assert_eq!(shard.index.left_out().broken_annotations, 1, "the appended member counts");
+        }
         // Another shard of the same size.
         let mut other = encode(&pack(&members(&made_many(21)[1..])));
         other.resize(bytes.len(), 0);

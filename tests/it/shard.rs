@@ -509,18 +509,26 @@ fn a_damaged_sidecar_is_built_anew() {
     let (_, expected) = disk.open(Sidecar::Beside);
     let sound = fs::read(disk.sidecar()).unwrap();
     let (len, payload_end) = (sound.len(), payload_end(&sound));
-    for at in [0, 7, 8, 11, 12, 15, 17, 23, 24, 31, 39, 47, 51, 52, 53, payload_end / 2, payload_end - 1] {
+    for at in [8, 11, 12, 15, 17, 23, 24, 31, 39, 47, 51, 52, 55, 56, 57, payload_end / 2, payload_end - 1] {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x10;
         fs::write(disk.sidecar(), bytes).unwrap();
         let why = match at {
-            0..8 => "not an index file",
             8..12 => "version",
             _ => "checksum",
         };
         disk.rebuilt(why, &expected);
     }
-    for cut in [0, 1, 15, 16, 51, 52, 53, len - 1] {
+    // A file that does not begin as an index file does may be the user's.
+    for at in [0, 7] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        fs::write(disk.sidecar(), &bytes).unwrap();
+        let (status, entries) = disk.open(Sidecar::Beside);
+        assert!(matches!(&status, IndexStatus::Unsaved(why) if why.contains("no index file")), "{status:?}");
+        assert!(entries == expected && fs::read(disk.sidecar()).unwrap() == bytes);
+    }
+    for cut in [0, 1, 15, 16, 55, 56, 57, len - 1] {
         fs::write(disk.sidecar(), &sound[..cut]).unwrap();
         disk.rebuilt("", &expected);
     }

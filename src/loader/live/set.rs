@@ -5,7 +5,7 @@
 //! Passes run on threads of the epoch ([`LiveSet::run_passes`]), at most `lookahead` shards ahead of the shard from
 //! which the feed takes samples.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -56,8 +56,11 @@ struct LiveShard {
     entries: Vec<Entry>,
     /// Number of samples that the feed has taken.
     taken: usize,
-    /// Samples that were taken and are not in the finished index: no checksum vouches for them.
+    /// Samples that were taken and are not in the finished index: no checksum vouches for them, or a later member has
+    /// replaced one of theirs.
     unverified: u64,
+    /// Of these, those whose image is not in the finished index at all.
+    absent: u64,
     /// The open shard, while it is being indexed.
     source: Option<Arc<dyn Source>>,
     state: IndexState,
@@ -84,6 +87,7 @@ impl LiveSet {
             entries: Vec::new(),
             taken: 0,
             unverified: 0,
+            absent: 0,
             source: None,
             state: found.map_or_else(IndexState::Unindexed, |shard| IndexState::Indexed(Box::new(shard))),
         };
@@ -159,7 +163,7 @@ impl LiveSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;
         for shard in &mut state.shards {
-            (shard.taken, shard.unverified) = (0, 0);
+            (shard.taken, shard.unverified, shard.absent) = (0, 0, 0);
             if let IndexState::Failed(unindexed, _) = &shard.state {
                 // The file may have been replaced since.
                 let state = match self.options.load_lenient(&unindexed.path) {
@@ -261,7 +265,7 @@ impl LiveSet {
             let index = state.shards.iter().position(|shard| matches!(shard.state, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
-                (shard.taken, shard.unverified) = (0, 0);
+                (shard.taken, shard.unverified, shard.absent) = (0, 0, 0);
                 shard.entries.clear();
                 if let IndexState::Unindexed(unindexed) = &shard.state {
                     let unindexed = unindexed.clone();
@@ -303,7 +307,7 @@ impl LiveShard {
     }
 
     fn unread(state: IndexState) -> Self {
-        Self { entries: Vec::new(), taken: 0, unverified: 0, source: None, state }
+        Self { entries: Vec::new(), taken: 0, unverified: 0, absent: 0, source: None, state }
     }
 
     /// Replaces the samples that have not been taken by those of the finished index, which may have samples that were
@@ -313,9 +317,11 @@ impl LiveShard {
             return;
         }
         self.entries.truncate(self.taken);
-        let known: HashSet<String> = all.iter().map(Entry::image_name).collect();
+        let known: HashMap<String, &Entry> = all.iter().map(|entry| (entry.image_name(), entry)).collect();
         let taken: HashSet<String> = self.entries.iter().map(Entry::image_name).collect();
-        self.unverified = taken.difference(&known).count() as u64;
+        let is_known = |entry: &&Entry| known.get(&entry.image_name()) == Some(entry);
+        self.unverified = self.entries.iter().filter(|entry| !is_known(entry)).count() as u64;
+        self.absent = taken.iter().filter(|name| !known.contains_key(*name)).count() as u64;
         self.entries.extend(all.iter().filter(|entry| !taken.contains(&entry.image_name())).cloned());
     }
 }
@@ -359,9 +365,15 @@ impl Samples for LiveSet {
             IndexState::Indexed(shard) => Some(shard.report()),
             _ => None,
         });
-        let totals = ShardTotals::of(indexed);
-        let unverified: u64 = state.shards.iter().map(|shard| shard.unverified).sum();
-        ShardTotals { unverified: totals.unverified + unverified, ..totals }
+        let mut totals = ShardTotals::of(indexed);
+        for shard in &state.shards {
+            totals.unverified += shard.unverified;
+            // They were delivered, so they are not left out.
+            let delivered = shard.absent.min(totals.left_out.unverified);
+            totals.left_out.unverified -= delivered;
+            totals.selected += delivered;
+        }
+        totals
     }
 }
 

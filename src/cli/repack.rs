@@ -174,7 +174,8 @@ fn print(shard: &RepackReport, seconds: f64, json: bool) -> Outcome {
         let findings: Vec<_> = source.findings.iter().map(ToString::to_string).collect();
         let line = json!({
             "shard": source.path.display().to_string(), "repacked": path.display().to_string(), "outcome": outcome,
-            "samples": source.kept_samples, "annotations": source.annotations, "missing_samples": source.left_out.damaged(),
+            "samples": source.kept_samples, "annotations": source.annotations,
+            "missing_samples": source.left_out.damaged(),
             "source_bytes": source.shard_bytes, "bytes": shard_bytes, "seconds": seconds, "findings": findings,
         });
         say!("{line}");

@@ -147,8 +147,8 @@ pub struct EpochReport {
     /// Samples of these that indexing left out, by cause.
     pub left_out: LeftOut,
     /// Selected samples that no checksum vouches for: see
-    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified). An epoch that indexes a shard delivers samples before
-    /// it has reached its end; those that turn out to be unverified there, or to have a member that a later one
+    /// [`use_unverified`](crate::ShardSetBuilder::use_unverified). An epoch that indexes a shard delivers its samples
+    /// as it finds them; those that turn out to be unverified at its end, or to have a member that a later one
     /// replaces, are counted here as well.
     pub unverified: u64,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::index::PassObserver;
 use super::indexer::Progress;
 use super::sidecar::{self, FileStamp, SavedIndex, SavedRestarts};
-use super::{IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
+use super::{IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar, pool};
 use crate::annotation::ScoreColumns;
 use crate::source::{GzipSource, Inflater, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -129,7 +129,7 @@ impl Indexer {
     }
 
     fn build_missing(&self, path: &Path, found: Result<IndexedShard, Unindexed>) -> Result<IndexedShard> {
-        start_pool()?;
+        pool::start()?;
         match found {
             Ok(shard) => {
                 (self.progress)(shard.shard_bytes);
@@ -341,24 +341,4 @@ fn gzip(file: &dyn Source, progress: &Progress, observer: &mut dyn PassObserver)
 pub(crate) fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
     done.map_err(|e| e.in_shard(path))
-}
-
-/// Starts the global rayon pool, unless this thread is in a pool or it is running. Rayon would panic on its first use if
-/// a thread cannot be started.
-///
-/// # Errors
-/// If a thread cannot be started.
-pub(super) fn start_pool() -> Result<()> {
-    if rayon::current_thread_index().is_some() {
-        return Ok(());
-    }
-    match rayon::ThreadPoolBuilder::new().build_global() {
-        // Without a cause, the pool is running already.
-        Err(e) if std::error::Error::source(&e).is_some() => Err(Error::limit(format!(
-            "cannot start the threads that read indexes: {e}; raise the limit on threads (`ulimit -u`, or that of the \
-             container), or set RAYON_NUM_THREADS"
-        ))
-        .caused_by(e)),
-        _ => Ok(()),
-    }
 }

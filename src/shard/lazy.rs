@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::indexed::{self, Unindexed};
 use super::set::Shard;
-use super::{PassObserver, ShardSet, ShardSetBuilder};
+use super::{PassObserver, ShardSet, ShardSetBuilder, pool};
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -50,7 +50,7 @@ pub(crate) struct PartlyIndexed {
 impl LazyShardSet {
     /// Loads the indexes that exist and builds none.
     pub(super) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
-        indexed::start_pool()?;
+        pool::start()?;
         let load = |path: &PathBuf| options.load_shard(path);
         let shards = paths.par_iter().map(load).collect::<Result<Vec<_>>>()?;
         if shards.iter().any(Result::is_err) {

@@ -22,6 +22,7 @@ mod left_out;
 mod on_corrupt;
 mod pairing;
 mod paths;
+mod pool;
 mod quarantine;
 mod repack;
 mod repeated;

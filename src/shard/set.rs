@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::indexed::{self, BuiltIndex, Encoding, IndexedShard};
 use super::indexer::Opener;
-use super::{Entry, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardReport, ShardSetBuilder};
+use super::{Entry, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardReport, ShardSetBuilder, pool};
 use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
@@ -135,7 +135,7 @@ impl ShardSet {
     }
 
     pub(super) fn open(options: ShardSetBuilder, paths: Vec<PathBuf>) -> Result<Self> {
-        indexed::start_pool()?;
+        pool::start()?;
         let shards = paths
             .into_par_iter()
             .map(|path| {
@@ -165,7 +165,7 @@ impl ShardSet {
             let encoding = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
             Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, encoding }, &options)
         };
-        indexed::start_pool()?;
+        pool::start()?;
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
         Self::assemble(options, shards)
     }
@@ -210,8 +210,8 @@ impl ShardSet {
         let unverified: u64 = self.reports().map(|report| report.left_out.unverified).sum();
         if unverified == samples as u64 {
             return Error::config(format!(
-                "no checksum vouches for any of the {samples} samples in {shards} shards, because they are gzip streams \
-                 that are damaged: download them again, or use the samples as they are, with use_unverified(true)"
+                "no checksum vouches for any of the {samples} samples in {shards} shards, because these are damaged \
+                 gzip streams: download them again, or use the samples as they are, with use_unverified(true)"
             ));
         }
         let mut rules = Vec::new();

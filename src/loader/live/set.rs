@@ -54,10 +54,8 @@ enum Stage {
 struct LiveShard {
     /// Samples that pass the filter, in the order in which a pass of this epoch has found them.
     entries: Vec<Entry>,
-    /// Number of samples that the feed has taken.
-    taken: usize,
-    /// Samples that were taken and are not in the finished index: no checksum vouches for them, or a later member has
-    /// replaced one of theirs.
+    /// Samples that a pass has found and that are not in the finished index: no checksum vouches for them, or a later
+    /// member has replaced one of theirs.
     unverified: u64,
     /// Of these, those whose image is not in the finished index at all.
     absent: u64,
@@ -85,7 +83,6 @@ impl LiveSet {
         let PartlyIndexed { options, paths, shards } = partly;
         let shard = |found: Result<Shard, Unindexed>| LiveShard {
             entries: Vec::new(),
-            taken: 0,
             unverified: 0,
             absent: 0,
             source: None,
@@ -163,7 +160,7 @@ impl LiveSet {
         (state.current, state.lookahead, state.stage) = (0, lookahead, Stage::Running);
         state.run += 1;
         for shard in &mut state.shards {
-            (shard.taken, shard.unverified, shard.absent) = (0, 0, 0);
+            (shard.unverified, shard.absent) = (0, 0);
             if let IndexState::Failed(unindexed, _) = &shard.state {
                 // The file may have been replaced since.
                 let state = match self.options.load_lenient(&unindexed.path) {
@@ -212,7 +209,6 @@ impl LiveSet {
             if position.entry < shard.entries().len() {
                 let id = SampleId { shard: position.shard as u32, entry: position.entry as u32 };
                 position.entry += 1;
-                state.shards[position.shard].taken = position.entry;
                 return Ok(Some(id));
             }
             match &shard.state {
@@ -265,7 +261,7 @@ impl LiveSet {
             let index = state.shards.iter().position(|shard| matches!(shard.state, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
-                (shard.taken, shard.unverified, shard.absent) = (0, 0, 0);
+                (shard.unverified, shard.absent) = (0, 0);
                 shard.entries.clear();
                 if let IndexState::Unindexed(unindexed) = &shard.state {
                     let unindexed = unindexed.clone();
@@ -307,22 +303,22 @@ impl LiveShard {
     }
 
     fn unread(state: IndexState) -> Self {
-        Self { entries: Vec::new(), taken: 0, unverified: 0, absent: 0, source: None, state }
+        Self { entries: Vec::new(), unverified: 0, absent: 0, source: None, state }
     }
 
-    /// Replaces the samples that have not been taken by those of the finished index, which may have samples that were
-    /// salvaged behind a corrupt part, and may lack some that no checksum vouches for.
+    /// Adds the samples that only the finished index has: those salvaged behind a corrupt part. Counts those that it
+    /// does not have. They are delivered all the same, as some have been already: what an epoch delivers must not
+    /// depend on how far its threads have come.
     fn complete(&mut self, all: &[Entry]) {
         if self.entries.is_empty() || self.entries == all {
             return;
         }
-        self.entries.truncate(self.taken);
         let known: HashMap<String, &Entry> = all.iter().map(|entry| (entry.image_name(), entry)).collect();
-        let taken: HashSet<String> = self.entries.iter().map(Entry::image_name).collect();
+        let found: HashSet<String> = self.entries.iter().map(Entry::image_name).collect();
         let is_known = |entry: &&Entry| known.get(&entry.image_name()) == Some(entry);
         self.unverified = self.entries.iter().filter(|entry| !is_known(entry)).count() as u64;
-        self.absent = taken.iter().filter(|name| !known.contains_key(*name)).count() as u64;
-        self.entries.extend(all.iter().filter(|entry| !taken.contains(&entry.image_name())).cloned());
+        self.absent = found.iter().filter(|name| !known.contains_key(*name)).count() as u64;
+        self.entries.extend(all.iter().filter(|entry| !found.contains(&entry.image_name())).cloned());
     }
 }
 

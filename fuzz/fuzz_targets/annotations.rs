@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use maskstream::index::AnnotationFile;
-use maskstream::mask::Rle;
 use maskstream::internals::MaskMismatch;
+use maskstream::mask::Rle;
 use maskstream::{MaskFilter, TopKBy};
 
 fuzz_target!(|json: &[u8]| {

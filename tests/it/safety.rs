@@ -42,6 +42,15 @@ fn command(dir: &Path, args: &str) -> Command {
     command
 }
 
+/// The same, with signals as a terminal leaves them: a shell that runs the tests in the background has SIGINT ignored,
+/// and what is ignored from the start stays ignored.
+fn interruptible(dir: &Path, args: &str) -> Command {
+    let mut command = Command::new("env");
+    command.current_dir(dir).args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_maskstream")]);
+    command.args(args.split_whitespace());
+    command
+}
+
 fn run(dir: &Path, args: &str) -> Output {
     command(dir, args).output().unwrap()
 }
@@ -282,7 +291,7 @@ fn what_cannot_be_written_to_its_end_is_not_there() {
 
 /// Starts `args` and waits until a temporary file of it is in `out`, or until it has ended.
 fn start(dir: &Path, args: &str) -> (Child, bool) {
-    let mut child = command(dir, args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = interruptible(dir, args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let out = dir.join("out");
     let end = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() && Instant::now() < end {
@@ -385,7 +394,7 @@ fn a_signal_at_any_moment_leaves_the_whole_index_or_none() {
     let mut stopped = 0;
     for (delay, (number, _, code)) in (0..30).zip(SIGNALS.into_iter().cycle()) {
         empty_out(dir);
-        let child = command(dir, "index many.tar --index-dir out --jobs 1");
+        let child = interruptible(dir, "index many.tar --index-dir out --jobs 1");
         let child = { child }.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(3 * delay));
         signal(&child, number);

@@ -89,7 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
-    match outcome {
+    let status = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // `maskstream inspect ... | head` is not a failure.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
@@ -97,5 +97,7 @@ pub(crate) fn main() -> ExitCode {
             tell!("maskstream: {}", OneLine(&advice::in_flags(&*error)));
             ExitCode::FAILURE
         }
-    }
+    };
+    signals::claim_end();
+    status
 }

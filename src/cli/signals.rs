@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +25,16 @@ pub(super) fn install() -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
+/// Held by whoever ends the process, with the outcome of the work or with that of a signal.
+static END: Mutex<()> = Mutex::new(());
+
+/// Makes the outcome of the work that of the process. If a signal came first, this waits for it to end the process.
+pub(super) fn claim_end() {
+    std::mem::forget(END.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
 fn stop(signal: i32) {
+    claim_end();
     stop_writing();
     let (sender, printed) = mpsc::channel();
     // Another thread may hold standard error, blocked.

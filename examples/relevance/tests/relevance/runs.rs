@@ -161,7 +161,7 @@ fn held_out_images_are_never_trained_on() {
 
     // Every tenth image of a single shard.
     fs::remove_file(second).unwrap();
-    write_shard(&first, 0, &SynthOptions::new(Preset::Small).samples(24)).unwrap();
+    write_shard(&first, 0, &SynthOptions::new(Preset::Small).samples(24).overwrite(true)).unwrap();
     Indexer::new().index(&first).unwrap();
     let [train, held_out] = images(&args(dir.path(), &[]));
     assert!(train.iter().all(|id| id % 10 != 0) && !held_out.is_empty() && held_out.iter().all(|id| id % 10 == 0));

@@ -77,7 +77,7 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     assert!(error.contains("was made with init None"), "{error}");
     // Other shards are rejected by the loader.
     let path = dir.path().join("sa_000000.tar");
-    write_shard(&path, 0, &SynthOptions::new(Preset::Small).seed(9).samples(10)).unwrap();
+    write_shard(&path, 0, &SynthOptions::new(Preset::Small).seed(9).samples(10).overwrite(true)).unwrap();
     Indexer::new().index(&path).unwrap();
     let error = run(&args(dir.path(), &["--resume"])).err().unwrap().to_string();
     assert!(error.contains("cursor"), "{error}");

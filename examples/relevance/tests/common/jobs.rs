@@ -20,7 +20,7 @@ use relevance::state_dict::StateDict;
 pub(crate) fn shards(dir: &Path) {
     for number in 0..2 {
         let path = dir.join(format!("sa_{number:06}.tar"));
-        write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10)).unwrap();
+        write_shard(&path, number, &SynthOptions::new(Preset::Small).seed(number).samples(10).overwrite(true)).unwrap();
         Indexer::new().index(&path).unwrap();
     }
 }

@@ -21,8 +21,8 @@ use super::{parallel, progress};
 ///
 /// Each index is saved as SHARD.msidx as soon as it is complete, so an interrupted command can simply be run again. An
 /// index that matches its shard (same size, and same modification time or same bytes at a few places) is kept. Prints
-/// a line for each shard: its samples,
-/// its annotations, why it was indexed (or "up to date"); below it, what is wrong with the shard.
+/// a line for each shard: its samples, its annotations, why it was indexed (or "up to date"); below it, what is wrong
+/// with the shard.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

@@ -40,7 +40,8 @@ impl ProgressOutput {
         });
     }
 
-    /// The outcome of the work, or the error of printing if the work succeeded. That nobody reads is no error.
+    /// The outcome of the work, or the error of printing if the work succeeded. A pipe that the
+    /// reader has closed is no error.
     pub(super) fn finish(self, work: Outcome) -> Outcome {
         match self.failed {
             Some(error) if !is_broken_pipe(&*error) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shuffle;
 use crate::annotation::{FilterBounds, MaskFilter, TopKBy};
-use crate::splitmix::mix64;
+use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
 /// Version of the order. It changes whenever the same settings give another order, or other masks.
@@ -206,9 +206,7 @@ impl Fingerprint {
 
     pub(crate) fn digest(&self) -> u64 {
         // Encoding numbers cannot fail.
-        let bytes = postcard::to_stdvec(self).unwrap_or_default();
-        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        bytes.chunks(8).fold(bytes.len() as u64, |digest, bytes| mix64(digest ^ word(bytes)))
+        mix_bytes(&postcard::to_stdvec(self).unwrap_or_default())
     }
 
     /// Refuses a fingerprint of another version of the order.

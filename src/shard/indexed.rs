@@ -117,7 +117,7 @@ impl Indexer {
         let path = path.as_ref();
         let mut found = self.load(path, ScoreColumns::ALL)?;
         if self.rebuild && found.is_ok() {
-            found = Err(self.unindexed(path, "rebuilt on request".to_owned(), None)?);
+            found = Err(self.unindexed(path, FileStamp::of(path)?, "rebuilt on request".to_owned(), None));
         }
         self.build_missing(path, found)
     }
@@ -174,12 +174,11 @@ impl Indexer {
             reason.get_or_insert(refused);
         }
         let reason = reason.unwrap_or_else(|| "index files are off".to_owned());
-        Ok(Err(self.unindexed(path, reason, earlier)?))
+        Ok(Err(self.unindexed(path, stamp, reason, earlier)))
     }
 
-    fn unindexed(&self, path: &Path, reason: String, earlier: Option<PathBuf>) -> Result<Unindexed> {
-        let (path, sidecar) = (path.to_owned(), self.sidecar.clone());
-        Ok(Unindexed { stamp: FileStamp::of(&path)?, path, sidecar, reason, earlier })
+    fn unindexed(&self, path: &Path, stamp: FileStamp, reason: String, earlier: Option<PathBuf>) -> Unindexed {
+        Unindexed { path: path.to_owned(), stamp, sidecar: self.sidecar.clone(), reason, earlier }
     }
 
     /// Whether an index file is of this shard: `Ok(true)` if size, time and path say so, `Ok(false)` if the bytes of

@@ -26,7 +26,7 @@ use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{AtomicFile, check_target, dir_of, write_file};
 use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, open_regular};
-use crate::splitmix::mix64;
+use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
@@ -148,9 +148,7 @@ fn with_hash(usual: &Path, hash: u64) -> PathBuf {
 /// A hash of the shard's absolute path.
 pub(super) fn path_hash(shard: &Path) -> u64 {
     let path = fs::canonicalize(shard).unwrap_or_else(|_| shard.to_owned());
-    let bytes = path.as_os_str().as_encoded_bytes();
-    let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    bytes.chunks(8).fold(bytes.len() as u64, |hash, bytes| mix64(hash ^ word(bytes)))
+    mix_bytes(path.as_os_str().as_encoded_bytes())
 }
 
 impl FileStamp {

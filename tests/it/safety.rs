@@ -463,7 +463,7 @@ fn what_a_kill_leaves_is_removed_by_the_next_run_and_what_is_in_use_is_not() {
     }
 }
 
-/// A pipe that nobody reads.
+/// A pipe whose reading end is closed.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -534,7 +534,7 @@ fn output_that_is_lost_is_a_failure_after_the_work_is_done() {
         assert!(error.starts_with("maskstream: cannot write to standard output: No space left"), "{args}: {error}");
         assert_eq!(error.lines().count(), 1, "{args}: {error}");
         assert!(dir.join(made).exists(), "{args}");
-        // Nobody reads it: that is no failure.
+        // A pipe that the reader has closed is no failure.
         if !made.starts_with("out") && !["batch", "again"].contains(&made) {
             let output = command(dir, &args).stdout(unread()).output().unwrap();
             assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));

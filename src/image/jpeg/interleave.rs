@@ -13,8 +13,7 @@ use crate::{Error, Result};
 /// # Errors
 /// If its image data is not whole.
 pub(crate) fn interleave(picture: &Picture<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let across = picture.units().0;
-    let down = picture.units().1;
+    let (across, down) = picture.units();
     let grids = picture.components.iter().map(|component| Grid {
         across: (across * component.horizontal) as usize,
         blocks: vec![Block::default(); (across * component.horizontal * down * component.vertical) as usize],

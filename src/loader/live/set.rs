@@ -71,6 +71,12 @@ enum IndexState {
     Indexed(Box<Shard>),
 }
 
+impl From<Result<Shard, Unindexed>> for IndexState {
+    fn from(found: Result<Shard, Unindexed>) -> Self {
+        found.map_or_else(Self::Unindexed, |shard| Self::Indexed(Box::new(shard)))
+    }
+}
+
 /// The next sample to take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Position {
@@ -81,14 +87,7 @@ pub(super) struct Position {
 impl LiveSet {
     pub(in crate::loader) fn new(partly: PartlyIndexed) -> Self {
         let PartlyIndexed { options, paths, shards } = partly;
-        let shard = |found: Result<Shard, Unindexed>| LiveShard {
-            entries: Vec::new(),
-            unverified: 0,
-            absent: 0,
-            source: None,
-            state: found.map_or_else(IndexState::Unindexed, |shard| IndexState::Indexed(Box::new(shard))),
-        };
-        let shards = shards.into_iter().map(shard).collect();
+        let shards = shards.into_iter().map(|found| LiveShard::unread(found.into())).collect();
         let open = LruCache::new(options.max_open());
         let state = State {
             shards,
@@ -122,12 +121,7 @@ impl LiveSet {
 
     /// Reports of the shards that have an index so far.
     pub(in crate::loader) fn reports(&self) -> Vec<ShardReport> {
-        let state = self.lock();
-        let indexed = state.shards.iter().filter_map(|shard| match &shard.state {
-            IndexState::Indexed(shard) => Some(shard.report().clone()),
-            _ => None,
-        });
-        indexed.collect()
+        self.lock().shards.iter().filter_map(LiveShard::report).cloned().collect()
     }
 
     /// Moves the shards into a [`ShardSet`]. Must be called once, when the set is complete.
@@ -163,12 +157,8 @@ impl LiveSet {
             (shard.unverified, shard.absent) = (0, 0);
             if let IndexState::Failed(unindexed, _) = &shard.state {
                 // The file may have been replaced since.
-                let state = match self.options.load_lenient(&unindexed.path) {
-                    Ok(Ok(shard)) => IndexState::Indexed(Box::new(shard)),
-                    Ok(Err(unindexed)) => IndexState::Unindexed(unindexed),
-                    Err(_) => IndexState::Unindexed(unindexed.clone()),
-                };
-                *shard = LiveShard::unread(state);
+                let found = self.options.load_lenient(&unindexed.path).unwrap_or_else(|_| Err(unindexed.clone()));
+                *shard = LiveShard::unread(found.into());
             } else if let IndexState::InProgress(unindexed) = &shard.state {
                 // A thread that was left running is indexing it.
                 let state = IndexState::Unindexed(unindexed.clone());
@@ -213,10 +203,7 @@ impl LiveSet {
             }
             match &shard.state {
                 IndexState::Indexed(_) => {
-                    let reports = state.shards[..=position.shard].iter().filter_map(|shard| match &shard.state {
-                        IndexState::Indexed(shard) => Some(shard.report()),
-                        _ => None,
-                    });
+                    let reports = state.shards[..=position.shard].iter().filter_map(LiveShard::report);
                     self.options.damage_policy().check(reports)?;
                     *position = Position { shard: position.shard + 1, entry: 0 };
                     state.current = position.shard;
@@ -261,7 +248,6 @@ impl LiveSet {
             let index = state.shards.iter().position(|shard| matches!(shard.state, IndexState::Unindexed(_)))?;
             if index <= state.current + state.lookahead {
                 let shard = &mut state.shards[index];
-                (shard.unverified, shard.absent) = (0, 0);
                 shard.entries.clear();
                 if let IndexState::Unindexed(unindexed) = &shard.state {
                     let unindexed = unindexed.clone();
@@ -299,6 +285,14 @@ impl LiveShard {
         match &self.state {
             IndexState::Indexed(shard) if self.entries.is_empty() => shard.entries(),
             _ => &self.entries,
+        }
+    }
+
+    /// What the shard's index says of it, if it has one.
+    fn report(&self) -> Option<&ShardReport> {
+        match &self.state {
+            IndexState::Indexed(shard) => Some(shard.report()),
+            _ => None,
         }
     }
 
@@ -357,11 +351,7 @@ impl Samples for LiveSet {
         if let Some(totals) = state.totals {
             return totals;
         }
-        let indexed = state.shards.iter().filter_map(|shard| match &shard.state {
-            IndexState::Indexed(shard) => Some(shard.report()),
-            _ => None,
-        });
-        let mut totals = ShardTotals::of(indexed);
+        let mut totals = ShardTotals::of(state.shards.iter().filter_map(LiveShard::report));
         for shard in &state.shards {
             totals.unverified += shard.unverified;
             // They were delivered, so they are not left out.

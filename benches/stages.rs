@@ -7,11 +7,11 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use maskstream::index::{AnnotationFile, ShardIndex};
-use maskstream::internals::{Decoder, Geometry, Planes, to_chw};
+use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd};
 use maskstream::mask::{Grid, GridScratch, Rle};
 use maskstream::source::{FileSource, MemorySource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
-use maskstream::{DType, Fit, JpegCodec, Loader, MaskFilter, Normalization, ShardSet, TopKBy};
+use maskstream::{DType, Fit, Loader, MaskFilter, Normalization, ScaledDecode, ShardSet, TopKBy};
 
 /// As in the `maskstream` binary, pages of dropped buffers are reused.
 #[global_allocator]
@@ -262,36 +262,40 @@ mod image {
         (geometry.content_width(), geometry.content_height())
     }
 
-    #[divan::bench]
-    fn decode_full_size(bencher: Bencher) {
-        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
-        let jpeg = &SAMPLES[0].image;
-        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), size()).map(drop));
-    }
-
-    #[divan::bench]
-    fn decode_for_1024(bencher: Bencher) {
-        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
-        let jpeg = &SAMPLES[0].image;
-        bencher.counter(BytesCount::new(jpeg.len())).bench_local(|| decoder.decode(jpeg, size(), wanted()).map(drop));
-    }
-
-    #[divan::bench]
-    fn resize_to_1024(bencher: Bencher) {
-        let mut decoder = Decoder::new(JpegCodec::default(), u64::MAX);
-        let mut decoded = decoder.decode(&SAMPLES[0].image, size(), wanted()).unwrap_or_else(|e| fail(&e));
-        bencher.bench_local(|| decoded.resize(wanted()).map(|pixels| pixels.len()));
+    /// From the JPEG to the planes of a canvas of 1024 x 1024 pixels.
+    fn decode(bencher: Bencher, scaled: ScaledDecode, simd: Simd, together: usize, image_dtype: DType) {
+        let planes = Planes::new(image_dtype, Normalization::UNIT).unwrap_or_else(|e| fail(&e));
+        let mut outs = vec![vec![0_f32; 3 * 1024 * 1024]; together];
+        let mut decoder = Decoder::new(scaled, u64::MAX).simd(simd);
+        let bytes: usize = SAMPLES.iter().take(together).map(|sample| sample.image.len()).sum();
+        bencher.counter(BytesCount::new(bytes)).counter(ItemsCount::new(together)).bench_local(|| {
+            let jobs = SAMPLES.iter().zip(&mut outs).map(|(sample, out)| {
+                let out: &mut [u8] = bytemuck::cast_slice_mut(out);
+                let out = &mut out[..3 * 1024 * 1024 * image_dtype.bytes()];
+                ImageJob { jpeg: &sample.image, size: size(), canvas: Canvas::new(&planes, wanted(), 1024, out) }
+            });
+            decoder.decode_all(&mut jobs.collect::<Vec<_>>())
+        });
     }
 
     #[divan::bench(args = [DType::U8, DType::F32, DType::Bf16])]
-    fn planes_1024(bencher: Bencher, image_dtype: DType) {
-        let planes = Planes::new(image_dtype, Normalization::IMAGENET).unwrap_or_else(|e| fail(&e));
-        let (width, height) = wanted();
-        let pixels = vec![7; (width * height * 3) as usize];
-        let mut out = vec![0_f32; 3 * 1024 * 1024];
-        let out: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
-        let out = &mut out[..3 * 1024 * 1024 * image_dtype.bytes()];
-        bencher.bench_local(|| to_chw(&planes, &pixels, width as usize, 1024, out));
+    fn auto(bencher: Bencher, image_dtype: DType) {
+        decode(bencher, ScaledDecode::Auto, Simd::best(), 1, image_dtype);
+    }
+
+    #[divan::bench(args = [2, 3, 8])]
+    fn auto_together(bencher: Bencher, images: usize) {
+        decode(bencher, ScaledDecode::Auto, Simd::best(), images, DType::U8);
+    }
+
+    #[divan::bench]
+    fn auto_without_avx2(bencher: Bencher) {
+        decode(bencher, ScaledDecode::Auto, Simd::PORTABLE, 1, DType::U8);
+    }
+
+    #[divan::bench]
+    fn full(bencher: Bencher) {
+        decode(bencher, ScaledDecode::Full, Simd::best(), 1, DType::U8);
     }
 }
 

@@ -97,7 +97,6 @@
 //! | `burn` | no | batches as Burn tensors, and a data loader for Burn's trainer; `burn-flex` adds Burn's CPU backend |
 //! | `cli` | yes | the `maskstream` command; training programs do not need it |
 //! | `synth` | with `cli` | generated shards for tests, benches and demos |
-//! | `turbojpeg` | no | libjpeg-turbo as a second JPEG codec, chosen by name; needs cmake and nasm to build |
 //!
 //! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so a new
 //! minor version of either is a breaking change of this crate. The crate is built for and measured on Linux; on other
@@ -139,7 +138,7 @@ pub use batch::{
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use field::Field;
-pub use image::{JpegCodec, Normalization};
+pub use image::{Normalization, ScaledDecode};
 pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
 pub use order::{Cursor, Distributed, Launcher};
 pub use sample::{BoxFormat, CoordFrame, Fit, MaskKind};
@@ -160,7 +159,7 @@ pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::error::OneLine;
-    pub use crate::image::{Decoder, Planes, exif_orientation, to_chw};
+    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
 }

@@ -1,17 +1,37 @@
-//! JPEGs: no panic, and no memory beyond the size that was announced.
+//! JPEGs: no panic, no memory beyond the size that was announced, and the same result with any instructions, alone or
+//! beside another image.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskstream::JpegCodec;
-use maskstream::internals::Decoder;
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
+use maskstream::{DType, Normalization, ScaledDecode};
+
+const SIDE: u32 = 32;
 
 // Two bytes of size, then the JPEG, so that small real images serve as a corpus.
 fuzz_target!(|input: &[u8]| {
     let [width, height, jpeg @ ..] = input else { return };
     let size = (u32::from(*width) + 1, u32::from(*height) + 1);
-    let mut decoder = Decoder::new(JpegCodec::Zune, 1 << 16);
-    if let Ok(mut decoded) = decoder.decode(jpeg, size, size) {
-        let pixels = decoded.resize((16, 16)).unwrap();
-        assert_eq!(pixels.len(), 16 * 16 * 3);
+    let planes = Planes::new(DType::U8, Normalization::UNIT).unwrap();
+    // Scales from a half to full, by the size of the image.
+    let target = (size.0.min(SIDE), size.1.min(SIDE));
+    let decode = |simd: Simd, jpegs: &[&[u8]]| {
+        let mut outs = vec![vec![0; 3 * (SIDE * SIDE) as usize]; jpegs.len()];
+        let canvases = outs.iter_mut().map(|out| Canvas::new(&planes, target, SIDE, out));
+        let mut jobs: Vec<_> =
+            canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size, canvas }).collect();
+        let mut decoder = Decoder::new(ScaledDecode::Auto, 1 << 16).simd(simd);
+        let results = decoder.decode_all(&mut jobs);
+        results.into_iter().map(|result| result.map_err(|e| e.to_string())).zip(outs).collect::<Vec<_>>()
+    };
+    let alone = decode(Simd::PORTABLE, &[jpeg]);
+    let mut damaged = jpeg.to_vec();
+    let middle = damaged.len() / 2;
+    damaged.truncate(middle);
+    damaged.extend([0xff, 0xd9]);
+    let together = decode(Simd::best(), &[jpeg, &damaged, jpeg]);
+    for found in [&together[0], &together[2]] {
+        assert_eq!(found.0, alone[0].0);
+        assert!(found.0.is_err() || found.1 == alone[0].1);
     }
 });

@@ -166,7 +166,7 @@ impl BatchLayout {
 #[allow(clippy::unwrap_used)]
 pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
     use crate::annotation::TopKBy;
-    use crate::image::{JpegCodec, Normalization};
+    use crate::image::{Normalization, ScaledDecode};
     use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind};
 
     let sample = SampleOptions {
@@ -174,7 +174,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         fit: Fit::default(),
         image_dtype: DType::U8,
         normalization: Normalization::default(),
-        codec: JpegCodec::default(),
+        scaled: ScaledDecode::default(),
         max_pixels: 1 << 10,
         mask_size: has_grids.then_some([3, 5]),
         keep_thin_masks: true,

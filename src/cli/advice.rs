@@ -10,7 +10,7 @@ const FLAGS: [(&str, &str); 21] = [
     ("drop_last", "--drop-last"),
     ("image_dtype", "--image-dtype"),
     ("image_size", "--image-size"),
-    ("jpeg_codec", "--jpeg-codec"),
+    ("scaled_decode", "--scaled-decode"),
     ("mask_kind", "--mask-kind"),
     ("mask_size", "--mask-size"),
     ("max_image_pixels", "--max-image-pixels"),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, Cursor, DType, Fit, IdList, JpegCodec, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory,
-    Normalization, OnCorrupt, OnError, Quarantine, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization,
+    OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
 };
 
 use super::progress;
@@ -60,9 +60,9 @@ pub(super) struct LoaderArgs {
     /// SAM and torchvision's models expect this. Needs a float --image-dtype.
     #[arg(long, help_heading = IMAGES)]
     imagenet: bool,
-    /// Library that decodes JPEGs; another one gives slightly other pixels [default: zune]
-    #[arg(long, value_enum, value_name = "CODEC", help_heading = IMAGES)]
-    jpeg_codec: Option<JpegCodecArg>,
+    /// Whether a JPEG may be decoded at a part of its size [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = IMAGES)]
+    scaled_decode: Option<ScaledDecodeArg>,
     /// Largest image in pixels; larger ones are bad samples [default: 67108864, 8192 x 8192]
     #[arg(long, value_name = "N", help_heading = IMAGES)]
     max_image_pixels: Option<u64>,
@@ -203,12 +203,11 @@ enum ImageTypeArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum JpegCodecArg {
-    /// zune-jpeg, in Rust
-    Zune,
-    /// libjpeg-turbo, which decodes at a smaller scale where that is large enough
-    #[cfg(feature = "turbojpeg")]
-    Turbo,
+enum ScaledDecodeArg {
+    /// At a half, a quarter or an eighth where that is large enough: faster
+    Auto,
+    /// Never: pixels as Pillow decodes and resizes them
+    Full,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -461,11 +460,10 @@ impl LoaderArgs {
         if self.drop_last {
             options = options.drop_last(true);
         }
-        if let Some(codec) = self.jpeg_codec {
-            options = options.jpeg_codec(match codec {
-                JpegCodecArg::Zune => JpegCodec::Zune,
-                #[cfg(feature = "turbojpeg")]
-                JpegCodecArg::Turbo => JpegCodec::Turbo,
+        if let Some(scaled) = self.scaled_decode {
+            options = options.scaled_decode(match scaled {
+                ScaledDecodeArg::Auto => ScaledDecode::Auto,
+                ScaledDecodeArg::Full => ScaledDecode::Full,
             });
         }
         if let Some(masks) = self.top_k {

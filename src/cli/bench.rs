@@ -16,8 +16,8 @@ use super::size::parse_positive;
 /// first.
 ///
 /// For each epoch it prints samples per second, the time until the first batch, a report that accounts for every
-/// sample, the milliseconds of CPU time that each step takes per sample (read, inflate, verify, json, masks, jpeg,
-/// resize, planes), and the peak memory. CPU time depends less on other load than wall time. The lines marked (wall)
+/// sample, the milliseconds of CPU time that each step takes per sample (read, inflate, verify, json, masks, image),
+/// and the peak memory. CPU time depends less on other load than wall time. The lines marked (wall)
 /// are wall time; a training program that computes between batches waits less than shown.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -74,8 +74,8 @@ struct Figures {
     stages_ms: Vec<(&'static str, f64)>,
     /// CPU time of the whole process, including the stages above.
     process_cpu_ms: f64,
-    /// `process_cpu_ms` divided by the CPU time of JPEG decoding and resizing.
-    cpu_over_jpeg_and_resize: f64,
+    /// `process_cpu_ms` divided by the CPU time of the step `image`.
+    cpu_over_image: f64,
     wait_ms: f64,
     /// Wall time of reading: on a slow disk, much more than the CPU time of `read`.
     read_wall_ms: f64,
@@ -163,7 +163,6 @@ fn figures(
     batch_bytes: usize,
 ) -> Figures {
     let per_sample = |time: Duration| time.as_secs_f64() * 1e3 / stats.decoded.max(1) as f64;
-    let jpeg_and_resize = per_sample(stats.stages.jpeg + stats.stages.resize);
     let process_cpu_ms = per_sample(cpu);
     Figures {
         epoch: report.epoch,
@@ -182,7 +181,7 @@ fn figures(
         samples_per_second: stats.delivered as f64 / seconds,
         stages_ms: stats.stages.named().map(|(name, time)| (name, per_sample(time))).to_vec(),
         process_cpu_ms,
-        cpu_over_jpeg_and_resize: process_cpu_ms / jpeg_and_resize,
+        cpu_over_image: process_cpu_ms / per_sample(stats.stages.image),
         wait_ms: per_sample(stats.wait),
         read_wall_ms: per_sample(stats.read_wall),
         batch_bytes,
@@ -202,12 +201,7 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
         say!("  {name:10} {ms:13.3} {:6.1}%", 100.0 * ms / total);
     }
     say!("  {:10} {total:13.3}", "all steps");
-    say!(
-        "  {:10} {:13.3}   {:.2} x jpeg + resize",
-        "process",
-        figures.process_cpu_ms,
-        figures.cpu_over_jpeg_and_resize
-    );
+    say!("  {:10} {:13.3}   {:.2} x image", "process", figures.process_cpu_ms, figures.cpu_over_image);
     say!("  {:10} {:13.3}   (wall) waiting for the loader", "wait", figures.wait_ms);
     say!("  {:10} {:13.3}   (wall) reading the shards", "read", figures.read_wall_ms);
     say!("{}", wrap(&format!("  batches: {}, {}", size(figures.batch_bytes as u64), figures.pin_state)));

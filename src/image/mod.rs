@@ -1,18 +1,19 @@
 //! Images: from a JPEG to the RGB planes of a batch.
 //!
-//! There are three steps, so that each can be timed: [`Decoder::decode`] makes interleaved pixels, [`Decoded::resize`]
-//! resizes them (bilinear with antialiasing, as PIL's `BILINEAR`), and [`to_chw`] writes them into the batch as planes
-//! of its number type. A JPEG that is damaged, cut short, larger than allowed, or of another size than its annotations
-//! say is an error.
+//! [`Decoder::decode`] takes a JPEG from its codes to the slot of a batch in one go, a few rows at a time, so that all
+//! between stays in the caches: coefficients, samples, pixels, resized pixels (bilinear with antialiasing, as Pillow's
+//! `BILINEAR`), numbers of the batch's type. A JPEG that is damaged, cut short, larger than allowed, or of another size
+//! than its annotations say is an error.
 
 mod decoder;
 mod jpeg;
 mod pixels;
 mod planes;
-#[cfg(feature = "turbojpeg")]
-mod turbo;
+mod resize;
+mod simd;
 mod zune;
 
-pub use decoder::{Decoder, JpegCodec};
+pub use decoder::{Decoder, ImageJob, ScaledDecode};
 pub use jpeg::orientation as exif_orientation;
-pub use planes::{Normalization, Planes, to_chw};
+pub use planes::{Canvas, Normalization, Planes};
+pub use simd::Simd;

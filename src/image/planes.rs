@@ -1,5 +1,4 @@
-//! Writes interleaved RGB pixels as three planes of a square canvas: the image in the upper left corner, zeros
-//! elsewhere.
+//! Writes rows of pixels to three planes of a square canvas, as numbers of the batch's type.
 
 use bytemuck::Pod;
 use half::{bf16, f16};
@@ -72,47 +71,83 @@ impl Planes {
     }
 }
 
+impl Planes {
+    /// The number type of the images.
+    fn dtype(&self) -> DType {
+        match self.0 {
+            Lut::U8 => DType::U8,
+            Lut::F32(_) => DType::F32,
+            Lut::F16(_) => DType::F16,
+            Lut::Bf16(_) => DType::Bf16,
+        }
+    }
+}
+
 fn lut<T: Copy>(value: impl Fn(usize, usize) -> T) -> Box<[[T; 256]; 3]> {
     Box::new([0, 1, 2].map(|channel| std::array::from_fn(|v| value(channel, v))))
 }
 
-/// Writes `pixels` (interleaved RGB, rows of `width` pixels) as three planes of `side` x `side` numbers. Every byte of
-/// `out` is written.
-///
-/// # Panics
-/// If `pixels` do not fit `side` x `side`, or if `out` does not hold exactly three such planes, of the type that
-/// `planes` was made for and aligned for it.
-pub fn to_chw(planes: &Planes, pixels: &[u8], width: usize, side: usize, out: &mut [u8]) {
-    match &planes.0 {
-        Lut::U8 => fill(pixels, width, side, out, |_, v| v),
-        Lut::F32(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
-        Lut::F16(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
-        Lut::Bf16(lut) => fill(pixels, width, side, bytemuck::cast_slice_mut(out), |c, v| lut[c][usize::from(v)]),
-    }
+/// Where an image is written: three planes of a square canvas, with the image in the upper left corner and zeros
+/// elsewhere.
+#[derive(Debug)]
+pub struct Canvas<'a> {
+    planes: &'a Planes,
+    width: usize,
+    height: usize,
+    side: usize,
+    out: &'a mut [u8],
 }
 
-#[inline]
-fn fill<T: Pod>(pixels: &[u8], width: usize, side: usize, out: &mut [T], convert: impl Fn(usize, u8) -> T) {
-    let plane = side * side;
-    assert!(width <= side && pixels.len() <= width * side * 3 && out.len() == 3 * plane);
-    let (red, rest) = out.split_at_mut(plane);
-    let (green, blue) = rest.split_at_mut(plane);
-    let mut rows = red.chunks_exact_mut(side).zip(green.chunks_exact_mut(side)).zip(blue.chunks_exact_mut(side));
-    for row in pixels.chunks_exact(width * 3) {
-        let Some(((red, green), blue)) = rows.next() else { break };
-        let targets = red[..width].iter_mut().zip(&mut green[..width]).zip(&mut blue[..width]);
-        for (((red, green), blue), pixel) in targets.zip(row.as_chunks::<3>().0) {
-            *red = convert(0, pixel[0]);
-            *green = convert(1, pixel[1]);
-            *blue = convert(2, pixel[2]);
-        }
-        red[width..].fill(T::zeroed());
-        green[width..].fill(T::zeroed());
-        blue[width..].fill(T::zeroed());
+impl<'a> Canvas<'a> {
+    /// A canvas of `side` x `side` pixels for an image of `size` (width, height), in the memory `out`.
+    ///
+    /// # Panics
+    /// If the image does not fit the canvas, or if `out` does not hold exactly three planes of it, of the type that
+    /// `planes` was made for and aligned for it.
+    pub fn new(planes: &'a Planes, size: (u32, u32), side: u32, out: &'a mut [u8]) -> Self {
+        let (width, height, side) = (size.0 as usize, size.1 as usize, side as usize);
+        assert!(width <= side && height <= side && out.len() == 3 * side * side * planes.dtype().bytes());
+        Self { planes, width, height, side, out }
     }
-    for ((red, green), blue) in rows {
-        red.fill(T::zeroed());
-        green.fill(T::zeroed());
-        blue.fill(T::zeroed());
+
+    /// Width and height of the image.
+    pub(super) fn size(&self) -> (u32, u32) {
+        (self.width as u32, self.height as u32)
+    }
+
+    /// Writes row `y` of the image, and the padding to its right.
+    pub(super) fn write_row(&mut self, y: usize, rgb: [&[u8]; 3]) {
+        match &self.planes.0 {
+            Lut::U8 => {
+                for (plane, bytes) in rgb.into_iter().enumerate() {
+                    let row = (plane * self.side + y) * self.side;
+                    let (image, padding) = self.out[row..row + self.side].split_at_mut(self.width);
+                    image.copy_from_slice(&bytes[..image.len()]);
+                    padding.fill(0);
+                }
+            }
+            Lut::F32(lut) => self.convert_row(y, rgb, lut),
+            Lut::F16(lut) => self.convert_row(y, rgb, lut),
+            Lut::Bf16(lut) => self.convert_row(y, rgb, lut),
+        }
+    }
+
+    fn convert_row<T: Pod>(&mut self, y: usize, rgb: [&[u8]; 3], lut: &[[T; 256]; 3]) {
+        let out: &mut [T] = bytemuck::cast_slice_mut(self.out);
+        for (plane, (bytes, lut)) in rgb.into_iter().zip(lut).enumerate() {
+            let row = (plane * self.side + y) * self.side;
+            let (image, padding) = out[row..row + self.side].split_at_mut(self.width);
+            image.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = lut[usize::from(byte)]);
+            padding.fill(T::zeroed());
+        }
+    }
+
+    /// Writes the padding below the image.
+    pub(super) fn pad(&mut self) {
+        let row = self.side * self.planes.dtype().bytes();
+        for plane in self.out.chunks_exact_mut(row * self.side) {
+            // All of the number types have zero bytes where they are 0.
+            plane[self.height * row..].fill(0);
+        }
     }
 }

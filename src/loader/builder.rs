@@ -9,8 +9,8 @@ use crate::Result;
 use crate::annotation::TopKBy;
 use crate::batch::Memory;
 use crate::dtype::DType;
-use crate::image::{JpegCodec, Normalization};
-use crate::order::{Codec, Cursor, Distributed, Order, Settings, Shuffle};
+use crate::image::{Normalization, ScaledDecode};
+use crate::order::{Cursor, Distributed, Order, Settings, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
 
 /// The default of `stall_timeout`.
@@ -23,7 +23,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// bench` has a flag of the same name for most of them (`--batch-size`, `--image-size`, `--top-k`, ...).
 ///
 /// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
-///   [`normalize`](Self::normalize), [`jpeg_codec`](Self::jpeg_codec), [`max_image_pixels`](Self::max_image_pixels)
+///   [`normalize`](Self::normalize), [`scaled_decode`](Self::scaled_decode), [`max_image_pixels`](Self::max_image_pixels)
 /// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
 ///   [`mask_kind`](Self::mask_kind), [`keep_thin_masks`](Self::keep_thin_masks), [`coverage`](Self::coverage),
 ///   [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
@@ -73,7 +73,7 @@ impl Default for LoaderBuilder {
                 fit: Fit::default(),
                 image_dtype: DType::default(),
                 normalization: Normalization::default(),
-                codec: JpegCodec::default(),
+                scaled: ScaledDecode::default(),
                 max_pixels: 1 << 26,
                 mask_size: Some([256, 256]),
                 mask_kind: MaskKind::default(),
@@ -99,29 +99,18 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `jpeg_codec`, the shuffle and its
+    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, the shuffle and its
     /// chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings stay as they
     /// are. Its filter: [`Cursor::filter`], with an example.
     ///
     /// # Errors
-    /// If the cursor is of another version of the order, or of a codec that this build does not have.
+    /// If the cursor is of another version of the order.
     pub fn settings_of(mut self, cursor: &Cursor) -> Result<Self> {
-        let Settings { filter: _, top_k, top_k_by, jpeg_codec, shuffle, global_batch, drop_last } =
+        let Settings { filter: _, top_k, top_k_by, scaled_decode, shuffle, global_batch, drop_last } =
             *cursor.settings()?;
-        let codec = match jpeg_codec {
-            Codec::Zune => JpegCodec::Zune,
-            #[cfg(feature = "turbojpeg")]
-            Codec::Turbo => JpegCodec::Turbo,
-            #[cfg(not(feature = "turbojpeg"))]
-            Codec::Turbo => {
-                return Err(crate::Error::config(
-                    "the cursor is of a run with jpeg_codec Turbo, which this build does not have: build it with the \
-                     feature turbojpeg",
-                ));
-            }
-        };
+        let scaled = if scaled_decode { ScaledDecode::Auto } else { ScaledDecode::Full };
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        (self.sample.top_k, self.sample.top_k_by, self.sample.codec) = (size(top_k), top_k_by, codec);
+        (self.sample.top_k, self.sample.top_k_by, self.sample.scaled) = (size(top_k), top_k_by, scaled);
         self.order = Order { batch_size: size(global_batch), shuffle, rank: 0, world_size: 1, drop_last };
         self.chunk_bytes = None;
         Ok(self)
@@ -159,11 +148,11 @@ impl LoaderBuilder {
         self
     }
 
-    /// The library that decodes JPEGs. Codecs differ slightly in the pixels they produce, so a
-    /// [`Cursor`](crate::Cursor) that was saved with another codec is an error. Default: [`JpegCodec::Zune`] in every
-    /// build.
-    pub fn jpeg_codec(mut self, codec: JpegCodec) -> Self {
-        self.sample.codec = codec;
+    /// Whether a JPEG may be decoded at a half, a quarter or an eighth of its size where that is enough. The pixels
+    /// differ slightly, so a [`Cursor`](crate::Cursor) that was saved with the other setting is an error. Default:
+    /// [`ScaledDecode::Auto`].
+    pub fn scaled_decode(mut self, scaled: ScaledDecode) -> Self {
+        self.sample.scaled = scaled;
         self
     }
 

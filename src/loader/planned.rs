@@ -10,8 +10,8 @@ use super::steps::Steps;
 use super::{Budget, Epoch, OnError};
 use crate::annotation::FilterBounds;
 use crate::batch::Batch;
-use crate::image::JpegCodec;
-use crate::order::{Codec, Cursor, Fingerprint, Order, Plan, Settings};
+use crate::image::ScaledDecode;
+use crate::order::{Cursor, Fingerprint, Order, Plan, Settings};
 use crate::shard::{Samples, ShardSet};
 use crate::splitmix::mix64;
 use crate::{Error, Result};
@@ -39,11 +39,7 @@ impl Planned {
             filter: set.filter().map(FilterBounds::from),
             top_k: shared.sample.top_k as u64,
             top_k_by: shared.sample.top_k_by,
-            jpeg_codec: match shared.sample.codec {
-                JpegCodec::Zune => Codec::Zune,
-                #[cfg(feature = "turbojpeg")]
-                JpegCodec::Turbo => Codec::Turbo,
-            },
+            scaled_decode: shared.sample.scaled == ScaledDecode::Auto,
             shuffle: order.shuffle,
             global_batch: order.global_batch(),
             drop_last: order.drop_last,

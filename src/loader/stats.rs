@@ -22,9 +22,7 @@ pub(super) struct Counters {
     verify: AtomicU64,
     json: AtomicU64,
     masks: AtomicU64,
-    jpeg: AtomicU64,
-    resize: AtomicU64,
-    planes: AtomicU64,
+    image: AtomicU64,
 }
 
 /// Timings and counts so far, of an epoch ([`Epoch::stats`](crate::Epoch::stats)) or of all epochs of a loader
@@ -67,11 +65,11 @@ pub struct LoaderStats {
 /// use maskstream::StageStats;
 ///
 /// let mut stages = StageStats::default(); // as in `LoaderStats::stages`
-/// stages.jpeg = Duration::from_millis(9);
+/// stages.image = Duration::from_millis(9);
 /// stages.masks = Duration::from_millis(3);
 /// assert_eq!(stages.total(), Duration::from_millis(12));
 /// let slowest = stages.named().into_iter().max_by_key(|(_, time)| *time);
-/// assert_eq!(slowest, Some(("jpeg", Duration::from_millis(9))));
+/// assert_eq!(slowest, Some(("image", Duration::from_millis(9))));
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -86,12 +84,8 @@ pub struct StageStats {
     pub json: Duration,
     /// Decoding and drawing masks, and writing all other labels.
     pub masks: Duration,
-    /// Decoding JPEGs.
-    pub jpeg: Duration,
-    /// Resizing images.
-    pub resize: Duration,
-    /// Splitting images into planes and normalizing them.
-    pub planes: Duration,
+    /// Decoding, resizing and normalizing images.
+    pub image: Duration,
 }
 
 impl StageStats {
@@ -101,18 +95,9 @@ impl StageStats {
     }
 
     /// The steps with their names, in the order of the work.
-    pub fn named(&self) -> [(&'static str, Duration); 8] {
-        let Self { read, inflate, verify, json, masks, jpeg, resize, planes } = *self;
-        [
-            ("read", read),
-            ("inflate", inflate),
-            ("verify", verify),
-            ("json", json),
-            ("masks", masks),
-            ("jpeg", jpeg),
-            ("resize", resize),
-            ("planes", planes),
-        ]
+    pub fn named(&self) -> [(&'static str, Duration); 6] {
+        let Self { read, inflate, verify, json, masks, image } = *self;
+        [("read", read), ("inflate", inflate), ("verify", verify), ("json", json), ("masks", masks), ("image", image)]
     }
 }
 
@@ -136,9 +121,7 @@ impl Counters {
             add(&counters.verify, times.verify);
             add(&counters.json, times.json);
             add(&counters.masks, times.masks);
-            add(&counters.jpeg, times.jpeg);
-            add(&counters.resize, times.resize);
-            add(&counters.planes, times.planes);
+            add(&counters.image, times.image);
         });
     }
 
@@ -170,9 +153,7 @@ impl Counters {
                 verify: time(&self.verify),
                 json: time(&self.json),
                 masks: time(&self.masks),
-                jpeg: time(&self.jpeg),
-                resize: time(&self.resize),
-                planes: time(&self.planes),
+                image: time(&self.image),
             },
         }
     }

@@ -1,8 +1,6 @@
 //! A place in the order, to be saved with a checkpoint. A saved cursor that does not fit is refused by an error that
 //! says what differs.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::Shuffle;
@@ -11,7 +9,7 @@ use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
 /// Version of the order. It changes whenever the same settings give another order, or other masks.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///
@@ -67,25 +65,21 @@ pub(crate) struct Fingerprint {
 
 /// The settings that an order depends on, as they were made: an error can name both values, and a program that has the
 /// cursor need not be told them.
+///
+/// A cursor of an earlier version may lack some of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Settings {
     /// `None` for interleaved sets: each has its own.
     pub(crate) filter: Option<FilterBounds>,
     pub(crate) top_k: u64,
     pub(crate) top_k_by: TopKBy,
-    pub(crate) jpeg_codec: Codec,
+    /// Whether JPEGs are decoded at a part of their size where that is enough, which gives other pixels.
+    pub(crate) scaled_decode: bool,
     pub(crate) shuffle: Option<Shuffle>,
     /// `batch_size` x `world_size`.
     pub(crate) global_batch: u64,
     pub(crate) drop_last: bool,
-}
-
-/// Which library decodes JPEGs: another one gives other pixels. Every build can read all names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Codec {
-    #[default]
-    Zune,
-    Turbo,
 }
 
 /// The samples that an order is over. Digests are crc32c.
@@ -105,15 +99,6 @@ pub(crate) struct Identity {
     pub(crate) selection: u32,
     /// Digest of the weights of mixed sets.
     pub(crate) weights: u32,
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Zune => "zune",
-            Self::Turbo => "turbo",
-        })
-    }
 }
 
 impl Cursor {
@@ -261,12 +246,16 @@ impl Fingerprint {
             ("the filter", filter_text(then.filter), filter_text(now.filter)),
             ("top_k", then.top_k.to_string(), now.top_k.to_string()),
             ("top_k_by", then.top_k_by.to_string(), now.top_k_by.to_string()),
-            ("jpeg_codec", then.jpeg_codec.to_string(), now.jpeg_codec.to_string()),
+            ("scaled_decode", scaled_text(then.scaled_decode), scaled_text(now.scaled_decode)),
             ("drop_last", then.drop_last.to_string(), now.drop_last.to_string()),
         ];
         let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
         differing.map(|(name, then, now)| format!("{name} was {then} when it was saved and is now {now}")).collect()
     }
+}
+
+fn scaled_text(is_scaled: bool) -> String {
+    if is_scaled { "auto" } else { "full" }.to_owned()
 }
 
 fn shuffle_text(shuffle: Option<Shuffle>) -> String {

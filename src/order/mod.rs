@@ -33,7 +33,7 @@ mod round;
 mod sample_space;
 
 pub use cursor::Cursor;
-pub(crate) use cursor::{Codec, Fingerprint, Identity, Settings};
+pub(crate) use cursor::{Fingerprint, Identity, Settings};
 pub use distributed::{Distributed, Launcher};
 pub use permutation::Permutation;
 pub use plan::{Order, Plan, Shuffle};

@@ -9,7 +9,7 @@ use lru::LruCache;
 use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
-use crate::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
+use crate::image::{Canvas, Decoder, ImageJob, Normalization, Planes, ScaledDecode};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
 use crate::{Error, Result};
@@ -45,7 +45,7 @@ pub(crate) struct SampleOptions {
     pub(crate) fit: Fit,
     pub(crate) image_dtype: DType,
     pub(crate) normalization: Normalization,
-    pub(crate) codec: JpegCodec,
+    pub(crate) scaled: ScaledDecode,
     pub(crate) max_pixels: u64,
     pub(crate) mask_size: Option<[u32; 2]>,
     pub(crate) mask_kind: MaskKind,
@@ -64,9 +64,7 @@ pub(crate) struct StageTimes {
     pub(crate) verify: Duration,
     pub(crate) json: Duration,
     pub(crate) masks: Duration,
-    pub(crate) jpeg: Duration,
-    pub(crate) resize: Duration,
-    pub(crate) planes: Duration,
+    pub(crate) image: Duration,
 }
 
 /// Where the fields other than the image come from.
@@ -96,7 +94,7 @@ struct Grids {
 
 impl SampleDecoder {
     pub(crate) fn new(options: Arc<SampleOptions>, planes: Arc<Planes>) -> Self {
-        let decoder = Decoder::new(options.codec, options.max_pixels);
+        let decoder = Decoder::new(options.scaled, options.max_pixels);
         Self {
             options,
             planes,
@@ -139,12 +137,9 @@ impl SampleDecoder {
         entry.image.verify(jpeg)?;
         times.verify += clock.lap();
         let target = (geometry.content_width(), geometry.content_height());
-        let mut decoded = self.decoder.decode(jpeg, (entry.width, entry.height), target)?;
-        times.jpeg += clock.lap();
-        let pixels = decoded.resize(target)?;
-        times.resize += clock.lap();
-        to_chw(&self.planes, pixels, target.0 as usize, geometry.side() as usize, out);
-        times.planes += clock.lap();
+        let canvas = Canvas::new(&self.planes, target, geometry.side(), out);
+        self.decoder.decode(ImageJob { jpeg, size: (entry.width, entry.height), canvas })?;
+        times.image += clock.lap();
         Ok(())
     }
 

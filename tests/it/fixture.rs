@@ -15,16 +15,8 @@ use flate2::write::GzEncoder;
 use maskstream::index::Sidecar;
 use maskstream::mask::Rle;
 use maskstream::source::{MemorySource, Source};
-use maskstream::{Batch, Error, JpegCodec, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
+use maskstream::{Batch, Error, LoaderBuilder, MaskFilter, OnCorrupt, Result, ShardSet, ShardSetBuilder};
 use serde_json::{Value, json};
-
-/// The codec of tests that do not compare pixels with a reference: libjpeg-turbo if the feature `turbojpeg` is on.
-pub(crate) fn codec() -> JpegCodec {
-    #[cfg(feature = "turbojpeg")]
-    return JpegCodec::Turbo;
-    #[cfg(not(feature = "turbojpeg"))]
-    JpegCodec::Zune
-}
 
 /// Length of the header of an index file.
 pub(crate) const SIDECAR_HEADER: usize = 56;

@@ -18,8 +18,8 @@ use maskstream::{Batch, ErrorKind, Loader, LoaderBuilder, OnCorrupt, OnError, Re
 use proptest::prelude::*;
 
 use crate::fixture::{
-    BadAdvice, Dice, Faulty, Made, codec, content, gzip, lenient, made_many, members, memory, pack, read_error,
-    read_with_tar, set_of, shard, within,
+    BadAdvice, Dice, Faulty, Made, content, gzip, lenient, made_many, members, memory, pack, read_error, read_with_tar,
+    set_of, shard, within,
 };
 
 /// Compresses each piece of this size as a gzip member of its own.
@@ -219,13 +219,7 @@ fn every_member_is_read_in_place_with_a_sidecar_and_without() {
 }
 
 fn options() -> LoaderBuilder {
-    Loader::builder()
-        .jpeg_codec(codec())
-        .batch_size(3)
-        .image_size(24)
-        .mask_size(Some([8, 8]))
-        .coverage(Some(4))
-        .top_k(4)
+    Loader::builder().batch_size(3).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4)
 }
 
 fn epoch(options: LoaderBuilder, set: ShardSet, number: u64) -> Vec<Batch> {

@@ -3,8 +3,8 @@
 //! `golden/sequential.jpg` is a drawing of our own, encoded by cjpeg; `golden/progressive.jpg` has the same
 //! coefficients (jpegtran), in ten scans of all four kinds.
 
-use maskstream::JpegCodec;
-use maskstream::internals::{Decoder, exif_orientation};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, exif_orientation};
+use maskstream::{DType, Normalization, ScaledDecode};
 
 use crate::fixture::Dice;
 
@@ -12,42 +12,51 @@ const SEQUENTIAL: &[u8] = include_bytes!("../golden/sequential.jpg");
 const PROGRESSIVE: &[u8] = include_bytes!("../golden/progressive.jpg");
 const GOLDEN: (u32, u32) = (45, 37);
 
-fn codecs() -> Vec<JpegCodec> {
-    vec![
-        JpegCodec::Zune,
-        #[cfg(feature = "turbojpeg")]
-        JpegCodec::Turbo,
-    ]
+/// With which instructions an image is decoded, and how many copies of it at once.
+type Way = (Simd, usize);
+
+fn ways() -> [Way; 3] {
+    [(Simd::PORTABLE, 1), (Simd::best(), 1), (Simd::best(), 4)]
 }
 
-fn decode_with(codec: JpegCodec, jpeg: &[u8], size: (u32, u32)) -> maskstream::Result<Vec<u8>> {
-    let mut decoder = Decoder::new(codec, 1 << 24);
-    Ok(decoder.decode(jpeg, size, size)?.resize(size)?.to_vec())
+/// The pixels, interleaved.
+fn decode_with((simd, copies): Way, jpeg: &[u8], size: (u32, u32)) -> maskstream::Result<Vec<u8>> {
+    let mut decoder = Decoder::new(ScaledDecode::Full, 1 << 24).simd(simd);
+    let planes = Planes::new(DType::U8, Normalization::UNIT).unwrap();
+    let side = size.0.max(size.1) as usize;
+    let mut outs = vec![vec![0; 3 * side * side]; copies];
+    let jobs = outs.iter_mut().map(|out| ImageJob { jpeg, size, canvas: Canvas::new(&planes, size, side as u32, out) });
+    let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
+    assert_eq!(results.len(), copies);
+    let texts: Vec<_> = results.iter().map(|result| result.as_ref().err().map(ToString::to_string)).collect();
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
+    results.into_iter().collect::<maskstream::Result<Vec<()>>>()?;
+    assert!(outs.iter().all(|out| *out == outs[0]));
+    let pixels = (0..size.1 as usize).flat_map(|y| (0..size.0 as usize).map(move |x| y * side + x));
+    Ok(pixels.flat_map(|at| [0, 1, 2].map(|plane| outs[0][plane * side * side + at])).collect())
 }
 
 fn decode(jpeg: &[u8], size: (u32, u32)) -> Vec<u8> {
-    decode_with(JpegCodec::Zune, jpeg, size).unwrap()
+    decode_with((Simd::best(), 1), jpeg, size).unwrap()
 }
 
-/// The message with which each codec refuses `jpeg`.
+/// The message with which `jpeg` is refused, in each way.
 fn refusals(jpeg: &[u8], size: (u32, u32)) -> Vec<String> {
-    codecs()
-        .into_iter()
-        .map(|codec| match decode_with(codec, jpeg, size) {
-            Ok(_) => panic!("{codec:?} accepts it"),
-            Err(e) => {
-                assert!(e.is_corrupt(), "{e}");
-                e.to_string()
-            }
-        })
-        .collect()
+    let refuse = |way: Way| match decode_with(way, jpeg, size) {
+        Ok(_) => panic!("{way:?} accepts it"),
+        Err(e) => {
+            assert!(e.is_corrupt(), "{e}");
+            e.to_string()
+        }
+    };
+    ways().into_iter().map(refuse).collect()
 }
 
-/// All codecs decode `jpeg` to what they make of `same`.
+/// `jpeg` is decoded to what is made of `same`, in each way.
 fn decodes_as(jpeg: &[u8], same: &[u8], size: (u32, u32)) {
-    for codec in codecs() {
-        let found = decode_with(codec, jpeg, size).unwrap();
-        assert!(found == decode_with(codec, same, size).unwrap(), "{codec:?}");
+    for way in ways() {
+        let found = decode_with(way, jpeg, size).unwrap();
+        assert!(found == decode_with(way, same, size).unwrap(), "{way:?}");
     }
 }
 
@@ -119,8 +128,8 @@ fn long_runs_of_zeros_are_no_hole_where_they_end_blocks() {
         Flat { size: (800, 800), sampling: &[(1, 1)], ids: &[1], scans: &[&[0]], restart: 0, value: &|_, _, _| 0 }
             .jpeg();
     assert!(flat.windows(4096).any(|run| run.iter().all(|&byte| byte == 0)));
-    for codec in codecs() {
-        assert!(decode_with(codec, &flat, (800, 800)).unwrap().iter().all(|&value| value == 128));
+    for way in ways() {
+        assert!(decode_with(way, &flat, (800, 800)).unwrap().iter().all(|&value| value == 128));
     }
 }
 
@@ -147,9 +156,14 @@ fn image_data_that_ends_some_bytes_early_or_late_is_an_error() {
 
 #[test]
 fn a_progressive_jpeg_has_the_pixels_of_its_sequential_twin() {
-    assert_eq!(decode(PROGRESSIVE, GOLDEN), decode(SEQUENTIAL, GOLDEN));
+    // Two decoders, which round differently.
+    let near = |a: Vec<u8>, b: Vec<u8>| {
+        let squares: u64 = a.iter().zip(&b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum();
+        a.len() == b.len() && (squares as f64) < 3.0 * a.len() as f64
+    };
+    assert!(near(decode(PROGRESSIVE, GOLDEN), decode(SEQUENTIAL, GOLDEN)));
     let (progressive, sequential) = (photo(150, 90, |encoder| encoder.set_progressive(true)), photo(150, 90, |_| ()));
-    assert_eq!(decode(&progressive, (150, 90)), decode(&sequential, (150, 90)));
+    assert!(near(decode(&progressive, (150, 90)), decode(&sequential, (150, 90))));
 }
 
 #[test]
@@ -359,12 +373,12 @@ fn blocks_of_several_scans_have_the_values_that_were_encoded() {
     let sampling = [(1, 1); 3];
     let scans: &[&[usize]] = &[&[0], &[1], &[2]];
     let flat = Flat { size: (30, 20), sampling: &sampling, ids: &[1, 2, 3], scans, restart: 0, value: &value };
-    for codec in codecs() {
-        let pixels = decode_with(codec, &flat.jpeg(), (30, 20)).unwrap();
+    for way in ways() {
+        let pixels = decode_with(way, &flat.jpeg(), (30, 20)).unwrap();
         for (place, pixel) in pixels.chunks_exact(3).enumerate() {
             let (x, y) = (place as u16 % 30, place as u16 / 30);
             let expected = (value(0, x / 8, y / 8) + 128) as u8;
-            assert_eq!(pixel, [expected; 3], "{codec:?}, {x}, {y}");
+            assert_eq!(pixel, [expected; 3], "{way:?}, {x}, {y}");
         }
     }
     // Its second and its last scan are missing, and its second is there twice.
@@ -377,7 +391,7 @@ fn blocks_of_several_scans_have_the_values_that_were_encoded() {
         [&whole[..third], &whole[second..]].concat(),
         [&whole[..third - 4], &whole[third..]].concat(),
     ] {
-        assert!(decode_with(JpegCodec::Zune, &damaged, (30, 20)).is_err());
+        assert!(decode_with(ways()[1], &damaged, (30, 20)).is_err());
     }
 }
 
@@ -388,17 +402,17 @@ fn components_named_r_g_b_are_colours_and_others_are_ycbcr() {
         let sampling = [(1, 1); 3];
         Flat { size: (16, 16), sampling: &sampling, ids, scans: &[&[0, 1, 2]], restart: 0, value: &value }.jpeg()
     };
-    for codec in codecs() {
-        let rgb = decode_with(codec, &flat(b"RGB"), (16, 16)).unwrap();
+    for way in ways() {
+        let rgb = decode_with(way, &flat(b"RGB"), (16, 16)).unwrap();
         assert_eq!(rgb[..3], [228, 68, 148]);
         // An Adobe segment says the same of other names; JFIF says that they are YCbCr, whatever their names.
         let adobe = insert(&flat(&[1, 2, 3]), 2, b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0");
-        assert_eq!(decode_with(codec, &adobe, (16, 16)).unwrap(), rgb);
+        assert_eq!(decode_with(way, &adobe, (16, 16)).unwrap(), rgb);
         let jfif = insert(&flat(b"RGB"), 2, b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0");
-        let ycbcr = decode_with(codec, &flat(&[1, 2, 3]), (16, 16)).unwrap();
+        let ycbcr = decode_with(way, &flat(&[1, 2, 3]), (16, 16)).unwrap();
         assert_ne!(ycbcr, rgb);
-        assert_eq!(decode_with(codec, &jfif, (16, 16)).unwrap(), ycbcr);
-        assert_eq!(decode_with(codec, &flat(&[0, 1, 2]), (16, 16)).unwrap(), ycbcr);
+        assert_eq!(decode_with(way, &jfif, (16, 16)).unwrap(), ycbcr);
+        assert_eq!(decode_with(way, &flat(&[0, 1, 2]), (16, 16)).unwrap(), ycbcr);
     }
 }
 
@@ -474,13 +488,13 @@ fn exif_is_named_where_it_explains_that_the_sizes_disagree() {
 }
 
 #[test]
-fn forms_that_zune_does_not_decode_are_named() {
+fn forms_that_are_not_decoded_are_named() {
     let whole = photo(40, 30, |_| ());
     let frame = position(&whole, 0xc0);
     let with = |at: usize, value: u8| {
         let mut changed = whole.clone();
         changed[at] = value;
-        decode_with(JpegCodec::Zune, &changed, (40, 30)).unwrap_err().to_string()
+        decode_with(ways()[1], &changed, (40, 30)).unwrap_err().to_string()
     };
     assert!(with(frame + 1, 0xc9).contains("arithmetic sequential form"));
     assert!(with(frame + 1, 0xc3).contains("lossless form"));
@@ -500,8 +514,8 @@ fn any_flipped_bit_gives_pixels_or_a_message_in_plain_words() {
         for at in 2..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << (at % 8);
-            for codec in codecs() {
-                if let Err(e) = decode_with(codec, &flipped, size) {
+            for way in ways() {
+                if let Err(e) = decode_with(way, &flipped, size) {
                     let text = e.to_string();
                     let debug = ["\"", "Some(", "None", "Err(", "Format(", "\n", "{"];
                     assert!(debug.iter().all(|form| !text.contains(form)) && text.contains("jpeg: "), "{text}");

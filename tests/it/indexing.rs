@@ -10,7 +10,7 @@ use maskstream::source::MemorySource;
 use maskstream::{ErrorKind, Loader, OnCorrupt, ShardSet};
 use tar::{EntryType, Header};
 
-use crate::fixture::{Made, codec, document, gzip, lenient, made, made_many, members, memory, pack, set_of};
+use crate::fixture::{Made, document, gzip, lenient, made, made_many, members, memory, pack, set_of};
 
 fn index(bytes: &[u8]) -> ShardIndex {
     ShardIndex::build(&MemorySource::new(bytes.to_vec()), &|_| {}).unwrap()
@@ -114,7 +114,7 @@ fn the_last_member_of_a_name_counts_wherever_it_stands() {
         let path = dir.path().join("s.tar");
         fs::write(&path, shard).unwrap();
         let lazy = lenient().open_lazy(&[&path]).unwrap();
-        let loader = Loader::builder().jpeg_codec(codec()).image_size(24).batch_size(1).build(lazy).unwrap();
+        let loader = Loader::builder().image_size(24).batch_size(1).build(lazy).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
         let rows: usize = epoch.by_ref().map(|batch| batch.unwrap().valid_rows()).sum();
         let report = epoch.report();
@@ -144,7 +144,7 @@ fn an_epoch_that_indexes_delivers_each_image_once_also_if_a_member_is_replaced()
         let path = dir.path().join("s.tar");
         fs::write(&path, shard).unwrap();
         let lazy = lenient().sidecar(Sidecar::Beside).open_lazy(&[&path]).unwrap();
-        let loader = Loader::builder().jpeg_codec(codec()).image_size(24).batch_size(2).build(lazy).unwrap();
+        let loader = Loader::builder().image_size(24).batch_size(2).build(lazy).unwrap();
         for epoch in 0..2 {
             let mut found: Vec<i64> =
                 loader.epoch(epoch).unwrap().flat_map(|batch| batch.unwrap().image_ids().to_vec()).collect();
@@ -188,7 +188,7 @@ fn hard_links_are_read_from_their_targets() {
         fs::write(&path, &shard).unwrap();
         for _ in 0..2 {
             let set = lenient().sidecar(Sidecar::Beside).open(&[&path]).unwrap();
-            let loader = Loader::builder().jpeg_codec(codec()).image_size(24).build(set).unwrap();
+            let loader = Loader::builder().image_size(24).build(set).unwrap();
             let rows: usize = loader.epoch(0).unwrap().map(|batch| batch.unwrap().valid_rows()).sum();
             assert_eq!(rows, 4);
         }
@@ -297,7 +297,7 @@ fn every_sample_of_a_shard_is_delivered_or_left_out_by_name_with_and_without_an_
             // Built, loaded, and while it is indexed.
             for pass in 0..4 {
                 let builder = || lenient().sidecar(if pass < 2 { Sidecar::Beside } else { Sidecar::Off });
-                let options = || Loader::builder().jpeg_codec(codec()).image_size(24).batch_size(3);
+                let options = || Loader::builder().image_size(24).batch_size(3);
                 let loader = match pass {
                     0..3 => options().build(builder().open(&[&path]).unwrap()).unwrap(),
                     _ => options().build(builder().open_lazy(&[&path]).unwrap()).unwrap(),
@@ -321,7 +321,7 @@ fn every_sample_of_a_shard_is_delivered_or_left_out_by_name_with_and_without_an_
     }
     // Samples that are not selected are no loss, and are told apart.
     let set = lenient().retain(|entry| entry.image_id > 3).from_sources(vec![("a".into(), memory(pack(&whole())))]);
-    let loader = Loader::builder().jpeg_codec(codec()).image_size(24).build(set.unwrap()).unwrap();
+    let loader = Loader::builder().image_size(24).build(set.unwrap()).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     epoch.by_ref().for_each(drop);
     assert!(epoch.report().to_string().ends_with("the shards hold 8 samples: 5 selected, 3 not selected"));

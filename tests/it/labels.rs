@@ -10,8 +10,8 @@ use maskstream::{Batch, Fit, Loader, LoaderBuilder, MaskFilter, MaskKind, ShardS
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    Dice, Made, annotation, codec, content, document, jpeg, lenient, made_many, members, memory, pack, rectangle,
-    set_of, shard, within,
+    Dice, Made, annotation, content, document, jpeg, lenient, made_many, members, memory, pack, rectangle, set_of,
+    shard, within,
 };
 
 const WIDTH: u32 = 40;
@@ -19,7 +19,7 @@ const HEIGHT: u32 = 28;
 const K: usize = 4;
 
 fn options() -> LoaderBuilder {
-    Loader::builder().jpeg_codec(codec()).batch_size(4).image_size(24).mask_size([8, 8]).top_k(K).num_workers(2)
+    Loader::builder().batch_size(4).image_size(24).mask_size([8, 8]).top_k(K).num_workers(2)
 }
 
 fn sample(id: i64, json: Vec<u8>) -> Made {

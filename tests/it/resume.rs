@@ -10,17 +10,10 @@ use maskstream::{
     Batch, Cursor, ErrorKind, IdList, Loader, LoaderBuilder, MaskFilter, Memory, OnError, ShardSet, TopKBy,
 };
 
-use crate::fixture::{Made, codec, content, lenient, made_many, memory, set_of, shard, within};
+use crate::fixture::{Made, content, lenient, made_many, memory, set_of, shard, within};
 
 fn options() -> LoaderBuilder {
-    Loader::builder()
-        .jpeg_codec(codec())
-        .batch_size(2)
-        .image_size(24)
-        .mask_size(Some([8, 8]))
-        .top_k(3)
-        .num_workers(2)
-        .shuffle(9)
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).top_k(3).num_workers(2).shuffle(9)
 }
 
 /// Three shards of five samples, and one of nine.

@@ -9,11 +9,11 @@ use maskstream::{
 };
 
 use crate::fixture::{
-    Faulty, Made, codec, lenient, made_many, memory, read_error, read_with_tar, set_of_sources, shard, within,
+    Faulty, Made, lenient, made_many, memory, read_error, read_with_tar, set_of_sources, shard, within,
 };
 
 fn options() -> LoaderBuilder {
-    Loader::builder().jpeg_codec(codec()).batch_size(4).image_size(24).mask_size(None).top_k(8).num_workers(2)
+    Loader::builder().batch_size(4).image_size(24).mask_size(None).top_k(8).num_workers(2)
 }
 
 fn open(options: ShardSetBuilder, samples: &[Made]) -> maskstream::Result<ShardSet> {

@@ -16,10 +16,10 @@ use maskstream::{
     Batch, Error, ErrorKind, Loader, LoaderBuilder, MaskFilter, OnError, Result, ShardSet, ShardSetBuilder,
 };
 
-use crate::fixture::{codec, content, gzip, made_many, shard, within};
+use crate::fixture::{content, gzip, made_many, shard, within};
 
 fn options() -> LoaderBuilder {
-    Loader::builder().jpeg_codec(codec()).batch_size(2).image_size(24).mask_size(Some([8, 8])).num_workers(2)
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).num_workers(2)
 }
 
 fn shards() -> ShardSetBuilder {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use maskstream::index::{Indexer, Sidecar};
 use maskstream::source::{self, Source};
 use maskstream::{
-    Batch, Epoch, Error, ErrorKind, JpegCodec, Loader, LoaderBuilder, MaskFilter, OnCorrupt, OnError, Result, ShardSet,
+    Batch, Epoch, Error, ErrorKind, Loader, LoaderBuilder, MaskFilter, OnCorrupt, OnError, Result, ShardSet,
     ShardSetBuilder,
 };
 
@@ -79,13 +79,7 @@ fn shards() -> ShardSetBuilder {
 }
 
 fn options() -> LoaderBuilder {
-    Loader::builder()
-        .batch_size(4)
-        .image_size(32)
-        .mask_size(Some([12, 12]))
-        .top_k(5)
-        .num_workers(3)
-        .jpeg_codec(JpegCodec::Zune)
+    Loader::builder().batch_size(4).image_size(32).mask_size(Some([12, 12])).top_k(5).num_workers(3)
 }
 
 fn contents(epoch: Epoch) -> Vec<BTreeMap<String, Vec<u8>>> {

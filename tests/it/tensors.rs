@@ -2,18 +2,11 @@
 
 use maskstream::{Batch, Loader, LoaderBuilder};
 
-use crate::fixture::{Made, annotation, codec, document, jpeg, made_many, rectangle, set_of, shard};
+use crate::fixture::{Made, annotation, document, jpeg, made_many, rectangle, set_of, shard};
 
 /// Options for small batches that hold every field.
 pub(crate) fn every_field() -> LoaderBuilder {
-    Loader::builder()
-        .jpeg_codec(codec())
-        .batch_size(4)
-        .image_size(24)
-        .mask_size(Some([8, 6]))
-        .coverage(Some(4))
-        .top_k(5)
-        .num_workers(2)
+    Loader::builder().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
 }
 
 /// The batches of six samples; the last one is half empty.

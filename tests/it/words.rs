@@ -443,8 +443,17 @@ fn replay_needs_nothing_but_the_cursor_and_the_shards() {
             "data": {"shards": 2, "files": 1, "index": 2, "filter": 3, "samples": 10, "selection": 4, "weights": 5},
             "top_k": 3, "top_k_by": 17, "jpeg_codec": 0, "shuffle": [5, 1], "global_batch": 4, "drop_last": false
         }});
-        let error = fails(dir, 1, &["replay", "s", "--cursor", &old.to_string()]);
-        assert!(error.contains("it has version 2 of the order, and this program has version"), "{error}");
+        let mut newer = old.clone();
+        newer["plan"]["version"] = json!(3);
+        newer["plan"]["settings"] = json!({
+            "filter": null, "top_k": 10, "top_k_by": "StabilityScore", "jpeg_codec": "Zune", "shuffle": null,
+            "global_batch": 4, "drop_last": false
+        });
+        for (version, cursor) in [(2, old), (3, newer)] {
+            let error = fails(dir, 1, &["replay", "s", "--cursor", &cursor.to_string()]);
+            let words = format!("it has version {version} of the order, and this program has version");
+            assert!(error.contains(&words), "{error}");
+        }
     });
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn run(job: &Job) {
     let set = ShardSet::builder().filter(MaskFilter::all()).open(&[&job.shards]).unwrap();
     assert!(set.reports().all(|report| report.status == IndexStatus::Loaded));
     let options = Loader::builder().batch_size(job.batch_size).rank(job.rank, job.world_size).shuffle(32);
-    let options = options.image_size(16).mask_size(Some([4, 4])).top_k(2).num_workers(1).jpeg_codec(fixture::codec());
+    let options = options.image_size(16).mask_size(Some([4, 4])).top_k(2).num_workers(1);
     let loader = options.build(set).unwrap();
     let (lines, whole) = read_log(&job.log);
     let mut log = OpenOptions::new().create(true).append(true).open(&job.log).unwrap();

@@ -99,8 +99,7 @@ fn open(dir: &Path) -> Arc<ShardSet> {
 }
 
 fn options(memory: Memory) -> LoaderBuilder {
-    let options =
-        Loader::builder().jpeg_codec(fixture::codec()).batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
+    let options = Loader::builder().batch_size(4).image_size(64).mask_size(Some([32, 32])).top_k(3);
     options.num_workers(3).prefetch_batches(PREFETCH).shuffle(9).memory(memory)
 }
 

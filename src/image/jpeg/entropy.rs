@@ -203,6 +203,9 @@ fn sequential_scan(
                     sink.bits(bits.take(size.into())?, size.into());
                     next += run + 1;
                 }
+                if next > 64 {
+                    return Err("a block of it has more than 64 coefficients");
+                }
             }
             Ok(())
         },

@@ -1,22 +1,34 @@
-//! What a JPEG is made of, and whether its image data is whole. Knows nothing of pixels: codecs make those.
+//! JPEGs: what they are made of, whether their image data is whole, and the pixels of the sequential ones.
 //!
 //! [`Picture::read`] finds the segments as libjpeg does: fill bytes, and stray bytes between the segments of the
-//! header, are passed over; whatever follows the end marker is ignored. [`Picture::write`] puts together a JPEG of only
-//! what a decoder needs, so that every decoder understands the same picture. [`check`] reads the image data without
-//! decoding it and refuses whatever libjpeg warns of. [`interleave`] makes one scan of several.
+//! header, are passed over; whatever follows the end marker is ignored. [`Decoding`] decodes sequential pictures of one
+//! scan, at full size or a part of it. [`interleave`] makes one scan of several. [`Picture::write`] puts together a
+//! JPEG of only what a decoder needs, for the forms that are decoded elsewhere; [`check`] first reads their image data
+//! without decoding it, and refuses whatever libjpeg warns of.
 
 mod bits;
+mod colour;
+mod dct;
+mod decode;
 mod entropy;
 mod exif;
 mod foreign;
+mod frame;
 mod holes;
+mod huffman;
 mod interleave;
+mod lanes;
 mod picture;
 mod segments;
 mod standard;
+mod stream;
+mod strips;
+mod unstuff;
+mod zigzag;
 
+pub(super) use decode::{Decoding, KnownTables, Rows, Scratch, run_together};
 pub(super) use entropy::check;
 pub use exif::orientation;
 pub(super) use holes::refuse_holes;
 pub(super) use interleave::interleave;
-pub(super) use picture::{Picture, Tail};
+pub(super) use picture::Picture;

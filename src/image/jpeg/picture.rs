@@ -25,6 +25,21 @@ pub(super) struct Component<'a> {
     table: Option<(u8, &'a [u8])>,
 }
 
+impl Component<'_> {
+    /// The quantization table, in the order of a JPEG.
+    pub(super) fn quantization_table(&self) -> Option<[u16; 64]> {
+        let (precision, table) = self.table?;
+        let mut numbers = [0; 64];
+        if precision == 0 {
+            numbers.iter_mut().zip(table).for_each(|(number, &byte)| *number = byte.into());
+        } else {
+            let pairs = table.as_chunks::<2>().0;
+            numbers.iter_mut().zip(pairs).for_each(|(number, &pair)| *number = u16::from_be_bytes(pair));
+        }
+        Some(numbers)
+    }
+}
+
 /// A component's part in a scan, with the definitions of its Huffman tables.
 #[derive(Clone)]
 pub(super) struct Member<'a> {
@@ -64,14 +79,6 @@ pub(crate) struct Picture<'a> {
     pub(super) scans: Vec<Scan<'a>>,
     /// Definitions for arithmetic coding, which only libjpeg-turbo reads.
     arithmetic: Vec<&'a [u8]>,
-}
-
-/// What stands behind the image data.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tail {
-    EndMarker,
-    /// That many bytes of ones, each with the zero behind it that makes it data, and no marker.
-    Ones(usize),
 }
 
 /// As many as any encoder makes a few times over, and as zune-jpeg reads.
@@ -225,9 +232,9 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// Whether one scan, without restart markers, has all of the image.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.is_sequential() && self.has_one_scan() && self.scans[0].restart == 0
+    /// Whether its colours are those of print.
+    pub(crate) fn has_four_components(&self) -> bool {
+        self.components.len() == 4
     }
 
     /// Whether all components are in the first scan, and there is no other one.
@@ -239,6 +246,11 @@ impl<'a> Picture<'a> {
     pub(super) fn sampling(&self) -> (u32, u32) {
         let largest = |of: fn(&Component<'a>) -> u32| self.components.iter().map(of).max().unwrap_or(1);
         (largest(|component| component.horizontal), largest(|component| component.vertical))
+    }
+
+    /// Whether its three components are red, green and blue.
+    pub(super) fn is_rgb(&self) -> bool {
+        self.colour == Colour::Rgb
     }
 
     /// Columns and rows of the units that all components together are coded in.
@@ -254,8 +266,8 @@ impl<'a> Picture<'a> {
         (across, (u32::from(self.height) * component.vertical).div_ceil(8 * vertical))
     }
 
-    /// Writes it as a JPEG that says no more than it must, to `out`. The last scan ends with `tail`.
-    pub(crate) fn write(&self, tail: Tail, out: &mut Vec<u8>) {
+    /// Writes it as a JPEG that says no more than it must, to `out`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.write_header(out);
         let mut defined: [[Option<&[u8]>; 4]; 2] = [[None; 4]; 2];
         let mut restart = 0;
@@ -278,10 +290,7 @@ impl<'a> Picture<'a> {
             self.write_scan_header(scan, out);
             out.extend_from_slice(scan.data);
         }
-        match tail {
-            Tail::EndMarker => out.extend_from_slice(&[0xff, EOI]),
-            Tail::Ones(count) => (0..count).for_each(|_| out.extend_from_slice(&[0xff, 0])),
-        }
+        out.extend_from_slice(&[0xff, EOI]);
     }
 
     /// Writes all that comes before the Huffman tables of the first scan. Each component gets a table of its own.

@@ -13,19 +13,12 @@ use maskstream::source::{self, MemorySource};
 use maskstream::{Batch, Error, ErrorKind, Loader, LoaderBuilder, Memory, OnError, Result, ShardSet};
 
 use crate::fixture::{
-    BadAdvice, Bomb, Faulty, Made, budget, codec, content, lenient, made_many, members, pack, read_error,
-    read_with_tar, set_of, set_of_sources, shard, within,
+    BadAdvice, Bomb, Faulty, Made, budget, content, lenient, made_many, members, pack, read_error, read_with_tar,
+    set_of, set_of_sources, shard, within,
 };
 
 fn options() -> LoaderBuilder {
-    Loader::builder()
-        .jpeg_codec(codec())
-        .batch_size(2)
-        .image_size(24)
-        .mask_size(Some([8, 8]))
-        .coverage(Some(4))
-        .top_k(4)
-        .num_workers(2)
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).coverage(Some(4)).top_k(4).num_workers(2)
 }
 
 /// Batches until the first error, and that error; nothing may follow it.

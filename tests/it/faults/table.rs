@@ -15,19 +15,13 @@ use bytes::Bytes;
 use maskstream::{Budget, EpochReport, ErrorKind, Loader, LoaderBuilder, OnCorrupt, OnError, ShardSet, source};
 
 use crate::fixture::{
-    Bomb, Faulty, Made, annotation, codec, document, jpeg, lenient, made_many, members, pack, read_error,
-    read_with_tar, rectangle, set_of, set_of_sources, shard, within,
+    Bomb, Faulty, Made, annotation, document, jpeg, lenient, made_many, members, pack, read_error, read_with_tar,
+    rectangle, set_of, set_of_sources, shard, within,
 };
 
 fn options() -> LoaderBuilder {
     let on_error = OnError::skip(Budget::UNLIMITED);
-    Loader::builder()
-        .jpeg_codec(codec())
-        .batch_size(2)
-        .image_size(24)
-        .mask_size(Some([8, 8]))
-        .num_workers(2)
-        .on_error(on_error)
+    Loader::builder().batch_size(2).image_size(24).mask_size(Some([8, 8])).num_workers(2).on_error(on_error)
 }
 
 /// The outcome of an epoch: a row of the table.

@@ -1,0 +1,122 @@
+//! How the blocks of a sequential JPEG are laid out, at one of the scales that it can be decoded at.
+
+use super::huffman::Tables;
+use super::picture::Picture;
+
+/// Most blocks of a unit that the standard allows.
+const MAX_BLOCKS: usize = 10;
+
+/// A picture of one scan, at a scale.
+pub(super) struct Frame {
+    pub(super) parts: Vec<Part>,
+    /// The blocks of a unit, in the order of the scan.
+    pub(super) blocks: Vec<BlockPlan>,
+    /// Units in each row, and rows of them.
+    pub(super) units: (usize, usize),
+    /// Width and height at this scale, in pixels.
+    pub(super) size: (usize, usize),
+}
+
+/// A component at its own size.
+pub(super) struct Part {
+    /// Blocks of a unit, across and down.
+    pub(super) blocks: (usize, usize),
+    /// Samples of a block in each direction: 1, 2, 4 or 8.
+    pub(super) samples: usize,
+    /// Width and height in samples.
+    pub(super) size: (usize, usize),
+    /// Pixels for each sample, across and down.
+    pub(super) factors: (usize, usize),
+    /// Whether values between samples are interpolated; otherwise samples are repeated.
+    pub(super) is_smooth: bool,
+    /// What each coefficient is multiplied with, in the order in which blocks are stored.
+    pub(super) quantization: [f32; 64],
+}
+
+/// One block of a unit.
+pub(super) struct BlockPlan {
+    pub(super) component: usize,
+    /// Numbers of the Huffman tables.
+    pub(super) dc: usize,
+    pub(super) ac: usize,
+    /// Column and row among the component's blocks of the unit.
+    pub(super) column: usize,
+    pub(super) row: usize,
+}
+
+impl Frame {
+    /// The layout of `picture`, at 1 / 2^`shift` of its size. Makes the tables that are missing in `tables`. `None` for
+    /// pictures that are not of one sequential scan of one or three components, or not sampled by whole factors.
+    pub(super) fn new(picture: &Picture<'_>, shift: u32, tables: &mut Tables) -> Option<Self> {
+        let [scan] = &picture.scans[..] else { return None };
+        if !(picture.is_sequential() && picture.has_one_scan() && matches!(picture.components.len(), 1 | 3)) {
+            return None;
+        }
+        let (width, height) = picture.size();
+        let (horizontal, vertical) = picture.sampling();
+        let least = 8 >> shift;
+        let mut parts = Vec::new();
+        for component in &picture.components {
+            let (across, down) = (horizontal * least, vertical * least);
+            let samples = block_samples(least, (across, down), (component.horizontal, component.vertical));
+            let (own_across, own_down) = (component.horizontal * samples, component.vertical * samples);
+            if across % own_across != 0 || down % own_down != 0 {
+                return None;
+            }
+            let factors = ((across / own_across) as usize, (down / own_down) as usize);
+            let size = (
+                (width * own_across).div_ceil(8 * horizontal) as usize,
+                (height * own_down).div_ceil(8 * vertical) as usize,
+            );
+            parts.push(Part {
+                blocks: (component.horizontal as usize, component.vertical as usize),
+                samples: samples as usize,
+                size,
+                factors,
+                is_smooth: least > 1 && is_smooth(factors, size.0),
+                quantization: super::dct::factors(&component.quantization_table()?, samples as usize),
+            });
+        }
+        let mut blocks = Vec::new();
+        for member in &scan.members {
+            let dc = tables.add(true, member.dc.definition?)?;
+            let ac = tables.add(false, member.ac.definition?)?;
+            let (across, down) = parts.get(member.component)?.blocks;
+            let places = (0..down).flat_map(|row| (0..across).map(move |column| (column, row)));
+            blocks.extend(places.map(|(column, row)| BlockPlan { component: member.component, dc, ac, column, row }));
+        }
+        let (across, down) = picture.units();
+        (blocks.len() <= MAX_BLOCKS && width > 0 && height > 0).then(|| Self {
+            parts,
+            blocks,
+            units: (across as usize, down as usize),
+            size: (width.div_ceil(1 << shift) as usize, height.div_ceil(1 << shift) as usize),
+        })
+    }
+}
+
+impl Frame {
+    /// The numbers of each block's Huffman tables.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.blocks.iter().map(|plan| (plan.dc, plan.ac))
+    }
+}
+
+/// Samples of a component's block: twice or four times as many as of the largest component, where that spares making
+/// the component larger afterwards. As libjpeg decides.
+fn block_samples(least: u32, (across, down): (u32, u32), (horizontal, vertical): (u32, u32)) -> u32 {
+    let mut samples = least;
+    while samples < 8 && across % (horizontal * samples * 2) == 0 && down % (vertical * samples * 2) == 0 {
+        samples *= 2;
+    }
+    samples
+}
+
+/// Whether libjpeg interpolates: where pixels are two to a sample, unless the component is too narrow.
+fn is_smooth(factors: (usize, usize), width: usize) -> bool {
+    match factors {
+        (2, 1 | 2) => width > 2,
+        (1, 2) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,192 @@
+//! Resizes rows of pixels as they come: bilinear with antialiasing, as Pillow's `BILINEAR`.
+//!
+//! Each output is a weighted mean of inputs: a triangle over the two inputs beside it, or, where the image becomes
+//! smaller, over as many as an output covers on either side. Rows are weighed first, with 16 bits, and rounded to
+//! bytes; then the pixels of a row, with 14 bits. All sums are of integers, so all processors give the same result.
+
+use super::simd::{Simd, multiversion};
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod axis;
+mod windows;
+
+pub(super) use axis::Axis;
+use axis::ONE;
+use windows::{WINDOW_OUTPUTS, Windows};
+
+/// The weights of both directions.
+#[derive(Debug)]
+pub(super) struct Weights {
+    across: Axis,
+    windows: Option<Windows>,
+    down: Axis,
+}
+
+impl Weights {
+    pub(super) fn new(across: Axis, down: Axis) -> Self {
+        let windows = Windows::new(&across);
+        Self { across, windows, down }
+    }
+}
+
+/// Rows on their way from one size to the other.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// The latest rows of input: `slots` times three planes of `stride` bytes.
+    ring: Vec<u8>,
+    slots: usize,
+    stride: usize,
+    /// Rows that came in and went out.
+    came: usize,
+    went: usize,
+    /// A row of three planes between the directions, and one behind both.
+    between: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// Zeros behind a row, so that windows may begin anywhere in it.
+const PADDING: usize = 32;
+
+impl Rows {
+    /// Begins an image with rows of `width` pixels.
+    pub(super) fn begin(&mut self, width: usize, weights: &Weights) {
+        self.stride = (width + PADDING).next_multiple_of(64);
+        self.slots = weights.down.taps + 1;
+        let (ring, row) = (self.slots * 3 * self.stride, 3 * self.stride);
+        self.ring.resize(ring.max(self.ring.len()), 0);
+        self.between.resize(row.max(self.between.len()), 0);
+        let out = 3 * weights.across.starts.len().next_multiple_of(WINDOW_OUTPUTS);
+        self.out.resize(out.max(self.out.len()), 0);
+        (self.came, self.went) = (0, 0);
+    }
+
+    /// Where the next row is to be written: red, green and blue, at least as wide as the image.
+    pub(super) fn next_row(&mut self) -> [&mut [u8]; 3] {
+        let begin = self.came % self.slots * 3 * self.stride;
+        let (red, rest) = self.ring[begin..begin + 3 * self.stride].split_at_mut(self.stride);
+        let (green, blue) = rest.split_at_mut(self.stride);
+        [red, green, blue]
+    }
+
+    /// Passes on the rows that the row just written completes, with their numbers.
+    pub(super) fn row_written(&mut self, weights: &Weights, simd: Simd, mut pass: impl FnMut(usize, [&[u8]; 3])) {
+        self.came += 1;
+        let Weights { across, windows, down } = weights;
+        while let Some(&start) = down.starts.get(self.went).filter(|&&start| start + down.taps <= self.came) {
+            let stride = self.stride;
+            let row_of = |slots: usize, row: usize| row % slots * 3 * stride;
+            let source: &[u8] = if down.is_identity {
+                let begin = row_of(self.slots, start);
+                &self.ring[begin..begin + 3 * stride]
+            } else {
+                let weights = &down.weights[self.went * down.taps..(self.went + 1) * down.taps];
+                let rows: Vec<usize> = (start..start + down.taps).map(|row| row_of(self.slots, row)).collect();
+                weigh_rows(simd, &self.ring, &rows, weights, &mut self.between[..3 * stride]);
+                &self.between[..3 * stride]
+            };
+            let width = across.starts.len();
+            let planes = source.chunks_exact(stride);
+            if across.is_identity {
+                if let [red, green, blue] = planes.collect::<Vec<_>>()[..] {
+                    pass(self.went, [red, green, blue].map(|plane| &plane[..width]));
+                }
+            } else {
+                let room = width.next_multiple_of(WINDOW_OUTPUTS);
+                for (plane, out) in planes.zip(self.out.chunks_exact_mut(room)) {
+                    weigh_pixels(simd, plane, across, windows.as_ref(), out);
+                }
+                let [red, green, blue] = [0, 1, 2].map(|plane| &self.out[plane * room..plane * room + width]);
+                pass(self.went, [red, green, blue]);
+            }
+            self.went += 1;
+        }
+    }
+}
+
+multiversion! {
+    fn weigh_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) = weighed_rows
+}
+
+/// Columns that are summed together.
+const COLUMNS: usize = 64;
+
+#[inline(always)]
+fn weighed_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
+    match rows.len() {
+        1 => weighed::<1>(ring, rows, weights, out),
+        2 => weighed::<2>(ring, rows, weights, out),
+        3 => weighed::<3>(ring, rows, weights, out),
+        4 => weighed::<4>(ring, rows, weights, out),
+        5 => weighed::<5>(ring, rows, weights, out),
+        6 => weighed::<6>(ring, rows, weights, out),
+        _ => {
+            for (block, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
+                let mut sums = [half(rows.len()); COLUMNS];
+                for (&row, &weight) in rows.iter().zip(weights) {
+                    let Some(row) = ring[row + block * COLUMNS..].first_chunk::<COLUMNS>() else { return };
+                    for (sum, &byte) in sums.iter_mut().zip(row) {
+                        *sum += part(byte, widened(weight));
+                    }
+                }
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum >> 8) as u8);
+            }
+        }
+    }
+}
+
+/// Half of one, and what is lost where products are truncated: on average half of 1 / 256 of each.
+#[inline(always)]
+fn half(taps: usize) -> u16 {
+    128 + (taps / 2).min(127) as u16
+}
+
+/// A weight as part of 2^16.
+#[inline(always)]
+fn widened(weight: i16) -> u16 {
+    (weight.max(0) as u16).saturating_mul(4)
+}
+
+/// The upper 16 bits of a product.
+#[inline(always)]
+fn part(byte: u8, weight: u16) -> u16 {
+    ((u32::from(byte) << 8) * u32::from(weight) >> 16) as u16
+}
+
+#[inline(always)]
+fn weighed<const TAPS: usize>(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
+    let (Some(rows), Some(weights)) = (rows.first_chunk::<TAPS>(), weights.first_chunk::<TAPS>()) else { return };
+    let rows: [&[u8]; TAPS] = rows.map(|row| &ring[row..row + out.len()]);
+    let weights = weights.map(widened);
+    for x in 0..out.len() {
+        let mut sum = half(TAPS);
+        for tap in 0..TAPS {
+            sum += part(rows[tap][x], weights[tap]);
+        }
+        out[x] = (sum >> 8) as u8;
+    }
+}
+
+/// Weighs the pixels of a row. `out` has a multiple of eight bytes.
+fn weigh_pixels(simd: Simd, row: &[u8], axis: &Axis, windows: Option<&Windows>, out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if let (true, Some(windows)) = (simd.is_avx2(), windows) {
+        return avx2::weigh_pixels(simd, row, windows, out);
+    }
+    let _ = windows;
+    weigh_pixels_one_by_one(simd, row, axis, out);
+}
+
+multiversion! {
+    fn weigh_pixels_one_by_one(row: &[u8], axis: &Axis, out: &mut [u8]) = weighed_pixels
+}
+
+#[inline(always)]
+fn weighed_pixels(row: &[u8], axis: &Axis, out: &mut [u8]) {
+    let weights = axis.weights.chunks_exact(axis.taps);
+    for ((out, &start), weights) in out.iter_mut().zip(&axis.starts).zip(weights) {
+        let inputs = &row[start..start + axis.taps];
+        let sum: i32 = inputs.iter().zip(weights).map(|(&byte, &weight)| i32::from(byte) * i32::from(weight)).sum();
+        *out = ((sum + ONE / 2) >> 14) as u8;
+    }
+}

@@ -95,7 +95,7 @@ mod masks {
 
     #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]
     fn nearest(bencher: Bencher, cells: [u32; 2]) {
-        draw(bencher, cells, |grid, rle, _, out| drop(grid.nearest(rle, out)));
+        draw(bencher, cells, |grid, rle, scratch, out| drop(grid.nearest(rle, scratch, out)));
     }
 
     #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]

@@ -67,6 +67,8 @@ mod bitmap;
 mod blocks;
 mod boolean;
 mod builder;
+mod cell_bits;
+mod cell_rect;
 mod columns;
 mod components;
 mod contour;

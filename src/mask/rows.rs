@@ -81,7 +81,7 @@ static BYTES_OF_BITS: [[u8; 8]; 256] = {
 
 /// Expands bits to bytes of 0 and 1.
 #[inline]
-fn expand(bits: u64, out: &mut [u8; WORD]) {
+pub(super) fn expand(bits: u64, out: &mut [u8; WORD]) {
     for (out, bits) in out.as_chunks_mut::<8>().0.iter_mut().zip(bits.to_le_bytes()) {
         *out = BYTES_OF_BITS[usize::from(bits)];
     }

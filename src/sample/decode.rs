@@ -163,8 +163,9 @@ impl SampleDecoder {
         let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k, epoch);
         times.json += clock.lap();
 
-        // Zeroes what the previous batch left here, and the masks beyond the last annotation.
-        out.zero_labels();
+        // Zeroes what the previous batch left here, but for the masks that are drawn over.
+        out.zero_small();
+        out.zero_masks(chosen.len()..self.options.top_k);
         write_image_fields(entry, geometry, self.options.coverage, out);
         let grids = self.grids(geometry)?;
         let factors = self.options.coord_frame.factors(geometry);
@@ -173,7 +174,8 @@ impl SampleDecoder {
             if grids.masks.is_some() || grids.coverage.is_some() {
                 annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
                 if self.rle.area() == 0 {
-                    // It has no pixel to learn from: its slot stays zero, as padding is.
+                    // It has no pixel to learn from: its slot is zero, as padding is.
+                    out.zero_masks(k..k + 1);
                     continue;
                 }
                 self.draw(&grids, k, out)
@@ -202,7 +204,7 @@ impl SampleDecoder {
             let out = &mut out.masks[k * cells..(k + 1) * cells];
             match (self.options.mask_kind, self.options.keep_thin_masks) {
                 (MaskKind::Nearest, true) => grid.nearest_or_best(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Nearest, false) => grid.nearest(&self.rle, out)?,
+                (MaskKind::Nearest, false) => grid.nearest(&self.rle, &mut self.scratch, out)?,
                 (MaskKind::Area, true) => grid.area_or_best(&self.rle, &mut self.scratch, out)?,
                 (MaskKind::Area, false) => grid.area(&self.rle, &mut self.scratch, out)?,
             }

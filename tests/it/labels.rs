@@ -404,7 +404,7 @@ fn a_mask_that_no_cell_would_show_keeps_the_cell_that_it_covers_most() {
             for (k, mask) in masks.iter().enumerate() {
                 let mut drawn = vec![9; cells * cells];
                 match kind {
-                    MaskKind::Nearest => grid.nearest(mask, &mut drawn).unwrap(),
+                    MaskKind::Nearest => grid.nearest(mask, &mut scratch, &mut drawn).unwrap(),
                     _ => grid.area(mask, &mut scratch, &mut drawn).unwrap(),
                 }
                 let plane = |batch: &Batch| batch.masks().unwrap()[k * cells * cells..][..cells * cells].to_vec();

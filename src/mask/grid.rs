@@ -182,19 +182,19 @@ impl Grid {
     fn toggle_centres(&self, mask: &Rle, bits: &mut CellBits) -> CellRect {
         bits.begin(self.rows(), self.columns());
         let mut rect = CellRect::default();
+        let mut toggle = |(left, right): (u32, u32), (top, bottom): (u32, u32)| {
+            if top < bottom {
+                let [left, right, top, bottom] = [left, right, top, bottom].map(|cell| cell as usize);
+                rect.include(left, right, top, bottom);
+                (left..right).for_each(|column| bits.toggle(column, top, bottom));
+            }
+        };
         mask.for_each_segment(|x, y0, y1| {
             // Where pixels are smaller than cells, most columns of pixels have no centre.
-            let (left, right) = self.x.centres(x, x + 1);
-            if left == right {
-                return;
+            let columns = self.x.centres(x, x + 1);
+            if columns.0 < columns.1 {
+                toggle(columns, self.y.centres(y0, y1));
             }
-            let (top, bottom) = self.y.centres(y0, y1);
-            if top == bottom {
-                return;
-            }
-            let [left, right, top, bottom] = [left, right, top, bottom].map(|cell| cell as usize);
-            rect.include(left, right, top, bottom);
-            (left..right).for_each(|column| bits.toggle(column, top, bottom));
         });
         rect
     }

@@ -32,6 +32,10 @@ def main() -> int:
     args = parser.parse_args()
 
     batch = load_file(args.batch)
+    masks = batch.get("masks")
+    if masks is not None and masks.shape[-1] != masks.shape[-2]:
+        # --mask-format bits: the grid of the command is a square.
+        batch["masks"] = np.unpackbits(masks, axis=-1, count=masks.shape[-2])
     samples = read_shards(args.shards, set(batch["image_ids"].tolist()))
     worst = {}
     psnr = []

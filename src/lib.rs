@@ -138,7 +138,7 @@ pub use batch::{
 };
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
-pub use field::Field;
+pub use field::{Field, MaskFormat};
 pub use image::{JpegCodec, Normalization};
 pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
 pub use order::{Cursor, Distributed, Launcher};

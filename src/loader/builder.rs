@@ -9,6 +9,7 @@ use crate::Result;
 use crate::annotation::TopKBy;
 use crate::batch::Memory;
 use crate::dtype::DType;
+use crate::field::MaskFormat;
 use crate::image::{JpegCodec, Normalization};
 use crate::order::{Codec, Cursor, Distributed, Order, Settings, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
@@ -25,8 +26,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
 ///   [`normalize`](Self::normalize), [`jpeg_codec`](Self::jpeg_codec), [`max_image_pixels`](Self::max_image_pixels)
 /// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
-///   [`mask_kind`](Self::mask_kind), [`keep_thin_masks`](Self::keep_thin_masks), [`coverage`](Self::coverage),
-///   [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
+///   [`mask_kind`](Self::mask_kind), [`mask_format`](Self::mask_format), [`keep_thin_masks`](Self::keep_thin_masks),
+///   [`coverage`](Self::coverage), [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -77,6 +78,7 @@ impl Default for LoaderBuilder {
                 max_pixels: 1 << 26,
                 mask_size: Some([256, 256]),
                 mask_kind: MaskKind::default(),
+                mask_format: MaskFormat::default(),
                 keep_thin_masks: true,
                 coverage: None,
                 top_k: 10,
@@ -189,6 +191,13 @@ impl LoaderBuilder {
     /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`], 0 or 1.
     pub fn mask_kind(mut self, kind: MaskKind) -> Self {
         self.sample.mask_kind = kind;
+        self
+    }
+
+    /// How the cells of drawn masks are stored: [`MaskFormat::Bits`] takes an eighth of the memory, for masks of
+    /// [`MaskKind::Nearest`] only. Default: [`MaskFormat::Bytes`].
+    pub fn mask_format(mut self, format: MaskFormat) -> Self {
+        self.sample.mask_format = format;
         self
     }
 

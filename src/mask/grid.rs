@@ -121,8 +121,9 @@ impl Grid {
         Ok(())
     }
 
-    /// Draws the mask as [`Grid::nearest`] does, one bit per cell. The first cell of a byte is its highest bit, and each
-    /// row is padded with zero bits to whole bytes, as in [`Rle::write_packed`] and numpy's `packbits(cells, axis=1)`.
+    /// Draws the mask as [`Grid::nearest`] does, one bit per cell. The first cell of a byte is its highest bit, and
+    /// each row is padded with zero bits to whole bytes, as by [`Rle::write_packed`] and `numpy.packbits(cells,
+    /// axis=1)`. [`unpack_rows`](super::unpack_rows) is the opposite.
     ///
     /// # Errors
     /// Returns [`RleError::Size`] if the mask does not have the size of the grid's image, or if the length of `out` is

@@ -95,4 +95,5 @@ pub use error::RleError;
 pub use grid::{Grid, GridScratch};
 pub use iou::{box_iou, iou, nms};
 pub use rle::{Rle, RleStats};
+pub use rows::unpack_rows;
 pub use segmentation::{Counts, Segmentation};

@@ -9,6 +9,7 @@ use lru::LruCache;
 use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
+use crate::field::MaskFormat;
 use crate::image::{Decoder, JpegCodec, Normalization, Planes, to_chw};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
@@ -49,6 +50,7 @@ pub(crate) struct SampleOptions {
     pub(crate) max_pixels: u64,
     pub(crate) mask_size: Option<[u32; 2]>,
     pub(crate) mask_kind: MaskKind,
+    pub(crate) mask_format: MaskFormat,
     pub(crate) keep_thin_masks: bool,
     pub(crate) coverage: Option<u32>,
     pub(crate) top_k: usize,
@@ -200,13 +202,17 @@ impl SampleDecoder {
     /// Draws the mask in `self.rle` as the `k`-th mask of the row.
     fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), crate::mask::RleError> {
         if let Some(grid) = &grids.masks {
-            let cells = grid.rows() * grid.columns();
-            let out = &mut out.masks[k * cells..(k + 1) * cells];
-            match (self.options.mask_kind, self.options.keep_thin_masks) {
-                (MaskKind::Nearest, true) => grid.nearest_or_best(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Nearest, false) => grid.nearest(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Area, true) => grid.area_or_best(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Area, false) => grid.area(&self.rle, &mut self.scratch, out)?,
+            let bytes = out.masks.len() / self.options.top_k;
+            let out = &mut out.masks[k * bytes..(k + 1) * bytes];
+            let (rle, scratch) = (&self.rle, &mut self.scratch);
+            match (self.options.mask_kind, self.options.mask_format, self.options.keep_thin_masks) {
+                (MaskKind::Nearest, MaskFormat::Bytes, true) => grid.nearest_or_best(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bytes, false) => grid.nearest(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bits, true) => grid.nearest_or_best_packed(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bits, false) => grid.nearest_packed(rle, scratch, out)?,
+                // A share does not fit a bit: the loader refuses the two together.
+                (MaskKind::Area, _, true) => grid.area_or_best(rle, scratch, out)?,
+                (MaskKind::Area, _, false) => grid.area(rle, scratch, out)?,
             }
         }
         if let Some(grid) = &grids.coverage {

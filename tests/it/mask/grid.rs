@@ -2,7 +2,7 @@
 
 use maskstream::Fit;
 use maskstream::internals::Geometry;
-use maskstream::mask::{Axis, Grid, GridScratch, Rle};
+use maskstream::mask::{Axis, Grid, GridScratch, Rle, unpack_rows};
 use proptest::prelude::*;
 
 use super::codec::{bitmap_of, random_mask};
@@ -222,6 +222,7 @@ proptest! {
                 let mut bits = vec![9; rows as usize * columns.div_ceil(8) as usize];
                 grid.nearest_packed(&mask, &mut scratch, &mut bits).unwrap();
                 prop_assert_eq!(&bits, &packed(&expected, columns as usize));
+                prop_assert_eq!(&unpack_rows(&bits, columns as usize), &expected);
 
                 out.fill(9);
                 bits.fill(9);

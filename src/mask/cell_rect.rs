@@ -9,21 +9,33 @@ pub(super) struct CellRect {
     pub(super) bottom: usize,
 }
 
+/// The rectangle around all cells that were found so far.
+pub(super) struct CellBounds(CellRect);
+
+impl CellBounds {
+    /// Around nothing.
+    pub(super) fn new() -> Self {
+        Self(CellRect { left: usize::MAX, right: 0, top: usize::MAX, bottom: 0 })
+    }
+
+    /// Adds cells, at least one.
+    #[inline]
+    pub(super) fn include(&mut self, left: usize, right: usize, top: usize, bottom: usize) {
+        let Self(rect) = self;
+        rect.left = rect.left.min(left);
+        rect.right = rect.right.max(right);
+        rect.top = rect.top.min(top);
+        rect.bottom = rect.bottom.max(bottom);
+    }
+
+    pub(super) fn rect(self) -> CellRect {
+        if self.0.is_empty() { CellRect::default() } else { self.0 }
+    }
+}
+
 impl CellRect {
     pub(super) fn is_empty(&self) -> bool {
         self.right == 0
-    }
-
-    /// Extends the rectangle to these cells, at least one.
-    #[inline]
-    pub(super) fn include(&mut self, left: usize, right: usize, top: usize, bottom: usize) {
-        if self.is_empty() {
-            (self.left, self.top) = (left, top);
-        }
-        self.left = self.left.min(left);
-        self.right = self.right.max(right);
-        self.top = self.top.min(top);
-        self.bottom = self.bottom.max(bottom);
     }
 
     /// Calls `draw(row, cells)` for each row of the rectangle, to write its cells, and sets all other cells of the

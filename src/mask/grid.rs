@@ -22,7 +22,9 @@
 
 use std::ops::{AddAssign, Mul};
 
-use super::{Axis, Rle, RleError, cell_bits::CellBits, cell_rect::CellRect, rle::check_len};
+use super::cell_bits::CellBits;
+use super::cell_rect::{CellBounds, CellRect};
+use super::{Axis, Rle, RleError, rle::check_len};
 
 /// A grid of cells on which the masks of one image are drawn: one [`Axis`] across and one down.
 #[derive(Clone, Debug)]
@@ -182,11 +184,11 @@ impl Grid {
     /// Toggles the cells whose centres lie in the mask; returns a rectangle that holds them.
     fn toggle_centres(&self, mask: &Rle, bits: &mut CellBits) -> CellRect {
         bits.begin(self.rows(), self.columns());
-        let mut rect = CellRect::default();
+        let mut bounds = CellBounds::new();
         let mut toggle = |(left, right): (u32, u32), (top, bottom): (u32, u32)| {
             if top < bottom {
                 let [left, right, top, bottom] = [left, right, top, bottom].map(|cell| cell as usize);
-                rect.include(left, right, top, bottom);
+                bounds.include(left, right, top, bottom);
                 (left..right).for_each(|column| bits.toggle(column, top, bottom));
             }
         };
@@ -197,7 +199,7 @@ impl Grid {
                 toggle(columns, self.y.centres(y0, y1));
             }
         });
-        rect
+        bounds.rect()
     }
 
     /// Draws the fraction of each cell that the mask covers, scaled to 0 to 255 and rounded. `out` is row-major.
@@ -322,7 +324,7 @@ impl Grid {
         let Accumulator { differences, running } = accumulator;
         differences.resize((rows + 2) * columns, N::default());
         let full = self.y.den() as i64;
-        let mut dirty = CellRect::default();
+        let mut bounds = CellBounds::new();
         mask.for_each_segment(|x, y0, y1| {
             let [(top, from), (bottom, to)] = self.y.span(y0, y1);
             if (top, from) == (bottom, to) {
@@ -331,13 +333,14 @@ impl Grid {
             let parts = [full - from, from, to - full, -to].map(&number);
             let starts = [top, top + 1, bottom, bottom + 1].map(|row| row * columns);
             self.x.for_each_cell(x, |column, weight| {
-                dirty.include(column, column + 1, top, (bottom + 1).min(rows));
+                bounds.include(column, column + 1, top, (bottom + 1).min(rows));
                 let weight = number(weight);
                 for (start, part) in starts.into_iter().zip(parts) {
                     differences[start + column] += part * weight;
                 }
             });
         });
+        let dirty = bounds.rect();
         running.clear();
         running.resize(columns, N::default());
         let span = |row: usize| row * columns + dirty.left..row * columns + dirty.right;

@@ -61,7 +61,7 @@ def main() -> int:
         compare("images, padding", ours[:, content[1] :], 0)
         compare("images, padding", ours[:, :, content[0] :], 0)
 
-        chosen = choose(labels["annotations"], args.min_iou, batch["valid"].shape[1])
+        chosen = choose(labels["annotations"], args.min_predicted_iou, batch["valid"].shape[1])
         compare("valid", batch["valid"][row], np.arange(batch["valid"].shape[1]) < len(chosen))
         for k, annotation in enumerate(chosen):
             x, y, w, h = annotation["bbox"]

@@ -5,7 +5,7 @@ pub(super) static CELLS_OF_BYTES: [u8; 256 * 8] = {
     let mut cells = [0; 256 * 8];
     let mut at = 0;
     while at < cells.len() {
-        cells[at] = (at / 8 >> (7 - at % 8)) as u8 & 1;
+        cells[at] = ((at / 8) >> (7 - at % 8)) as u8 & 1;
         at += 1;
     }
     cells

@@ -72,7 +72,7 @@ fn made_shards_can_be_indexed_inspected_measured_and_exported() {
     let bits = std::fs::read(dir.join("bits.safetensors")).unwrap();
     let bits = SafeTensors::deserialize(&bits).unwrap();
     assert_eq!(bits.tensor("masks").unwrap().shape(), [8, 3, 16, 2]);
-    let packed = |cells: &[u8]| cells.iter().fold(0, |byte, cell| byte << 1 | cell);
+    let packed = |cells: &[u8]| cells.iter().fold(0, |byte, cell| (byte << 1) | cell);
     let expected: Vec<u8> = tensors.tensor("masks").unwrap().data().chunks(8).map(packed).collect();
     assert_eq!(bits.tensor("masks").unwrap().data(), expected);
     // The crate that defines the format writes the same bytes.

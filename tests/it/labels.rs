@@ -466,7 +466,7 @@ fn a_mask_without_a_pixel_is_no_mask() {
 
 /// Rows of cells of 0 and 1, eight to a byte, the first in its highest bit.
 fn packed(cells: &[u8], columns: usize) -> Vec<u8> {
-    let byte = |cells: &[u8]| cells.iter().rev().fold(0, |byte, cell| byte >> 1 | cell << 7);
+    let byte = |cells: &[u8]| cells.iter().rev().fold(0, |byte, cell| (byte >> 1) | (cell << 7));
     cells.chunks(columns).flat_map(|row| row.chunks(8).map(byte).collect::<Vec<u8>>()).collect()
 }
 

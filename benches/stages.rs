@@ -95,7 +95,7 @@ mod masks {
 
     #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]
     fn nearest(bencher: Bencher, cells: [u32; 2]) {
-        draw(bencher, cells, |grid, rle, _, out| drop(grid.nearest(rle, out)));
+        draw(bencher, cells, |grid, rle, scratch, out| drop(grid.nearest(rle, scratch, out)));
     }
 
     #[divan::bench(args = [[64, 64], [256, 256], [683, 1024]])]
@@ -116,6 +116,67 @@ mod masks {
                 drop(rle.write_column_major(&mut out));
             }
         });
+    }
+}
+
+/// 16 masks at the size of an image, beside a plain fill of the same memory.
+mod masks_of_1024 {
+    use super::*;
+
+    const COUNT: usize = 16;
+    const SIDE: u32 = 1024;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Memory {
+        /// Written a moment ago.
+        Reused,
+        /// Not in any cache: as many buffers in turn as take 256 MiB of bytes.
+        Cold,
+    }
+
+    fn draw(
+        bencher: Bencher,
+        memory: Memory,
+        row_bytes: usize,
+        mut draw: impl FnMut(&Grid, &Rle, &mut GridScratch, &mut [u8]),
+    ) {
+        let geometry = Geometry::new(MASKS[0].width(), MASKS[0].height(), SIDE, Fit::Letterbox);
+        let grid = geometry.and_then(|geometry| geometry.grid(SIDE, SIDE)).unwrap_or_else(|e| fail(&e));
+        let bytes = SIDE as usize * row_bytes;
+        let buffers = match memory {
+            Memory::Reused => 1,
+            Memory::Cold => (256 << 20) / (COUNT * bytes),
+        };
+        let mut buffers = vec![vec![1_u8; COUNT * bytes]; buffers];
+        let (mut scratch, mut next) = (GridScratch::default(), 0);
+        bencher.counter(BytesCount::new(COUNT * bytes)).bench_local(|| {
+            next = (next + 1) % buffers.len();
+            for (rle, out) in MASKS.iter().zip(buffers[next].chunks_exact_mut(bytes)) {
+                draw(&grid, rle, &mut scratch, divan::black_box(out));
+            }
+        });
+    }
+
+    #[divan::bench(args = [Memory::Reused, Memory::Cold])]
+    fn fill(bencher: Bencher, memory: Memory) {
+        draw(bencher, memory, SIDE as usize, |_, _, _, out| out.fill(0));
+    }
+
+    #[divan::bench(args = [Memory::Reused, Memory::Cold])]
+    fn nearest(bencher: Bencher, memory: Memory) {
+        draw(bencher, memory, SIDE as usize, |grid, rle, scratch, out| drop(grid.nearest(rle, scratch, out)));
+    }
+
+    #[divan::bench(args = [Memory::Reused, Memory::Cold])]
+    fn nearest_packed(bencher: Bencher, memory: Memory) {
+        draw(bencher, memory, SIDE as usize / 8, |grid, rle, scratch, out| {
+            drop(grid.nearest_packed(rle, scratch, out));
+        });
+    }
+
+    #[divan::bench(args = [Memory::Reused, Memory::Cold])]
+    fn area(bencher: Bencher, memory: Memory) {
+        draw(bencher, memory, SIDE as usize, |grid, rle, scratch, out| drop(grid.area(rle, scratch, out)));
     }
 }
 

@@ -32,6 +32,10 @@ def main() -> int:
     args = parser.parse_args()
 
     batch = load_file(args.batch)
+    masks = batch.get("masks")
+    if masks is not None and masks.shape[-1] != masks.shape[-2]:
+        # --mask-format bits: the grid of the command is a square.
+        batch["masks"] = np.unpackbits(masks, axis=-1, count=masks.shape[-2])
     samples = read_shards(args.shards, set(batch["image_ids"].tolist()))
     worst = {}
     psnr = []
@@ -57,7 +61,7 @@ def main() -> int:
         compare("images, padding", ours[:, content[1] :], 0)
         compare("images, padding", ours[:, :, content[0] :], 0)
 
-        chosen = choose(labels["annotations"], args.min_iou, batch["valid"].shape[1])
+        chosen = choose(labels["annotations"], args.min_predicted_iou, batch["valid"].shape[1])
         compare("valid", batch["valid"][row], np.arange(batch["valid"].shape[1]) < len(chosen))
         for k, annotation in enumerate(chosen):
             x, y, w, h = annotation["bbox"]

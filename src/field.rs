@@ -6,7 +6,8 @@ use crate::dtype::DType;
 /// Calls `$callback!` with the table. A line is: documentation, `Variant name: type [shape] presence storage;`
 ///
 /// * type: a Rust number type, or `image` for the loader's `image_dtype`
-/// * shape: B batch size, K masks per image, S image side, H and W mask grid, G coverage grid, or numbers
+/// * shape: B batch size, K masks per image, S image side, H rows of the mask grid, W bytes of such a row, G coverage
+///   grid, or numbers
 /// * presence: `always`, or `optional` for fields that depend on the settings (those with H and W, or G)
 /// * storage: `large` for a buffer of its own, which becomes a tensor without a copy, or `small` for a part of the
 ///   buffer that all small fields share
@@ -19,7 +20,8 @@ macro_rules! batch_fields {
             Images images: image [B 3 S S] always large;
             /// Masks, `[B, K, H, W]` u8, over the whole canvas: 1 where a cell's centre lies in the mask, or 0 to 255
             /// by exact area. A mask too thin for any cell has the one that it covers most as 1. Cast before
-            /// computing: sums of u8 overflow.
+            /// computing: sums of u8 overflow. With [`MaskFormat::Bits`](crate::MaskFormat) they are one bit a cell,
+            /// `[B, K, H, ceil(W / 8)]` u8.
             Masks masks: u8 [B K H W] optional large;
             /// Exact share of each patch that the mask covers, `[B, K, G, G]` f32, 0 to 1.
             Coverage coverage: f32 [B K G G] optional large;
@@ -58,6 +60,29 @@ macro_rules! batch_fields {
 }
 pub(crate) use batch_fields;
 
+/// How the cells of drawn masks are stored.
+///
+/// ```
+/// use maskstream::{Loader, MaskFormat};
+///
+/// // 16 masks at the size of the image take 2 MiB a sample, not 16.
+/// let builder = Loader::builder().mask_size([1024, 1024]).top_k(16).mask_format(MaskFormat::Bits);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MaskFormat {
+    /// One byte a cell.
+    #[default]
+    Bytes,
+    /// One bit a cell: an eighth of the memory and of the upload. The first cell of a byte is its highest bit, and each
+    /// row is padded with zero bits to whole bytes: `[B, K, H, ceil(W / 8)]`.
+    ///
+    /// [`Batch::unpacked_masks`](crate::Batch::unpacked_masks) unpacks them on the CPU, and on their device `masks_as`
+    /// of a candle batch, and `masks_int` and `masks_float` of a Burn batch. In numpy, that is
+    /// `numpy.unpackbits(masks, axis=-1, count=W)`.
+    Bits,
+}
+
 /// The sizes that determine the shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -66,7 +91,19 @@ pub(crate) struct Sizes {
     pub(crate) image_side: usize,
     pub(crate) image_dtype: DType,
     pub(crate) mask_size: Option<[usize; 2]>,
+    pub(crate) mask_format: MaskFormat,
     pub(crate) coverage: Option<usize>,
+}
+
+impl Sizes {
+    /// Bytes of a row of the mask grid; `None` if masks are not drawn.
+    fn mask_row_bytes(self) -> Option<usize> {
+        let [_, columns] = self.mask_size?;
+        Some(match self.mask_format {
+            MaskFormat::Bytes => columns,
+            MaskFormat::Bits => columns.div_ceil(8),
+        })
+    }
 }
 
 macro_rules! dtype {
@@ -93,7 +130,7 @@ macro_rules! dimension {
         $sizes.mask_size?[0]
     };
     (W $sizes:ident) => {
-        $sizes.mask_size?[1]
+        $sizes.mask_row_bytes()?
     };
     (G $sizes:ident) => {
         $sizes.coverage?

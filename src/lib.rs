@@ -137,7 +137,7 @@ pub use batch::{
 };
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
-pub use field::Field;
+pub use field::{Field, MaskFormat};
 pub use image::{Normalization, ScaledDecode};
 pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
 pub use order::{Cursor, Distributed, Launcher};

@@ -187,8 +187,9 @@ fn grids<'a>(cases: &'a Cases<'a>) -> Vec<Operation<'a>> {
     let few = || cases.masks().step_by(FEW).collect();
     let nearest = |name, size: [u32; 2]| {
         let (grids, mut cells) = (cases.grids(size), vec![0; (size[0] * size[1]) as usize]);
+        let mut scratch = GridScratch::default();
         each_of_few(name, Near, few, move |case, out| {
-            sure(grids[case.image].nearest(&case.parse(), &mut cells));
+            sure(grids[case.image].nearest(&case.parse(), &mut scratch, &mut cells));
             out.bytes(&cells);
         })
     };

@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn_core::tensor::kind::Basic;
-use burn_core::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Int, Tensor, TensorData};
+use burn_core::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Int, IntDType, Tensor, TensorData};
 
+use super::packed::CELLS_OF_BYTES;
 use crate::field::batch_fields;
 use crate::{
     Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, Result, SampleError, SampleId,
@@ -87,6 +88,8 @@ macro_rules! define_burn_batch {
             pub samples: Vec<Option<SampleId>>,
             /// Samples that could not be decoded.
             pub errors: Vec<SampleError>,
+            /// Columns of the mask grid if masks are bits.
+            packed_columns: Option<usize>,
         }
 
         impl Batch {
@@ -111,6 +114,7 @@ macro_rules! define_burn_batch {
                     epoch: tensors.parts.epoch,
                     step: tensors.parts.step,
                     cursor: tensors.parts.cursor,
+                    packed_columns: tensors.parts.layout().packed_columns(),
                     samples: tensors.parts.samples,
                     errors: tensors.parts.errors,
                 })
@@ -122,14 +126,44 @@ macro_rules! define_burn_batch {
 batch_fields!(define_burn_batch);
 
 impl BurnBatch {
-    /// The masks as the device's default floats. Values are not scaled: 0 and 1, or 0 to 255 for masks by area.
+    /// The masks as the device's default floats, `[B, K, H, W]`. Values are not scaled: 0 and 1, or 0 to 255 for masks
+    /// by area. Masks of [`MaskFormat::Bits`](crate::MaskFormat) are unpacked on their device.
     ///
     /// # Errors
     /// If masks are not drawn (`mask_size` is `None`).
     pub fn masks_float(&self) -> Result<Tensor<4>> {
-        let masks = self.masks.as_ref().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))?;
-        Ok(masks.clone().float())
+        let masks = self.drawn_masks()?;
+        let Some(columns) = self.packed_columns else { return Ok(masks.float()) };
+        let cells = Tensor::from_data(cells_of_bytes(), &masks.device());
+        Ok(unpacked(masks, columns, cells))
     }
+
+    /// The masks as u8, `[B, K, H, W]`. Masks of [`MaskFormat::Bits`](crate::MaskFormat) are unpacked on their device;
+    /// others are as they are.
+    ///
+    /// # Errors
+    /// If masks are not drawn (`mask_size` is `None`).
+    pub fn masks_int(&self) -> Result<Tensor<4, Int>> {
+        let masks = self.drawn_masks()?;
+        let Some(columns) = self.packed_columns else { return Ok(masks) };
+        let cells = Tensor::from_data(cells_of_bytes(), (&masks.device(), BurnDType::U8));
+        Ok(unpacked(masks, columns, cells))
+    }
+
+    fn drawn_masks(&self) -> Result<Tensor<4, Int>> {
+        self.masks.clone().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))
+    }
+}
+
+fn cells_of_bytes() -> TensorData {
+    TensorData::new(CELLS_OF_BYTES.to_vec(), [256, 8])
+}
+
+/// `[B, K, H, ceil(W / 8)]` bytes as `[B, K, H, W]` cells, by a table of the cells of each byte.
+fn unpacked<K: Basic>(masks: Tensor<4, Int>, columns: usize, cells: Tensor<2, K>) -> Tensor<4, K> {
+    let [batch, masks_each, rows, bytes] = masks.dims();
+    let index = masks.cast(IntDType::I32).reshape([batch * masks_each * rows * bytes]);
+    cells.select(0, index).reshape([batch, masks_each, rows, 8 * bytes]).narrow(3, 0, columns)
 }
 
 /// Images, `[B, 3, S, S]`. Burn has one tensor type for integers and one for floats.

@@ -3,6 +3,7 @@
 
 use candle_core::{DType as CandleDType, Device, Tensor};
 
+use super::packed::CELLS_OF_BYTES;
 use crate::field::batch_fields;
 use crate::{
     Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, Result, SampleError, SampleId,
@@ -51,6 +52,8 @@ macro_rules! define_candle_batch {
             pub samples: Vec<Option<SampleId>>,
             /// Samples that could not be decoded.
             pub errors: Vec<SampleError>,
+            /// Columns of the mask grid if masks are bits.
+            packed_columns: Option<usize>,
         }
 
         impl Batch {
@@ -71,6 +74,7 @@ macro_rules! define_candle_batch {
                     epoch: tensors.parts.epoch,
                     step: tensors.parts.step,
                     cursor: tensors.parts.cursor,
+                    packed_columns: tensors.parts.layout().packed_columns(),
                     samples: tensors.parts.samples,
                     errors: tensors.parts.errors,
                 })
@@ -82,7 +86,8 @@ macro_rules! define_candle_batch {
 batch_fields!(define_candle_batch);
 
 impl CandleBatch {
-    /// The masks cast to another number type. Values are not scaled: 0 and 1, or 0 to 255 for masks by area.
+    /// The masks as another number type, `[B, K, H, W]`. Values are not scaled: 0 and 1, or 0 to 255 for masks by area.
+    /// Masks of [`MaskFormat::Bits`](crate::MaskFormat) are unpacked on their device, also for u8.
     ///
     /// ```no_run
     /// # fn loss(batch: maskstream::CandleBatch) -> maskstream::Result<()> {
@@ -97,7 +102,11 @@ impl CandleBatch {
     /// If masks are not drawn (`mask_size` is `None`), or candle cannot make the tensor.
     pub fn masks_as(&self, dtype: CandleDType) -> Result<Tensor> {
         let masks = self.masks.as_ref().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))?;
-        masks.to_dtype(dtype).map_err(|e| tensor_error(Field::Masks, e))
+        let made = match self.packed_columns {
+            Some(columns) => unpacked(masks, columns, dtype),
+            None => masks.to_dtype(dtype),
+        };
+        made.map_err(|e| tensor_error(Field::Masks, e))
     }
 }
 
@@ -142,6 +151,16 @@ impl<'a> Tensors<'a> {
         let made = self.parts.take(field).map(|data| tensor(data, self.device));
         made.transpose().map_err(|e| tensor_error(field, e))
     }
+}
+
+/// `[B, K, H, ceil(W / 8)]` bytes as `[B, K, H, W]` cells.
+fn unpacked(masks: &Tensor, columns: usize, dtype: CandleDType) -> candle_core::Result<Tensor> {
+    let (batch, masks_each, rows, _) = masks.dims4()?;
+    let cells = Tensor::from_slice(&CELLS_OF_BYTES, (256, 8), masks.device())?.to_dtype(dtype)?;
+    // As an index of type u8, 255 would mean "none".
+    let bytes = masks.flatten_all()?.to_dtype(CandleDType::U32)?;
+    let unpacked = cells.index_select(&bytes, 0)?.reshape((batch, masks_each, rows, ()))?;
+    unpacked.narrow(3, 0, columns)?.contiguous()
 }
 
 fn tensor_error(field: Field, e: candle_core::Error) -> Error {

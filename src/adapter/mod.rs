@@ -10,6 +10,8 @@ mod burn;
 mod burn_loader;
 #[cfg(feature = "candle")]
 mod candle;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod packed;
 
 #[cfg(feature = "burn")]
 pub use burn::{BurnBatch, BurnImages};

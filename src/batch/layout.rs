@@ -2,7 +2,7 @@
 //! field has a buffer of its own; all small fields share one more, one after the other.
 
 use crate::dtype::DType;
-use crate::field::{Field, Sizes};
+use crate::field::{Field, MaskFormat, Sizes};
 use crate::sample::SampleOptions;
 use crate::{Error, Result};
 
@@ -85,6 +85,7 @@ impl BatchLayout {
             image_side: sample.side as usize,
             image_dtype: sample.image_dtype,
             mask_size: sample.mask_size.map(|size| size.map(|n| n as usize)),
+            mask_format: sample.mask_format,
             coverage: sample.coverage.map(|g| g as usize),
         };
         let mut layout = Self { sizes, fields: Vec::new(), small_bytes: 0 };
@@ -124,6 +125,17 @@ impl BatchLayout {
     /// Height and width of the mask grid; `None` if masks are not drawn.
     pub fn mask_size(&self) -> Option<[usize; 2]> {
         self.sizes.mask_size
+    }
+
+    /// How the cells of masks are stored.
+    pub fn mask_format(&self) -> MaskFormat {
+        self.sizes.mask_format
+    }
+
+    /// Columns of the mask grid if masks are stored as bits.
+    pub(crate) fn packed_columns(&self) -> Option<usize> {
+        let [_, columns] = self.sizes.mask_size?;
+        (self.sizes.mask_format == MaskFormat::Bits).then_some(columns)
     }
 
     /// Side of the coverage grid; `None` if coverage is not computed.
@@ -179,6 +191,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         mask_size: has_grids.then_some([3, 5]),
         keep_thin_masks: true,
         mask_kind: MaskKind::default(),
+        mask_format: MaskFormat::default(),
         coverage: has_grids.then_some(2),
         top_k: 2,
         top_k_by: TopKBy::default(),

@@ -29,6 +29,7 @@ mod memory;
 mod parts;
 mod pool;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) use fill::{Slot, slots};
@@ -42,6 +43,7 @@ use self::layout::Place;
 use crate::Error;
 use crate::dtype::Element;
 use crate::field::{Field, batch_fields};
+use crate::mask::unpack_rows;
 use crate::order::Cursor;
 use crate::shard::SampleId;
 
@@ -204,6 +206,24 @@ impl Batch {
     pub fn field(&self, field: Field) -> Option<FieldView<'_>> {
         let spec = self.layout().spec(field)?;
         Some(FieldView { spec, bytes: self.bytes_of(spec) })
+    }
+
+    /// The masks with one byte a cell, `[B, K, H, W]`: a copy if they are stored as bits
+    /// ([`MaskFormat::Bits`](crate::MaskFormat)), and otherwise those of [`Batch::masks`]. `None` if masks are not
+    /// drawn.
+    ///
+    /// ```no_run
+    /// # fn show(batch: &maskstream::Batch) {
+    /// if let (Some(masks), Some([height, width])) = (batch.unpacked_masks(), batch.layout().mask_size()) {
+    ///     for (k, mask) in masks.chunks(height * width).enumerate() {
+    ///         println!("mask {k}: {} cells", mask.iter().filter(|&&cell| cell != 0).count());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn unpacked_masks(&self) -> Option<Cow<'_, [u8]>> {
+        let masks = self.masks()?;
+        Some(self.layout().packed_columns().map_or(Cow::Borrowed(masks), |columns| unpack_rows(masks, columns).into()))
     }
 
     fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {

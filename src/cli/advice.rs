@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Settings of the library, and the flags that set them.
-const FLAGS: [(&str, &str); 21] = [
+const FLAGS: [(&str, &str); 22] = [
     ("batch_size", "--batch-size"),
     ("chunk_bytes", "--chunk-bytes"),
     ("coverage", "--coverage"),
@@ -11,6 +11,7 @@ const FLAGS: [(&str, &str); 21] = [
     ("image_dtype", "--image-dtype"),
     ("image_size", "--image-size"),
     ("scaled_decode", "--scaled-decode"),
+    ("mask_format", "--mask-format"),
     ("mask_kind", "--mask-kind"),
     ("mask_size", "--mask-size"),
     ("max_image_pixels", "--max-image-pixels"),

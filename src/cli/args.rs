@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskKind, Memory, Normalization,
-    OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory,
+    Normalization, OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
 };
 
 use super::progress;
@@ -74,6 +74,9 @@ pub(super) struct LoaderArgs {
     /// Value of a cell of the mask grid
     #[arg(long, value_enum, default_value = "nearest", value_name = "KIND", help_heading = IMAGES)]
     mask_kind: MaskKindArg,
+    /// How the cells of the mask grid are stored
+    #[arg(long, value_enum, default_value = "bytes", value_name = "FORMAT", help_heading = IMAGES)]
+    mask_format: MaskFormatArg,
     /// Leave a mask empty that covers no cell's centre, because it is thin or small
     ///
     /// By default, it keeps the cell that it covers most.
@@ -219,6 +222,14 @@ enum MaskKindArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum MaskFormatArg {
+    /// One byte a cell
+    Bytes,
+    /// One bit a cell, the first of a byte in its highest bit; not with --mask-kind area
+    Bits,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum RankByArg {
     /// Highest stability_score first
     #[value(alias = "stability")]
@@ -316,6 +327,14 @@ impl LoaderArgs {
                 "--mask-kind has no effect with --mask-size 0: leave one of them out",
             ),
             (
+                self.mask_size == 0 && matches!(self.mask_format, MaskFormatArg::Bits),
+                "--mask-format has no effect with --mask-size 0: leave one of them out",
+            ),
+            (
+                matches!((self.mask_kind, self.mask_format), (MaskKindArg::Area, MaskFormatArg::Bits)),
+                "--mask-format bits holds 0 or 1, but --mask-kind area is 0 to 255: leave one of them out",
+            ),
+            (
                 self.mask_size == 0 && self.no_keep_thin_masks,
                 "--no-keep-thin-masks has no effect with --mask-size 0: leave one of them out",
             ),
@@ -401,6 +420,10 @@ impl LoaderArgs {
             .mask_kind(match self.mask_kind {
                 MaskKindArg::Nearest => MaskKind::Nearest,
                 MaskKindArg::Area => MaskKind::Area,
+            })
+            .mask_format(match self.mask_format {
+                MaskFormatArg::Bytes => MaskFormat::Bytes,
+                MaskFormatArg::Bits => MaskFormat::Bits,
             })
             .keep_thin_masks(!self.no_keep_thin_masks)
             .coverage(some(self.coverage))

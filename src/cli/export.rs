@@ -36,6 +36,9 @@ Examples:
 
 In Python:
   fields = safetensors.numpy.load_file('batch.safetensors')
+Masks of --mask-format bits have a byte for each eight cells of a row:
+  masks = fields['masks']
+  masks = numpy.unpackbits(masks, axis=-1, count=masks.shape[-2])
 
 Exit status: 0 on success; 1 if a shard or a sample cannot be read (--skip N
 tolerates some), or if the file exists or cannot be written; 2 if the arguments are wrong.";

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::annotation::TopKBy;
 use crate::batch::Memory;
 use crate::dtype::DType;
+use crate::field::MaskFormat;
 use crate::image::{Normalization, ScaledDecode};
 use crate::order::{Cursor, Distributed, Order, Settings, Shuffle};
 use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
@@ -23,10 +24,11 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// bench` has a flag of the same name for most of them (`--batch-size`, `--image-size`, `--top-k`, ...).
 ///
 /// * Images: [`image_size`](Self::image_size), [`fit`](Self::fit), [`image_dtype`](Self::image_dtype),
-///   [`normalize`](Self::normalize), [`scaled_decode`](Self::scaled_decode), [`max_image_pixels`](Self::max_image_pixels)
+///   [`normalize`](Self::normalize), [`scaled_decode`](Self::scaled_decode),
+///   [`max_image_pixels`](Self::max_image_pixels)
 /// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
-///   [`mask_kind`](Self::mask_kind), [`keep_thin_masks`](Self::keep_thin_masks), [`coverage`](Self::coverage),
-///   [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
+///   [`mask_kind`](Self::mask_kind), [`mask_format`](Self::mask_format), [`keep_thin_masks`](Self::keep_thin_masks),
+///   [`coverage`](Self::coverage), [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -77,6 +79,7 @@ impl Default for LoaderBuilder {
                 max_pixels: 1 << 26,
                 mask_size: Some([256, 256]),
                 mask_kind: MaskKind::default(),
+                mask_format: MaskFormat::default(),
                 keep_thin_masks: true,
                 coverage: None,
                 top_k: 10,
@@ -99,9 +102,9 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, the shuffle and its
-    /// chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings stay as they
-    /// are. Its filter: [`Cursor::filter`], with an example.
+    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, the shuffle and
+    /// its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings stay as
+    /// they are. Its filter: [`Cursor::filter`], with an example.
     ///
     /// # Errors
     /// If the cursor is of another version of the order.
@@ -178,6 +181,13 @@ impl LoaderBuilder {
     /// What a cell of a drawn mask means. Default: [`MaskKind::Nearest`], 0 or 1.
     pub fn mask_kind(mut self, kind: MaskKind) -> Self {
         self.sample.mask_kind = kind;
+        self
+    }
+
+    /// How the cells of drawn masks are stored: [`MaskFormat::Bits`] takes an eighth of the memory, for masks of
+    /// [`MaskKind::Nearest`] only. Default: [`MaskFormat::Bytes`].
+    pub fn mask_format(mut self, format: MaskFormat) -> Self {
+        self.sample.mask_format = format;
         self
     }
 

@@ -9,6 +9,7 @@ use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
 use crate::batch::{BatchLayout, SharedPool};
 use crate::dtype::DType;
+use crate::field::MaskFormat;
 use crate::image::{Normalization, Planes};
 use crate::order::Order;
 use crate::sample::{Geometry, MaskKind, SampleOptions};
@@ -117,6 +118,15 @@ fn check_effects(
     }
     if sample.mask_size.is_none() && sample.mask_kind != MaskKind::default() {
         return Err(Error::config("mask_kind has no effect without masks: set mask_size, or leave mask_kind out"));
+    }
+    if sample.mask_size.is_none() && sample.mask_format != MaskFormat::default() {
+        return Err(Error::config("mask_format has no effect without masks: set mask_size, or leave mask_format out"));
+    }
+    if sample.mask_kind == MaskKind::Area && sample.mask_format == MaskFormat::Bits {
+        return Err(Error::config(
+            "mask_format Bits holds 0 or 1, but mask_kind Area is 0 to 255: take mask_kind Nearest, or mask_format \
+             Bytes",
+        ));
     }
     if sample.mask_size.is_none() && !sample.keep_thin_masks {
         return Err(Error::config(

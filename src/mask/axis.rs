@@ -45,13 +45,14 @@ impl Axis {
     /// Returns [`RleError::Axis`] if a range is empty or out of bounds, and in the cases of [`Axis::new`].
     ///
     /// ```
-    /// use maskstream::mask::{Axis, Grid, Rle};
+    /// use maskstream::mask::{Axis, Grid, GridScratch, Rle};
     ///
     /// // Mirrors columns 1..4 of an image of 1 x 4 pixels; the first cell is padding.
     /// let x = Axis::window(4, 1..4, 4, 1..4, true)?;
     /// let y = Axis::new(1, 1, 1, 1)?;
     /// let mut cells = [9; 4];
-    /// Grid::new(x, y).nearest(&Rle::from_runs(vec![3, 1], 1, 4)?, &mut cells)?;
+    /// let mask = Rle::from_runs(vec![3, 1], 1, 4)?;
+    /// Grid::new(x, y).nearest(&mask, &mut GridScratch::default(), &mut cells)?;
     /// assert_eq!(cells, [0, 1, 0, 0]);
     /// # Ok::<(), maskstream::mask::RleError>(())
     /// ```

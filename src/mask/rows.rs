@@ -1,4 +1,4 @@
-//! Row-major conversion between masks and bitmaps, 64 pixels at a time.
+//! Row-major conversion between masks and bitmaps, 64 pixels at a time, and of packed rows to bytes.
 //!
 //! Encoding is an error if a side of the image exceeds 2^22 pixels.
 //!
@@ -81,10 +81,33 @@ static BYTES_OF_BITS: [[u8; 8]; 256] = {
 
 /// Expands bits to bytes of 0 and 1.
 #[inline]
-fn expand(bits: u64, out: &mut [u8; WORD]) {
+pub(super) fn expand(bits: u64, out: &mut [u8; WORD]) {
     for (out, bits) in out.as_chunks_mut::<8>().0.iter_mut().zip(bits.to_le_bytes()) {
         *out = BYTES_OF_BITS[usize::from(bits)];
     }
+}
+
+/// Unpacks rows of bits, also of many masks, to one byte of 0 or 1 for each bit: the opposite of [`Rle::write_packed`]
+/// and of [`Grid::nearest_packed`](super::Grid::nearest_packed). Each row has ceil(`columns` / 8) bytes in `packed`;
+/// bytes that do not fill a row are left out.
+///
+/// ```
+/// use maskstream::mask::{Rle, unpack_rows};
+///
+/// let mut bits = [0; 2];
+/// Rle::from_row_major(&[0, 1, 1, 1, 0, 0], 2, 3)?.write_packed(&mut bits)?;
+/// assert_eq!(unpack_rows(&bits, 3), [0, 1, 1, 1, 0, 0]);
+/// # Ok::<(), maskstream::mask::RleError>(())
+/// ```
+pub fn unpack_rows(packed: &[u8], columns: usize) -> Vec<u8> {
+    let stride = columns.div_ceil(8).max(1);
+    let mut out = Vec::with_capacity(packed.len() / stride * columns);
+    for row in packed.chunks_exact(stride) {
+        let end = out.len() + columns;
+        row.iter().for_each(|bits| out.extend_from_slice(&BYTES_OF_BITS[usize::from(bits.reverse_bits())]));
+        out.truncate(end);
+    }
+    out
 }
 
 /// Packs bytes into bits: 1 for every nonzero byte.

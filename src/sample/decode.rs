@@ -9,6 +9,7 @@ use lru::LruCache;
 use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
+use crate::field::MaskFormat;
 use crate::image::{Canvas, Decoder, ImageJob, Normalization, Planes, ScaledDecode};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
@@ -49,6 +50,7 @@ pub(crate) struct SampleOptions {
     pub(crate) max_pixels: u64,
     pub(crate) mask_size: Option<[u32; 2]>,
     pub(crate) mask_kind: MaskKind,
+    pub(crate) mask_format: MaskFormat,
     pub(crate) keep_thin_masks: bool,
     pub(crate) coverage: Option<u32>,
     pub(crate) top_k: usize,
@@ -158,8 +160,9 @@ impl SampleDecoder {
         let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k, epoch);
         times.json += clock.lap();
 
-        // Zeroes what the previous batch left here, and the masks beyond the last annotation.
-        out.zero_labels();
+        // Zeroes what the previous batch left here, but for the masks that are drawn over.
+        out.zero_small();
+        out.zero_masks(chosen.len()..self.options.top_k);
         write_image_fields(entry, geometry, self.options.coverage, out);
         let grids = self.grids(geometry)?;
         let factors = self.options.coord_frame.factors(geometry);
@@ -168,7 +171,8 @@ impl SampleDecoder {
             if grids.masks.is_some() || grids.coverage.is_some() {
                 annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
                 if self.rle.area() == 0 {
-                    // It has no pixel to learn from: its slot stays zero, as padding is.
+                    // It has no pixel to learn from: its slot is zero, as padding is.
+                    out.zero_masks(k..k + 1);
                     continue;
                 }
                 self.draw(&grids, k, out)
@@ -193,13 +197,17 @@ impl SampleDecoder {
     /// Draws the mask in `self.rle` as the `k`-th mask of the row.
     fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), crate::mask::RleError> {
         if let Some(grid) = &grids.masks {
-            let cells = grid.rows() * grid.columns();
-            let out = &mut out.masks[k * cells..(k + 1) * cells];
-            match (self.options.mask_kind, self.options.keep_thin_masks) {
-                (MaskKind::Nearest, true) => grid.nearest_or_best(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Nearest, false) => grid.nearest(&self.rle, out)?,
-                (MaskKind::Area, true) => grid.area_or_best(&self.rle, &mut self.scratch, out)?,
-                (MaskKind::Area, false) => grid.area(&self.rle, &mut self.scratch, out)?,
+            let bytes = out.masks.len() / self.options.top_k;
+            let out = &mut out.masks[k * bytes..(k + 1) * bytes];
+            let (rle, scratch) = (&self.rle, &mut self.scratch);
+            match (self.options.mask_kind, self.options.mask_format, self.options.keep_thin_masks) {
+                (MaskKind::Nearest, MaskFormat::Bytes, true) => grid.nearest_or_best(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bytes, false) => grid.nearest(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bits, true) => grid.nearest_or_best_packed(rle, scratch, out)?,
+                (MaskKind::Nearest, MaskFormat::Bits, false) => grid.nearest_packed(rle, scratch, out)?,
+                // A share does not fit a bit: the loader refuses the two together.
+                (MaskKind::Area, _, true) => grid.area_or_best(rle, scratch, out)?,
+                (MaskKind::Area, _, false) => grid.area(rle, scratch, out)?,
             }
         }
         if let Some(grid) = &grids.coverage {

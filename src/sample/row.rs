@@ -1,6 +1,8 @@
 //! One row of a batch, field by field: slices of the batch buffers.
 
-use crate::field::batch_fields;
+use std::ops::Range;
+
+use crate::field::{Field, batch_fields};
 
 /// The Rust type that a row's numbers are written as; images are written as bytes.
 macro_rules! element {
@@ -27,6 +29,22 @@ macro_rules! define_row {
             fn for_each(&mut self, mut f: impl FnMut(&mut [u8])) {
                 $(f(bytemuck::cast_slice_mut(self.$name));)*
             }
+
+            /// Sets every small field to zero.
+            pub(crate) fn zero_small(&mut self) {
+                $(if !Field::$variant.is_large() {
+                    self.$name.fill(bytemuck::Zeroable::zeroed());
+                })*
+            }
+
+            /// Sets the large fields of these masks to zero.
+            pub(crate) fn zero_masks(&mut self, masks: Range<usize>) {
+                let top_k = self.valid.len();
+                $(if Field::$variant.is_large() && Field::$variant != Field::Images {
+                    let values = self.$name.len() / top_k;
+                    self.$name[masks.start * values..masks.end * values].fill(bytemuck::Zeroable::zeroed());
+                })*
+            }
         }
     };
 }
@@ -37,11 +55,6 @@ impl RowMut<'_> {
     /// Sets every field to zero.
     pub(crate) fn zero(&mut self) {
         self.for_each(|bytes| bytes.fill(0));
-    }
-
-    /// Sets every field but the image to zero.
-    pub(crate) fn zero_labels(&mut self) {
-        self.for_each_label(|bytes| bytes.fill(0));
     }
 
     /// A copy of every field but the image.

@@ -9,8 +9,8 @@ use burn_core::data::dataloader::split::split_dataloader;
 use burn_core::tensor::kind::Basic;
 use burn_core::tensor::{DType, Device, Tensor};
 use maskstream::{
-    BurnBatch, BurnImages, BurnLoader, DType as FieldDType, ErrorKind, Loader, LoaderBuilder, Memory, Normalization,
-    OnError,
+    BurnBatch, BurnImages, BurnLoader, DType as FieldDType, ErrorKind, Loader, LoaderBuilder, MaskFormat, Memory,
+    Normalization, OnError,
 };
 
 use crate::fixture::{Faulty, budget, content, made_many, read_error, set_of, set_of_sources, shard, within};
@@ -406,4 +406,24 @@ fn masks_as_floats_have_the_same_values() {
     assert!(floats == bytes && floats.contains(&1.0));
     let none = batches(every_field().mask_size(None)).remove(0).into_burn(&Device::flex()).unwrap();
     assert!(none.masks_float().is_err());
+}
+
+#[test]
+fn masks_of_bits_are_unpacked_on_the_device() {
+    for columns in [6, 8, 13] {
+        let options = || every_field().mask_size([8, columns]);
+        let bits = batches(options().mask_format(MaskFormat::Bits));
+        for (bits, bytes) in bits.into_iter().zip(batches(options())) {
+            let expected = bytes.masks().unwrap().to_vec();
+            let [bits, bytes] = [bits, bytes].map(|batch| batch.into_burn(&Device::flex()).unwrap());
+            assert_eq!(bits.masks.as_ref().unwrap().dims(), [4, 5, 8, columns.div_ceil(8) as usize]);
+            for batch in [bits, bytes] {
+                let (masks, floats) = (batch.masks_int().unwrap(), batch.masks_float().unwrap());
+                assert_eq!((masks.dims(), floats.dims()), ([4, 5, 8, columns as usize], masks.dims()));
+                assert_eq!(masks.into_data().try_to_vec::<u8>().unwrap(), expected);
+                let floats = floats.into_data().try_to_vec::<f32>().unwrap();
+                assert!(floats.iter().zip(&expected).all(|(float, byte)| *float == f32::from(*byte)));
+            }
+        }
+    }
 }

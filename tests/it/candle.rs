@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use maskstream::{CandleBatch, DType as FieldDType, Memory, Normalization, OnError};
+use maskstream::{CandleBatch, DType as FieldDType, MaskFormat, Memory, Normalization, OnError};
 
 use crate::fixture::{budget, content, made_many, set_of, shard, within};
 use crate::tensors::{batches, every_field};
@@ -166,4 +166,23 @@ fn masks_in_another_type_have_the_same_values() {
     }
     let none = batches(every_field().mask_size(None)).remove(0).into_candle(&Device::Cpu).unwrap();
     assert!(none.masks_as(DType::F32).unwrap_err().to_string().contains("mask_size is None"));
+}
+
+#[test]
+fn masks_of_bits_are_unpacked_by_masks_as() {
+    for columns in [6, 8, 13] {
+        let options = || every_field().mask_size([8, columns]).memory(Memory::Pinned);
+        let bits = batches(options().mask_format(MaskFormat::Bits));
+        for (bits, bytes) in bits.into_iter().zip(batches(options())) {
+            let unpacked = bits.unpacked_masks().unwrap().into_owned();
+            let [bits, bytes] = [bits, bytes].map(|batch| batch.into_candle(&Device::Cpu).unwrap());
+            assert_eq!(bits.masks.as_ref().unwrap().dims(), [4, 5, 8, columns.div_ceil(8) as usize]);
+            for dtype in [DType::U8, DType::F32, DType::BF16] {
+                let (masks, expected) = (bits.masks_as(dtype).unwrap(), bytes.masks_as(dtype).unwrap());
+                assert_eq!((masks.dims(), masks.dtype()), (expected.dims(), dtype));
+                assert!(storage(&masks).1 == storage(&expected).1, "{columns} columns, {dtype:?}");
+            }
+            assert!(storage(bytes.masks.as_ref().unwrap()).1 == unpacked);
+        }
+    }
 }

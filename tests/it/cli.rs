@@ -67,6 +67,14 @@ fn made_shards_can_be_indexed_inspected_measured_and_exported() {
     assert_eq!(shape_of("coverage"), [8, 3, 8, 8]);
     assert_eq!(shape_of("boxes"), [8, 3, 4]);
     assert_eq!(tensors.tensor("image_valid").unwrap().data(), [1; 8]);
+    // One bit a cell, the first of a byte in its highest bit.
+    succeeds(dir, &format!("export data --batches 2 --fit stretch -o bits.safetensors {shape} --mask-format bits"));
+    let bits = std::fs::read(dir.join("bits.safetensors")).unwrap();
+    let bits = SafeTensors::deserialize(&bits).unwrap();
+    assert_eq!(bits.tensor("masks").unwrap().shape(), [8, 3, 16, 2]);
+    let packed = |cells: &[u8]| cells.iter().fold(0, |byte, cell| (byte << 1) | cell);
+    let expected: Vec<u8> = tensors.tensor("masks").unwrap().data().chunks(8).map(packed).collect();
+    assert_eq!(bits.tensor("masks").unwrap().data(), expected);
     // The crate that defines the format writes the same bytes.
     let (_, header) = SafeTensors::read_metadata(&file).unwrap();
     assert!(safetensors::serialize(tensors.tensors(), header.metadata().clone()).unwrap() == file);
@@ -113,6 +121,8 @@ fn arguments_without_effect_are_refused_in_the_words_of_the_command() {
     assert!(fails(dir, "bench data --chunk-bytes 99999").contains("--chunk-bytes has no effect without --shuffle"));
     assert!(fails(dir, "bench data --mask-size 0 --mask-kind area").contains("--mask-kind has no effect"));
     assert!(fails(dir, "bench data --mask-size 0 --no-keep-thin-masks").contains("--no-keep-thin-masks has no effect"));
+    assert!(fails(dir, "bench data --mask-size 0 --mask-format bits").contains("--mask-format has no effect"));
+    assert!(fails(dir, "bench data --mask-kind area --mask-format bits").contains("--mask-format bits holds 0 or 1"));
     let seeded = maskstream(dir, "bench data --image-size 32 --seed 3");
     assert!(seeded.status.success() && text(&seeded.stderr).contains("--seed has no effect without --shuffle"));
     succeeds(dir, "bench data --image-size 32 --seed 3 --top-k-by random");

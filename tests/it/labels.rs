@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use maskstream::index::{Annotation, AnnotationFile, AnnotationStats, ShardIndex};
 use maskstream::internals::{Geometry, MaskMismatch};
 use maskstream::mask::{Grid, GridScratch, Rle, Segmentation};
-use maskstream::{Batch, Fit, Loader, LoaderBuilder, MaskFilter, MaskKind, ShardSet, TopKBy};
+use maskstream::{
+    Batch, Fit, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory, OnError, ShardSet, TopKBy,
+};
 use serde_json::{Value, json};
 
 use crate::fixture::{
@@ -404,7 +406,7 @@ fn a_mask_that_no_cell_would_show_keeps_the_cell_that_it_covers_most() {
             for (k, mask) in masks.iter().enumerate() {
                 let mut drawn = vec![9; cells * cells];
                 match kind {
-                    MaskKind::Nearest => grid.nearest(mask, &mut drawn).unwrap(),
+                    MaskKind::Nearest => grid.nearest(mask, &mut scratch, &mut drawn).unwrap(),
                     _ => grid.area(mask, &mut scratch, &mut drawn).unwrap(),
                 }
                 let plane = |batch: &Batch| batch.masks().unwrap()[k * cells * cells..][..cells * cells].to_vec();
@@ -460,6 +462,108 @@ fn a_mask_without_a_pixel_is_no_mask() {
     // Where masks are not drawn, they are not read.
     let unread = batch(options().mask_size(None), made);
     assert_eq!((unread.valid(), unread.annotation_ids()), (&[1, 1, 1][..], &[0, 1, 2][..]));
+}
+
+/// Rows of cells of 0 and 1, eight to a byte, the first in its highest bit.
+fn packed(cells: &[u8], columns: usize) -> Vec<u8> {
+    let byte = |cells: &[u8]| cells.iter().rev().fold(0, |byte, cell| (byte >> 1) | (cell << 7));
+    cells.chunks(columns).flat_map(|row| row.chunks(8).map(byte).collect::<Vec<u8>>()).collect()
+}
+
+#[test]
+fn masks_of_bits_are_those_of_bytes_packed() {
+    let (thin, _) = thin();
+    let mut samples = made_many(6);
+    samples.push(Made { id: 7, ..thin });
+    for [rows, columns] in [[8, 8], [5, 7], [3, 9], [24, 64], [9, 65], [1, 1], [24, 130]] {
+        for (memory, keep) in [(Memory::Heap, true), (Memory::Pinned, false)] {
+            let batches = |format: MaskFormat, cache: Option<u64>| {
+                let options = options().mask_size([rows, columns]).coverage(3).memory(memory).keep_thin_masks(keep);
+                let options = options.mask_format(format).mask_cache_bytes(cache).prefetch_batches(1);
+                let loader = options.build(set_of(vec![shard(&samples)])).unwrap();
+                assert_eq!(loader.layout().mask_format(), format);
+                // The second epoch writes over the buffers of the first, or comes from the cache.
+                let epochs = (0..2).flat_map(|epoch| loader.epoch(epoch).unwrap());
+                epochs.map(|batch| batch.map(|batch| (content(&batch), unpacked(&batch))).unwrap()).collect::<Vec<_>>()
+            };
+            let bytes = batches(MaskFormat::Bytes, None);
+            for cache in [None, Some(1 << 20)] {
+                let bits = batches(MaskFormat::Bits, cache);
+                assert_eq!(bits.len(), bytes.len());
+                for ((mut bits, unpacked), (mut bytes, cells)) in bits.into_iter().zip(bytes.clone()) {
+                    assert!(cells.contains(&1) && cells == bytes["masks"] && unpacked == cells);
+                    let cells = bytes.remove("masks").unwrap();
+                    assert_eq!(bits.remove("masks").unwrap(), packed(&cells, columns as usize), "{rows} x {columns}");
+                    assert!(bits == bytes, "all other fields are the same");
+                }
+            }
+        }
+    }
+}
+
+fn unpacked(batch: &Batch) -> Vec<u8> {
+    batch.unpacked_masks().unwrap().into_owned()
+}
+
+#[test]
+fn what_is_not_drawn_is_zero_in_reused_buffers() {
+    let full = |id: i64, masks: usize| {
+        let mask = rectangle(WIDTH, HEIGHT, [0, 0, WIDTH, HEIGHT]);
+        let annotations: Vec<Value> = (0..masks as i64).map(|n| annotation(n + 1, &mask, 0.9, 0.99)).collect();
+        sample(id, document(id, WIDTH, HEIGHT, &annotations))
+    };
+    let with_counts = |id: i64, at: usize, counts: Value| {
+        let mut whole: Value = serde_json::from_slice(&full(id, K).json).unwrap();
+        whole["annotations"][at]["segmentation"]["counts"] = counts;
+        sample(id, serde_json::to_vec(&whole).unwrap())
+    };
+    let samples = [
+        full(1, K),
+        full(2, 1),
+        full(3, K),
+        with_counts(4, 2, json!([WIDTH * HEIGHT])),
+        full(5, K),
+        // Two masks have been drawn when the third turns out to be damaged.
+        with_counts(6, 2, json!([1, 2, 3])),
+        full(7, 2),
+    ];
+    let real = |id: i64| match id {
+        2 => [1, 0, 0, 0],
+        4 => [1, 1, 0, 1],
+        6 => [0; K],
+        7 => [1, 1, 0, 0],
+        _ => [1; K],
+    };
+    for (memory, format) in
+        [(Memory::Heap, MaskFormat::Bytes), (Memory::Pinned, MaskFormat::Bytes), (Memory::Pinned, MaskFormat::Bits)]
+    {
+        let options = options().batch_size(1).coverage(4).memory(memory).mask_format(format);
+        let options = options.num_workers(1).prefetch_batches(1).on_error(OnError::skip(9));
+        let loader = options.build(set_of(vec![shard(&samples)])).unwrap();
+        for epoch in 0..3 {
+            let batches: Vec<i64> = loader
+                .epoch(epoch)
+                .unwrap()
+                .zip(1..)
+                .map(|(batch, id)| {
+                    let batch = batch.unwrap();
+                    let planes =
+                        [unpacked(&batch), batch.coverage().unwrap().iter().map(|&v| u8::from(v > 0.0)).collect()];
+                    for plane in planes {
+                        let drawn: Vec<u8> =
+                            plane.chunks(plane.len() / K).map(|mask| *mask.iter().max().unwrap()).collect();
+                        assert_eq!(drawn, real(id), "image {id}, {memory:?}, {format:?}, epoch {epoch}");
+                    }
+                    assert_eq!(batch.valid(), real(id));
+                    if id == 6 {
+                        assert!(batch.fields().all(|field| field.bytes.iter().all(|&byte| byte == 0)));
+                    }
+                    id
+                })
+                .collect();
+            assert_eq!(batches.len(), samples.len());
+        }
+    }
 }
 
 #[test]

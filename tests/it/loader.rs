@@ -13,7 +13,7 @@ use maskstream::internals::Geometry;
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
     Batch, BoxFormat, CoordFrame, DType, ErrorKind, Field, FieldValues, Fit, Loader, LoaderBuilder, MaskFilter,
-    MaskKind, Memory, Normalization, OnError, PinState, ScaledDecode, ShardSet, TopKBy,
+    MaskFormat, MaskKind, Memory, Normalization, OnError, PinState, ScaledDecode, ShardSet, TopKBy,
 };
 
 use crate::fixture::{
@@ -527,6 +527,8 @@ fn settings_that_do_not_fit_are_refused_before_a_thread_starts() {
         ("normalize", options().image_dtype(DType::F32).normalize(flat)),
         ("normalize has no effect on u8 images", options().normalize(Normalization::IMAGENET)),
         ("mask_kind has no effect without masks", options().mask_size(None).mask_kind(MaskKind::Area)),
+        ("mask_format has no effect without masks", options().mask_size(None).mask_format(MaskFormat::Bits)),
+        ("take mask_kind Nearest", options().mask_kind(MaskKind::Area).mask_format(MaskFormat::Bits)),
         ("keep_thin_masks has no effect without masks", options().mask_size(None).keep_thin_masks(false)),
         ("chunk_bytes has no effect without shuffle", options().chunk_bytes(1 << 20)),
         ("Random { seed: 4 }, which draws", options().mask_cache_bytes(1).top_k_by(TopKBy::Random { seed: 4 })),

@@ -213,9 +213,11 @@ fn sizes_that_do_not_fit_are_refused() {
     );
     let grid = Grid::stretch(4, 6, 2, 2).unwrap();
     let mut scratch = GridScratch::default();
-    assert!(size(grid.nearest(&mask, &mut [0; 5])));
+    assert!(size(grid.nearest(&mask, &mut scratch, &mut [0; 5])));
     let turned = Rle::from_runs(vec![24], 6, 4).unwrap();
-    assert!(size(grid.nearest(&turned, &mut [0; 4])));
+    assert!(size(grid.nearest(&turned, &mut scratch, &mut [0; 4])));
+    assert!(size(grid.nearest_packed(&turned, &mut scratch, &mut [0; 2])));
+    assert!(size(grid.nearest_or_best_packed(&mask, &mut scratch, &mut [0; 4])));
     assert!(size(grid.area(&turned, &mut scratch, &mut [0; 4])));
     assert!(size(grid.coverage(&mask, &mut scratch, &mut [0.0; 3])));
     for [height, width, rows, columns] in [[0, 6, 2, 2], [4, 0, 2, 2], [4, 6, 0, 2], [4, 6, 2, 0]] {

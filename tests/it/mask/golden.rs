@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-use maskstream::mask::{Grid, Merge, Rle, RleError, Segmentation, box_iou, decode, encode, iou, merge};
+use maskstream::mask::{Grid, GridScratch, Merge, Rle, RleError, Segmentation, box_iou, decode, encode, iou, merge};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -162,7 +162,8 @@ impl Judge {
         self.equal("decode packed", case, &crc32fast::hash(&bits), packed);
         // The row-major bitmap equals a grid of the image's own size, drawn by nearest centre.
         by_row.fill(7);
-        Grid::stretch(height, width, height, width).unwrap().nearest(mask, &mut by_row).unwrap();
+        let (grid, mut scratch) = (Grid::stretch(height, width, height, width).unwrap(), GridScratch::default());
+        grid.nearest(mask, &mut scratch, &mut by_row).unwrap();
         self.equal("decode row-major", case, &crc32fast::hash(&by_row), rows);
 
         let json = format!(r#"{{"size":[{height},{width}],"counts":{}}}"#, Value::from(counts.as_str()));

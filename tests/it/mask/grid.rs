@@ -2,7 +2,7 @@
 
 use maskstream::Fit;
 use maskstream::internals::Geometry;
-use maskstream::mask::{Axis, Grid, GridScratch, Rle};
+use maskstream::mask::{Axis, Grid, GridScratch, Rle, unpack_rows};
 use proptest::prelude::*;
 
 use super::codec::{bitmap_of, random_mask};
@@ -46,7 +46,7 @@ fn check_grid(grid: &Grid, (x, y): (Parts, Parts), mask: &Rle, scratch: &mut Gri
     let mut nearest = vec![9; rows * columns];
     let mut area = vec![9; rows * columns];
     let mut coverage = vec![9.0; rows * columns];
-    grid.nearest(mask, &mut nearest).unwrap();
+    grid.nearest(mask, scratch, &mut nearest).unwrap();
     grid.area(mask, scratch, &mut area).unwrap();
     grid.coverage(mask, scratch, &mut coverage).unwrap();
     let full = u128::from(x.den) * u128::from(y.den);
@@ -133,9 +133,10 @@ fn a_grid_of_the_images_size_is_the_bitmap() {
     let bitmap = bitmap_of(&mask);
     let expected: Vec<u8> = (0..13 * 9).map(|i| bitmap[i % 9 * 13 + i / 9]).collect();
     let mut out = vec![9; 13 * 9];
-    grid.nearest(&mask, &mut out).unwrap();
+    let mut scratch = GridScratch::default();
+    grid.nearest(&mask, &mut scratch, &mut out).unwrap();
     assert_eq!(out, expected);
-    grid.area(&mask, &mut GridScratch::default(), &mut out).unwrap();
+    grid.area(&mask, &mut scratch, &mut out).unwrap();
     assert_eq!(out, expected.iter().map(|v| v * 255).collect::<Vec<_>>());
 }
 
@@ -150,7 +151,7 @@ fn a_cropping_grid_draws_only_what_lies_on_it() {
         let bitmap = bitmap_of(&mask);
         let expected: Vec<u8> = (0..15).map(|i| bitmap[i % 5 / 2 * 6 + i / 5]).collect();
         let (mut out, mut share) = (vec![9; 15], vec![9.0; 15]);
-        grid.nearest(&mask, &mut out).unwrap();
+        grid.nearest(&mask, &mut scratch, &mut out).unwrap();
         assert_eq!(out, expected, "seed {seed}");
         grid.coverage(&mask, &mut scratch, &mut share).unwrap();
         assert_eq!(share, expected.iter().map(|&v| f32::from(v)).collect::<Vec<_>>(), "seed {seed}");
@@ -174,4 +175,73 @@ fn geometry_grids_hold_for_the_largest_sizes() {
     assert!(Geometry::new(0, 3, 16, Fit::Letterbox).is_err());
     assert!(Geometry::new(3, 3, 16_385, Fit::Letterbox).is_err());
     assert!(geometry.grid(0, 4).is_err() && geometry.grid(4, 16_385).is_err());
+}
+
+/// Masks for which words of 64 cells matter: thin and long, in the last row or column, full columns, and noise.
+fn masks_at_edges(dice: &mut Dice, height: u32, width: u32) -> Vec<Rle> {
+    let (x, y) = (dice.below(u64::from(width)) as u32, dice.below(u64::from(height)) as u32);
+    let rectangle = |x: u32, y: u32, w: u32, h: u32| Rle::from_box([x, y, w, h].map(f64::from), height, width).unwrap();
+    vec![
+        random_mask(dice, height, width),
+        rectangle(x, 0, 1, height),
+        rectangle(0, y, width, 1),
+        rectangle(width - 1, 0, 1, height),
+        rectangle(0, height - 1, width, 1),
+        rectangle(width - 1, height - 1, 1, 1),
+        rectangle(x, y, width - x, height - y),
+        rectangle(0, 0, width, height),
+        Rle::from_runs(vec![height * width], height, width).unwrap(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
+
+    #[test]
+    fn cells_are_the_pixels_at_their_centres_where_words_begin_and_end(
+        seed: u64, width in 1_u32..300, height in 1_u32..12, words in 0_u32..4, columns in 0_u32..3, rows in 1_u32..12,
+    ) {
+        // One column less than whole words, whole words, one more; the scratch comes from grids of other sizes.
+        let columns = (64 * words + columns).saturating_sub(1).max(1);
+        let mut dice = Dice(seed);
+        let mut scratch = GridScratch::default();
+        for [rows, columns] in [[rows, columns], [2, 200], [rows, columns]] {
+            let grid = Grid::stretch(height, width, rows, columns).unwrap();
+            for mask in masks_at_edges(&mut dice, height, width) {
+                let bitmap = bitmap_of(&mask);
+                let centre = |cell: u32, cells: u32, pixels: u32| (2 * cell + 1) * pixels / (2 * cells);
+                let pixel = |row: u32, column: u32| {
+                    bitmap[(centre(column, columns, width) * height + centre(row, rows, height)) as usize]
+                };
+                let expected: Vec<u8> =
+                    (0..rows).flat_map(|row| (0..columns).map(move |column| pixel(row, column))).collect();
+                let mut out = vec![9; expected.len()];
+                grid.nearest(&mask, &mut scratch, &mut out).unwrap();
+                prop_assert_eq!(&out, &expected);
+
+                let mut bits = vec![9; rows as usize * columns.div_ceil(8) as usize];
+                grid.nearest_packed(&mask, &mut scratch, &mut bits).unwrap();
+                prop_assert_eq!(&bits, &packed(&expected, columns as usize));
+                prop_assert_eq!(&unpack_rows(&bits, columns as usize), &expected);
+
+                out.fill(9);
+                bits.fill(9);
+                grid.nearest_or_best(&mask, &mut scratch, &mut out).unwrap();
+                grid.nearest_or_best_packed(&mask, &mut scratch, &mut bits).unwrap();
+                prop_assert_eq!(&bits, &packed(&out, columns as usize));
+                prop_assert_eq!(out.contains(&1), mask.area() > 0);
+                if expected.contains(&1) {
+                    prop_assert_eq!(&out, &expected);
+                } else {
+                    prop_assert!(out.iter().map(|&cell| usize::from(cell)).sum::<usize>() <= 1);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of 0 and 1, eight cells to a byte, the first in its highest bit.
+fn packed(cells: &[u8], columns: usize) -> Vec<u8> {
+    let byte = |cells: &[u8]| cells.iter().zip([128, 64, 32, 16, 8, 4, 2, 1]).map(|(cell, bit)| cell * bit).sum();
+    cells.chunks(columns).flat_map(|row| row.chunks(8).map(byte).collect::<Vec<u8>>()).collect()
 }

@@ -309,11 +309,11 @@ proptest! {
         expected.assert_is(&grid.resample(&mask).unwrap(), &case);
         let cells = (x.cells * y.cells) as usize;
         let mut nearest = vec![7; cells];
-        grid.nearest(&mask, &mut nearest).unwrap();
+        let mut scratch = GridScratch::default();
+        grid.nearest(&mask, &mut scratch, &mut nearest).unwrap();
         prop_assert_eq!(&nearest, &expected.row_major(), "{}", &case);
 
         let (mut share, mut area) = (vec![7.0; cells], vec![7; cells]);
-        let mut scratch = GridScratch::default();
         grid.coverage(&mask, &mut scratch, &mut share).unwrap();
         grid.area(&mask, &mut scratch, &mut area).unwrap();
         let full = x.crop.len() as u64 * y.crop.len() as u64;

@@ -6,7 +6,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
 
-use super::jpeg::{Picture, orientation, refuse_holes};
+use super::jpeg::{Picture, refuse_holes};
 use super::pixels::{Pixels, check_size};
 use crate::{Error, Result};
 
@@ -64,21 +64,23 @@ impl Decoder {
         }
     }
 
-    /// Decodes `jpeg`. `size` is the (width, height) that its annotations say; `target` is the size that it will be
-    /// resized to. A codec that can scale decodes at the smallest scale that is at least `target`.
+    /// Decodes `jpeg`. `size` is the (width, height) that its annotations say, which is that of the JPEG unless it is a
+    /// derived one; `target` is the size that it will be resized to. A codec that can scale decodes at the smallest
+    /// scale that is at least `target`.
     ///
     /// # Errors
-    /// If `jpeg` is no JPEG, is damaged or cut short, is not of `size`, or has more pixels than allowed.
+    /// If `jpeg` is no JPEG, is damaged or cut short, is not of `size` and not derived from an image of
+    /// that size, or has more pixels than allowed.
     pub fn decode(&mut self, jpeg: &[u8], size: (u32, u32), target: (u32, u32)) -> Result<Decoded<'_>> {
-        let (width, height) = size;
+        let picture = Picture::read(jpeg)?;
+        check_size(picture.size(), size, jpeg)?;
+        let (width, height) = picture.size();
         if u64::from(width) * u64::from(height) > self.max_pixels {
             let max = self.max_pixels;
             return Err(Error::limit(format!(
                 "the image has {width} x {height} pixels, more than max_image_pixels, {max}"
             )));
         }
-        let picture = Picture::read(jpeg)?;
-        check_size(picture.size(), size, || orientation(jpeg))?;
         refuse_holes(&picture)?;
         match self.codec {
             JpegCodec::Zune => super::zune::decode(&picture, &mut self.jpeg, &mut self.decoded),

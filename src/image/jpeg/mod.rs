@@ -6,6 +6,7 @@
 //! decoding it and refuses whatever libjpeg warns of. [`interleave`] makes one scan of several.
 
 mod bits;
+mod derived;
 mod entropy;
 mod exif;
 mod foreign;
@@ -15,6 +16,8 @@ mod picture;
 mod segments;
 mod standard;
 
+pub use derived::Derived;
+pub(crate) use derived::HEAD_BYTES;
 pub(super) use entropy::check;
 pub use exif::orientation;
 pub(super) use holes::refuse_holes;

@@ -135,7 +135,11 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         return Ok(());
     }
     let path = unbroken(path.display());
+    let derived = index.entries().iter().filter(|entry| entry.derived().is_some()).count();
     say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
+    if derived > 0 {
+        say!("  LOSSY: {derived} images are derived: `maskstream inspect` tells how");
+    }
     if left_out.total() > 0 {
         say!("{}", wrap(&format!("  not used: {left_out}")));
     }

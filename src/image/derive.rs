@@ -83,8 +83,7 @@ impl Deriver {
     /// # Errors
     /// If `jpeg` cannot be decoded, or is not of the size that `derived` says.
     pub(crate) fn derive(&mut self, jpeg: &[u8], derived: &Derived) -> Result<Vec<u8>> {
-        let (original, target) =
-            ((derived.original_width, derived.original_height), (derived.width, derived.height));
+        let (original, target) = ((derived.original_width, derived.original_height), (derived.width, derived.height));
         // At full size: a scaled decode would be resized twice.
         let mut decoded = self.0.decode(jpeg, original, original)?;
         let pixels = decoded.resize(target)?;

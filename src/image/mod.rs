@@ -22,6 +22,6 @@ pub use derive::Derive;
 #[cfg(feature = "derive")]
 pub(crate) use derive::Deriver;
 pub(crate) use fit::letterboxed;
-pub use jpeg::{Derived, orientation as exif_orientation};
 pub(crate) use jpeg::HEAD_BYTES;
+pub use jpeg::{Derived, orientation as exif_orientation};
 pub use planes::{Normalization, Planes, to_chw};

@@ -27,8 +27,7 @@ pub(super) fn check_size(found: (u32, u32), annotated: (u32, u32), jpeg: &[u8]) 
     let Some(derived) = Derived::read(jpeg) else {
         return if found == annotated { Ok(()) } else { Err(other_size(found, annotated, jpeg)) };
     };
-    let (size, original) =
-        ((derived.width, derived.height), (derived.original_width, derived.original_height));
+    let (size, original) = ((derived.width, derived.height), (derived.original_width, derived.original_height));
     if original != annotated {
         return Err(Error::corrupt(format!(
             "jpeg: the image says that it is derived from one of {}, but its annotations say {}: it is not theirs; \

@@ -18,7 +18,7 @@ use crate::container::TarWriter;
 use crate::source::{self, Inflater, Source};
 use crate::{Error, ErrorKind, Result};
 
-/// What [`Indexer::repack`] does if the repacked shard exists already.
+/// What [`Indexer::repack`] does if the repacked shard exists already, and deriving if the derived one does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfExists {

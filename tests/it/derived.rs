@@ -11,7 +11,7 @@ use maskstream::internals::Decoder;
 use maskstream::synth::{Preset, SynthOptions, write_shard};
 use maskstream::{Batch, BoxFormat, Fit, JpegCodec, Loader, MaskFilter, OnCorrupt, Result, ShardSet};
 
-use crate::fixture::{Made, content, jpeg, lenient, made, members, pack, read_with_tar};
+use crate::fixture::{content, jpeg, lenient, made, members, pack, read_with_tar};
 
 /// Longest side of the derived images of most tests; the originals are 384 x 256 and the like.
 const LONGEST: u32 = 200;
@@ -406,7 +406,7 @@ fn a_derived_shard_is_another_data_set_to_a_cursor_and_takes_less_memory() {
         Loader::builder().batch_size(2).image_size(64).shuffle(1).build(set).unwrap()
     };
     let (original, derived) = (loader(&place.original), loader(&place.derived()));
-    let cursor = original.epoch(0).unwrap().next().unwrap().unwrap().cursor().unwrap().clone();
+    let cursor = original.epoch(0).unwrap().next().unwrap().unwrap().cursor().unwrap();
     assert!(original.resume_from(&cursor).is_ok());
     let error = derived.resume_from(&cursor).unwrap_err().to_string();
     assert!(error.contains("shards"), "{error}");
@@ -422,6 +422,7 @@ mod command {
     use serde_json::Value;
 
     use super::*;
+    use crate::fixture::Made;
 
     fn run(dir: &Path, args: &str) -> (bool, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_maskstream"))

@@ -6,7 +6,6 @@
 //! maskstream derived (lossy): 683 x 1024 from 1500 x 2250, quality 90, original crc32c 0123abcd
 //! ```
 
-use super::picture::segment;
 use super::segments::{COM, EOI, SOS, body, next_marker};
 
 /// What a JPEG says of the larger one that it was made from. The image is lossy: it was resized and encoded once more.
@@ -84,7 +83,7 @@ impl Derived {
     #[cfg(feature = "derive")]
     pub(crate) fn write(&self, jpeg: &mut Vec<u8>) {
         let mut comment = Vec::new();
-        segment(COM, &[self.comment().as_bytes()], &mut comment);
+        super::picture::segment(COM, &[self.comment().as_bytes()], &mut comment);
         let jfif = body(jpeg, 4).filter(|_| jpeg.starts_with(b"\xff\xd8\xff\xe0"));
         let at = jfif.map_or(2, |body| 6 + body.len());
         jpeg.splice(at..at, comment);

@@ -16,8 +16,9 @@ use super::progress;
 /// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
 ///
 /// Prints the number of samples and annotations, how many of them the default filter keeps, the most frequent image
-/// sizes, how many images are derived ones (made smaller by `repack --longest-side`, so lossy), and a table of quartiles. Then it prints "no problems", or the number of problems of each kind ("2 x
-/// duplicate member") and the first 20 of them. A shard without an index is indexed first.
+/// sizes, how many images are derived (made smaller by `repack --longest-side`, so lossy), and a table of quartiles.
+/// Then it prints "no problems", or the number of problems of each kind ("2 x duplicate member") and the first 20 of
+/// them. A shard without an index is indexed first.
 ///
 /// It checks the tar and gzip structure, that each image has a JSON member and each JSON member an image, and that the
 /// JSON can be read. It does not open images and masks, unless --decode is given.

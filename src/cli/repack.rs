@@ -69,7 +69,7 @@ pub(super) struct Args {
     /// Number of shards to work on at a time
     ///
     /// Two keep a disk busy: one is inflated or checked while the other one is written. Try more for gzip shards on
-    /// fast disks.
+    /// fast disks. With --longest-side, all cores work on the images of these shards.
     #[arg(long, default_value = "2", value_name = "N", value_parser = parallel::jobs)]
     jobs: NonZeroUsize,
     /// Print one JSON object per shard, for programs

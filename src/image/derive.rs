@@ -89,8 +89,8 @@ impl Deriver {
         let pixels = decoded.resize(target)?;
         let mut out = Vec::with_capacity(pixels.len() / 8);
         let mut encoder = Encoder::new(&mut out, derived.quality);
-        // The original's colours have half its resolution, which is about that of the smaller image. Halving it again at
-        // quality 90 costs 1.8 dB and saves a fifth of the bytes; a lower quality costs less for the same saving.
+        // The original's colours have half its resolution, which is about that of the smaller image. Halving it again
+        // at quality 90 costs 1.8 dB and saves a fifth of the bytes; a lower quality costs less for the same saving.
         encoder.set_sampling_factor(SamplingFactor::F_1_1);
         let cannot = |cause| Error::config("cannot encode the smaller image as a JPEG").caused_by(cause);
         // `derived` is plausible, so its sides are u16.

@@ -96,6 +96,7 @@
 //! | `candle` | yes | batches as candle tensors, without a copy on the CPU |
 //! | `burn` | no | batches as Burn tensors, and a data loader for Burn's trainer; `burn-flex` adds Burn's CPU backend |
 //! | `cli` | yes | the `maskstream` command; training programs do not need it |
+//! | `derive` | with `cli` | shards with smaller images, `Indexer::derive` |
 //! | `synth` | with `cli` | generated shards for tests, benches and demos |
 //!
 //! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so a new
@@ -147,6 +148,13 @@ pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSe
 /// What an index says of a shard, and how indexes are built: for programs that prepare or inspect shards.
 pub mod index {
     pub use crate::annotation::{Annotation, AnnotationFile, AnnotationStats, ImageInfo};
+    #[cfg(feature = "derive")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "derive")))]
+    pub use crate::image::Derive;
+    pub use crate::image::Derived;
+    #[cfg(feature = "derive")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "derive")))]
+    pub use crate::shard::DeriveReport;
     pub use crate::shard::{
         Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, LeftOut, RepackReport,
         RepeatedImages, ShardIndex, ShardReport, Sidecar, resolve_patterns,

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use maskstream::ScaledDecode;
 use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
-use maskstream::{DType, Normalization, ScaledDecode};
 
 const SIDE: u32 = 32;
 
@@ -12,14 +12,12 @@ const SIDE: u32 = 32;
 fuzz_target!(|input: &[u8]| {
     let [width, height, jpeg @ ..] = input else { return };
     let size = (u32::from(*width) + 1, u32::from(*height) + 1);
-    let planes = Planes::new(DType::U8, Normalization::UNIT).unwrap();
     // Scales from a half to full, by the size of the image.
     let target = (size.0.min(SIDE), size.1.min(SIDE));
     let decode = |simd: Simd, jpegs: &[&[u8]]| {
         let mut outs = vec![vec![0; 3 * (SIDE * SIDE) as usize]; jpegs.len()];
-        let canvases = outs.iter_mut().map(|out| Canvas::new(&planes, target, SIDE, out));
-        let mut jobs: Vec<_> =
-            canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size, canvas }).collect();
+        let canvases = outs.iter_mut().map(|out| Canvas::new(&Planes::U8, target, SIDE, out));
+        let mut jobs: Vec<_> = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size, canvas }).collect();
         let mut decoder = Decoder::new(ScaledDecode::Auto, 1 << 16).simd(simd);
         let results = decoder.decode_all(&mut jobs);
         results.into_iter().map(|result| result.map_err(|e| e.to_string())).zip(outs).collect::<Vec<_>>()

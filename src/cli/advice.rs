@@ -51,7 +51,7 @@ pub(super) fn in_flags(error: &(dyn Error + 'static)) -> String {
         let is_sample = error.is_corrupt() && error.location().member.is_some();
         if is_sample && !text.contains("--skip") {
             text += "; --skip N goes on without up to N bad samples";
-        } else if error.is_limit() && text.contains("more than --max-image-pixels") {
+        } else if error.is_limit() && text.contains("more than --max-image-pixels") && !text.contains("--skip") {
             text += "; raise it, or go on without up to N such samples with --skip N";
         }
     }

@@ -150,6 +150,10 @@ fn announce(loader: &Loader) -> Outcome {
         layout.batch_size(),
         size(layout.bytes() as u64)
     );
+    let derived: usize = set.reports().map(|report| report.derived_samples).sum();
+    if derived > 0 {
+        say!("LOSSY: {derived} images of these shards are derived: `maskstream inspect` tells how");
+    }
     say!("{}", wrap(&format!("memory: {plan} (limit: {})", size(plan.max_bytes))));
     Ok(())
 }

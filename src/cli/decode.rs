@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use maskstream::ScaledDecode;
 use maskstream::index::{AnnotationFile, Entry, Extent, IndexedShard};
 use maskstream::internals::{Canvas, Decoder, ImageJob, MaskMismatch, OneLine, Planes, exif_orientation};
 use maskstream::mask::Rle;
 use maskstream::source::{self, Source};
-use maskstream::{DType, Normalization, ScaledDecode};
 use rayon::prelude::*;
 
 /// Something wrong with a member.
@@ -31,10 +31,9 @@ impl std::fmt::Display for Problem {
 /// If the shard cannot be opened.
 pub(super) fn decode(shard: &IndexedShard, max_pixels: u64, bar: &ProgressBar) -> maskstream::Result<Vec<Problem>> {
     let source = shard.source(source::open(&shard.path)?)?;
-    let planes = Planes::new(DType::U8, Normalization::UNIT)?;
     let buffers = || (Decoder::new(ScaledDecode::Auto, max_pixels), Rle::default());
     let found = shard.index.entries().par_iter().map_init(buffers, |(decoder, rle), entry| {
-        let mut sample = Sample { entry, source: &source, planes: &planes, found: Vec::new() };
+        let mut sample = Sample { entry, source: &source, found: Vec::new() };
         // The decoders get bytes that nobody has checked.
         if catch_unwind(AssertUnwindSafe(|| sample.check(decoder, rle))).is_err() {
             sample.damage("panic", &entry.image_name(), &entry.image, "its decoding panicked");
@@ -49,7 +48,6 @@ pub(super) fn decode(shard: &IndexedShard, max_pixels: u64, bar: &ProgressBar) -
 struct Sample<'a> {
     entry: &'a Entry,
     source: &'a Arc<dyn Source>,
-    planes: &'a Planes,
     found: Vec<Problem>,
 }
 
@@ -91,7 +89,7 @@ impl Sample<'_> {
         let size = (self.entry.width, self.entry.height);
         // Decoded as small as can be: only errors matter.
         let mut pixel = [0; 3];
-        let canvas = Canvas::new(self.planes, (1, 1), 1, &mut pixel);
+        let canvas = Canvas::new(&Planes::U8, (1, 1), 1, &mut pixel);
         if let Err(error) = decoder.decode(ImageJob { jpeg: &jpeg, size, canvas }) {
             self.damage("image cannot be decoded", &name, &extent, &error.to_string());
         }

@@ -124,11 +124,13 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),
         _ => "indexed".to_owned(),
     };
+    let derived = index.entries().iter().filter(|entry| entry.derived().is_some()).count();
     let (samples, annotations, left_out) = (index.entries().len(), index.annotations(), index.left_out());
     if json {
         let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
+            "derived": derived,
             "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });
         say!("{line}");
@@ -136,6 +138,9 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
     }
     let path = unbroken(path.display());
     say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
+    if derived > 0 {
+        say!("  LOSSY: {derived} images are derived: `maskstream inspect` tells how");
+    }
     if left_out.total() > 0 {
         say!("{}", wrap(&format!("  not used: {left_out}")));
     }

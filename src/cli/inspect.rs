@@ -16,8 +16,9 @@ use super::progress;
 /// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
 ///
 /// Prints the number of samples and annotations, how many of them the default filter keeps, the most frequent image
-/// sizes, and a table of quartiles. Then it prints "no problems", or the number of problems of each kind ("2 x
-/// duplicate member") and the first 20 of them. A shard without an index is indexed first.
+/// sizes, how many images are derived (made smaller by `repack --longest-side`, so lossy), and a table of quartiles.
+/// Then it prints "no problems", or the number of problems of each kind ("2 x duplicate member") and the first 20 of
+/// them. A shard without an index is indexed first.
 ///
 /// It checks the tar and gzip structure, that each image has a JSON member and each JSON member an image, and that the
 /// JSON can be read. It does not open images and masks, unless --decode is given.
@@ -60,7 +61,10 @@ struct Summary {
     /// Samples and annotations that the default filter keeps.
     kept_samples: usize,
     kept_annotations: usize,
+    /// As annotated.
     image_sizes: BTreeMap<String, usize>,
+    /// Images that were made from larger ones. Empty in an original shard.
+    derived: Vec<DerivedImages>,
     image_bytes: Option<Quantiles>,
     annotations_per_image: Option<Quantiles>,
     predicted_iou: Option<Quantiles>,
@@ -71,6 +75,14 @@ struct Summary {
     damaged: bool,
     finding_counts: BTreeMap<String, usize>,
     findings: Vec<String>,
+}
+
+/// Images that `repack --longest-side` has made, with the same settings.
+#[derive(Serialize)]
+struct DerivedImages {
+    longest_side: u32,
+    quality: u8,
+    images: usize,
 }
 
 /// Minimum, lower quartile, median, upper quartile, maximum.
@@ -127,7 +139,7 @@ fn summarize(shard: &IndexedShard) -> Summary {
     let index = &shard.index;
     let filter = MaskFilter::default();
     let (mut kept_samples, mut kept_annotations) = (0, 0);
-    let mut image_sizes = BTreeMap::new();
+    let (mut image_sizes, mut derived) = (BTreeMap::new(), BTreeMap::new());
     let [mut bytes, mut counts, mut ious, mut stabilities, mut areas] = [const { Vec::new() }; 5];
     for (i, entry) in index.entries().iter().enumerate() {
         let scores = index.stats(i);
@@ -135,6 +147,9 @@ fn summarize(shard: &IndexedShard) -> Summary {
         kept_samples += usize::from(filter.keeps_image(scores, width, height));
         kept_annotations += scores.iter().filter(|score| filter.keeps(score, width, height)).count();
         *image_sizes.entry(format!("{width}x{height}")).or_default() += 1;
+        if let Some(made) = entry.derived() {
+            *derived.entry((made.width.max(made.height), made.quality)).or_default() += 1;
+        }
         bytes.push(f64::from(entry.image.len));
         counts.push(scores.len() as f64);
         for score in scores {
@@ -156,6 +171,10 @@ fn summarize(shard: &IndexedShard) -> Summary {
         kept_samples,
         kept_annotations,
         image_sizes,
+        derived: derived
+            .into_iter()
+            .map(|((longest_side, quality), images)| DerivedImages { longest_side, quality, images })
+            .collect(),
         image_bytes: Quantiles::of(bytes),
         annotations_per_image: Quantiles::of(counts),
         predicted_iou: Quantiles::of(ious),
@@ -203,6 +222,9 @@ fn print(summary: &Summary) -> Outcome {
         sizes.push(format!("{others} {}", if others == 1 { "other" } else { "others" }));
     }
     say!("  image sizes: {}", sizes.join(", "));
+    for DerivedImages { longest_side, quality, images } in &summary.derived {
+        say!("  LOSSY: {images} images are derived, longest side {longest_side}, JPEG quality {quality}");
+    }
     say!("  {:21} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "min", "25 %", "median", "75 %", "max");
     let rows = [
         ("image bytes", &summary.image_bytes, 0),

@@ -8,8 +8,7 @@ use lru::LruCache;
 use serde::Serialize;
 
 use super::jpeg::{
-    Decoding, KnownTables, Picture, Rows as PictureRows, Scratch, check, interleave, orientation, refuse_holes,
-    run_together,
+    Decoding, KnownTables, Picture, Rows as PictureRows, Scratch, check, interleave, refuse_holes, run_together,
 };
 use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
@@ -71,7 +70,7 @@ type Sizes = ((u32, u32), u32, (u32, u32));
 pub struct ImageJob<'a> {
     /// The JPEG.
     pub jpeg: &'a [u8],
-    /// The (width, height) that its annotations say.
+    /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
     pub size: (u32, u32),
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     pub canvas: Canvas<'a>,
@@ -138,15 +137,15 @@ impl Decoder {
     }
 
     fn read<'a>(&self, job: &ImageJob<'a>) -> Result<Picture<'a>> {
-        let &ImageJob { jpeg, size: (width, height), .. } = job;
+        let picture = Picture::read(job.jpeg)?;
+        check_size(picture.size(), job.size, job.jpeg)?;
+        let (width, height) = picture.size();
         if u64::from(width) * u64::from(height) > self.max_pixels {
             let max = self.max_pixels;
             return Err(Error::limit(format!(
                 "the image has {width} x {height} pixels, more than max_image_pixels, {max}"
             )));
         }
-        let picture = Picture::read(jpeg)?;
-        check_size(picture.size(), job.size, || orientation(jpeg))?;
         refuse_holes(&picture)?;
         Ok(picture)
     }

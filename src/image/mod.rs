@@ -3,9 +3,12 @@
 //! [`Decoder::decode`] takes a JPEG from its codes to the slot of a batch in one go, a few rows at a time, so that all
 //! between stays in the caches: coefficients, samples, pixels, resized pixels (bilinear with antialiasing, as Pillow's
 //! `BILINEAR`), numbers of the batch's type. A JPEG that is damaged, cut short, larger than allowed, or of another size
-//! than its annotations say is an error.
+//! than its annotations say is an error; a derived one is of the size that it says of itself.
 
 mod decoder;
+#[cfg(feature = "derive")]
+mod derive;
+mod fit;
 mod jpeg;
 mod pixels;
 mod planes;
@@ -14,6 +17,12 @@ mod simd;
 mod zune;
 
 pub use decoder::{Decoder, ImageJob, ScaledDecode};
-pub use jpeg::orientation as exif_orientation;
+#[cfg(feature = "derive")]
+pub use derive::Derive;
+#[cfg(feature = "derive")]
+pub(crate) use derive::Deriver;
+pub(crate) use fit::letterboxed;
+pub(crate) use jpeg::HEAD_BYTES;
+pub use jpeg::{Derived, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;

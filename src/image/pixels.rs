@@ -1,5 +1,6 @@
 //! The buffer that JPEG codecs decode into, and the check of the size they find.
 
+use super::jpeg::{Derived, orientation};
 use crate::{Error, Result};
 
 /// Interleaved RGB, 3 bytes a pixel, row by row.
@@ -19,24 +20,45 @@ impl Pixels {
     }
 }
 
-/// Refuses a JPEG whose size is not the one its annotations were made for. `orientation` is asked where EXIF may
-/// explain it.
-pub(super) fn check_size(
-    found: (u32, u32),
-    annotated: (u32, u32),
-    orientation: impl FnOnce() -> Option<u8>,
-) -> Result<()> {
-    if found == annotated {
-        return Ok(());
+/// Refuses a JPEG of `found` pixels whose annotations were made for another size: unless it says of itself that it was
+/// derived from an image of that size, both must be the same.
+pub(super) fn check_size(found: (u32, u32), annotated: (u32, u32), jpeg: &[u8]) -> Result<()> {
+    let name = |(width, height): (u32, u32)| format!("{width} x {height}");
+    let Some(derived) = Derived::read(jpeg) else {
+        return if found == annotated { Ok(()) } else { Err(other_size(found, annotated, jpeg)) };
+    };
+    let (size, original) = ((derived.width, derived.height), (derived.original_width, derived.original_height));
+    if original != annotated {
+        return Err(Error::corrupt(format!(
+            "jpeg: the image says that it is derived from one of {}, but its annotations say {}: it is not theirs; \
+             derive the shard again from the originals, or remove the comment from the JPEG if the annotations are in \
+             its own pixels",
+            name(original),
+            name(annotated)
+        )));
     }
+    if size != found {
+        return Err(Error::corrupt(format!(
+            "jpeg: the image is {}, but says that it is {}, derived from {}: it was changed since; derive the shard \
+             again from the originals",
+            name(found),
+            name(size),
+            name(original)
+        )));
+    }
+    Ok(())
+}
+
+/// The error of an image that is not derived. EXIF may explain it.
+fn other_size(found: (u32, u32), annotated: (u32, u32), jpeg: &[u8]) -> Error {
     let ((w, h), (aw, ah)) = (found, annotated);
     let sizes = format!("jpeg: the image is {w} x {h}, but its annotations say {aw} x {ah}");
-    let swapped = orientation().filter(|orientation| *orientation >= 5 && (w, h) == (ah, aw));
-    Err(Error::corrupt(match swapped {
+    let swapped = orientation(jpeg).filter(|orientation| *orientation >= 5 && (w, h) == (ah, aw));
+    Error::corrupt(match swapped {
         Some(orientation) => format!(
             "{sizes}: its EXIF orientation, {orientation}, turns it, and EXIF is ignored here; turn its pixels \
              (`jpegtran` or `exiftran` can) or annotate the unturned image"
         ),
         None => sizes,
-    }))
+    })
 }

@@ -52,6 +52,9 @@ enum Lut {
 }
 
 impl Planes {
+    /// For images of type `u8`, which are not normalized.
+    pub const U8: Self = Self(Lut::U8);
+
     /// Tables for images of type `image_dtype`.
     ///
     /// # Errors

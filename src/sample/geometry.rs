@@ -1,6 +1,7 @@
 //! The geometry of one image on its canvas, shared by image, masks, boxes and points so that they agree.
 
 use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
+use crate::image::letterboxed;
 use crate::mask::{Axis, Grid};
 use crate::{Error, Result};
 
@@ -67,14 +68,8 @@ impl Geometry {
         if side == 0 || side > MAX_SIDE {
             return Err(Error::config(format!("image_size is {side}, but must be 1 to {MAX_SIDE}")));
         }
-        let longest = u64::from(width.max(height));
-        // Rounded to the nearest pixel, as SAM does, but at least one pixel.
-        let scaled = |length: u32| {
-            let rounded = (2 * u64::from(length) * u64::from(side) + longest) / (2 * longest);
-            (rounded as u32).clamp(1, side)
-        };
         let (content_width, content_height) = match fit {
-            Fit::Letterbox => (scaled(width), scaled(height)),
+            Fit::Letterbox => letterboxed(width, height, side),
             Fit::Stretch => (side, side),
         };
         Ok(Self { width, height, side, content_width, content_height })

@@ -13,8 +13,9 @@ use rayon::prelude::*;
 
 use super::Extent;
 use super::index::{PassObserver, ShardIndex};
-use super::pairing::{Admitted, AnnotationSummary, Content, MemberKind, Pairing, named};
+use super::pairing::{Admitted, AnnotationSummary, Content, ImageSummary, MemberKind, Pairing, named};
 use super::scan::{self, Member, Walked};
+use crate::image::HEAD_BYTES;
 use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
 
@@ -126,7 +127,7 @@ fn read_member(source: &dyn Source, member: &Member, kind: MemberKind) -> Result
     let bytes = source.read(member.offset..member.offset + u64::from(member.len)).map_err(named(member))?;
     let extent = Extent { offset: member.offset, len: member.len, crc32c: crc32c::crc32c(&bytes) };
     match kind {
-        MemberKind::Image => Ok(Content::Image(extent)),
+        MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, &bytes))),
         MemberKind::Annotations => annotations(extent, &bytes, member),
     }
 }
@@ -143,12 +144,14 @@ fn read_streamed_member(data: &mut dyn Read, member: &Member, kind: MemberKind) 
         }
         extent.crc32c = crc32c::crc32c_append(extent.crc32c, &buffer[..count]);
         // Grow with the data, because the size in a header may be wrong.
-        if kind == MemberKind::Annotations {
-            bytes.extend_from_slice(&buffer[..count]);
-        }
+        let wanted = match kind {
+            MemberKind::Image => HEAD_BYTES.saturating_sub(bytes.len()),
+            MemberKind::Annotations => count,
+        };
+        bytes.extend_from_slice(&buffer[..count.min(wanted)]);
     }
     Ok(match kind {
-        MemberKind::Image => Ok(Content::Image(extent)),
+        MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, &bytes))),
         MemberKind::Annotations => annotations(extent, &bytes, member),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::image::Derived;
 use crate::source::{Inflater, Source};
 use crate::{Error, Result};
 
@@ -56,14 +57,16 @@ impl Extent {
 pub struct Entry {
     /// Id of the image, from its annotations.
     pub image_id: i64,
-    /// Width of the image in pixels.
+    /// Width of the image in pixels, from its annotations.
     pub width: u32,
-    /// Height of the image in pixels.
+    /// Height of the image in pixels, from its annotations.
     pub height: u32,
     /// The JPEG member.
     pub image: Extent,
     /// The JSON member.
     pub annotations: Extent,
+    /// What the JPEG says of itself, if it is a derived one; in a box, because nearly all are not.
+    pub(super) derived: Option<Box<Derived>>,
     /// The members' names without extension; `None` for `./sa_<image_id>`, to save the memory of eleven million names.
     pub(super) stem: Option<Box<str>>,
     /// The image's extension; `None` for `jpg`.
@@ -77,6 +80,16 @@ impl Entry {
             extent.verify(source.fetch(extent.range())?.inflate(inflater)?)?;
         }
         Ok(())
+    }
+
+    /// What the JPEG says of itself if it is a derived one: smaller than the image that was annotated, and lossy.
+    pub fn derived(&self) -> Option<&Derived> {
+        self.derived.as_deref()
+    }
+
+    /// Width and height of the JPEG in pixels: those of the image, or the smaller ones of a derived JPEG.
+    pub fn stored_size(&self) -> (u32, u32) {
+        self.derived().map_or((self.width, self.height), |derived| (derived.width, derived.height))
     }
 
     /// Name of the image member.

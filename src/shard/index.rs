@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Entry, Extent, Finding, LeftOut};
 use crate::annotation::AnnotationStats;
+use crate::image::Derived;
 use crate::source::Restarts;
 use crate::{Error, Result};
 
@@ -111,6 +112,7 @@ impl ShardIndex {
             && self.stat_ends.is_sorted()
             && self.stat_ends.last().map_or(0, |&end| end as usize) == self.stats.len()
             && self.entries.iter().all(|e| fits(&e.image) && fits(&e.annotations) && e.width > 0 && e.height > 0)
+            && self.entries.iter().filter_map(Entry::derived).all(Derived::is_plausible)
     }
 
     /// A copy of the samples for which `keep` returns true when it is called with their positions.

@@ -10,7 +10,7 @@ use crate::source::{self, Source};
 pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
 pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 
-/// Indexes single shards, or repacks them: what `maskstream index`, `inspect` and `repack` do.
+/// Indexes single shards, repacks them, or derives smaller ones: what `maskstream index`, `inspect` and `repack` do.
 ///
 /// A [`ShardSet`](crate::ShardSet) indexes its own shards. An indexer is for programs that prepare or inspect shards.
 ///
@@ -90,7 +90,8 @@ impl Indexer {
         self
     }
 
-    /// Sets what [`Indexer::repack`] does about damaged shards. [`Indexer::index`] accepts them and lists the damage.
+    /// Sets what [`Indexer::repack`] does about damaged shards, and what deriving smaller ones does about images that
+    /// cannot be decoded. [`Indexer::index`] accepts them and lists the damage.
     /// Default: [`OnCorrupt::Stop`].
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.on_corrupt = on_corrupt;

@@ -12,6 +12,8 @@ mod braces;
 mod build;
 mod builder;
 mod columns;
+#[cfg(feature = "derive")]
+mod derive;
 mod entry;
 mod finding;
 mod index;
@@ -37,6 +39,8 @@ mod stored;
 mod totals;
 
 pub use builder::ShardSetBuilder;
+#[cfg(feature = "derive")]
+pub use derive::DeriveReport;
 pub use entry::{Entry, Extent, SampleId};
 pub use finding::{Finding, FindingKind};
 pub(crate) use index::PassObserver;

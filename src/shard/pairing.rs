@@ -12,6 +12,7 @@ use super::index::{PassObserver, ShardIndex};
 use super::scan::Member;
 use super::{Entry, Extent, Finding, FindingKind, LeftOut};
 use crate::annotation::{AnnotationFile, AnnotationStats};
+use crate::image::Derived;
 use crate::source::Restarts;
 use crate::{Error, Result};
 
@@ -29,8 +30,22 @@ pub(super) enum MemberKind {
 
 /// A member that has been read.
 pub(super) enum Content {
-    Image(Extent),
+    Image(ImageSummary),
     Annotations(Extent, Box<AnnotationSummary>),
+}
+
+/// What the index keeps of an image.
+#[derive(Clone)]
+pub(super) struct ImageSummary {
+    extent: Extent,
+    derived: Option<Box<Derived>>,
+}
+
+impl ImageSummary {
+    /// `head` are the first [`HEAD_BYTES`](crate::image::HEAD_BYTES) of the image, or all of it.
+    pub(super) fn of(extent: Extent, head: &[u8]) -> Self {
+        Self { extent, derived: Derived::read(head).map(Box::new) }
+    }
 }
 
 /// What the index keeps of a JSON member.
@@ -86,7 +101,7 @@ pub(super) struct Pairing {
 /// The last members with one name.
 #[derive(Default)]
 struct Pair {
-    image: Option<Half<Extent>>,
+    image: Option<Half<ImageSummary>>,
     annotations: Option<Half<Annotations>>,
     /// Position of the sample in the index.
     sample: Option<usize>,
@@ -173,7 +188,7 @@ impl Pairing {
     pub(super) fn linked_content(&self, target: &str, kind: MemberKind) -> Option<Content> {
         let pair = self.pairs.get(key(member_kind(target)?.0))?;
         match kind {
-            MemberKind::Image => pair.image.as_ref()?.content.map(Content::Image),
+            MemberKind::Image => pair.image.as_ref()?.content.clone().map(Content::Image),
             MemberKind::Annotations => match pair.annotations.as_ref()?.content.as_ref()? {
                 Annotations::Read(extent, summary) => Some(Content::Annotations(*extent, summary.clone())),
                 Annotations::Indexed(extent) => Some(Content::Annotations(*extent, summary(&self.index, pair.sample?))),
@@ -216,9 +231,9 @@ impl Pairing {
                     half.content = Some(Annotations::Broken(error.message().to_owned()));
                 }
             }
-            Ok(Content::Image(extent)) => {
+            Ok(Content::Image(summary)) => {
                 if let Some(half) = &mut pair.image {
-                    half.content = Some(extent);
+                    half.content = Some(summary);
                 }
             }
             Ok(Content::Annotations(extent, summary)) => {
@@ -241,7 +256,8 @@ impl Pairing {
             image_id: summary.image_id,
             width: summary.width,
             height: summary.height,
-            image: *image,
+            image: image.extent,
+            derived: image.derived.clone(),
             annotations,
             stem: (stem != usual_stem(summary.image_id)).then(|| stem.into()),
             extension: (extension != "jpg").then(|| extension.into()),

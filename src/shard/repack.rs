@@ -4,21 +4,21 @@
 //! The repacked shard has the same file name in another directory, and its index file next to it. It is read back and
 //! compared with the source's index before it gets its name; on any error, a file that was there before is unchanged.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::indexed::{self, IndexedShard, catch_panic};
 use super::indexer::Progress;
-use super::{Entry, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
+use super::{Entry, Extent, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
 use crate::annotation::ScoreColumns;
 use crate::atomic::{AtomicFile, FileId, check_target, dir_of};
 use crate::container::TarWriter;
 use crate::source::{self, Inflater, Source};
 use crate::{Error, ErrorKind, Result};
 
-/// What [`Indexer::repack`] does if the repacked shard exists already.
+/// What [`Indexer::repack`] does if the repacked shard exists already, and deriving if the derived one does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfExists {
@@ -44,6 +44,41 @@ pub struct RepackReport {
     /// not in the repacked shard.
     pub source: ShardReport,
 }
+
+/// What becomes of the samples of a shard in another one.
+pub(super) trait Rewrite {
+    /// What it makes, as a part of a sentence.
+    fn form(&self) -> String;
+
+    /// Refuses a shard that it is not meant for.
+    fn check(&self, source: &ShardIndex) -> Result<()>;
+
+    /// Appends the members of each sample in the order of the index, the image first, under their old names. Returns
+    /// lengths and checksums of the images that it has appended.
+    fn copy(
+        &self,
+        source: &dyn Source,
+        index: &ShardIndex,
+        append: &mut Append<'_>,
+        progress: &Progress,
+    ) -> Result<Vec<Summary>>;
+
+    /// Whether `found` has the image that becomes of the one of `original`, a sample of `source`.
+    fn is_image_of(&self, source: &IndexedShard, original: &Entry, found: &Entry) -> Result<bool>;
+}
+
+/// Appends a member with a name and bytes.
+pub(super) type Append<'a> = dyn FnMut(&str, &[u8]) -> Result<()> + 'a;
+
+/// Length and checksum of a member.
+pub(super) type Summary = (u32, u32);
+
+pub(super) fn summary(extent: &Extent) -> Summary {
+    (extent.len, extent.crc32c)
+}
+
+/// Copies every member as it is.
+struct Unchanged;
 
 /// Number of samples whose ranges are prefetched: in the official shards, members are scattered over the file.
 const SAMPLES_AHEAD: usize = 16;
@@ -81,7 +116,18 @@ impl Indexer {
     /// something of its name that is no regular file; or if the file cannot be written, or differs from `shard` when it
     /// is read back.
     pub fn repack(&self, shard: impl AsRef<Path>, dir: impl AsRef<Path>, existing: IfExists) -> Result<RepackReport> {
-        let (shard, dir) = (shard.as_ref(), dir.as_ref());
+        self.rewrite(shard.as_ref(), dir.as_ref(), existing, &Unchanged).map(|(report, _)| report)
+    }
+
+    /// Writes what becomes of the valid samples of `shard`, as [`Indexer::repack`] does. Returns the index of `shard`
+    /// as well, without unverified samples.
+    pub(super) fn rewrite(
+        &self,
+        shard: &Path,
+        dir: &Path,
+        existing: IfExists,
+        rewrite: &dyn Rewrite,
+    ) -> Result<(RepackReport, ShardIndex)> {
         catch_panic(shard, || {
             let path = self.target(shard, dir)?;
             let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
@@ -101,21 +147,22 @@ impl Indexer {
                 let why = damage.map_or_else(|| "it holds none".to_owned(), ToString::to_string);
                 return Err(Error::corrupt(format!("no sample is valid: {why}")));
             }
+            rewrite.check(&source.index)?;
             let written = match existing {
                 _ if fs::symlink_metadata(&path).is_err() => Some("it did not exist yet".to_owned()),
                 IfExists::Keep => {
-                    check_kept(&path, &source.index)?;
+                    check_kept(&path, &source, rewrite)?;
                     None
                 }
                 IfExists::Replace => Some("replaced on request".to_owned()),
             };
             let shard_bytes = match written {
-                Some(_) => self.write(&source, &path, existing, source.shard_bytes / stages)?,
+                Some(_) => self.write(&source, &path, existing, source.shard_bytes / stages, rewrite)?,
                 None => fs::metadata(&path)
                     .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
                     .len(),
             };
-            Ok(RepackReport { path, shard_bytes, written, source: report })
+            Ok((RepackReport { path, shard_bytes, written, source: report }, source.index))
         })
     }
 
@@ -145,19 +192,34 @@ impl Indexer {
 
     /// Writes and checks the repacked shard; returns its length. Each of the two steps reports `share` bytes of
     /// progress.
-    fn write(&self, source: &IndexedShard, path: &Path, existing: IfExists, share: u64) -> Result<u64> {
+    fn write(
+        &self,
+        source: &IndexedShard,
+        path: &Path,
+        existing: IfExists,
+        share: u64,
+        rewrite: &dyn Rewrite,
+    ) -> Result<u64> {
         let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
         let mut draft = AtomicFile::of(path).map_err(failed)?;
-        copy_samples(bytes.as_ref(), &source.index, draft.file(), &failed, &stage_progress(self, share, members))?;
+        let mut out = BufWriter::with_capacity(1 << 20, draft.file());
+        let mut tar = TarWriter::start(&mut out).map_err(failed)?;
+        let mut append = |name: &str, bytes: &[u8]| tar.append(name, bytes.len() as u64, bytes).map_err(failed);
+        let progress = stage_progress(self, share, members);
+        let images = rewrite.copy(bytes.as_ref(), &source.index, &mut append, &progress)?;
+        tar.finish().and_then(|()| out.flush()).map_err(failed)?;
+        drop(out);
 
         let written = source::open(draft.path())?;
         let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
-        check_same(&source.index, &built.index).map_err(|e| e.in_shard(path))?;
+        check_same(source, &built.index, rewrite)
+            .and_then(|()| check_images(&images, &built.index))
+            .map_err(|e| e.in_shard(path))?;
         match draft.publish(path, existing == IfExists::Replace) {
             // Another process has repacked the same shard meanwhile.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_kept(path, &source.index)?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_kept(path, source, rewrite)?,
             published => published.map_err(failed)?,
         }
         // A reader may have opened the new shard already, and built the same index.
@@ -170,43 +232,68 @@ impl Indexer {
     }
 }
 
-/// Copies the members of each sample, one at a time.
-fn copy_samples(
-    source: &dyn Source,
-    index: &ShardIndex,
-    out: &mut File,
-    failed: &dyn Fn(io::Error) -> Error,
-    progress: &Progress,
-) -> Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, out);
-    let mut tar = TarWriter::start(&mut out).map_err(failed)?;
-    let mut inflater = Inflater::default();
-    for (i, entry) in index.entries().iter().enumerate() {
-        if let Some(ahead) = index.entries().get(i + SAMPLES_AHEAD) {
-            source.will_need(ahead.image.range());
-            source.will_need(ahead.annotations.range());
-        }
-        for (name, extent) in [(entry.image_name(), entry.image), (entry.annotations_name(), entry.annotations)] {
-            let named = |e: Error| e.in_member(&name).at_offset(extent.offset);
-            let fetched = source.fetch(extent.range()).map_err(named)?;
-            let bytes = fetched.inflate(&mut inflater).map_err(named)?;
-            extent.verify(bytes).map_err(named)?;
-            tar.append(&name, u64::from(extent.len), bytes).map_err(failed)?;
-        }
-        progress(entry.bytes());
+impl Rewrite for Unchanged {
+    fn form(&self) -> String {
+        "repacked form of this shard".to_owned()
     }
-    tar.finish().and_then(|()| out.flush()).map_err(failed)
+
+    fn check(&self, _: &ShardIndex) -> Result<()> {
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        source: &dyn Source,
+        index: &ShardIndex,
+        append: &mut Append<'_>,
+        progress: &Progress,
+    ) -> Result<Vec<Summary>> {
+        let mut inflater = Inflater::default();
+        for (i, entry) in index.entries().iter().enumerate() {
+            index.entries().get(i + SAMPLES_AHEAD).into_iter().for_each(|ahead| will_need(source, ahead));
+            for (name, extent) in [(entry.image_name(), entry.image), (entry.annotations_name(), entry.annotations)] {
+                with_member(source, &name, extent, &mut inflater, |bytes| append(&name, bytes))?;
+            }
+            progress(entry.bytes());
+        }
+        Ok(index.entries().iter().map(|entry| summary(&entry.image)).collect())
+    }
+
+    fn is_image_of(&self, _: &IndexedShard, original: &Entry, found: &Entry) -> Result<bool> {
+        Ok(summary(&original.image) == summary(&found.image))
+    }
+}
+
+/// Tells the source that both members of a sample will be read.
+pub(super) fn will_need(source: &dyn Source, entry: &Entry) {
+    source.will_need(entry.image.range());
+    source.will_need(entry.annotations.range());
+}
+
+/// Reads a member and does something with its bytes, if they are those that were indexed.
+pub(super) fn with_member<T>(
+    source: &dyn Source,
+    name: &str,
+    extent: Extent,
+    inflater: &mut Inflater,
+    work: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<T> {
+    let named = |e: Error| e.in_member(name).at_offset(extent.offset);
+    let fetched = source.fetch(extent.range()).map_err(named)?;
+    let bytes = fetched.inflate(inflater).map_err(named)?;
+    extent.verify(bytes).map_err(named)?;
+    work(bytes)
 }
 
 /// Checks that the shard at `path` is a repacked form of the source, and that it has an index.
-fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
+fn check_kept(path: &Path, source: &IndexedShard, rewrite: &dyn Rewrite) -> Result<()> {
     let differs = |reason: Error| {
-        let text = format!("{} exists already and is no repacked form of this shard ({reason})", path.display());
+        let text = format!("{} exists already and is no {} ({reason})", path.display(), rewrite.form());
         Error::config(format!("{text}: move it away, or overwrite it with --force"))
     };
     let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
         Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
-        Ok(found) => return check_sound(source, &found.index).map_err(differs),
+        Ok(found) => return check_sound(source, &found.index, rewrite).map_err(differs),
         Err(unindexed) => unindexed,
     };
     // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file that
@@ -216,15 +303,15 @@ fn check_kept(path: &Path, source: &ShardIndex) -> Result<()> {
     if built.restarts.is_some() {
         return Err(differs(Error::corrupt("it is a gzip stream")));
     }
-    check_sound(source, &built.index).map_err(differs)?;
+    check_sound(source, &built.index, rewrite).map_err(differs)?;
     check_saved(unindexed.finish(&file, built, &|| ())?.status, "the repacked shard is there", path)
 }
 
 /// The same as `check_same`, in fewer words if it is damaged: it may be no shard at all.
-fn check_sound(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
+fn check_sound(source: &IndexedShard, repacked: &ShardIndex, rewrite: &dyn Rewrite) -> Result<()> {
     match repacked.findings().iter().find(|finding| finding.kind.is_damage()) {
         Some(_) => Err(Error::corrupt("it is damaged, or no tar file")),
-        None => check_same(source, repacked),
+        None => check_same(source, repacked, rewrite),
     }
 }
 
@@ -241,21 +328,22 @@ fn check_saved(status: IndexStatus, shard: &str, path: &Path) -> Result<()> {
 
 /// Checks that `repacked` has exactly the samples of `source`, in the same order, and the two members of each side by
 /// side.
-fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
+fn check_same(source: &IndexedShard, repacked: &ShardIndex, rewrite: &dyn Rewrite) -> Result<()> {
     if let Some(finding) = repacked.findings().first() {
         return Err(Error::corrupt(finding.to_string()));
     }
-    let (wanted, found) = (source.entries().len(), repacked.entries().len());
+    let original = &source.index;
+    let (wanted, found) = (original.entries().len(), repacked.entries().len());
     if wanted != found {
         return Err(Error::corrupt(format!("it has {found} samples instead of {wanted}")));
     }
     let mut end = 0;
-    for (i, (wanted, found)) in source.entries().iter().zip(repacked.entries()).enumerate() {
+    for (i, (wanted, found)) in original.entries().iter().zip(repacked.entries()).enumerate() {
         let named = |text: String| Error::corrupt(text).in_member(&found.image_name()).at_offset(found.image.offset);
-        if content(wanted) != content(found) {
+        if content(wanted) != content(found) || !rewrite.is_image_of(source, wanted, found)? {
             return Err(named(format!("sample {i} is not that of the original, {}", wanted.image_name())));
         }
-        if source.stats(i) != repacked.stats(i) {
+        if original.stats(i) != repacked.stats(i) {
             return Err(named(format!("sample {i} has different annotation statistics")));
         }
         // There are no other members, so this order means that nothing lies between them.
@@ -269,10 +357,21 @@ fn check_same(source: &ShardIndex, repacked: &ShardIndex) -> Result<()> {
     Ok(())
 }
 
-/// Everything in an entry except the places of its members.
+/// Everything in an entry except its image and the places of its members.
 fn content(entry: &Entry) -> impl PartialEq {
-    let extents = [entry.image, entry.annotations].map(|extent| (extent.len, extent.crc32c));
-    (entry.image_id, [entry.width, entry.height], extents, entry.image_name(), entry.annotations_name())
+    let size = [entry.width, entry.height];
+    (entry.image_id, size, summary(&entry.annotations), entry.image_name(), entry.annotations_name())
+}
+
+/// Checks that a shard has the images that were written to it.
+fn check_images(written: &[Summary], found: &ShardIndex) -> Result<()> {
+    let differs = |(entry, image): (&Entry, &Summary)| (summary(&entry.image) != *image).then(|| entry.clone());
+    match found.entries().iter().zip(written).find_map(differs) {
+        Some(entry) => Err(Error::corrupt("its bytes are not those that were written")
+            .in_member(&entry.image_name())
+            .at_offset(entry.image.offset)),
+        None => Ok(()),
+    }
 }
 
 /// The index file of a repacked shard is always next to it.

@@ -36,6 +36,8 @@ pub struct ShardReport {
     pub status: IndexStatus,
     /// Number of samples in the index.
     pub samples: usize,
+    /// Number of samples in the index whose image is a derived one: smaller than the one that was annotated, and lossy.
+    pub derived_samples: usize,
     /// Number of annotations in the index.
     pub annotations: usize,
     /// Number of samples in the set: they pass the filter, the list of ids and

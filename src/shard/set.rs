@@ -370,9 +370,10 @@ impl ShardSet {
     /// The sizes of the largest samples.
     pub(crate) fn largest(&self) -> MaxSampleSize {
         let entries = self.shards.iter().flat_map(|shard| &shard.entries);
+        let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
         entries.fold(MaxSampleSize::default(), |largest, entry| MaxSampleSize {
             sample_bytes: largest.sample_bytes.max(entry.bytes()),
-            pixels: largest.pixels.max(u64::from(entry.width) * u64::from(entry.height)),
+            pixels: largest.pixels.max(pixels(entry.stored_size())),
         })
     }
 

@@ -31,7 +31,7 @@ use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKINDEX";
 /// Changes whenever the payload's format or meaning does.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const HEADER_BYTES: usize = 56;
 /// Bytes at the end of a shard that an index has the checksum of.
 const TAIL_BYTES: u64 = 1 << 20;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Extent, Finding, FindingKind, LeftOut, ShardIndex};
+use crate::image::Derived;
 
 /// A [`ShardIndex`] without its statistics, which are stored in columns.
 #[derive(Serialize, Deserialize)]
@@ -30,8 +31,19 @@ struct StoredEntry {
     height: u32,
     image: StoredExtent,
     annotations: StoredExtent,
+    derived: Option<StoredDerived>,
     stem: Option<Box<str>>,
     extension: Option<Box<str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDerived {
+    width: u32,
+    height: u32,
+    original_width: u32,
+    original_height: u32,
+    quality: u8,
+    original_crc32c: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,15 +121,29 @@ impl StoredLeftOut {
 
 impl StoredEntry {
     fn of(entry: &Entry) -> Self {
-        let Entry { image_id, width, height, image, annotations, stem, extension } = entry.clone();
+        let Entry { image_id, width, height, image, annotations, derived, stem, extension } = entry.clone();
         let [image, annotations] = [image, annotations].map(StoredExtent::of);
-        Self { image_id, width, height, image, annotations, stem, extension }
+        let derived = derived.map(|derived| StoredDerived::of(*derived));
+        Self { image_id, width, height, image, annotations, derived, stem, extension }
     }
 
     fn into_entry(self) -> Entry {
-        let Self { image_id, width, height, image, annotations, stem, extension } = self;
+        let Self { image_id, width, height, image, annotations, derived, stem, extension } = self;
         let [image, annotations] = [image, annotations].map(StoredExtent::into_extent);
-        Entry { image_id, width, height, image, annotations, stem, extension }
+        let derived = derived.map(|derived| Box::new(derived.into_derived()));
+        Entry { image_id, width, height, image, annotations, derived, stem, extension }
+    }
+}
+
+impl StoredDerived {
+    fn of(derived: Derived) -> Self {
+        let Derived { width, height, original_width, original_height, quality, original_crc32c } = derived;
+        Self { width, height, original_width, original_height, quality, original_crc32c }
+    }
+
+    fn into_derived(self) -> Derived {
+        let Self { width, height, original_width, original_height, quality, original_crc32c } = self;
+        Derived { width, height, original_width, original_height, quality, original_crc32c }
     }
 }
 

@@ -3,8 +3,8 @@
 //! `golden/sequential.jpg` is a drawing of our own, encoded by cjpeg; `golden/progressive.jpg` has the same
 //! coefficients (jpegtran), in ten scans of all four kinds.
 
+use maskstream::ScaledDecode;
 use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, exif_orientation};
-use maskstream::{DType, Normalization, ScaledDecode};
 
 use crate::fixture::Dice;
 
@@ -22,10 +22,10 @@ fn ways() -> [Way; 3] {
 /// The pixels, interleaved.
 fn decode_with((simd, copies): Way, jpeg: &[u8], size: (u32, u32)) -> maskstream::Result<Vec<u8>> {
     let mut decoder = Decoder::new(ScaledDecode::Full, 1 << 24).simd(simd);
-    let planes = Planes::new(DType::U8, Normalization::UNIT).unwrap();
     let side = size.0.max(size.1) as usize;
     let mut outs = vec![vec![0; 3 * side * side]; copies];
-    let jobs = outs.iter_mut().map(|out| ImageJob { jpeg, size, canvas: Canvas::new(&planes, size, side as u32, out) });
+    let jobs =
+        outs.iter_mut().map(|out| ImageJob { jpeg, size, canvas: Canvas::new(&Planes::U8, size, side as u32, out) });
     let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
     assert_eq!(results.len(), copies);
     let texts: Vec<_> = results.iter().map(|result| result.as_ref().err().map(ToString::to_string)).collect();

@@ -10,7 +10,7 @@
 //! | `annotation` | `annotation.rs`; what is missing, draws, thin masks: `labels.rs`; lists of ids: `selection.rs` |
 //! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
-//! | `container`, `shard` | `shard.rs`, `indexing.rs`, `gzip.rs`, `repack.rs`; `retain`, quarantine: `selection.rs` |
+//! | `container`, `shard` | `shard`, `indexing`, `gzip`, `repack`, `derived`; `retain`, quarantine: `selection.rs` |
 //! | `image` | `image.rs`; in a loader: `loader.rs`, `faults/` |
 //! | `sample`, `field`, `batch` | `loader.rs`; damaged masks: `faults/` |
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
@@ -29,6 +29,7 @@ mod burn;
 mod candle;
 #[cfg(feature = "cli")]
 mod cli;
+mod derived;
 mod documents;
 mod faults;
 mod fixture;

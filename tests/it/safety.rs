@@ -72,12 +72,13 @@ fn fails(dir: &Path, args: &str) -> String {
 }
 
 /// The commands that write one file, with that file; `{}` stands for its name where it can be chosen.
-fn writers() -> [(String, &'static str); 4] {
+fn writers() -> [(String, &'static str); 5] {
     [
         ("synth {} --preset small --samples 2".to_owned(), "sa_000000.tar"),
         (format!("export data -o {{}} {SMALL}"), "batch.safetensors"),
         (format!("replay data --cursor cursor.json -o {{}} {SMALL}"), "batch.safetensors"),
         ("repack data/sa_000000.tar -o {}".to_owned(), "sa_000000.tar"),
+        ("repack data/sa_000000.tar -o {} --longest-side 64".to_owned(), "sa_000000.tar"),
     ]
 }
 
@@ -202,6 +203,7 @@ fn no_command_writes_a_file_that_it_reads() {
     commands.push("repack data -o flat --force".to_owned());
     commands.push("repack data -o data --force".to_owned());
     commands.push("repack data -o link --force".to_owned());
+    commands.push("repack data -o data --force --longest-side 64".to_owned());
     let before = contents(dir);
     for args in &commands {
         let error = fails(dir, args);
@@ -314,13 +316,14 @@ fn wait(mut child: Child) -> (ExitStatus, String) {
 }
 
 /// Commands whose work takes a while, and the files that they write in `out`.
-fn long() -> [(String, &'static [&'static str]); 5] {
+fn long() -> [(String, &'static [&'static str]); 6] {
     let batch = "--image-size 384 --batch-size 32";
     [
         ("synth out --preset small --samples 40 --gzip".to_owned(), &["sa_000000.tar"]),
         (format!("export many.tar -o out/a {batch}"), &["a"]),
         (format!("replay many.tar --cursor cursor.json -o out/a {batch}"), &["a"]),
         ("repack many.tar -o out".to_owned(), &["many.tar", "many.tar.msidx"]),
+        ("repack many.tar -o out --longest-side 128".to_owned(), &["many.tar", "many.tar.msidx"]),
         ("index many.tar --index-dir out --jobs 1".to_owned(), &["many.tar.msidx"]),
     ]
 }

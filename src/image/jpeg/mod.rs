@@ -10,6 +10,7 @@ mod bits;
 mod colour;
 mod dct;
 mod decode;
+mod derived;
 mod entropy;
 mod exif;
 mod foreign;
@@ -27,6 +28,8 @@ mod unstuff;
 mod zigzag;
 
 pub(super) use decode::{Decoding, KnownTables, Rows, Scratch, run_together};
+pub use derived::Derived;
+pub(crate) use derived::HEAD_BYTES;
 pub(super) use entropy::check;
 pub use exif::orientation;
 pub(super) use holes::refuse_holes;

@@ -28,6 +28,7 @@ pub(super) const DRI: u8 = 0xdd;
 pub(super) const APP0: u8 = 0xe0;
 pub(super) const APP1: u8 = 0xe1;
 pub(super) const APP14: u8 = 0xee;
+pub(super) const COM: u8 = 0xfe;
 const TEM: u8 = 0x01;
 
 /// The segments from the first to the end marker.

@@ -11,54 +11,48 @@ use super::portable;
 use crate::image::jpeg::zigzag::BLOCK;
 use crate::image::simd::Simd;
 
-/// Transforms `block` to 8 x 8 bytes, in rows of `stride` bytes.
+/// Transforms `block`, whose first coefficient is `dc`, to 8 x 8 bytes, in rows of `stride` bytes.
 #[inline]
-pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
+pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
     assert!(simd.is_avx2());
     // SAFETY: checked above.
     #[allow(unsafe_code)]
-    unsafe {
-        eight_avx2(block, factors, out, stride);
+    let rows = unsafe { eight_avx2(block, dc, factors) };
+    for (number, row) in rows.iter().enumerate() {
+        out[number * stride..][..8].copy_from_slice(row);
     }
 }
 
-/// Transforms `block` to 4 x 4 bytes, in rows of `stride` bytes.
+/// Transforms `block`, whose first coefficient is `dc`, to 4 x 4 bytes, in rows of `stride` bytes.
 #[inline]
-pub(super) fn four(simd: Simd, block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
+pub(super) fn four(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
     assert!(simd.is_avx2());
     // SAFETY: checked above.
     #[allow(unsafe_code)]
-    unsafe {
-        four_avx2(block, factors, out, stride);
+    let rows = unsafe { four_avx2(block, dc, factors) };
+    for (number, row) in rows.iter().enumerate() {
+        out[number * stride..][..4].copy_from_slice(row);
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn eight_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let rows = transform(transposed(transform(load(block, factors))));
-    // Two rows of each pair of words are 32 bytes of which 16 are needed.
-    for (pair, out) in rows.as_chunks::<2>().0.iter().zip(out.chunks_mut(2 * stride)) {
-        let [upper, lower] = pair.map(|row| rounded(row));
-        let words = _mm256_packs_epi32(upper, lower);
-        let bytes = _mm256_packus_epi16(words, words);
-        let halves = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0));
-        let both = _mm256_castsi256_si128(halves);
-        if let Some(out) = out.first_chunk_mut::<8>() {
-            *out = _mm_cvtsi128_si64(both).to_le_bytes();
-        }
-        if let Some(out) = out.get_mut(stride..).and_then(|out| out.first_chunk_mut::<8>()) {
-            *out = _mm_extract_epi64::<1>(both).to_le_bytes();
-        }
-    }
+fn eight_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 8]; 8] {
+    let [a, b, c, d, e, f, g, h] = transform(transposed(transform(load(block, dc, factors)))).map(|row| rounded(row));
+    // Each half has the words of half of four rows.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let upper = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    let lower = _mm256_packus_epi16(_mm256_packs_epi32(e, f), _mm256_packs_epi32(g, h));
+    bytemuck::cast([upper, lower].map(|rows| _mm256_permutevar8x32_epi32(rows, order)))
 }
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load(block: &[i16; BLOCK], factors: &[f32; 64]) -> [__m256; 8] {
+fn load(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [__m256; 8] {
     let (blocks, factors) = (block.as_chunks::<8>().0, factors.as_chunks::<8>().0);
     std::array::from_fn(|row| {
-        let words = _mm256_cvtepi16_epi32(bytemuck::cast(blocks[row]));
-        _mm256_mul_ps(_mm256_cvtepi32_ps(words), bytemuck::cast(factors[row]))
+        let words: __m128i = bytemuck::cast(blocks[row]);
+        let words = if row == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
+        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(words)), bytemuck::cast(factors[row]))
     })
 }
 
@@ -168,8 +162,8 @@ fn halved_narrow(x: [__m128; 8]) -> [__m128; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-fn four_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = halved(load(block, factors));
+fn four_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 4]; 4] {
+    let columns = halved(load(block, dc, factors));
     let lower = transposed_narrow(columns.map(|column| _mm256_castps256_ps128(column)));
     let upper = transposed_narrow(columns.map(|column| _mm256_extractf128_ps::<1>(column)));
     let rows = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
@@ -177,12 +171,7 @@ fn four_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: 
         let value = _mm_add_ps(row, _mm_set1_ps(128.0));
         _mm_cvtps_epi32(_mm_min_ps(value, _mm_set1_ps(255.0)))
     });
-    let bytes: [[u8; 4]; 4] = bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
-    for (row, out) in bytes.into_iter().zip(out.chunks_mut(stride)) {
-        if let Some(out) = out.first_chunk_mut::<4>() {
-            *out = row;
-        }
-    }
+    bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)))
 }
 
 #[target_feature(enable = "avx2")]

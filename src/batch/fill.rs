@@ -81,6 +81,12 @@ impl Slot {
         self.row
     }
 
+    /// The bytes of the row's image.
+    pub(crate) fn image_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the borrow holds on to `&mut self`.
+        unsafe { self.field(Field::Images) }
+    }
+
     /// Sets the whole row to zero, which makes it invalid.
     pub(crate) fn zero(&mut self) {
         self.row_mut().zero();

@@ -17,6 +17,7 @@ mod simd;
 mod zune;
 
 pub use decoder::{Decoder, ImageJob, ScaledDecode};
+pub(crate) use decoder::{ImageSource, ImageTask, TOGETHER};
 #[cfg(feature = "derive")]
 pub use derive::Derive;
 #[cfg(feature = "derive")]

@@ -17,6 +17,7 @@ use super::stats::Counters;
 use super::steps::Steps;
 use super::worker::{self, CompletedBatch, Message, Worker, locate};
 use crate::batch::Pool;
+use crate::image::TOGETHER;
 use crate::shard::Samples;
 use crate::{Error, Result};
 
@@ -81,7 +82,7 @@ impl Engine {
         engine.live = Some(Arc::clone(live));
         for index in 0..passes {
             let (live, board) = (Arc::clone(live), Arc::clone(&engine.board));
-            let thread = 1 + shared.num_workers + index;
+            let thread = 1 + shared.num_workers * TOGETHER + index;
             let heartbeat = move |shard: Option<u32>| board.set(thread, shard.map(Activity::Pass));
             engine.spawn(format!("maskstream-pass-{index}"), move || live.run_passes(run, &heartbeat))?;
         }
@@ -97,7 +98,7 @@ impl Engine {
         passes: usize,
     ) -> Result<Self> {
         let pool = Arc::new(Pool::new(Arc::clone(&shared.pool), shared.prefetch_batches));
-        // For each worker, one sample waits while another is decoded: this bounds the samples read ahead.
+        // For each worker, one sample waits while others are decoded: this bounds the samples read ahead.
         let (jobs_in, jobs) = bounded(shared.num_workers);
         // Room for every batch under way, an error and the end, so that sending never blocks.
         let (messages_in, messages) = bounded(shared.prefetch_batches + 2);
@@ -114,7 +115,7 @@ impl Engine {
             messages: Some(messages),
             threads: Vec::new(),
             running: (Some(running_in), running),
-            board: Arc::new(ActivityBoard::new(1 + shared.num_workers + passes)),
+            board: Arc::new(ActivityBoard::new(1 + shared.num_workers * TOGETHER + passes)),
             detector: StallDetector::default(),
             has_stalled: false,
             live: None,
@@ -137,8 +138,9 @@ impl Engine {
                 samples: Arc::clone(&samples),
                 counters: Arc::clone(&engine.counters),
                 board: Arc::clone(&engine.board),
-                thread: index + 1,
+                place: 1 + index * TOGETHER,
                 epoch,
+                first,
                 stop: Arc::clone(&engine.stop),
                 jobs: jobs.clone(),
             };

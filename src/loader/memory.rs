@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::image::TOGETHER;
 use crate::shard::MaxSampleSize;
 use crate::{Error, Result};
 
@@ -53,7 +54,6 @@ pub(super) struct MemoryRequirements {
     pub(super) batch_bytes: u64,
     pub(super) prefetch_batches: u64,
     pub(super) workers: u64,
-    pub(super) side: u64,
     pub(super) cache_bytes: u64,
     pub(super) samples: u64,
     pub(super) largest: MaxSampleSize,
@@ -61,18 +61,17 @@ pub(super) struct MemoryRequirements {
 
 impl MemoryPlan {
     pub(super) fn new(needs: &MemoryRequirements) -> Result<Self> {
-        let MemoryRequirements { batch_bytes, prefetch_batches, workers, side, cache_bytes, samples, largest, .. } =
-            *needs;
+        let MemoryRequirements { batch_bytes, prefetch_batches, workers, cache_bytes, samples, largest, .. } = *needs;
         let mut plan = Self {
             max_bytes: 0,
             batch_bytes,
             batches: 0,
             min_batches: prefetch_batches + 1,
             sample_bytes: largest.sample_bytes,
-            // One that the feed reads, and for each worker one waiting and one being decoded.
-            samples_ahead: 2 * workers + 1,
-            // The decoded image, a copy for resizing, the resized image, and the inflated members.
-            worker_bytes: largest.pixels.saturating_mul(6).saturating_add(3 * side * side + largest.sample_bytes),
+            // One that the feed reads, and for each worker one waiting and a few being decoded.
+            samples_ahead: (1 + TOGETHER as u64) * workers + 1,
+            // A progressive image while it is decoded, and of each image the inflated members and its image data.
+            worker_bytes: largest.pixels.saturating_mul(6).saturating_add(2 * TOGETHER as u64 * largest.sample_bytes),
             workers,
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,

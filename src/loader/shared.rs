@@ -79,7 +79,6 @@ impl Shared {
             batch_bytes: layout.bytes() as u64,
             prefetch_batches: prefetch_batches as u64,
             workers: num_workers as u64,
-            side: u64::from(sample.side),
             cache_bytes,
             samples,
             // Larger images are errors and are not decoded.

@@ -1,21 +1,23 @@
-//! The worker threads: each inflates and decodes one sample at a time into its slot. The worker that finishes the last
-//! slot of a batch sends the batch to the consumer. A sample that fails, panics or is abandoned is an error of its
-//! batch.
+//! The worker threads: each inflates and decodes samples into their slots, the labels one by one and a few images at
+//! once. The worker that finishes the last slot of a batch sends the batch to the consumer. A sample that fails, panics
+//! or is abandoned is an error of its batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::activity::ActivityBoard;
+use super::activity::{ActivityBoard, ActivityGuard};
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
 use crate::batch::{BatchBuffers, SampleError, Slot};
-use crate::sample::{Clock, LabelSource, SampleDecoder, StageTimes};
+use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER};
+use crate::sample::{Clock, LabelDecoder, LabelSource, StageTimes};
 use crate::shard::{Entry, SampleId, Samples};
-use crate::source::{Fetched, Inflater};
+use crate::source::{Fetched, Inflated, Inflater};
 use crate::{Error, Result};
 
 /// A batch whose slots are all finished.
@@ -120,29 +122,17 @@ impl Drop for Job {
     }
 }
 
-/// A worker's decoder and buffers, reused for each sample.
-struct WorkerState {
-    decoder: SampleDecoder,
-    image: Inflater,
-    json: Inflater,
-}
-
-impl WorkerState {
-    fn new(shared: &Shared) -> Self {
-        let (image, json) = Default::default();
-        Self { decoder: SampleDecoder::new(Arc::clone(&shared.sample), Arc::clone(&shared.planes)), image, json }
-    }
-}
-
 /// What a worker thread is given.
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) samples: Arc<dyn Samples>,
     pub(super) counters: Arc<Counters>,
     pub(super) board: Arc<ActivityBoard>,
-    /// Index of this thread on the board.
-    pub(super) thread: usize,
+    /// The first of this worker's `TOGETHER` places on the board.
+    pub(super) place: usize,
     pub(super) epoch: u64,
+    /// The first step of the epoch.
+    pub(super) first: u64,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) jobs: Receiver<Job>,
 }
@@ -150,59 +140,190 @@ pub(super) struct Worker {
 /// The body of a worker thread: decodes until the work channel closes. Once `stop` is set, jobs are dropped, not
 /// decoded.
 pub(super) fn run(worker: &Worker) {
-    let Worker { shared, samples, counters, .. } = worker;
-    let mut state = WorkerState::new(shared);
-    for mut job in &worker.jobs {
-        if worker.stop.load(Relaxed) {
-            continue;
-        }
-        let _guard = job.sample.map(|sample| worker.board.begin(worker.thread, sample));
-        // After a panic the decoder and buffers are replaced, because their state may be inconsistent.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(shared, worker.epoch, &mut state, &mut job)));
-        let error = match decoded {
-            Ok(Ok(times)) => {
-                job.done = true;
-                counters.add_sample(&times);
-                continue;
-            }
-            Ok(Err(error)) => error,
-            Err(payload) => {
-                state = WorkerState::new(shared);
-                Error::panic(&*payload)
-            }
-        };
-        if let Some(sample) = job.sample {
-            job.fail(locate(&**samples, sample, error));
+    let options = &worker.shared.sample;
+    let mut decoder = Decoder::new(options.scaled, options.max_pixels);
+    loop {
+        let mut queue = Queue::new(worker);
+        // A panic outside of the decoding of one sample fails those that are under way. The buffers are replaced,
+        // because their state may be inconsistent.
+        match catch_unwind(AssertUnwindSafe(|| decoder.run(&mut queue))) {
+            Ok(()) => return,
+            Err(_) => decoder = Decoder::new(options.scaled, options.max_pixels),
         }
     }
 }
 
-fn decode(shared: &Shared, epoch: u64, state: &mut WorkerState, job: &mut Job) -> Result<StageTimes> {
-    let mut times = StageTimes::default();
-    // Taken out so that they are freed when this function returns.
-    let bytes = job.bytes.take();
-    let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
-        (&bytes, &mut job.slot, job.sample)
-    else {
-        return Err(Error::panic(&"a worker received a sample without bytes or slot"));
-    };
-    let mut clock = Clock::start();
-    let image = image.inflate(&mut state.image).map_err(|e| e.in_member(&entry.image_name()))?;
-    let labels = match labels {
-        LabelBytes::Json(json) => {
-            let json = json.inflate(&mut state.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
-            LabelSource::Json { json, selector, epoch }
-        }
-        LabelBytes::Saved(row) => LabelSource::Saved(row),
-    };
-    times.inflate += clock.lap();
-    let is_new = matches!(labels, LabelSource::Json { .. });
-    state.decoder.decode(entry, image, labels, slot.row_mut(), &mut times)?;
-    if let (Some(cache), true) = (&shared.cache, is_new) {
-        cache.put(sample, entry.annotations, slot.row_mut().save_labels());
-    }
-    Ok(times)
+/// The jobs of a worker: a few at a time, with the labels decoded and the image still to be decoded.
+struct Queue<'a> {
+    worker: &'a Worker,
+    labels: LabelDecoder,
+    json: Inflater,
+    /// Inflaters of images that are done.
+    inflaters: Vec<Inflater>,
+    /// Which places on the board are in use.
+    places: [bool; TOGETHER],
+    /// The latest step of which a job was taken.
+    step: u64,
+    clock: Clock,
+    /// CPU time of images that no sample accounts for yet.
+    image: Duration,
 }
+
+/// A sample whose image is being decoded.
+struct Task<'a> {
+    job: Job,
+    entry: Entry,
+    jpeg: Inflated,
+    size: (u32, u32),
+    worker: &'a Worker,
+    place: usize,
+    _guard: Option<ActivityGuard<'a>>,
+    times: StageTimes,
+}
+
+impl ImageTask for Task<'_> {
+    fn jpeg(&self) -> &[u8] {
+        self.jpeg.bytes()
+    }
+
+    fn size(&self) -> (u32, u32) {
+        (self.entry.width, self.entry.height)
+    }
+
+    fn canvas(&mut self) -> Canvas<'_> {
+        let images = self.job.slot.as_mut().map_or(&mut [][..], Slot::image_mut);
+        Canvas::new(&self.worker.shared.planes, self.size, self.worker.shared.sample.side, images)
+    }
+}
+
+impl<'a> ImageSource for Queue<'a> {
+    type Task = Task<'a>;
+
+    fn next(&mut self, under_way: usize) -> Option<Task<'a>> {
+        self.image += self.clock.lap();
+        let task = loop {
+            let mut job = self.receive(under_way)?;
+            self.step = job.pending.step;
+            match self.begin(&mut job) {
+                Ok((entry, jpeg, size, place, guard, times)) => {
+                    let worker = self.worker;
+                    break Task { job, entry, jpeg, size, worker, place, _guard: guard, times };
+                }
+                Err(error) => self.fail(&mut job, error),
+            }
+        };
+        self.clock.lap();
+        Some(task)
+    }
+
+    fn done(&mut self, task: Task<'a>, result: Result<()>) {
+        let Task { mut job, entry, jpeg, place, mut times, .. } = task;
+        self.image += self.clock.lap();
+        // The bytes may be a source's own, whose release is foreign code.
+        let released = catch_unwind(AssertUnwindSafe(|| jpeg.into_inflater()));
+        let result = match released {
+            Ok(inflater) => {
+                self.inflaters.push(inflater);
+                result
+            }
+            Err(payload) => Err(Error::panic(&*payload)),
+        };
+        self.places[place] = false;
+        match result {
+            Ok(()) => {
+                job.done = true;
+                times.image = std::mem::take(&mut self.image);
+                self.worker.counters.add_sample(&times);
+            }
+            Err(error) => {
+                self.fail(&mut job, error.in_member(&entry.image_name()).at_offset(entry.image.offset));
+            }
+        }
+    }
+}
+
+impl<'a> Queue<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        let labels = LabelDecoder::new(Arc::clone(&worker.shared.sample));
+        let (json, inflaters, places, image) = Default::default();
+        Self { worker, labels, json, inflaters, places, step: worker.first, clock: Clock::start(), image }
+    }
+
+    /// The next job: waits for one if no image is under way. Further images are begun only where nobody waits for them:
+    /// not beside those of an epoch's first batch, which is to be ready as early as possible, and not as long as
+    /// another worker could have the job.
+    fn receive(&self, under_way: usize) -> Option<Job> {
+        let Worker { jobs, stop, first, .. } = self.worker;
+        if under_way > 0 {
+            let is_welcome = self.step > *first && jobs.is_full() && !stop.load(Relaxed);
+            return if is_welcome { jobs.try_recv().ok() } else { None };
+        }
+        jobs.iter().find(|_| !stop.load(Relaxed))
+    }
+
+    /// Decodes the labels of a sample and inflates its image. A panic is the sample's error.
+    fn begin(&mut self, job: &mut Job) -> Result<Begun<'a>> {
+        let Some(place) = self.places.iter().position(|is_used| !is_used) else {
+            return Err(Error::panic(&"a worker has more samples than places"));
+        };
+        let worker = self.worker;
+        let guard = job.sample.map(|sample| worker.board.begin(worker.place + place, sample));
+        let mut inflater = self.inflaters.pop().unwrap_or_default();
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode_labels(job, &mut inflater)));
+        let (entry, jpeg, size, times) = decoded.unwrap_or_else(|payload| {
+            self.labels = LabelDecoder::new(Arc::clone(&worker.shared.sample));
+            self.json = Inflater::default();
+            Err(Error::panic(&*payload))
+        })?;
+        self.places[place] = true;
+        Ok((entry, jpeg, size, place, guard, times))
+    }
+
+    fn decode_labels(
+        &mut self,
+        job: &mut Job,
+        inflater: &mut Inflater,
+    ) -> Result<(Entry, Inflated, (u32, u32), StageTimes)> {
+        let Worker { shared, epoch, .. } = self.worker;
+        let mut times = StageTimes::default();
+        let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
+            (job.bytes.take(), &mut job.slot, job.sample)
+        else {
+            return Err(Error::panic(&"a worker received a sample without bytes or slot"));
+        };
+        let mut clock = Clock::start();
+        let in_image = |e: Error| e.in_member(&entry.image_name()).at_offset(entry.image.offset);
+        let image = image.into_inflated(std::mem::take(inflater)).map_err(|e| e.in_member(&entry.image_name()))?;
+        let source = match &labels {
+            LabelBytes::Json(json) => {
+                let json = json.inflate(&mut self.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
+                LabelSource::Json { json, selector: &selector, epoch: *epoch }
+            }
+            LabelBytes::Saved(row) => LabelSource::Saved(row),
+        };
+        times.inflate += clock.lap();
+        let is_new = matches!(source, LabelSource::Json { .. });
+        self.labels.decode(&entry, source, slot.row_mut(), &mut times)?;
+        if let (Some(cache), true) = (&shared.cache, is_new) {
+            cache.put(sample, entry.annotations, slot.row_mut().save_labels());
+        }
+        clock.lap();
+        entry.image.verify(image.bytes()).map_err(in_image)?;
+        times.verify += clock.lap();
+        let size = shared.sample.image_size(&entry).map_err(in_image)?;
+        Ok((entry, image, size, times))
+    }
+
+    fn fail(&self, job: &mut Job, error: Error) {
+        if let Some(sample) = job.sample {
+            job.fail(locate(&*self.worker.samples, sample, error));
+        }
+    }
+}
+
+/// A sample whose labels are decoded: its entry, its JPEG, the size of its image on the canvas, its place on the board,
+/// and the times so far.
+type Begun<'a> = (Entry, Inflated, (u32, u32), usize, Option<ActivityGuard<'a>>, StageTimes);
 
 /// Adds the location of the sample to an error that has none.
 pub(super) fn locate(samples: &dyn Samples, sample: SampleId, error: Error) -> Error {

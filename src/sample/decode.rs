@@ -1,4 +1,4 @@
-//! Decodes the bytes of one sample and writes every field of its row.
+//! Decodes the labels of one sample and writes every field of its row but the image.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
 use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
-use crate::image::{Canvas, Decoder, ImageJob, Normalization, Planes, ScaledDecode};
+use crate::image::{Normalization, ScaledDecode};
 use crate::mask::{Grid, GridScratch, Rle};
 use crate::shard::Entry;
 use crate::{Error, Result};
@@ -59,6 +59,18 @@ pub(crate) struct SampleOptions {
     pub(crate) coord_frame: CoordFrame,
 }
 
+impl SampleOptions {
+    fn geometry(&self, entry: &Entry) -> Result<Geometry> {
+        Geometry::new(entry.width, entry.height, self.side, self.fit)
+    }
+
+    /// Width and height of a sample's image on the canvas.
+    pub(crate) fn image_size(&self, entry: &Entry) -> Result<(u32, u32)> {
+        let geometry = self.geometry(entry)?;
+        Ok((geometry.content_width(), geometry.content_height()))
+    }
+}
+
 /// CPU time that each step of a sample took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StageTimes {
@@ -77,11 +89,9 @@ pub(crate) enum LabelSource<'a> {
     Saved(&'a [u8]),
 }
 
-/// Decodes one sample after the other, reusing its buffers. Each worker has one.
-pub(crate) struct SampleDecoder {
+/// Decodes the labels of one sample after the other, reusing its buffers. Each worker has one.
+pub(crate) struct LabelDecoder {
     options: Arc<SampleOptions>,
-    planes: Arc<Planes>,
-    decoder: Decoder,
     rle: Rle,
     scratch: GridScratch,
     grids: LruCache<(u32, u32), Grids>,
@@ -94,66 +104,39 @@ struct Grids {
     coverage: Option<Arc<Grid>>,
 }
 
-impl SampleDecoder {
-    pub(crate) fn new(options: Arc<SampleOptions>, planes: Arc<Planes>) -> Self {
-        let decoder = Decoder::new(options.scaled, options.max_pixels);
-        Self {
-            options,
-            planes,
-            decoder,
-            rle: Rle::default(),
-            scratch: GridScratch::default(),
-            grids: LruCache::new(GRID_CACHE_SIZE),
-        }
+impl LabelDecoder {
+    pub(crate) fn new(options: Arc<SampleOptions>) -> Self {
+        Self { options, rle: Rle::default(), scratch: GridScratch::default(), grids: LruCache::new(GRID_CACHE_SIZE) }
     }
 
-    /// Writes the sample of `entry` to `row`. Errors name the member and its offset.
+    /// Writes every field of the sample of `entry` but the image to `row`. Errors name the member and its offset.
     pub(crate) fn decode(
         &mut self,
         entry: &Entry,
-        image: &[u8],
         labels: LabelSource<'_>,
         mut row: RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
-        let geometry = Geometry::new(entry.width, entry.height, self.options.side, self.options.fit)?;
         match labels {
-            LabelSource::Saved(saved) => row.restore_labels(saved),
+            LabelSource::Saved(saved) => {
+                row.restore_labels(saved);
+                Ok(())
+            }
             LabelSource::Json { json, selector, epoch } => self
-                .decode_labels(entry, &geometry, (json, selector, epoch), &mut row, times)
-                .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset))?,
+                .decode_labels(entry, (json, selector, epoch), &mut row, times)
+                .map_err(|e| e.in_member(&entry.annotations_name()).at_offset(entry.annotations.offset)),
         }
-        self.decode_image(entry, &geometry, image, row.images, times)
-            .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))
-    }
-
-    fn decode_image(
-        &mut self,
-        entry: &Entry,
-        geometry: &Geometry,
-        jpeg: &[u8],
-        out: &mut [u8],
-        times: &mut StageTimes,
-    ) -> Result<()> {
-        let mut clock = Clock::start();
-        entry.image.verify(jpeg)?;
-        times.verify += clock.lap();
-        let target = (geometry.content_width(), geometry.content_height());
-        let canvas = Canvas::new(&self.planes, target, geometry.side(), out);
-        self.decoder.decode(ImageJob { jpeg, size: (entry.width, entry.height), canvas })?;
-        times.image += clock.lap();
-        Ok(())
     }
 
     fn decode_labels(
         &mut self,
         entry: &Entry,
-        geometry: &Geometry,
         (json, selector, epoch): (&[u8], &AnnotationSelector, u64),
         out: &mut RowMut<'_>,
         times: &mut StageTimes,
     ) -> Result<()> {
         let mut clock = Clock::start();
+        let geometry = self.options.geometry(entry)?;
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
@@ -163,9 +146,9 @@ impl SampleDecoder {
         // Zeroes what the previous batch left here, but for the masks that are drawn over.
         out.zero_small();
         out.zero_masks(chosen.len()..self.options.top_k);
-        write_image_fields(entry, geometry, self.options.coverage, out);
-        let grids = self.grids(geometry)?;
-        let factors = self.options.coord_frame.factors(geometry);
+        write_image_fields(entry, &geometry, self.options.coverage, out);
+        let grids = self.grids(&geometry)?;
+        let factors = self.options.coord_frame.factors(&geometry);
         for (k, &index) in chosen.iter().enumerate() {
             let annotation = &file.annotations[index];
             if grids.masks.is_some() || grids.coverage.is_some() {

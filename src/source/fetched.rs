@@ -1,6 +1,7 @@
 //! The result of a fetch: bytes in memory that may still be compressed.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -41,8 +42,20 @@ impl Fetched {
     pub fn inflate<'a>(&'a self, inflater: &'a mut Inflater) -> Result<&'a [u8]> {
         match &self.0 {
             Encoding::Plain(bytes) => Ok(bytes),
-            Encoding::Gzip(range) => range.inflate(inflater),
+            Encoding::Gzip(range) => {
+                let range = range.inflate(inflater)?;
+                Ok(inflater.bytes(range))
+            }
         }
+    }
+
+    /// [`inflate`](Fetched::inflate), with the memory of `inflater` for as long as the bytes are needed.
+    pub(crate) fn into_inflated(self, mut inflater: Inflater) -> Result<Inflated> {
+        let range = match &self.0 {
+            Encoding::Plain(_) => 0..0,
+            Encoding::Gzip(range) => range.inflate(&mut inflater)?,
+        };
+        Ok(Inflated { fetched: self, inflater, range })
     }
 
     /// Number of bytes that [`inflate`](Fetched::inflate) has to decompress: those of the range and the few between the
@@ -52,6 +65,28 @@ impl Fetched {
             Encoding::Plain(_) => 0,
             Encoding::Gzip(range) => range.inflated_bytes(),
         }
+    }
+}
+
+/// Bytes that were fetched and, if need be, inflated.
+pub(crate) struct Inflated {
+    fetched: Fetched,
+    inflater: Inflater,
+    /// Where the bytes are in the memory of the inflater, if they were compressed.
+    range: Range<usize>,
+}
+
+impl Inflated {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.fetched.0 {
+            Encoding::Plain(bytes) => bytes,
+            Encoding::Gzip(_) => self.inflater.bytes(self.range.clone()),
+        }
+    }
+
+    /// The inflater, to be used again.
+    pub(crate) fn into_inflater(self) -> Inflater {
+        self.inflater
     }
 }
 

@@ -71,6 +71,7 @@ use crate::Result;
 
 pub use access::Source;
 pub use fetched::Fetched;
+pub(crate) use fetched::Inflated;
 pub use file::FileSource;
 pub(crate) use file::{check_regular, max_open_files, open_regular};
 pub use gzip::Inflater;

@@ -56,6 +56,12 @@ impl Default for Inflater {
     }
 }
 
+impl Inflater {
+    pub(in crate::source) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+}
+
 impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inflater").field("buffer_bytes", &self.buffer.len()).finish_non_exhaustive()
@@ -72,9 +78,10 @@ impl CompressedRange {
         self.bytes.len()
     }
 
-    pub(in crate::source) fn inflate<'a>(&self, inflater: &'a mut Inflater) -> Result<&'a [u8]> {
+    /// Inflates the range. Returns where it is in the memory of `inflater`.
+    pub(in crate::source) fn inflate(&self, inflater: &mut Inflater) -> Result<Range<usize>> {
         if self.range.is_empty() {
-            return Ok(&[]);
+            return Ok(0..0);
         }
         let mut chunks = ChunkedInput::new(self);
         let Inflater { decoder, buffer } = inflater;
@@ -119,6 +126,6 @@ impl CompressedRange {
             Ok(())
         };
         step().map_err(|e| e.at_offset(self.range.start))?;
-        Ok(&buffer[index(self.range.start)..end])
+        Ok(index(self.range.start)..end)
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Bits that index the first table.
-pub(super) const INDEX_BITS: u32 = 10;
+pub(super) const INDEX_BITS: u32 = 11;
 const INDEXES: usize = 1 << INDEX_BITS;
 /// Tables that can be held: two for each of three components, of a few frames.
 pub(super) const TABLES: usize = 32;

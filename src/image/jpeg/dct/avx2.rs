@@ -62,11 +62,11 @@ fn load(block: &[i16; BLOCK], factors: &[f32; 64]) -> [__m256; 8] {
     })
 }
 
-/// Adds 128, and rounds to whole numbers of at most 255.
+/// Adds the middle, and rounds to whole numbers of at most 255.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn rounded(row: __m256) -> __m256i {
-    let value = _mm256_add_ps(row, _mm256_set1_ps(128.0));
+    let value = _mm256_add_ps(row, _mm256_set1_ps(portable::MIDDLE));
     _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0)))
 }
 
@@ -174,7 +174,7 @@ fn four_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: 
     let upper = transposed_narrow(columns.map(|column| _mm256_extractf128_ps::<1>(column)));
     let rows = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
     let [a, b, c, d] = rows.map(|row| {
-        let value = _mm_add_ps(row, _mm_set1_ps(128.0));
+        let value = _mm_add_ps(row, _mm_set1_ps(portable::MIDDLE));
         _mm_cvtps_epi32(_mm_min_ps(value, _mm_set1_ps(255.0)))
     });
     let bytes: [[u8; 4]; 4] = bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));

@@ -65,7 +65,7 @@ pub(super) fn inverse(
         2 => portable::two(block, factors, out, stride),
         _ => {
             if let Some(out) = out.first_mut() {
-                *out = portable::byte(f32::from(block[0]) * factors[0] + 128.0);
+                *out = portable::byte(f32::from(block[0]) * factors[0] + portable::MIDDLE);
             }
         }
     }

@@ -4,6 +4,9 @@ use crate::image::jpeg::zigzag::BLOCK;
 
 pub(super) const ROOT_2: f32 = std::f32::consts::SQRT_2;
 pub(super) const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+/// What a sample of 0 is as a byte, and a little more: halves, which flat blocks often have, are rounded up, as libjpeg
+/// rounds them.
+pub(super) const MIDDLE: f32 = 128.0 + 1.0 / 2048.0;
 /// 2 cos(pi / 8), and what it makes with the other frequencies.
 pub(super) const A: f32 = 1.847_759_1;
 pub(super) const B: f32 = 1.082_392_2;
@@ -15,7 +18,7 @@ pub(super) const SIN: f32 = 0.382_683_43;
 /// Eight numbers that are computed side by side.
 type Lanes = [f32; 8];
 
-/// The nearest byte; halves go to the even one.
+/// The nearest byte.
 #[inline(always)]
 pub(super) fn byte(value: f32) -> u8 {
     // Adding 3 * 2^22 leaves no bits behind the point, and those before it at the end.
@@ -44,7 +47,7 @@ pub(super) fn eight(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], s
     for (row, out) in rows.iter().zip(out.chunks_mut(stride)) {
         let Some(out) = out.first_chunk_mut::<8>() else { return };
         for lane in 0..8 {
-            out[lane] = byte(row[lane] + 128.0);
+            out[lane] = byte(row[lane] + MIDDLE);
         }
     }
 }
@@ -126,7 +129,7 @@ pub(super) fn four(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], st
     for (row, out) in rows.iter().zip(out.chunks_mut(stride)) {
         let Some(out) = out.first_chunk_mut::<4>() else { return };
         for lane in 0..4 {
-            out[lane] = byte(row[lane] + 128.0);
+            out[lane] = byte(row[lane] + MIDDLE);
         }
     }
 }
@@ -150,6 +153,6 @@ pub(super) fn two(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], str
     let [left, right] = turned.map(quartered);
     for (row, out) in out.chunks_mut(stride).take(2).enumerate() {
         let Some(out) = out.first_chunk_mut::<2>() else { return };
-        *out = [byte(left[row] + 128.0), byte(right[row] + 128.0)];
+        *out = [byte(left[row] + MIDDLE), byte(right[row] + MIDDLE)];
     }
 }

@@ -36,15 +36,13 @@ pub(super) fn four(simd: Simd, block: &[i16; BLOCK], factors: &[f32; 64], out: &
 #[target_feature(enable = "avx2")]
 fn eight_avx2(block: &[i16; BLOCK], table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
     let (numbers, steps) = (block.as_chunks::<8>().0, table.as_chunks::<8>().0);
-    let columns: [__m128i; 8] = std::array::from_fn(|column| {
-        _mm_mullo_epi16(bytemuck::cast(numbers[column]), bytemuck::cast(steps[column]))
-    });
+    let columns: [__m128i; 8] =
+        std::array::from_fn(|column| _mm_mullo_epi16(bytemuck::cast(numbers[column]), bytemuck::cast(steps[column])));
     let rows = transform::<{ whole::COLUMNS }>(transposed(columns));
     let columns = transform::<{ whole::ROWS }>(transposed(rows));
     // Columns become bytes, two columns of pairs, four of pairs of pairs, and rows.
-    let bytes = [(0, 4), (1, 5), (2, 6), (3, 7)].map(|(a, b)| {
-        _mm_add_epi8(_mm_packs_epi16(columns[a], columns[b]), _mm_set1_epi8(-128))
-    });
+    let bytes = [(0, 4), (1, 5), (2, 6), (3, 7)]
+        .map(|(a, b)| _mm_add_epi8(_mm_packs_epi16(columns[a], columns[b]), _mm_set1_epi8(-128)));
     let (a, b) = (_mm_unpacklo_epi8(bytes[0], bytes[1]), _mm_unpacklo_epi8(bytes[2], bytes[3]));
     let (c, d) = (_mm_unpackhi_epi8(bytes[0], bytes[1]), _mm_unpackhi_epi8(bytes[2], bytes[3]));
     let (upper_left, upper_right) = (_mm_unpacklo_epi16(a, b), _mm_unpacklo_epi16(c, d));

@@ -63,9 +63,7 @@ fn transposed(rows: [Lanes; 8]) -> [Lanes; 8] {
 #[inline(always)]
 fn sums(a: Lanes, b: Lanes, factors: [[i16; 2]; 2]) -> [Wide; 2] {
     factors.map(|[of_a, of_b]| {
-        std::array::from_fn(|lane| {
-            i32::from(a[lane]) * i32::from(of_a) + i32::from(b[lane]) * i32::from(of_b)
-        })
+        std::array::from_fn(|lane| i32::from(a[lane]) * i32::from(of_a) + i32::from(b[lane]) * i32::from(of_b))
     })
 }
 

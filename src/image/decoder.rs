@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lru::LruCache;
 use serde::Serialize;
 
 use super::jpeg::{
-    Decoding, KnownTables, Picture, Rows as PictureRows, Scratch, check, interleave, refuse_holes, run_together,
+    Damaged, Decoding, KnownTables, Picture, Progress, Rows as PictureRows, Scratch, check, decode_one, decode_some,
+    interleave, refuse_holes, verdict,
 };
 use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
@@ -48,6 +50,9 @@ impl ScaledDecode {
     }
 }
 
+/// Images that are decoded at once where there are more: as many streams as a processor has registers for.
+pub(crate) const TOGETHER: usize = 3;
+
 /// Decodes images, one or a few at a time, reusing its buffers. Each worker has one.
 pub struct Decoder {
     scaled: ScaledDecode,
@@ -66,6 +71,26 @@ pub struct Decoder {
 type Sizes = ((u32, u32), u32, (u32, u32));
 
 /// An image to decode.
+pub(crate) trait ImageTask {
+    /// The JPEG.
+    fn jpeg(&self) -> &[u8];
+    /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
+    fn size(&self) -> (u32, u32);
+    /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
+    fn canvas(&mut self) -> Canvas<'_>;
+}
+
+/// Where images come from, and where they go.
+pub(crate) trait ImageSource {
+    type Task: ImageTask;
+    /// The next image, if there is one to begin while `under_way` others are being decoded. Is asked again where a few
+    /// rows have been decoded since.
+    fn next(&mut self, under_way: usize) -> Option<Self::Task>;
+    /// Takes an image back.
+    fn done(&mut self, task: Self::Task, result: Result<()>);
+}
+
+/// An image for [`Decoder::decode`].
 #[derive(Debug)]
 pub struct ImageJob<'a> {
     /// The JPEG.
@@ -74,6 +99,49 @@ pub struct ImageJob<'a> {
     pub size: (u32, u32),
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     pub canvas: Canvas<'a>,
+}
+
+/// Images in a slice, and their results.
+struct Jobs<'a, 'b> {
+    jobs: std::iter::Enumerate<std::slice::IterMut<'a, ImageJob<'b>>>,
+    results: Vec<Result<()>>,
+}
+
+/// A job with its number.
+struct Numbered<'a, 'b>(usize, &'a mut ImageJob<'b>);
+
+impl ImageTask for Numbered<'_, '_> {
+    fn jpeg(&self) -> &[u8] {
+        self.1.jpeg
+    }
+
+    fn size(&self) -> (u32, u32) {
+        self.1.size
+    }
+
+    fn canvas(&mut self) -> Canvas<'_> {
+        self.1.canvas.reborrow()
+    }
+}
+
+impl<'a, 'b> ImageSource for Jobs<'a, 'b> {
+    type Task = Numbered<'a, 'b>;
+
+    fn next(&mut self, _under_way: usize) -> Option<Self::Task> {
+        self.jobs.next().map(|(number, job)| Numbered(number, job))
+    }
+
+    fn done(&mut self, task: Self::Task, result: Result<()>) {
+        self.results[task.0] = result;
+    }
+}
+
+/// An image between its codes and its canvas.
+struct InProgress<T> {
+    task: T,
+    decoding: Decoding,
+    rows: Rows,
+    weights: Arc<Weights>,
 }
 
 impl Decoder {
@@ -109,36 +177,99 @@ impl Decoder {
     /// Decodes images at once, which takes less time than one after the other. Each has a result of its own, and the
     /// same pixels as alone.
     pub fn decode_all(&mut self, jobs: &mut [ImageJob<'_>]) -> Vec<Result<()>> {
-        let pictures: Vec<_> = jobs.iter().map(|job| self.read(job)).collect();
-        self.tables.make_room(jobs.len());
-        let (mut results, mut decodings, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (picture, job)) in pictures.iter().zip(jobs.iter_mut()).enumerate() {
-            let Ok(picture) = picture else {
-                results.push(Ok(()));
-                continue;
-            };
-            results.push(self.prepare(picture, &mut job.canvas).map(|prepared| {
-                places.extend(prepared.is_some().then_some(place));
-                decodings.extend(prepared);
-            }));
-        }
-        let decoded = run_together(&mut decodings, &mut self.tables, self.simd);
-        for (place, result) in places.into_iter().zip(decoded) {
-            results[place] = result;
-        }
-        self.free.extend(decodings.into_iter().map(|decoding| {
-            let (scratch, to_canvas) = decoding.into_parts();
-            (scratch, to_canvas.rows)
-        }));
-        for job in jobs {
-            job.canvas.pad();
-        }
-        pictures.into_iter().zip(results).map(|(picture, result)| picture.and(result)).collect()
+        let results = jobs.iter().map(|_| Ok(())).collect();
+        let mut jobs = Jobs { jobs: jobs.iter_mut().enumerate(), results };
+        self.run(&mut jobs);
+        jobs.results
     }
 
-    fn read<'a>(&self, job: &ImageJob<'a>) -> Result<Picture<'a>> {
-        let picture = Picture::read(job.jpeg)?;
-        check_size(picture.size(), job.size, job.jpeg)?;
+    /// Decodes images until there is none to be begun, a few at once while there are as many.
+    pub(crate) fn run<S: ImageSource>(&mut self, source: &mut S) {
+        let mut active: Vec<InProgress<S::Task>> = Vec::new();
+        loop {
+            // The tables of images that are under way have to stay.
+            if active.is_empty() {
+                self.tables.make_room();
+            }
+            while active.len() < TOGETHER && (active.is_empty() || self.tables.has_room()) {
+                let Some(task) = source.next(active.len()) else { break };
+                match self.begin(task) {
+                    Ok(image) if active.first().is_none_or(|first| first.decoding.is_like(&image.decoding)) => {
+                        active.push(image);
+                    }
+                    Ok(image) => {
+                        let (task, result) = self.finish_alone(image);
+                        source.done(task, result);
+                    }
+                    Err((task, result)) => source.done(task, result),
+                }
+            }
+            if active.is_empty() {
+                return;
+            }
+            if let Some((number, result)) = self.advance(&mut active) {
+                let (task, result) = self.end(active.remove(number), result);
+                source.done(task, result);
+            }
+        }
+    }
+
+    /// Begins an image. One that is decoded elsewhere, or cannot be decoded, is done at once.
+    fn begin<T: ImageTask>(&mut self, mut task: T) -> Result<InProgress<T>, (T, Result<()>)> {
+        // Foreign code gets bytes that nobody has checked.
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(&mut task)));
+        match prepared.unwrap_or_else(|payload| Err(Error::panic(&*payload))) {
+            Ok(Some((decoding, rows, weights))) => Ok(InProgress { task, decoding, rows, weights }),
+            Ok(None) => Err((task, Ok(()))),
+            Err(error) => Err((task, Err(error))),
+        }
+    }
+
+    /// Decodes on until a row of blocks is complete, or an image is done; returns which one, and its result.
+    fn advance<T: ImageTask>(&mut self, active: &mut [InProgress<T>]) -> Option<(usize, Result<()>)> {
+        loop {
+            let number = match active {
+                [image] if !image.decoding.is_in_chunk() => {
+                    decode_one(&mut image.decoding, &self.tables, self.simd);
+                    0
+                }
+                _ => {
+                    let decodings = active.iter_mut().map(|image| &mut image.decoding).collect();
+                    decode_some(decodings, &mut self.tables, self.simd)
+                }
+            };
+            let image = active.get_mut(number)?;
+            match catch_unwind(AssertUnwindSafe(|| image.take(self.simd))) {
+                Ok(Ok(Progress::InRow)) => {}
+                Ok(Ok(Progress::EndOfRow)) => return None,
+                Ok(Ok(Progress::Done)) => return Some((number, Ok(()))),
+                Ok(Err(Damaged)) => return Some((number, Err(verdict(image.task.jpeg())))),
+                Err(payload) => return Some((number, Err(Error::panic(&*payload)))),
+            }
+        }
+    }
+
+    fn finish_alone<T: ImageTask>(&mut self, image: InProgress<T>) -> (T, Result<()>) {
+        let mut alone = [image];
+        let result = loop {
+            if let Some((_, result)) = self.advance(&mut alone) {
+                break result;
+            }
+        };
+        let [image] = alone;
+        self.end(image, result)
+    }
+
+    fn end<T: ImageTask>(&mut self, image: InProgress<T>, result: Result<()>) -> (T, Result<()>) {
+        let InProgress { mut task, decoding, rows, .. } = image;
+        task.canvas().pad();
+        self.free.push((decoding.into_scratch(), rows));
+        (task, result)
+    }
+
+    fn read<'a>(&self, jpeg: &'a [u8], size: (u32, u32)) -> Result<Picture<'a>> {
+        let picture = Picture::read(jpeg)?;
+        check_size(picture.size(), size, jpeg)?;
         let (width, height) = picture.size();
         if u64::from(width) * u64::from(height) > self.max_pixels {
             let max = self.max_pixels;
@@ -150,59 +281,51 @@ impl Decoder {
         Ok(picture)
     }
 
-    /// Prepares the decoding of a picture. Other forms than the usual one are decoded at once.
-    fn prepare<'a, 'b>(
-        &mut self,
-        picture: &'a Picture<'a>,
-        canvas: &'a mut Canvas<'b>,
-    ) -> Result<Option<Decoding<'a, ToCanvas<'a, 'b>>>> {
+    /// Prepares the decoding of an image. Other forms than the usual one are decoded at once.
+    fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Rows, Arc<Weights>)>> {
+        let (size, target) = (task.size(), task.canvas().size());
+        let picture = self.read(task.jpeg(), size)?;
         if picture.is_sequential() && !picture.has_one_scan() {
-            let mut one_scan = Vec::new();
-            interleave(picture, &mut one_scan)?;
-            let picture = Picture::read(&one_scan)?;
-            let Some(mut decoding) = self.prepare_one_scan(&picture, canvas)? else { return Ok(None) };
-            return decoding.run(&self.tables, self.simd).map(|()| None);
+            let mut jpeg = Vec::new();
+            interleave(&picture, &mut jpeg)?;
+            let (size, canvas) = (picture.size(), task.canvas());
+            let image = self.begin(OneScan { jpeg, size, canvas });
+            return match image {
+                Ok(image) => self.finish_alone(image).1.map(|()| None),
+                Err((_, result)) => result.map(|()| None),
+            };
         }
-        self.prepare_one_scan(picture, canvas)
-    }
-
-    fn prepare_one_scan<'a, 'b>(
-        &mut self,
-        picture: &'a Picture<'a>,
-        canvas: &'a mut Canvas<'b>,
-    ) -> Result<Option<Decoding<'a, ToCanvas<'a, 'b>>>> {
-        let (size, target) = (picture.size(), canvas.size());
-        let shift = self.scaled.shift(size, target);
-        let Some(layout) = self.tables.layout(picture, shift) else {
-            return self.decode_elsewhere(picture, canvas).map(|()| None);
+        let shift = self.scaled.shift(picture.size(), target);
+        let Some(layout) = self.tables.layout(&picture, shift) else {
+            self.decode_to_pixels(&picture)?;
+            self.draw_pixels(picture.size(), &mut task.canvas());
+            return Ok(None);
         };
-        let (scratch, rows) = self.free.pop().unwrap_or_default();
-        let to_canvas = self.to_canvas(rows, size, shift, canvas);
-        Decoding::new(picture, layout, self.simd, scratch, to_canvas).map(Some)
+        let (scratch, mut rows) = self.free.pop().unwrap_or_default();
+        let weights = self.weights(picture.size(), shift, target);
+        rows.begin(picture.size().0.div_ceil(1 << shift) as usize, &weights);
+        let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
+        Ok(Some((decoding, rows, weights)))
     }
 
-    fn to_canvas<'a, 'b>(
-        &mut self,
-        mut rows: Rows,
-        size: (u32, u32),
-        shift: u32,
-        canvas: &'a mut Canvas<'b>,
-    ) -> ToCanvas<'a, 'b> {
-        let target = canvas.size();
+    fn weights(&mut self, size: (u32, u32), shift: u32, target: (u32, u32)) -> Arc<Weights> {
         let make = || Arc::new(weights_of(size, shift, target));
-        let weights = Arc::clone(self.weights.get_or_insert((size, shift, target), make));
-        rows.begin(size.0.div_ceil(1 << shift) as usize, &weights);
-        ToCanvas { rows, weights, simd: self.simd, canvas }
+        Arc::clone(self.weights.get_or_insert((size, shift, target), make))
     }
 
     /// Decodes progressive pictures, and those of four components.
-    fn decode_elsewhere(&mut self, picture: &Picture<'_>, canvas: &mut Canvas<'_>) -> Result<()> {
+    fn decode_to_pixels(&mut self, picture: &Picture<'_>) -> Result<()> {
         if picture.is_sequential() || picture.is_progressive() {
             check(picture)?;
         }
-        super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)?;
-        let size = picture.size();
-        let mut to_canvas = self.to_canvas(Rows::default(), size, 0, canvas);
+        super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)
+    }
+
+    fn draw_pixels(&mut self, size: (u32, u32), canvas: &mut Canvas<'_>) {
+        let weights = self.weights(size, 0, canvas.size());
+        let mut rows = Rows::default();
+        rows.begin(size.0 as usize, &weights);
+        let mut to_canvas = ToCanvas { rows: &mut rows, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };
         for row in self.pixels.bytes.chunks_exact(3 * size.0 as usize) {
             let [red, green, blue] = to_canvas.next_row();
             for (i, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
@@ -210,7 +333,36 @@ impl Decoder {
             }
             to_canvas.row_written();
         }
-        Ok(())
+        canvas.pad();
+    }
+}
+
+/// An image of several scans, after they have become one.
+struct OneScan<'a> {
+    jpeg: Vec<u8>,
+    size: (u32, u32),
+    canvas: Canvas<'a>,
+}
+
+impl ImageTask for OneScan<'_> {
+    fn jpeg(&self) -> &[u8] {
+        &self.jpeg
+    }
+
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn canvas(&mut self) -> Canvas<'_> {
+        self.canvas.reborrow()
+    }
+}
+
+impl<T: ImageTask> InProgress<T> {
+    /// Makes pixels of the chunk that was decoded.
+    fn take(&mut self, simd: Simd) -> Result<Progress, Damaged> {
+        let Self { task, decoding, rows, weights } = self;
+        decoding.take(&mut ToCanvas { rows, weights, simd, canvas: task.canvas() })
     }
 }
 
@@ -223,20 +375,20 @@ fn weights_of(size: (u32, u32), shift: u32, target: (u32, u32)) -> Weights {
 }
 
 /// Rows of an image that are resized and written to a canvas.
-struct ToCanvas<'a, 'b> {
-    rows: Rows,
-    weights: Arc<Weights>,
+struct ToCanvas<'a> {
+    rows: &'a mut Rows,
+    weights: &'a Weights,
     simd: Simd,
-    canvas: &'a mut Canvas<'b>,
+    canvas: Canvas<'a>,
 }
 
-impl PictureRows for ToCanvas<'_, '_> {
+impl PictureRows for ToCanvas<'_> {
     fn next_row(&mut self) -> [&mut [u8]; 3] {
         self.rows.next_row()
     }
 
     fn row_written(&mut self) {
-        self.rows.row_written(&self.weights, self.simd, |y, rgb| self.canvas.write_row(y, rgb));
+        self.rows.row_written(self.weights, self.simd, |y, rgb| self.canvas.write_row(y, rgb));
     }
 }
 

@@ -113,6 +113,12 @@ impl<'a> Canvas<'a> {
         Self { planes, width, height, side, out }
     }
 
+    /// The same canvas for a while.
+    pub(super) fn reborrow(&mut self) -> Canvas<'_> {
+        let &mut Self { planes, width, height, side, ref mut out } = self;
+        Canvas { planes, width, height, side, out }
+    }
+
     /// Width and height of the image.
     pub(super) fn size(&self) -> (u32, u32) {
         (self.width as u32, self.height as u32)

@@ -79,11 +79,17 @@ fn doubled<T: Copy>(samples: &[T], out: &mut [u8], mix: impl Fn(T, T, bool) -> u
     }
 }
 
-/// Of 2^16: the standard's numbers.
-const RED_OF_CR: i32 = 91_881;
+/// The standard's numbers, of 2^16, less what is added as a whole: 1.402 - 1, -0.344136, 1 - 0.714136, 1.772 - 2.
+const RED_OF_CR: i32 = 26_345;
 const GREEN_OF_CB: i32 = -22_554;
-const GREEN_OF_CR: i32 = -46_802;
-const BLUE_OF_CB: i32 = 116_130;
+const GREEN_OF_CR: i32 = 18_734;
+const BLUE_OF_CB: i32 = -14_942;
+
+/// `value` times `factor`, of 2^16, rounded. All in 16 bits but for the product, whose upper half is one instruction.
+#[inline(always)]
+fn scaled(value: i16, factor: i32) -> i16 {
+    ((((i32::from(2 * value) * factor) >> 16) as i16) + 1) >> 1
+}
 
 #[inline(always)]
 fn row_to_rgb(y: &[u8], cb: &[u8], cr: &[u8], [red, green, blue]: [&mut [u8]; 3]) {
@@ -91,10 +97,37 @@ fn row_to_rgb(y: &[u8], cb: &[u8], cr: &[u8], [red, green, blue]: [&mut [u8]; 3]
     let (y, cb, cr) = (&y[..n], &cb[..n], &cr[..n]);
     let (red, green, blue) = (&mut red[..n], &mut green[..n], &mut blue[..n]);
     for i in 0..n {
-        let (y, cb, cr) = (i32::from(y[i]), i32::from(cb[i]) - 128, i32::from(cr[i]) - 128);
-        let add = |part: i32| (y + ((part + 0x8000) >> 16)).clamp(0, 255) as u8;
-        red[i] = add(RED_OF_CR * cr);
-        green[i] = add(GREEN_OF_CB * cb + GREEN_OF_CR * cr);
-        blue[i] = add(BLUE_OF_CB * cb);
+        let (y, cb, cr) = (i16::from(y[i]), i16::from(cb[i]) - 128, i16::from(cr[i]) - 128);
+        let both = (i32::from(cb) * GREEN_OF_CB + i32::from(cr) * GREEN_OF_CR + 0x8000) >> 16;
+        red[i] = (y + cr + scaled(cr, RED_OF_CR)).clamp(0, 255) as u8;
+        green[i] = (y - cr + both as i16).clamp(0, 255) as u8;
+        blue[i] = (y + 2 * cb + scaled(cb, BLUE_OF_CB)).clamp(0, 255) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_rgb;
+    use crate::image::simd::Simd;
+
+    #[test]
+    fn colours_are_those_of_the_standard_rounded_once() {
+        for simd in [Simd::PORTABLE, Simd::best()] {
+            for cb in 0..=255_u8 {
+                let row: Vec<u8> = (0..=255).collect();
+                for y in [0, 1, 97, 128, 254, 255_u8] {
+                    let mut rgb = [[0; 256]; 3];
+                    to_rgb(simd, &[y; 256], &[cb; 256], &row, rgb.each_mut().map(|row| &mut row[..]));
+                    for (cr, found) in row.iter().map(|&cr| (cr, [0, 1, 2].map(|c| rgb[c][usize::from(cr)]))) {
+                        let (luma, blue, red) = (f64::from(y), f64::from(cb) - 128.0, f64::from(cr) - 128.0);
+                        let exact =
+                            [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
+                        for (found, exact) in found.into_iter().zip(exact) {
+                            assert!((f64::from(found) - exact.clamp(0.0, 255.0)).abs() < 0.503, "{y} {cb} {cr}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -45,9 +45,14 @@ impl Default for KnownTables {
 }
 
 impl KnownTables {
-    /// Forgets tables if those of another `pictures` pictures may not fit.
-    pub(crate) fn make_room(&mut self, pictures: usize) {
-        if self.tables.is_full(pictures) {
+    /// Whether the tables of another picture fit.
+    pub(crate) fn has_room(&self) -> bool {
+        self.tables.has_room()
+    }
+
+    /// Forgets all tables if those of another picture may not fit.
+    pub(crate) fn make_room(&mut self) {
+        if !self.has_room() {
             *self = Self::default();
         }
     }
@@ -74,11 +79,12 @@ pub(crate) trait Rows {
     fn row_written(&mut self);
 }
 
-/// An image that is being decoded.
-pub(crate) struct Decoding<'a, R> {
-    picture: &'a Picture<'a>,
+/// An image that is being decoded. It alternates between two steps: [`decode_one`] or [`decode_some`] decode the codes
+/// of a chunk, and [`Decoding::take`] makes pixels of it.
+pub(crate) struct Decoding {
     frame: Frame,
-    rows: R,
+    /// Units between restart markers, or 0.
+    restart: usize,
     scratch: Scratch,
     strips: Strips,
     /// How far the data is used, in bits.
@@ -89,24 +95,35 @@ pub(crate) struct Decoding<'a, R> {
     unit: usize,
     unit_row: usize,
     lane: Lane,
+    /// Units of the chunk that is being decoded in the lane, or 0.
+    chunk: usize,
+    /// Whether all codes so far are valid.
+    is_valid: bool,
 }
 
-impl<'a, R: Rows> Decoding<'a, R> {
-    /// Prepares the decoding of `picture`, whose rows go to `rows`.
+/// The image data is not whole. [`verdict`] says why.
+pub(crate) struct Damaged;
+
+/// How far an image has been decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    InRow,
+    /// A row of units is complete, and more follow.
+    EndOfRow,
+    Done,
+}
+
+impl Decoding {
+    /// Prepares the decoding of `picture`.
     ///
     /// # Errors
     /// If its image data has fewer intervals than it should.
-    pub(crate) fn new(
-        picture: &'a Picture<'a>,
-        Layout(frame): Layout,
-        simd: Simd,
-        mut scratch: Scratch,
-        rows: R,
-    ) -> Result<Self> {
+    pub(crate) fn new(picture: &Picture<'_>, Layout(frame): Layout, simd: Simd, mut scratch: Scratch) -> Result<Self> {
         let Some(scan) = picture.scans.first() else { return Err(damaged()) };
         let is_in_order = unstuff(scan.data, &mut scratch.data, &mut scratch.intervals);
         let units = frame.units.0 * frame.units.1;
-        let left = if scan.restart == 0 { units } else { scan.restart as usize };
+        let restart = scan.restart as usize;
+        let left = if restart == 0 { units } else { restart.min(units) };
         let expected = units.div_ceil(left);
         if !is_in_order || scratch.intervals.len() != expected {
             check(picture)?;
@@ -118,35 +135,25 @@ impl<'a, R: Rows> Decoding<'a, R> {
         scratch.coefficients.fill(0);
         let strips = Strips::new(&frame, picture.is_rgb(), simd, scratch.strips.take());
         let position = 8 * scratch.intervals[0].start;
-        let (interval, left, unit, unit_row) = (0, left.min(units), 0, 0);
-        let lane = Lane::default();
-        Ok(Self { picture, frame, rows, scratch, strips, position, interval, left, unit, unit_row, lane })
+        let (interval, unit, unit_row, lane) = (0, 0, 0, Lane::default());
+        let (chunk, is_valid) = (0, true);
+        Ok(Self { frame, restart, scratch, strips, position, interval, left, unit, unit_row, lane, chunk, is_valid })
     }
 
-    /// The memory, for the next image, and what got the rows.
-    pub(crate) fn into_parts(mut self) -> (Scratch, R) {
+    /// The memory, for the next image.
+    pub(crate) fn into_scratch(mut self) -> Scratch {
         self.scratch.strips = Some(self.strips);
-        (self.scratch, self.rows)
+        self.scratch
     }
 
-    /// Decodes the whole image.
-    ///
-    /// # Errors
-    /// If the image data is damaged.
-    pub(crate) fn run(&mut self, known: &KnownTables, simd: Simd) -> Result<()> {
-        while !self.is_done() {
-            let units = self.next_units();
-            let mut stream = Stream::new(&self.scratch.data, self.position);
-            let Scratch { data, coefficients, .. } = &mut self.scratch;
-            let out = &mut coefficients[..units * self.frame.blocks.len() * BLOCK];
-            let is_valid = decode(simd, &mut stream, data, &known.tables, &self.frame.blocks, out);
-            self.take(is_valid, stream.position(), units)?;
-        }
-        Ok(())
+    /// Whether [`decode_some`] can decode both at once.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.frame.tables().eq(other.frame.tables())
     }
 
-    fn is_done(&self) -> bool {
-        self.unit_row == self.frame.units.1
+    /// Whether it is in the middle of a chunk, which only [`decode_some`] can complete.
+    pub(crate) fn is_in_chunk(&self) -> bool {
+        self.chunk > 0
     }
 
     /// Units of the next chunk.
@@ -155,33 +162,51 @@ impl<'a, R: Rows> Decoding<'a, R> {
         CHUNK.min(fit).min(self.left).min(self.frame.units.0 - self.unit)
     }
 
-    /// Takes the coefficients of a chunk that was decoded up to bit `position`.
-    fn take(&mut self, is_valid: bool, position: usize, units: usize) -> Result<()> {
-        self.position = position;
+    fn begin_chunk(&mut self, steps: &Steps) {
+        self.chunk = self.next_units();
+        self.lane = Lane::new(steps, &self.scratch.data, self.position, self.chunk);
+    }
+
+    fn parts(&mut self) -> lanes::Run<'_> {
+        let Scratch { data, coefficients, .. } = &mut self.scratch;
+        (&mut self.lane, data, coefficients)
+    }
+
+    /// Makes pixels of the chunk that was decoded, and passes on the rows that are complete.
+    ///
+    /// # Errors
+    /// If the chunk has invalid codes, or does not end where it should.
+    pub(crate) fn take(&mut self, rows: &mut impl Rows) -> Result<Progress, Damaged> {
+        let units = std::mem::take(&mut self.chunk);
         self.left -= units;
         let end = 8 * self.scratch.intervals[self.interval].end;
-        if !is_valid || position > end || (self.left == 0 && end - position >= 8) {
-            // Read once more, by the reader that knows what is wrong and where.
-            return Err(check(self.picture).err().unwrap_or_else(damaged));
+        let is_short = self.position > end;
+        if !self.is_valid || is_short || (self.left == 0 && end - self.position >= 8) {
+            return Err(Damaged);
         }
         let coefficients = &mut self.scratch.coefficients[..units * self.frame.blocks.len() * BLOCK];
         self.strips.add(&self.frame, self.unit, coefficients);
         self.unit += units;
-        if self.unit == self.frame.units.0 {
-            self.end_row();
+        let has_row_ended = self.unit == self.frame.units.0;
+        if has_row_ended {
+            self.end_row(rows);
         }
         if self.left == 0 {
             self.begin_interval();
         }
-        Ok(())
+        Ok(match has_row_ended {
+            true if self.unit_row == self.frame.units.1 => Progress::Done,
+            true => Progress::EndOfRow,
+            false => Progress::InRow,
+        })
     }
 
-    fn end_row(&mut self) {
+    fn end_row(&mut self, rows: &mut impl Rows) {
         (self.unit, self.unit_row) = (0, self.unit_row + 1);
         self.strips.end_units();
         while self.strips.has_row(&self.frame) {
-            self.strips.write_row(&self.frame, self.rows.next_row());
-            self.rows.row_written();
+            self.strips.write_row(&self.frame, rows.next_row());
+            rows.row_written();
         }
         self.strips.forget_rows(&self.frame);
     }
@@ -189,94 +214,43 @@ impl<'a, R: Rows> Decoding<'a, R> {
     fn begin_interval(&mut self) {
         self.interval += 1;
         let (across, down) = self.frame.units;
-        let done = self.unit_row * across + self.unit;
-        self.left = (self.picture.scans[0].restart as usize).min(across * down - done);
+        self.left = self.restart.min(across * down - (self.unit_row * across + self.unit));
         if let Some(interval) = self.scratch.intervals.get(self.interval) {
             self.position = 8 * interval.start;
             self.strips.restart();
         }
     }
-
-    fn begin_chunk(&mut self, steps: &Steps) {
-        self.lane = Lane::new(steps, &self.scratch.data, self.position, self.next_units());
-    }
-
-    fn parts(&mut self) -> lanes::Run<'_> {
-        let Scratch { data, coefficients, .. } = &mut self.scratch;
-        (&mut self.lane, data, coefficients)
-    }
 }
 
-/// Decodes images at once, as many as have the same arrangement of blocks as the first of them; returns the result of
-/// each.
-pub(crate) fn run_together<R: Rows>(
-    images: &mut [Decoding<'_, R>],
-    known: &mut KnownTables,
-    simd: Simd,
-) -> Vec<Result<()>> {
-    let mut results: Vec<Option<Result<()>>> = images.iter().map(|_| None).collect();
-    let same: Vec<usize> = match images.first() {
-        Some(first) => {
-            let plans: Vec<_> = first.frame.tables().collect();
-            (0..images.len()).filter(|&i| images[i].frame.tables().eq(plans.iter().copied())).collect()
-        }
-        None => Vec::new(),
-    };
-    if same.len() > 1 {
-        let plans = std::mem::take(&mut images[same[0]].frame.blocks);
-        let (tables, steps) = known.steps(&plans);
-        images[same[0]].frame.blocks = plans;
-        run_lanes(images, same, &mut results, tables, steps, simd);
-    }
-    let rest = images.iter_mut().zip(results);
-    rest.map(|(image, result)| result.unwrap_or_else(|| image.run(known, simd))).collect()
+/// Decodes a chunk of an image.
+pub(crate) fn decode_one(image: &mut Decoding, known: &KnownTables, simd: Simd) {
+    image.chunk = image.next_units();
+    let mut stream = Stream::new(&image.scratch.data, image.position);
+    let Scratch { data, coefficients, .. } = &mut image.scratch;
+    let out = &mut coefficients[..image.chunk * image.frame.blocks.len() * BLOCK];
+    image.is_valid = decode(simd, &mut stream, data, &known.tables, &image.frame.blocks, out);
+    image.position = stream.position();
 }
 
-/// Decodes the images of those numbers until one is left, and that one to the end of a chunk.
-fn run_lanes<R: Rows>(
-    images: &mut [Decoding<'_, R>],
-    numbers: Vec<usize>,
-    results: &mut [Option<Result<()>>],
-    tables: &Tables,
-    steps: &Steps,
-    simd: Simd,
-) {
-    let mut waiting = numbers.into_iter();
-    let mut active: Vec<(usize, &mut Decoding<'_, R>, usize)> = Vec::new();
-    let mut images: Vec<Option<&mut Decoding<'_, R>>> = images.iter_mut().map(Some).collect();
-    let mut begin = |number: usize| {
-        let image = images[number].take()?;
-        let units = image.next_units();
-        image.begin_chunk(steps);
-        Some((number, image, units))
+/// Decodes chunks of up to three images that are like each other, until one of them is complete; returns which.
+pub(crate) fn decode_some(mut images: Vec<&mut Decoding>, known: &mut KnownTables, simd: Simd) -> usize {
+    let Some(first) = images.first() else { return 0 };
+    let (tables, steps) = known.steps(&first.frame.blocks);
+    images.iter_mut().filter(|image| image.chunk == 0).for_each(|image| image.begin_chunk(steps));
+    let Stop { lane, is_valid } = match &mut images[..] {
+        [a, b, c, ..] => lanes::three(simd, [a.parts(), b.parts(), c.parts()], tables, steps),
+        [a, b] => lanes::two(simd, [a.parts(), b.parts()], tables, steps),
+        [a] => lanes::one(simd, [a.parts()], tables, steps),
+        [] => return 0,
     };
-    active.extend(waiting.by_ref().take(3).filter_map(&mut begin));
-    loop {
-        let stop = match &mut active[..] {
-            [] => return,
-            [(_, a, _)] => lanes::one(simd, [a.parts()], tables, steps),
-            [(_, a, _), (_, b, _)] => lanes::two(simd, [a.parts(), b.parts()], tables, steps),
-            [(_, a, _), (_, b, _), (_, c, _), ..] => {
-                lanes::three(simd, [a.parts(), b.parts(), c.parts()], tables, steps)
-            }
-        };
-        let Stop { lane, is_valid } = stop;
-        let (number, image, units) = &mut active[lane];
-        let taken = image.take(is_valid, image.lane.position(), *units);
-        let is_done = taken.is_err() || image.is_done();
-        if is_done {
-            results[*number] = Some(taken);
-        }
-        if !is_done && active.len() > 1 {
-            let (_, image, units) = &mut active[lane];
-            *units = image.next_units();
-            image.begin_chunk(steps);
-            continue;
-        }
-        // The last one goes on alone.
-        active.remove(lane);
-        active.extend(waiting.next().and_then(&mut begin));
-    }
+    let image = &mut images[lane];
+    (image.is_valid, image.position) = (is_valid, image.lane.position());
+    lane
+}
+
+/// What is wrong with the image data of a JPEG: it is read once more, by the reader that knows where it is.
+pub(crate) fn verdict(jpeg: &[u8]) -> Error {
+    Picture::read(jpeg).and_then(|picture| check(&picture)).err().unwrap_or_else(damaged)
 }
 
 fn damaged() -> Error {

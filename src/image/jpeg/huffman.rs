@@ -153,9 +153,9 @@ impl Tables {
         Some(number)
     }
 
-    /// Whether the tables of another `frames` frames may not fit.
-    pub(super) fn is_full(&self, frames: usize) -> bool {
-        self.second.len() + 6 * frames > TABLES
+    /// Whether the tables of another frame fit.
+    pub(super) fn has_room(&self) -> bool {
+        self.second.len() + 6 <= TABLES
     }
 
     /// The first table of that number.

@@ -21,26 +21,29 @@ const MOST_PLACES: usize = 16 * PLACES;
 
 /// What follows when a symbol has advanced a lane's place, by the new place.
 pub(super) struct Steps {
-    /// The number of table entries before those of the table for the next symbol.
-    table: Box<[u16; MOST_PLACES]>,
-    /// Where the symbol's value is stored, in the unit.
-    store: Box<[u16; MOST_PLACES]>,
-    /// The place with which the next symbol begins; 0 where the unit ends.
-    next: Box<[u16; MOST_PLACES]>,
+    steps: Box<[Step; MOST_PLACES]>,
     first_table: u16,
     /// Coefficients of a unit.
     unit: usize,
     plans: Vec<(usize, usize)>,
 }
 
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(8))]
+struct Step {
+    /// Where the symbol's value is stored, in the unit.
+    store: u16,
+    /// The place with which the next symbol begins; 0 where the unit ends.
+    next: u16,
+    /// The number of table entries before those of the table for the next symbol.
+    table: u16,
+}
+
 impl Steps {
     pub(super) fn new(plans: &[BlockPlan]) -> Self {
-        let room = || Box::new([0; MOST_PLACES]);
         let offset = |table: usize| (table << INDEX_BITS) as u16;
         let mut steps = Self {
-            table: room(),
-            store: room(),
-            next: room(),
+            steps: Box::new([Step::default(); MOST_PLACES]),
             first_table: plans.first().map_or(0, |plan| offset(plan.dc)),
             unit: plans.len() * BLOCK,
             plans: Self::tables_of(plans),
@@ -56,10 +59,9 @@ impl Steps {
                     // Too many coefficients, or an invalid code: the unit ends.
                     _ => (0, plans[0].dc),
                 };
-                steps.next[at] = next as u16;
-                steps.table[at] = offset(table);
                 // The end of a block has the value 0, and stores it where the block has none.
-                steps.store[at] = (block * BLOCK + place(r.clamp(1, BLOCK) - 1)) as u16;
+                let store = (block * BLOCK + place(r.clamp(1, BLOCK) - 1)) as u16;
+                steps.steps[at] = Step { store, next: next as u16, table: offset(table) };
             }
         }
         steps
@@ -132,9 +134,9 @@ impl Lane {
             self.buffer <<= entry.bits();
         }
         let r = (self.place + entry.advance() as usize) % MOST_PLACES;
-        out[(self.unit + usize::from(steps.store[r])) % ROOM] = value as i16;
-        self.place = steps.next[r].into();
-        self.table = steps.table[r].into();
+        let Step { store, next, table } = steps.steps[r];
+        out[(self.unit + usize::from(store)) % ROOM] = value as i16;
+        (self.place, self.table) = (next.into(), table.into());
         r
     }
 

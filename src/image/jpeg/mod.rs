@@ -27,7 +27,7 @@ mod strips;
 mod unstuff;
 mod zigzag;
 
-pub(super) use decode::{Decoding, KnownTables, Rows, Scratch, run_together};
+pub(super) use decode::{Damaged, Decoding, KnownTables, Progress, Rows, Scratch, decode_one, decode_some, verdict};
 pub use derived::Derived;
 pub(crate) use derived::HEAD_BYTES;
 pub(super) use entropy::check;

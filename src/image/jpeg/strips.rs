@@ -162,16 +162,16 @@ impl Strip {
 }
 
 fn transform(strips: &mut Strips, frame: &Frame, unit: usize, coefficients: &mut [i16]) {
-    for (number, unit_blocks) in coefficients.chunks_exact_mut(frame.blocks.len() * BLOCK).enumerate() {
-        for (block, plan) in unit_blocks.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&frame.blocks) {
+    for (number, unit_blocks) in coefficients.chunks_exact(frame.blocks.len() * BLOCK).enumerate() {
+        for (block, plan) in unit_blocks.as_chunks::<BLOCK>().0.iter().zip(&frame.blocks) {
             let before = &mut strips.before[plan.component];
             *before = before.wrapping_add(block[0]);
-            block[0] = *before;
+            let dc = *before;
             let (part, strip) = (&frame.parts[plan.component], &mut strips.strips[plan.component]);
             let column = ((unit + number) * part.blocks.0 + plan.column) * part.samples;
             let row = strips.unit_rows * strip.added - strip.first + plan.row * part.samples;
             let out = &mut strip.samples[row * strip.stride + column..];
-            dct::inverse(strips.simd, block, &part.quantization, part.samples, out, strip.stride);
+            dct::inverse(strips.simd, block, dc, &part.quantization, part.samples, out, strip.stride);
         }
     }
     coefficients.fill(0);

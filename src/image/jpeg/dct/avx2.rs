@@ -11,33 +11,38 @@ use super::{portable, whole};
 use crate::image::jpeg::zigzag::BLOCK;
 use crate::image::simd::Simd;
 
-/// Transforms `block` to 8 x 8 bytes, in rows of `stride` bytes.
+/// Transforms `block`, whose first coefficient is `dc`, to 8 x 8 bytes, in rows of `stride` bytes.
 #[inline]
-pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
+pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
     assert!(simd.is_avx2());
     // SAFETY: checked above.
     #[allow(unsafe_code)]
-    unsafe {
-        eight_avx2(block, table, out, stride);
+    let rows = unsafe { eight_avx2(block, dc, table) };
+    for (number, row) in rows.iter().enumerate() {
+        out[number * stride..][..8].copy_from_slice(row);
     }
 }
 
-/// Transforms `block` to 4 x 4 bytes, in rows of `stride` bytes.
+/// Transforms `block`, whose first coefficient is `dc`, to 4 x 4 bytes, in rows of `stride` bytes.
 #[inline]
-pub(super) fn four(simd: Simd, block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
+pub(super) fn four(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
     assert!(simd.is_avx2());
     // SAFETY: checked above.
     #[allow(unsafe_code)]
-    unsafe {
-        four_avx2(block, factors, out, stride);
+    let rows = unsafe { four_avx2(block, dc, factors) };
+    for (number, row) in rows.iter().enumerate() {
+        out[number * stride..][..4].copy_from_slice(row);
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn eight_avx2(block: &[i16; BLOCK], table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
+fn eight_avx2(block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK]) -> [[u8; 8]; 8] {
     let (numbers, steps) = (block.as_chunks::<8>().0, table.as_chunks::<8>().0);
-    let columns: [__m128i; 8] =
-        std::array::from_fn(|column| _mm_mullo_epi16(bytemuck::cast(numbers[column]), bytemuck::cast(steps[column])));
+    let columns: [__m128i; 8] = std::array::from_fn(|column| {
+        let words: __m128i = bytemuck::cast(numbers[column]);
+        let words = if column == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
+        _mm_mullo_epi16(words, bytemuck::cast(steps[column]))
+    });
     let rows = transform::<{ whole::COLUMNS }>(transposed(columns));
     let columns = transform::<{ whole::ROWS }>(transposed(rows));
     // Columns become bytes, two columns of pairs, four of pairs of pairs, and rows.
@@ -47,20 +52,12 @@ fn eight_avx2(block: &[i16; BLOCK], table: &[i16; BLOCK], out: &mut [u8], stride
     let (c, d) = (_mm_unpackhi_epi8(bytes[0], bytes[1]), _mm_unpackhi_epi8(bytes[2], bytes[3]));
     let (upper_left, upper_right) = (_mm_unpacklo_epi16(a, b), _mm_unpacklo_epi16(c, d));
     let (lower_left, lower_right) = (_mm_unpackhi_epi16(a, b), _mm_unpackhi_epi16(c, d));
-    let pairs = [
+    bytemuck::cast([
         _mm_unpacklo_epi32(upper_left, upper_right),
         _mm_unpackhi_epi32(upper_left, upper_right),
         _mm_unpacklo_epi32(lower_left, lower_right),
         _mm_unpackhi_epi32(lower_left, lower_right),
-    ];
-    for (pair, out) in pairs.into_iter().zip(out.chunks_mut(2 * stride)) {
-        if let Some(out) = out.first_chunk_mut::<8>() {
-            *out = _mm_cvtsi128_si64(pair).to_le_bytes();
-        }
-        if let Some(out) = out.get_mut(stride..).and_then(|out| out.first_chunk_mut::<8>()) {
-            *out = _mm_extract_epi64::<1>(pair).to_le_bytes();
-        }
-    }
+    ])
 }
 
 #[target_feature(enable = "avx2")]
@@ -116,11 +113,12 @@ fn sums(a: __m128i, b: __m128i, factors: [[i16; 2]; 2]) -> [__m256i; 2] {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load(block: &[i16; BLOCK], factors: &[f32; 64]) -> [__m256; 8] {
+fn load(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [__m256; 8] {
     let (blocks, factors) = (block.as_chunks::<8>().0, factors.as_chunks::<8>().0);
     std::array::from_fn(|row| {
-        let words = _mm256_cvtepi16_epi32(bytemuck::cast(blocks[row]));
-        _mm256_mul_ps(_mm256_cvtepi32_ps(words), bytemuck::cast(factors[row]))
+        let words: __m128i = bytemuck::cast(blocks[row]);
+        let words = if row == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
+        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(words)), bytemuck::cast(factors[row]))
     })
 }
 
@@ -163,8 +161,8 @@ fn halved_narrow(x: [__m128; 8]) -> [__m128; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-fn four_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = halved(load(block, factors));
+fn four_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 4]; 4] {
+    let columns = halved(load(block, dc, factors));
     let lower = transposed_narrow(columns.map(|column| _mm256_castps256_ps128(column)));
     let upper = transposed_narrow(columns.map(|column| _mm256_extractf128_ps::<1>(column)));
     let rows = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
@@ -172,12 +170,7 @@ fn four_avx2(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: 
         let value = _mm_add_ps(row, _mm_set1_ps(portable::MIDDLE));
         _mm_cvtps_epi32(_mm_min_ps(value, _mm_set1_ps(255.0)))
     });
-    let bytes: [[u8; 4]; 4] = bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
-    for (row, out) in bytes.into_iter().zip(out.chunks_mut(stride)) {
-        if let Some(out) = out.first_chunk_mut::<4>() {
-            *out = row;
-        }
-    }
+    bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)))
 }
 
 #[target_feature(enable = "avx2")]

@@ -54,10 +54,12 @@ fn axis_factor(frequency: usize, samples: usize) -> f64 {
     }
 }
 
-/// Transforms `block` to `samples` x `samples` bytes, in rows of `stride` bytes.
+/// Transforms `block` to `samples` x `samples` bytes, in rows of `stride` bytes. `dc` takes the place of its first
+/// coefficient: reading what has just been written to a part of a block would cost a delay.
 pub(super) fn inverse(
     simd: Simd,
     block: &[i16; BLOCK],
+    dc: i16,
     factors: &Factors,
     samples: usize,
     out: &mut [u8],
@@ -65,15 +67,15 @@ pub(super) fn inverse(
 ) {
     match (factors, samples) {
         #[cfg(target_arch = "x86_64")]
-        (Factors::Whole(table), _) if simd.is_avx2() => avx2::eight(simd, block, table, out, stride),
-        (Factors::Whole(table), _) => whole::eight(block, table, out, stride),
+        (Factors::Whole(table), _) if simd.is_avx2() => avx2::eight(simd, block, dc, table, out, stride),
+        (Factors::Whole(table), _) => whole::eight(block, dc, table, out, stride),
         #[cfg(target_arch = "x86_64")]
-        (Factors::Part(factors), 4) if simd.is_avx2() => avx2::four(simd, block, factors, out, stride),
-        (Factors::Part(factors), 4) => portable::four(block, factors, out, stride),
-        (Factors::Part(factors), 2) => portable::two(block, factors, out, stride),
+        (Factors::Part(factors), 4) if simd.is_avx2() => avx2::four(simd, block, dc, factors, out, stride),
+        (Factors::Part(factors), 4) => portable::four(block, dc, factors, out, stride),
+        (Factors::Part(factors), 2) => portable::two(block, dc, factors, out, stride),
         (Factors::Part(factors), _) => {
             if let Some(out) = out.first_mut() {
-                *out = portable::byte(f32::from(block[0]) * factors[0] + portable::MIDDLE);
+                *out = portable::byte(f32::from(dc) * factors[0] + portable::MIDDLE);
             }
         }
     }
@@ -91,12 +93,12 @@ mod tests {
         let mut full = [[0.0; 8]; 8];
         for (y, row) in full.iter_mut().enumerate() {
             for (x, sample) in row.iter_mut().enumerate() {
-                for k in 0..64 {
+                for (k, &step) in table.iter().enumerate() {
                     let place = place(k);
                     let (u, v) = (place / 8, place % 8);
                     let c = |f: usize| if f == 0 { 0.5_f64.sqrt() } else { 1.0 };
                     let wave = |at: usize, f: usize| ((2 * at + 1) as f64 * f as f64 * PI / 16.0).cos();
-                    let value = f64::from(coefficients[place]) * f64::from(table[k]);
+                    let value = f64::from(coefficients[place]) * f64::from(step);
                     *sample += 0.25 * c(u) * c(v) * value * wave(x, u) * wave(y, v);
                 }
             }
@@ -126,7 +128,9 @@ mod tests {
             }
             for (samples, simd) in [1, 2, 4, 8].map(|n| [(n, Simd::PORTABLE), (n, Simd::best())]).concat() {
                 let mut out = vec![0; 8 * 10];
-                inverse(simd, &coefficients, &factors(&table, samples), samples, &mut out, 10);
+                let dc = std::mem::replace(&mut coefficients[0], -999);
+                inverse(simd, &coefficients, dc, &factors(&table, samples), samples, &mut out, 10);
+                coefficients[0] = dc;
                 for (i, exact) in naive(&coefficients, &table, samples).into_iter().enumerate() {
                     let found = f64::from(out[i / samples * 10 + i % samples]);
                     // libjpeg rounds between the directions, and its factors have 13 bits.
@@ -149,10 +153,11 @@ mod tests {
             let bits = round % 17;
             let table: [u16; 64] = std::array::from_fn(|_| if round % 3 == 0 { next() as u16 } else { 1 });
             let coefficients = std::array::from_fn(|_| ((next() as i64) >> (64 - bits.max(1))) as i16);
+            let dc = next() as i16;
             for samples in [1, 2, 4, 8] {
                 let [portable, best] = [Simd::PORTABLE, Simd::best()].map(|simd| {
                     let mut out = vec![7; 8 * 10];
-                    inverse(simd, &coefficients, &factors(&table, samples), samples, &mut out, 10);
+                    inverse(simd, &coefficients, dc, &factors(&table, samples), samples, &mut out, 10);
                     out
                 });
                 assert_eq!(portable, best, "{samples}");

@@ -24,7 +24,7 @@ pub(super) fn byte(value: f32) -> u8 {
 }
 
 #[inline(always)]
-fn load(block: &[i16; BLOCK], factors: &[f32; 64]) -> [Lanes; 8] {
+fn load(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [Lanes; 8] {
     let mut rows = [[0.0; 8]; 8];
     let (blocks, factors) = (block.as_chunks::<8>().0, factors.as_chunks::<8>().0);
     for ((row, block), factors) in rows.iter_mut().zip(blocks).zip(factors) {
@@ -32,6 +32,7 @@ fn load(block: &[i16; BLOCK], factors: &[f32; 64]) -> [Lanes; 8] {
             row[lane] = f32::from(block[lane]) * factors[lane];
         }
     }
+    rows[0][0] = f32::from(dc) * factors[0][0];
     rows
 }
 
@@ -62,8 +63,8 @@ fn halved(x: [Lanes; 8]) -> [Lanes; 4] {
 }
 
 #[inline(always)]
-pub(super) fn four(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = halved(load(block, factors));
+pub(super) fn four(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
+    let columns = halved(load(block, dc, factors));
     let mut turned = [[0.0; 8]; 8];
     for (x, column) in columns.iter().enumerate() {
         for (frequency, &value) in column.iter().enumerate() {
@@ -88,8 +89,8 @@ fn quartered(x: [f32; 8]) -> [f32; 2] {
 }
 
 #[inline(always)]
-pub(super) fn two(block: &[i16; BLOCK], factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = load(block, factors);
+pub(super) fn two(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
+    let columns = load(block, dc, factors);
     let mut turned = [[0.0; 8]; 2];
     for frequency in 0..8 {
         let [left, right] = quartered(std::array::from_fn(|k| columns[k][frequency]));

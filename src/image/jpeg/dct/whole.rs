@@ -31,15 +31,16 @@ pub(super) const INNER: [[i16; 2]; 2] = [[16_819 - 20_995, -20_995], [-20_995, 2
 type Lanes = [i16; 8];
 type Wide = [i32; 8];
 
-/// Transforms `block` to 8 x 8 bytes, in rows of `stride` bytes.
+/// Transforms `block`, whose first coefficient is `dc`, to 8 x 8 bytes, in rows of `stride` bytes.
 #[inline(always)]
-pub(super) fn eight(block: &[i16; BLOCK], table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
+pub(super) fn eight(block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
     let mut rows = [[0; 8]; 8];
     for (column, (numbers, steps)) in block.as_chunks::<8>().0.iter().zip(table.as_chunks::<8>().0).enumerate() {
         for (row, (number, step)) in rows.iter_mut().zip(numbers.iter().zip(steps)) {
             row[column] = number.wrapping_mul(*step);
         }
     }
+    rows[0][0] = dc.wrapping_mul(table[0]);
     let columns = transform::<ROWS>(transposed(transform::<COLUMNS>(rows)));
     for (row, out) in transposed(columns).iter().zip(out.chunks_mut(stride)) {
         let Some(out) = out.first_chunk_mut::<8>() else { return };

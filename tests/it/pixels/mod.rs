@@ -89,12 +89,13 @@ fn pixels_are_those_of_the_definition_in_all_samplings_and_sizes() {
             coded.form = FORMS[round as usize % 4];
             let found = decode(Full, &coded.jpeg(), size, size);
             let (largest, mean, square) = differences(&found, &reference::pixels(&coded, 0));
-            // Samples are rounded, interpolated values are, and colours, of which blue has 1.77 parts of one.
+            // Interpolated values are rounded, and colours, of which blue has 1.77 parts of one. A few samples are
+            // rounded to the other side.
             assert!(largest < 3.5, "{sampling:?} {size:?}: {largest}");
             let n = found.len() as f64;
             (bias, squares, pixels) = (bias + mean * n, squares + square * n, pixels + n);
         }
-        assert!((bias / pixels).abs() < 0.05 && squares / pixels < 0.8, "{sampling:?}: {bias} {squares} of {pixels}");
+        assert!((bias / pixels).abs() < 0.05 && squares / pixels < 0.4, "{sampling:?}: {bias} {squares} of {pixels}");
     }
 }
 
@@ -115,7 +116,7 @@ fn pixels_at_a_part_of_the_size_are_means_of_the_definition() {
                 (bias, squares, pixels) = (bias + mean * n, squares + square * n, pixels + n);
             }
             let (bias, square) = (bias / pixels, squares / pixels);
-            assert!(bias.abs() < 0.2 && square < 0.8, "{sampling:?} 1/{}: {bias} {square}", 1 << shift);
+            assert!(bias.abs() < 0.05 && square < 0.4, "{sampling:?} 1/{}: {bias} {square}", 1 << shift);
         }
     }
 }
@@ -298,8 +299,8 @@ fn the_largest_coefficients_are_those_of_the_definition() {
             }
         }
         let found = decode(Full, &coded.jpeg(), coded.size, coded.size);
-        let (largest, ..) = differences(&found, &reference::pixels(&coded, 0));
-        assert!(largest < 1.0, "{largest}");
+        let (largest, _, square) = differences(&found, &reference::pixels(&coded, 0));
+        assert!(largest <= 1.0 && square < 0.1, "{largest} {square}");
         for shift in 1..=3 {
             let found = decode(Auto, &coded.jpeg(), coded.size, (64 >> shift, 64 >> shift));
             let (largest, ..) = differences(&found, &reference::pixels(&coded, shift));

@@ -1,11 +1,12 @@
-//! What the pixels of a JPEG are by definition, in f64 and without any rounding; and what resized pixels are.
+//! What the pixels of a JPEG are by definition, in f64; and what resized pixels are.
 
 use std::f64::consts::PI;
 
 use super::coded::{Block, Coded};
 
-/// The pixels at 1 / 2^`shift` of the size: red, green and blue by rows. Samples of a part of the size are the means of
-/// those that they stand for. Where components have different sizes, libjpeg decides how they become the same.
+/// The pixels at 1 / 2^`shift` of the size: red, green and blue by rows. Samples are rounded to bytes, halves up, and
+/// nothing behind them is. Those of a part of the size are the means of those that they stand for. Where components
+/// have different sizes, libjpeg decides how they become the same.
 pub(super) fn pixels(coded: &Coded, shift: usize) -> Vec<f64> {
     let (h_max, v_max) = coded.largest();
     let least = 8 >> shift;
@@ -64,7 +65,8 @@ impl Plane {
             for (row, column) in (0..n).flat_map(|row| (0..n).map(move |column| (row, column))) {
                 let sum: f64 = (0..k * k).map(|i| full[(row * k + i / k) * 8 + column * k + i % k]).sum();
                 let at = (number / across * n + row) * stride + number % across * n + column;
-                samples[at] = (sum / (k * k) as f64 + 128.0).clamp(0.0, 255.0);
+                // Halves are exact in integers, but not here.
+                samples[at] = (sum / (k * k) as f64 + 128.5 + 1e-6).floor().clamp(0.0, 255.0);
             }
         }
         let length = |side: usize, own: usize, largest: usize| (side * own * n).div_ceil(8 * largest);

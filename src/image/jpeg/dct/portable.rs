@@ -1,4 +1,5 @@
-//! The transforms to a part of the size, for any processor. Eight numbers are computed side by side, so that compilers can vectorize them.
+//! The transforms to a part of the size, for any processor. Eight numbers are computed side by side, so that compilers
+//! can vectorize them.
 
 use crate::image::jpeg::zigzag::BLOCK;
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) const INDEX_BITS: u32 = 10;
 const INDEXES: usize = 1 << INDEX_BITS;
 /// Tables that can be held: two for each of three components, of a few frames.
-const TABLES: usize = 32;
+pub(super) const TABLES: usize = 32;
 /// Code and value of a quick symbol have at most so many bits. Three of them are fewer than a refill makes available.
 const QUICK_BITS: u32 = 18;
 /// Most bits of a quick symbol's value: what is known of it fits the twelve bits of an entry.

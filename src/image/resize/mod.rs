@@ -9,6 +9,7 @@ use super::simd::{Simd, multiversion};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod axis;
+mod columns;
 mod windows;
 
 pub(super) use axis::Axis;
@@ -104,67 +105,14 @@ impl Rows {
     }
 }
 
-multiversion! {
-    fn weigh_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) = weighed_rows
-}
-
-/// Columns that are summed together.
-const COLUMNS: usize = 64;
-
-#[inline(always)]
-fn weighed_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
-    match rows.len() {
-        1 => weighed::<1>(ring, rows, weights, out),
-        2 => weighed::<2>(ring, rows, weights, out),
-        3 => weighed::<3>(ring, rows, weights, out),
-        4 => weighed::<4>(ring, rows, weights, out),
-        5 => weighed::<5>(ring, rows, weights, out),
-        6 => weighed::<6>(ring, rows, weights, out),
-        _ => {
-            for (block, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
-                let mut sums = [half(rows.len()); COLUMNS];
-                for (&row, &weight) in rows.iter().zip(weights) {
-                    let Some(row) = ring[row + block * COLUMNS..].first_chunk::<COLUMNS>() else { return };
-                    for (sum, &byte) in sums.iter_mut().zip(row) {
-                        *sum += part(byte, widened(weight));
-                    }
-                }
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum >> 8) as u8);
-            }
-        }
+/// Weighs rows of `ring`, which begin at `rows`. `out` has a multiple of 64 bytes.
+fn weigh_rows(simd: Simd, ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx2() {
+        return avx2::weigh_rows(simd, ring, rows, weights, out);
     }
-}
-
-/// Half of one, and what is lost where products are truncated: on average half of 1 / 256 of each.
-#[inline(always)]
-fn half(taps: usize) -> u16 {
-    128 + (taps / 2).min(127) as u16
-}
-
-/// A weight as part of 2^16.
-#[inline(always)]
-fn widened(weight: i16) -> u16 {
-    (weight.max(0) as u16).saturating_mul(4)
-}
-
-/// The upper 16 bits of a product.
-#[inline(always)]
-fn part(byte: u8, weight: u16) -> u16 {
-    ((u32::from(byte) << 8) * u32::from(weight) >> 16) as u16
-}
-
-#[inline(always)]
-fn weighed<const TAPS: usize>(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
-    let (Some(rows), Some(weights)) = (rows.first_chunk::<TAPS>(), weights.first_chunk::<TAPS>()) else { return };
-    let rows: [&[u8]; TAPS] = rows.map(|row| &ring[row..row + out.len()]);
-    let weights = weights.map(widened);
-    for x in 0..out.len() {
-        let mut sum = half(TAPS);
-        for tap in 0..TAPS {
-            sum += part(rows[tap][x], weights[tap]);
-        }
-        out[x] = (sum >> 8) as u8;
-    }
+    let _ = simd;
+    columns::weighed_rows(ring, rows, weights, out);
 }
 
 /// Weighs the pixels of a row. `out` has a multiple of eight bytes.

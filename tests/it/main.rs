@@ -11,7 +11,7 @@
 //! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
 //! | `container`, `shard` | `shard`, `indexing`, `gzip`, `repack`, `derived`; `retain`, quarantine: `selection.rs` |
-//! | `image` | `image.rs`; in a loader: `loader.rs`, `faults/` |
+//! | `image` | `image.rs`, `pixels/`; in a loader: `loader.rs`, `faults/` |
 //! | `sample`, `field`, `batch` | `loader.rs`; damaged masks: `faults/` |
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
@@ -40,6 +40,7 @@ mod labels;
 mod loader;
 mod mask;
 mod order;
+mod pixels;
 mod repack;
 mod resume;
 #[cfg(all(feature = "cli", target_os = "linux"))]

@@ -30,7 +30,7 @@ pub(super) struct Part {
     /// Whether values between samples are interpolated; otherwise samples are repeated.
     pub(super) is_smooth: bool,
     /// What each coefficient is multiplied with, in the order in which blocks are stored.
-    pub(super) quantization: [f32; 64],
+    pub(super) quantization: super::dct::Factors,
 }
 
 /// One block of a unit.

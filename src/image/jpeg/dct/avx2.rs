@@ -7,17 +7,17 @@
 
 use std::arch::x86_64::*;
 
-use super::portable;
+use super::{portable, whole};
 use crate::image::jpeg::zigzag::BLOCK;
 use crate::image::simd::Simd;
 
 /// Transforms `block`, whose first coefficient is `dc`, to 8 x 8 bytes, in rows of `stride` bytes.
 #[inline]
-pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
+pub(super) fn eight(simd: Simd, block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
     assert!(simd.is_avx2());
     // SAFETY: checked above.
     #[allow(unsafe_code)]
-    let rows = unsafe { eight_avx2(block, dc, factors) };
+    let rows = unsafe { eight_avx2(block, dc, table) };
     for (number, row) in rows.iter().enumerate() {
         out[number * stride..][..8].copy_from_slice(row);
     }
@@ -36,13 +36,79 @@ pub(super) fn four(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64
 }
 
 #[target_feature(enable = "avx2")]
-fn eight_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 8]; 8] {
-    let [a, b, c, d, e, f, g, h] = transform(transposed(transform(load(block, dc, factors)))).map(|row| rounded(row));
-    // Each half has the words of half of four rows.
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    let upper = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    let lower = _mm256_packus_epi16(_mm256_packs_epi32(e, f), _mm256_packs_epi32(g, h));
-    bytemuck::cast([upper, lower].map(|rows| _mm256_permutevar8x32_epi32(rows, order)))
+fn eight_avx2(block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK]) -> [[u8; 8]; 8] {
+    let (numbers, steps) = (block.as_chunks::<8>().0, table.as_chunks::<8>().0);
+    let columns: [__m128i; 8] = std::array::from_fn(|column| {
+        let words: __m128i = bytemuck::cast(numbers[column]);
+        let words = if column == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
+        _mm_mullo_epi16(words, bytemuck::cast(steps[column]))
+    });
+    let rows = transform::<{ whole::COLUMNS }>(transposed(columns));
+    let columns = transform::<{ whole::ROWS }>(transposed(rows));
+    // Columns become bytes, two columns of pairs, four of pairs of pairs, and rows.
+    let bytes = [(0, 4), (1, 5), (2, 6), (3, 7)]
+        .map(|(a, b)| _mm_add_epi8(_mm_packs_epi16(columns[a], columns[b]), _mm_set1_epi8(-128)));
+    let (a, b) = (_mm_unpacklo_epi8(bytes[0], bytes[1]), _mm_unpacklo_epi8(bytes[2], bytes[3]));
+    let (c, d) = (_mm_unpackhi_epi8(bytes[0], bytes[1]), _mm_unpackhi_epi8(bytes[2], bytes[3]));
+    let (upper_left, upper_right) = (_mm_unpacklo_epi16(a, b), _mm_unpacklo_epi16(c, d));
+    let (lower_left, lower_right) = (_mm_unpackhi_epi16(a, b), _mm_unpackhi_epi16(c, d));
+    bytemuck::cast([
+        _mm_unpacklo_epi32(upper_left, upper_right),
+        _mm_unpackhi_epi32(upper_left, upper_right),
+        _mm_unpacklo_epi32(lower_left, lower_right),
+        _mm_unpackhi_epi32(lower_left, lower_right),
+    ])
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn transposed(x: [__m128i; 8]) -> [__m128i; 8] {
+    let [a, b, c, d] = [0, 2, 4, 6].map(|i| (_mm_unpacklo_epi16(x[i], x[i + 1]), _mm_unpackhi_epi16(x[i], x[i + 1])));
+    let fours = |a, b| (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+    let (left, right) = ([fours(a.0, b.0), fours(a.1, b.1)], [fours(c.0, d.0), fours(c.1, d.1)]);
+    let rows = |a, b| [_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)];
+    let [first, third] = [0, 1].map(|i| rows(left[i].0, right[i].0));
+    let [second, fourth] = [0, 1].map(|i| rows(left[i].1, right[i].1));
+    [first[0], first[1], second[0], second[1], third[0], third[1], fourth[0], fourth[1]]
+}
+
+/// As `whole::transform`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn transform<const SHIFT: i32>(x: [__m128i; 8]) -> [__m128i; 8] {
+    let half = _mm256_set1_epi32(1 << (SHIFT - 1));
+    let [sum04, difference04] = sums(x[0], x[4], whole::ENDS).map(|wide| _mm256_add_epi32(wide, half));
+    let [difference26, sum26] = sums(x[2], x[6], whole::SIXTHS);
+    let even = [
+        _mm256_add_epi32(sum04, sum26),
+        _mm256_add_epi32(difference04, difference26),
+        _mm256_sub_epi32(difference04, difference26),
+        _mm256_sub_epi32(sum04, sum26),
+    ];
+    let [common73, common51] = sums(_mm_add_epi16(x[7], x[3]), _mm_add_epi16(x[5], x[1]), whole::COMMON);
+    let [outer7, outer1] = sums(x[7], x[1], whole::OUTER);
+    let [inner5, inner3] = sums(x[5], x[3], whole::INNER);
+    let odd = [
+        _mm256_add_epi32(outer1, common51),
+        _mm256_add_epi32(inner3, common73),
+        _mm256_add_epi32(inner5, common51),
+        _mm256_add_epi32(outer7, common73),
+    ];
+    let mut out = x;
+    for i in 0..4 {
+        let upper = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(even[i], odd[i]));
+        let lower = _mm256_srai_epi32::<SHIFT>(_mm256_sub_epi32(even[i], odd[i]));
+        let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(upper, lower));
+        (out[i], out[7 - i]) = (_mm256_castsi256_si128(both), _mm256_extracti128_si256::<1>(both));
+    }
+    out
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sums(a: __m128i, b: __m128i, factors: [[i16; 2]; 2]) -> [__m256i; 2] {
+    let pairs = _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b));
+    factors.map(|factors| _mm256_madd_epi16(pairs, _mm256_set1_epi32(bytemuck::cast(factors))))
 }
 
 #[target_feature(enable = "avx2")]
@@ -54,73 +120,6 @@ fn load(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [__m256; 8] {
         let words = if row == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
         _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(words)), bytemuck::cast(factors[row]))
     })
-}
-
-/// Adds 128, and rounds to whole numbers of at most 255.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn rounded(row: __m256) -> __m256i {
-    let value = _mm256_add_ps(row, _mm256_set1_ps(128.0));
-    _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0)))
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn transposed(x: [__m256; 8]) -> [__m256; 8] {
-    let mut pairs = x;
-    for i in 0..4 {
-        pairs[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
-        pairs[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
-    }
-    let mut fours = x;
-    for i in 0..2 {
-        let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
-        fours[4 * i] = _mm256_shuffle_ps::<0x44>(a, c);
-        fours[4 * i + 1] = _mm256_shuffle_ps::<0xee>(a, c);
-        fours[4 * i + 2] = _mm256_shuffle_ps::<0x44>(b, d);
-        fours[4 * i + 3] = _mm256_shuffle_ps::<0xee>(b, d);
-    }
-    let mut out = x;
-    for i in 0..4 {
-        out[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
-        out[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
-    }
-    out
-}
-
-/// As `portable::transform`.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn transform(x: [__m256; 8]) -> [__m256; 8] {
-    let [a, b, c, root] =
-        [portable::A, portable::B, portable::C, portable::ROOT_2].map(|factor| _mm256_set1_ps(factor));
-    let (sum04, difference04) = (_mm256_add_ps(x[0], x[4]), _mm256_sub_ps(x[0], x[4]));
-    let sum26 = _mm256_add_ps(x[2], x[6]);
-    let difference26 = _mm256_sub_ps(_mm256_mul_ps(_mm256_sub_ps(x[2], x[6]), root), sum26);
-    let even = [
-        _mm256_add_ps(sum04, sum26),
-        _mm256_add_ps(difference04, difference26),
-        _mm256_sub_ps(difference04, difference26),
-        _mm256_sub_ps(sum04, sum26),
-    ];
-    let (sum53, difference53) = (_mm256_add_ps(x[5], x[3]), _mm256_sub_ps(x[5], x[3]));
-    let (sum17, difference17) = (_mm256_add_ps(x[1], x[7]), _mm256_sub_ps(x[1], x[7]));
-    let odd0 = _mm256_add_ps(sum17, sum53);
-    let middle = _mm256_mul_ps(_mm256_sub_ps(sum17, sum53), root);
-    let common = _mm256_mul_ps(_mm256_add_ps(difference53, difference17), a);
-    let odd1 = _mm256_sub_ps(_mm256_sub_ps(common, _mm256_mul_ps(difference53, c)), odd0);
-    let odd2 = _mm256_sub_ps(middle, odd1);
-    let odd3 = _mm256_sub_ps(_mm256_sub_ps(common, _mm256_mul_ps(difference17, b)), odd2);
-    [
-        _mm256_add_ps(even[0], odd0),
-        _mm256_add_ps(even[1], odd1),
-        _mm256_add_ps(even[2], odd2),
-        _mm256_add_ps(even[3], odd3),
-        _mm256_sub_ps(even[3], odd3),
-        _mm256_sub_ps(even[2], odd2),
-        _mm256_sub_ps(even[1], odd1),
-        _mm256_sub_ps(even[0], odd0),
-    ]
 }
 
 /// As `portable::halved`, in one direction, eight lanes.
@@ -168,7 +167,7 @@ fn four_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 4]; 4]
     let upper = transposed_narrow(columns.map(|column| _mm256_extractf128_ps::<1>(column)));
     let rows = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
     let [a, b, c, d] = rows.map(|row| {
-        let value = _mm_add_ps(row, _mm_set1_ps(128.0));
+        let value = _mm_add_ps(row, _mm_set1_ps(portable::MIDDLE));
         _mm_cvtps_epi32(_mm_min_ps(value, _mm_set1_ps(255.0)))
     });
     bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)))

@@ -1,13 +1,12 @@
-//! The transforms for any processor. Eight numbers are computed side by side, so that compilers can vectorize them.
+//! The transforms to a part of the size, for any processor. Eight numbers are computed side by side, so that compilers
+//! can vectorize them.
 
 use crate::image::jpeg::zigzag::BLOCK;
 
-pub(super) const ROOT_2: f32 = std::f32::consts::SQRT_2;
 pub(super) const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
-/// 2 cos(pi / 8), and what it makes with the other frequencies.
-pub(super) const A: f32 = 1.847_759_1;
-pub(super) const B: f32 = 1.082_392_2;
-pub(super) const C: f32 = 2.613_125_9;
+/// What a sample of 0 is as a byte, and a little more: halves, which flat blocks often have, are rounded up, as libjpeg
+/// rounds them.
+pub(super) const MIDDLE: f32 = 128.0 + 1.0 / 2048.0;
 /// cos(pi / 8) and cos(3 pi / 8).
 pub(super) const COS: f32 = 0.923_879_5;
 pub(super) const SIN: f32 = 0.382_683_43;
@@ -15,7 +14,7 @@ pub(super) const SIN: f32 = 0.382_683_43;
 /// Eight numbers that are computed side by side.
 type Lanes = [f32; 8];
 
-/// The nearest byte; halves go to the even one.
+/// The nearest byte.
 #[inline(always)]
 pub(super) fn byte(value: f32) -> u8 {
     // Adding 3 * 2^22 leaves no bits behind the point, and those before it at the end.
@@ -39,29 +38,6 @@ fn load(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [Lanes; 8] {
 }
 
 #[inline(always)]
-pub(super) fn eight(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let rows = transposed(transform(load(block, dc, factors)));
-    let rows = transform(rows);
-    for (row, out) in rows.iter().zip(out.chunks_mut(stride)) {
-        let Some(out) = out.first_chunk_mut::<8>() else { return };
-        for lane in 0..8 {
-            out[lane] = byte(row[lane] + 128.0);
-        }
-    }
-}
-
-#[inline(always)]
-fn transposed(rows: [Lanes; 8]) -> [Lanes; 8] {
-    let mut turned = [[0.0; 8]; 8];
-    for (i, row) in rows.iter().enumerate() {
-        for (j, &value) in row.iter().enumerate() {
-            turned[j][i] = value;
-        }
-    }
-    turned
-}
-
-#[inline(always)]
 fn add(a: Lanes, b: Lanes) -> Lanes {
     std::array::from_fn(|lane| a[lane] + b[lane])
 }
@@ -74,33 +50,6 @@ fn sub(a: Lanes, b: Lanes) -> Lanes {
 #[inline(always)]
 fn mul(a: Lanes, factor: f32) -> Lanes {
     std::array::from_fn(|lane| a[lane] * factor)
-}
-
-/// Eight transforms side by side.
-#[inline(always)]
-fn transform(x: [Lanes; 8]) -> [Lanes; 8] {
-    let (sum04, difference04) = (add(x[0], x[4]), sub(x[0], x[4]));
-    let sum26 = add(x[2], x[6]);
-    let difference26 = sub(mul(sub(x[2], x[6]), ROOT_2), sum26);
-    let even = [add(sum04, sum26), add(difference04, difference26), sub(difference04, difference26), sub(sum04, sum26)];
-    let (sum53, difference53) = (add(x[5], x[3]), sub(x[5], x[3]));
-    let (sum17, difference17) = (add(x[1], x[7]), sub(x[1], x[7]));
-    let odd0 = add(sum17, sum53);
-    let middle = mul(sub(sum17, sum53), ROOT_2);
-    let common = mul(add(difference53, difference17), A);
-    let odd1 = sub(sub(common, mul(difference53, C)), odd0);
-    let odd2 = sub(middle, odd1);
-    let odd3 = sub(sub(common, mul(difference17, B)), odd2);
-    [
-        add(even[0], odd0),
-        add(even[1], odd1),
-        add(even[2], odd2),
-        add(even[3], odd3),
-        sub(even[3], odd3),
-        sub(even[2], odd2),
-        sub(even[1], odd1),
-        sub(even[0], odd0),
-    ]
 }
 
 /// Of eight frequencies, four numbers, in eight lanes.
@@ -127,7 +76,7 @@ pub(super) fn four(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut
     for (row, out) in rows.iter().zip(out.chunks_mut(stride)) {
         let Some(out) = out.first_chunk_mut::<4>() else { return };
         for lane in 0..4 {
-            out[lane] = byte(row[lane] + 128.0);
+            out[lane] = byte(row[lane] + MIDDLE);
         }
     }
 }
@@ -151,6 +100,6 @@ pub(super) fn two(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut 
     let [left, right] = turned.map(quartered);
     for (row, out) in out.chunks_mut(stride).take(2).enumerate() {
         let Some(out) = out.first_chunk_mut::<2>() else { return };
-        *out = [byte(left[row] + 128.0), byte(right[row] + 128.0)];
+        *out = [byte(left[row] + MIDDLE), byte(right[row] + MIDDLE)];
     }
 }

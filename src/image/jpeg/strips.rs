@@ -113,7 +113,7 @@ impl Strips {
     /// Forgets the rows that are no longer needed.
     pub(super) fn forget_rows(&mut self, frame: &Frame) {
         for (part, strip) in frame.parts.iter().zip(&mut self.strips) {
-            let above = usize::from(part.is_vertically_smooth() && self.next % 2 == 0);
+            let above = usize::from(part.is_vertically_smooth() && self.next.is_multiple_of(2));
             let first = (self.next / part.factors.1).saturating_sub(above);
             let kept = (self.unit_rows * strip.added).saturating_sub(first);
             let begin = (first - strip.first) * strip.stride;
@@ -149,7 +149,7 @@ impl Strip {
     /// Writes the component's row of pixels.
     fn write(&self, part: &Part, row: usize, simd: Simd, sums: &mut Vec<u16>, out: &mut [u8]) {
         let near = self.row(part, row / part.factors.1);
-        let is_upper = row % 2 == 0;
+        let is_upper = row.is_multiple_of(2);
         let neighbour = if is_upper { (row / 2).saturating_sub(1) } else { row / 2 + 1 };
         match (part.is_smooth, part.factors) {
             (_, (1, 1)) => out.copy_from_slice(&near[..out.len()]),

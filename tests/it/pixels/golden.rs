@@ -24,7 +24,7 @@ fn vectors() -> Vec<Vector> {
         let short = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
         let long = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
         let size @ (width, height) = (short(0), short(2));
-        let shifts = if width % 8 == 0 && height % 8 == 0 { 1..=3 } else { 1..=0 };
+        let shifts = if width % 8 == 0 && height % 8 == 0 { 1..4 } else { 1..1 };
         let jpeg = take(long(8) as usize).unwrap();
         let parts = shifts.map(|shift: usize| take(3 * (width >> shift) * (height >> shift)).unwrap()).collect();
         found.push(Vector { jpeg, size, crc32: long(4), parts });

@@ -30,11 +30,11 @@ const SAMPLINGS: [&[(usize, usize)]; 14] = [
     &[(1, 2), (2, 2), (2, 1)],
 ];
 
+/// A JPEG, its size, and the size that it is resized to.
+type Image<'a> = (&'a [u8], (usize, usize), (usize, usize));
+
 /// Decodes images at once, each to its target; pixels are interleaved.
-fn decode_all(
-    decoder: &mut Decoder,
-    images: &[(&[u8], (usize, usize), (usize, usize))],
-) -> Vec<maskstream::Result<Vec<u8>>> {
+fn decode_all(decoder: &mut Decoder, images: &[Image<'_>]) -> Vec<maskstream::Result<Vec<u8>>> {
     let narrow = |(width, height): (usize, usize)| (width as u32, height as u32);
     let side = |(width, height): (usize, usize)| width.max(height);
     let mut outs: Vec<Vec<u8>> = images.iter().map(|image| vec![0xa5; 3 * side(image.2) * side(image.2)]).collect();

@@ -16,7 +16,7 @@ pub(super) fn pixels(coded: &Coded, shift: usize) -> Vec<f64> {
             let (h, v) = coded.sampling[component];
             // A component of fewer samples is decoded at more of its size while that fits.
             let mut n = least;
-            while n < 8 && (h_max * least) % (h * n * 2) == 0 && (v_max * least) % (v * n * 2) == 0 {
+            while n < 8 && (h_max * least).is_multiple_of(h * n * 2) && (v_max * least).is_multiple_of(v * n * 2) {
                 n *= 2;
             }
             let plane = Plane::new(coded, component, n);

@@ -9,14 +9,13 @@ usage: scripts/check.sh [fast|ci|full]
 
   fast   Run before each push, a few minutes: formatting, lints of the default features, unit tests, tests/it,
          doctests. This is the default.
-  ci     What CI runs, 20 to 30 minutes on two cores: lints of all feature sets, all tests, Burn's adapter,
-         libjpeg-turbo, the example package, documentation, the README's main job.
+  ci     What CI runs, 20 to 30 minutes on two cores: lints of all feature sets, all tests, Burn's adapter, the
+         example package, documentation, the README's main job.
   full   Run before each release: ci, every fuzz target for a while, Miri, the oldest supported compiler,
          documentation as docs.rs builds it, and compatibility with the last release.
 
-Needs Rust and a C compiler. ci and full install cmake and nasm with apt-get if they may, for the feature turbojpeg.
-full also uses a nightly toolchain, cargo-fuzz, Miri, the toolchain of `rust-version` and cargo-semver-checks. What is
-missing is left out and named at the end.
+Needs Rust and a C compiler. full also uses a nightly toolchain, cargo-fuzz, Miri, the toolchain of `rust-version` and
+cargo-semver-checks. What is missing is left out and named at the end.
 
 environment: FUZZ_SECONDS   time for each fuzz target, 60 by default
 USAGE
@@ -101,7 +100,7 @@ tests() {
     if ! up_to ci; then
         step cargo test --lib --test it
         step cargo test --doc
-        leave_out 'tests of whole processes, of Burn, of libjpeg-turbo and of the example package (ci)'
+        leave_out 'tests of whole processes, of Burn and of the example package (ci)'
         return
     fi
     # The README's test command.
@@ -110,18 +109,6 @@ tests() {
     # Burn takes ten minutes of one core to compile, so only the tests that use it run with it.
     step cargo test --features burn-flex --lib --test it burn
     step cargo test -p relevance --features burn
-    turbojpeg
-}
-
-turbojpeg() {
-    if ! { has cmake && has nasm; } && [ "$(id -u)" = 0 ] && has apt-get; then
-        apt-get update -qq && apt-get install -y -qq cmake nasm >/dev/null || true
-    fi
-    if has cmake && has nasm; then
-        step cargo test --no-default-features --features synth,turbojpeg
-    else
-        leave_out 'tests of the feature turbojpeg: cmake or nasm is missing'
-    fi
 }
 
 docs() {

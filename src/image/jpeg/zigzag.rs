@@ -3,8 +3,8 @@
 /// Coefficients of a block.
 pub(super) const BLOCK: usize = 64;
 
-/// Where a block has the coefficient that follows `k` others, with its columns as rows: `(horizontal, vertical)`
-/// frequency at `8 * horizontal + vertical`. The end of a block, whose value is 0, goes to the last place.
+/// Where a block has the coefficient that follows `k - 1` others: row after row, vertical frequency after vertical
+/// frequency. The end of a block, whose value is 0, goes to the last place.
 pub(super) static PLACES: [u8; 256] = {
     let mut places = [63; 256];
     let (mut k, mut sum) = (0, 0);
@@ -16,7 +16,7 @@ pub(super) static PLACES: [u8; 256] = {
             let horizontal = sum - vertical;
             if vertical < 8 && horizontal < 8 {
                 k += 1;
-                places[k] = (8 * horizontal + vertical) as u8;
+                places[k] = (8 * vertical + horizontal) as u8;
             }
             step += 1;
         }
@@ -43,8 +43,7 @@ mod tests {
             35, 36, 48, 49, 57, 58, 62, 63,
         ];
         for (place, k) in zigzag.into_iter().enumerate() {
-            let (vertical, horizontal) = (place / 8, place % 8);
-            assert_eq!(usize::from(PLACES[k + 1]), 8 * horizontal + vertical);
+            assert_eq!(usize::from(PLACES[k + 1]), place);
         }
     }
 }

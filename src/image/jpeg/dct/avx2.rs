@@ -38,12 +38,12 @@ pub(super) fn four(simd: Simd, block: &[i16; BLOCK], dc: i16, factors: &[f32; 64
 #[target_feature(enable = "avx2")]
 fn eight_avx2(block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK]) -> [[u8; 8]; 8] {
     let (numbers, steps) = (block.as_chunks::<8>().0, table.as_chunks::<8>().0);
-    let columns: [__m128i; 8] = std::array::from_fn(|column| {
-        let words: __m128i = bytemuck::cast(numbers[column]);
-        let words = if column == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
-        _mm_mullo_epi16(words, bytemuck::cast(steps[column]))
+    let rows: [__m128i; 8] = std::array::from_fn(|row| {
+        let words: __m128i = bytemuck::cast(numbers[row]);
+        let words = if row == 0 { _mm_insert_epi16::<0>(words, dc.into()) } else { words };
+        _mm_mullo_epi16(words, bytemuck::cast(steps[row]))
     });
-    let rows = transform::<{ whole::COLUMNS }>(transposed(columns));
+    let rows = transform::<{ whole::COLUMNS }>(rows);
     let columns = transform::<{ whole::ROWS }>(transposed(rows));
     // Columns become bytes, two columns of pairs, four of pairs of pairs, and rows.
     let bytes = [(0, 4), (1, 5), (2, 6), (3, 7)]
@@ -162,15 +162,17 @@ fn halved_narrow(x: [__m128; 8]) -> [__m128; 4] {
 
 #[target_feature(enable = "avx2")]
 fn four_avx2(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64]) -> [[u8; 4]; 4] {
-    let columns = halved(load(block, dc, factors));
-    let lower = transposed_narrow(columns.map(|column| _mm256_castps256_ps128(column)));
-    let upper = transposed_narrow(columns.map(|column| _mm256_extractf128_ps::<1>(column)));
-    let rows = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
-    let [a, b, c, d] = rows.map(|row| {
-        let value = _mm_add_ps(row, _mm_set1_ps(portable::MIDDLE));
+    let rows = halved(load(block, dc, factors));
+    let lower = transposed_narrow(rows.map(|row| _mm256_castps256_ps128(row)));
+    let upper = transposed_narrow(rows.map(|row| _mm256_extractf128_ps::<1>(row)));
+    let columns = halved_narrow([lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]]);
+    let [a, b, c, d] = columns.map(|column| {
+        let value = _mm_add_ps(column, _mm_set1_ps(portable::MIDDLE));
         _mm_cvtps_epi32(_mm_min_ps(value, _mm_set1_ps(255.0)))
     });
-    bytemuck::cast(_mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)))
+    let columns = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+    let rows = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    bytemuck::cast(_mm_shuffle_epi8(columns, rows))
 }
 
 #[target_feature(enable = "avx2")]

@@ -17,7 +17,7 @@ mod avx2;
 mod portable;
 mod whole;
 
-/// What each coefficient of a block is multiplied with, in the order in which blocks are stored: column after column.
+/// What each coefficient of a block is multiplied with, in the order in which blocks are stored: row after row.
 pub(super) enum Factors {
     /// The quantization table, for 8 x 8 samples.
     Whole([i16; BLOCK]),
@@ -95,7 +95,7 @@ mod tests {
             for (x, sample) in row.iter_mut().enumerate() {
                 for (k, &step) in table.iter().enumerate() {
                     let place = place(k);
-                    let (u, v) = (place / 8, place % 8);
+                    let (u, v) = (place % 8, place / 8);
                     let c = |f: usize| if f == 0 { 0.5_f64.sqrt() } else { 1.0 };
                     let wave = |at: usize, f: usize| ((2 * at + 1) as f64 * f as f64 * PI / 16.0).cos();
                     let value = f64::from(coefficients[place]) * f64::from(step);

@@ -65,18 +65,18 @@ fn halved(x: [Lanes; 8]) -> [Lanes; 4] {
 
 #[inline(always)]
 pub(super) fn four(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = halved(load(block, dc, factors));
+    let rows = halved(load(block, dc, factors));
     let mut turned = [[0.0; 8]; 8];
-    for (x, column) in columns.iter().enumerate() {
-        for (frequency, &value) in column.iter().enumerate() {
-            turned[frequency][x] = value;
+    for (y, row) in rows.iter().enumerate() {
+        for (frequency, &value) in row.iter().enumerate() {
+            turned[frequency][y] = value;
         }
     }
-    let rows = halved(turned);
-    for (row, out) in rows.iter().zip(out.chunks_mut(stride)) {
+    let columns = halved(turned);
+    for (y, out) in out.chunks_mut(stride).take(4).enumerate() {
         let Some(out) = out.first_chunk_mut::<4>() else { return };
-        for lane in 0..4 {
-            out[lane] = byte(row[lane] + MIDDLE);
+        for (out, column) in out.iter_mut().zip(&columns) {
+            *out = byte(column[y] + MIDDLE);
         }
     }
 }
@@ -91,15 +91,14 @@ fn quartered(x: [f32; 8]) -> [f32; 2] {
 
 #[inline(always)]
 pub(super) fn two(block: &[i16; BLOCK], dc: i16, factors: &[f32; 64], out: &mut [u8], stride: usize) {
-    let columns = load(block, dc, factors);
-    let mut turned = [[0.0; 8]; 2];
+    let rows = load(block, dc, factors);
+    let mut halves = [[0.0; 8]; 2];
     for frequency in 0..8 {
-        let [left, right] = quartered(std::array::from_fn(|k| columns[k][frequency]));
-        (turned[0][frequency], turned[1][frequency]) = (left, right);
+        let [upper, lower] = quartered(std::array::from_fn(|k| rows[k][frequency]));
+        (halves[0][frequency], halves[1][frequency]) = (upper, lower);
     }
-    let [left, right] = turned.map(quartered);
-    for (row, out) in out.chunks_mut(stride).take(2).enumerate() {
+    for (half, out) in halves.into_iter().zip(out.chunks_mut(stride)) {
         let Some(out) = out.first_chunk_mut::<2>() else { return };
-        *out = [byte(left[row] + MIDDLE), byte(right[row] + MIDDLE)];
+        *out = quartered(half).map(|value| byte(value + MIDDLE));
     }
 }

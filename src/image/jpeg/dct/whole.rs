@@ -35,9 +35,9 @@ type Wide = [i32; 8];
 #[inline(always)]
 pub(super) fn eight(block: &[i16; BLOCK], dc: i16, table: &[i16; BLOCK], out: &mut [u8], stride: usize) {
     let mut rows = [[0; 8]; 8];
-    for (column, (numbers, steps)) in block.as_chunks::<8>().0.iter().zip(table.as_chunks::<8>().0).enumerate() {
-        for (row, (number, step)) in rows.iter_mut().zip(numbers.iter().zip(steps)) {
-            row[column] = number.wrapping_mul(*step);
+    for ((row, numbers), steps) in rows.iter_mut().zip(block.as_chunks::<8>().0).zip(table.as_chunks::<8>().0) {
+        for ((value, number), step) in row.iter_mut().zip(numbers).zip(steps) {
+            *value = number.wrapping_mul(*step);
         }
     }
     rows[0][0] = dc.wrapping_mul(table[0]);

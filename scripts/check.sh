@@ -91,9 +91,10 @@ lints() {
     step cargo clippy --features burn-flex --lib --test it -- -D warnings
     step cargo clippy -p relevance --all-targets -- -D warnings
     step cargo clippy -p relevance --features burn --all-targets -- -D warnings
-    # These two are workspaces of their own, which `--all` above does not include.
+    # These are workspaces of their own, which `--all` above does not include.
     step cargo fmt --manifest-path fuzz/Cargo.toml --check
     step cargo fmt --manifest-path benches/peers/rust/Cargo.toml --check
+    step cargo fmt --manifest-path benches/peers/jpeg/Cargo.toml --check
 }
 
 tests() {

@@ -1,0 +1,261 @@
+//! Compares our JPEG decoder with others: from the JPEG to three planes of a square canvas, and the decoding alone.
+//!
+//!     cargo run --release --manifest-path benches/peers/jpeg/Cargo.toml -- [--side N] [--rounds N] [FOLDER]
+//!
+//! Without a folder of JPEGs, generated ones of 2250 x 1500 pixels are decoded. Times are CPU milliseconds of this
+//! thread per image, medians of interleaved rounds; ratios are medians of the rounds' ratios.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd};
+use maskstream::synth::{Preset, SynthOptions, sample};
+use maskstream::{Fit, ScaledDecode};
+use rustix::time::{ClockId, clock_gettime};
+use turbojpeg::{Decompressor, PixelFormat, ScalingFactor};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+struct Jpeg {
+    bytes: Vec<u8>,
+    size: (u32, u32),
+}
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (mut side, mut rounds, mut folder) = (1024, 9, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--side" => side = args.next().ok_or("--side needs a number")?.parse()?,
+            "--rounds" => rounds = args.next().ok_or("--rounds needs a number")?.parse()?,
+            _ => folder = Some(PathBuf::from(arg)),
+        }
+    }
+    let jpegs = match folder {
+        Some(folder) => read(folder)?,
+        None => generate()?,
+    };
+    let bytes: usize = jpegs.iter().map(|jpeg| jpeg.bytes.len()).sum();
+    println!(
+        "{} images, {:.2} MB each, to planes of {side} x {side}",
+        jpegs.len(),
+        bytes as f64 / 1e6 / jpegs.len() as f64
+    );
+    let mut cases = cases(&jpegs, side);
+    let mut times = vec![Vec::new(); cases.len()];
+    for round in 0..rounds {
+        for turn in 0..cases.len() {
+            let case = (turn + round) % cases.len();
+            let start = now();
+            (cases[case].1)()?;
+            times[case].push(now() - start);
+        }
+    }
+    println!("{:44} {:>8} {:>22}", "", "ms", "ratio to the first 3");
+    for (case, (name, _)) in cases.iter().enumerate() {
+        let ratio =
+            |base: usize| median(times[case].iter().zip(&times[base]).map(|(time, base)| time / base).collect());
+        let ms = median(times[case].clone()) / jpegs.len() as f64;
+        println!("{name:44} {ms:8.2} {:7.2}{:7.2}{:7.2}", ratio(0), ratio(1), ratio(2));
+    }
+    Ok(())
+}
+
+fn read(folder: PathBuf) -> Result<Vec<Jpeg>> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::result::Result<_, _>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    paths.sort();
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(path)?;
+        let header = turbojpeg::read_header(&bytes)?;
+        Ok(Jpeg { bytes, size: (header.width as u32, header.height as u32) })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn generate() -> Result<Vec<Jpeg>> {
+    let options = SynthOptions::new(Preset::Full).seed(1);
+    (1..=8)
+        .map(|id| {
+            let bytes = sample(id, &options)?.image;
+            let header = turbojpeg::read_header(&bytes)?;
+            Ok(Jpeg { size: (header.width as u32, header.height as u32), bytes })
+        })
+        .collect()
+}
+
+/// CPU time of this thread in milliseconds.
+fn now() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 / 1e6
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+type Case<'a> = (String, Box<dyn FnMut() -> Result<()> + 'a>);
+
+fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
+    let mut cases: Vec<Case<'_>> = Vec::new();
+    cases.push(turbo(jpegs, "1/8", 8));
+    let mut planes = ResizedPlanes::new(side);
+    let mut pixels = Vec::new();
+    cases.push((
+        "libjpeg-turbo 1/2 + fast_image_resize".to_owned(),
+        Box::new(move || {
+            for jpeg in jpegs {
+                let target = target(jpeg, side)?;
+                let denominator = if jpeg.size.0 >= 2 * target.0 && jpeg.size.1 >= 2 * target.1 { 2 } else { 1 };
+                let size = decode_with_turbo(jpeg, denominator, &mut pixels)?;
+                planes.fill(&pixels, size, target)?;
+            }
+            Ok(())
+        }),
+    ));
+    let mut planes = ResizedPlanes::new(side);
+    let mut pixels = Vec::new();
+    cases.push((
+        "zune-jpeg + fast_image_resize".to_owned(),
+        Box::new(move || {
+            for jpeg in jpegs {
+                decode_with_zune(jpeg, &mut pixels)?;
+                planes.fill(&pixels, jpeg.size, target(jpeg, side)?)?;
+            }
+            Ok(())
+        }),
+    ));
+    cases.push(turbo(jpegs, "1/2", 2));
+    cases.push(turbo(jpegs, "full size", 1));
+    let mut pixels = Vec::new();
+    cases.push((
+        "zune-jpeg, decoding alone".to_owned(),
+        Box::new(move || {
+            for jpeg in jpegs {
+                decode_with_zune(jpeg, &mut pixels)?;
+                black_box(&pixels);
+            }
+            Ok(())
+        }),
+    ));
+    for (name, scaled, simd, together) in [
+        ("ours, auto, all together", ScaledDecode::Auto, Simd::best(), usize::MAX),
+        ("ours, auto, one by one", ScaledDecode::Auto, Simd::best(), 1),
+        ("ours, full, all together", ScaledDecode::Full, Simd::best(), usize::MAX),
+        ("ours, full, one by one", ScaledDecode::Full, Simd::best(), 1),
+        ("ours, auto, one by one, without AVX2", ScaledDecode::Auto, Simd::PORTABLE, 1),
+    ] {
+        cases.push((name.to_owned(), Box::new(ours(jpegs, side, Decoder::new(scaled, u64::MAX).simd(simd), together))));
+    }
+    let decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
+    cases.push(("ours, 1/8, to 64 x 64, all together".to_owned(), Box::new(ours(jpegs, 64, decoder, usize::MAX))));
+    let decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
+    cases.push(("ours, 1/8, to 64 x 64, one by one".to_owned(), Box::new(ours(jpegs, 64, decoder, 1))));
+    cases
+}
+
+fn turbo<'a>(jpegs: &'a [Jpeg], name: &str, denominator: usize) -> Case<'a> {
+    let mut pixels = Vec::new();
+    let run = move || {
+        for jpeg in jpegs {
+            decode_with_turbo(jpeg, denominator, &mut pixels)?;
+            black_box(&pixels);
+        }
+        Ok(())
+    };
+    (format!("libjpeg-turbo {name}, decoding alone"), Box::new(run))
+}
+
+fn ours(jpegs: &[Jpeg], side: u32, mut decoder: Decoder, together: usize) -> impl FnMut() -> Result<()> + '_ {
+    let plane = side as usize * side as usize;
+    let mut outs = vec![vec![0; 3 * plane]; jpegs.len().min(together)];
+    move || {
+        for jpegs in jpegs.chunks(outs.len()) {
+            let mut jobs = Vec::new();
+            for (jpeg, out) in jpegs.iter().zip(&mut outs) {
+                let canvas = Canvas::new(&Planes::U8, target(jpeg, side)?, side, out);
+                jobs.push(ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, canvas });
+            }
+            decoder.decode_all(&mut jobs).into_iter().collect::<maskstream::Result<Vec<()>>>()?;
+        }
+        black_box(&outs);
+        Ok(())
+    }
+}
+
+/// Size of a letterboxed image.
+fn target(jpeg: &Jpeg, side: u32) -> Result<(u32, u32)> {
+    let geometry = Geometry::new(jpeg.size.0, jpeg.size.1, side, Fit::Letterbox)?;
+    Ok((geometry.content_width(), geometry.content_height()))
+}
+
+fn decode_with_turbo(jpeg: &Jpeg, denominator: usize, pixels: &mut Vec<u8>) -> Result<(u32, u32)> {
+    let mut decompressor = Decompressor::new()?;
+    let header = decompressor.read_header(&jpeg.bytes)?;
+    let scale = ScalingFactor::new(1, denominator);
+    decompressor.set_scaling_factor(scale)?;
+    let scaled = header.scaled(scale);
+    let (width, height) = (scaled.width, scaled.height);
+    pixels.resize(3 * width * height, 0);
+    let image = turbojpeg::Image { pixels: &mut pixels[..], width, pitch: 3 * width, height, format: PixelFormat::RGB };
+    decompressor.decompress(&jpeg.bytes, image)?;
+    Ok((width as u32, height as u32))
+}
+
+fn decode_with_zune(jpeg: &Jpeg, pixels: &mut Vec<u8>) -> Result<()> {
+    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
+    pixels.resize(3 * jpeg.size.0 as usize * jpeg.size.1 as usize, 0);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&jpeg.bytes[..]), options);
+    decoder.decode_into(pixels).map_err(|error| format!("zune-jpeg: {error:?}").into())
+}
+
+/// Three planes of a canvas, by way of interleaved pixels.
+struct ResizedPlanes {
+    side: usize,
+    resizer: Resizer,
+    resized: Vec<u8>,
+    planes: Vec<u8>,
+}
+
+impl ResizedPlanes {
+    fn new(side: u32) -> Self {
+        let side = side as usize;
+        Self { side, resizer: Resizer::new(), resized: Vec::new(), planes: vec![0; 3 * side * side] }
+    }
+
+    fn fill(&mut self, pixels: &[u8], size: (u32, u32), (width, height): (u32, u32)) -> Result<()> {
+        let Self { side, resizer, resized, planes } = self;
+        resized.resize(3 * width as usize * height as usize, 0);
+        let source = ImageRef::new(size.0, size.1, pixels, PixelType::U8x3)?;
+        let mut image = Image::from_slice_u8(width, height, resized, PixelType::U8x3)?;
+        let bilinear = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        resizer.resize(&source, &mut image, &bilinear)?;
+        let (width, plane) = (width as usize, *side * *side);
+        let (red, rest) = planes.split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
+        let rows = red.chunks_exact_mut(*side).zip(green.chunks_exact_mut(*side)).zip(blue.chunks_exact_mut(*side));
+        let mut pixels = resized.chunks_exact(3 * width);
+        for ((red, green), blue) in rows {
+            let row = pixels.next().unwrap_or_default().as_chunks::<3>().0;
+            let outs = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
+            for (((red, green), blue), pixel) in outs.zip(row) {
+                (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+            }
+            for plane in [red, green, blue] {
+                plane[row.len()..].fill(0);
+            }
+        }
+        black_box(&planes);
+        Ok(())
+    }
+}

@@ -9,8 +9,8 @@ use lru::LruCache;
 use serde::Serialize;
 
 use super::jpeg::{
-    Damaged, Decoding, KnownTables, Picture, Progress, Rows as PictureRows, Scratch, check, decode_one, decode_some,
-    interleave, refuse_holes, verdict,
+    Damaged, Decoding, KnownTables, Picture, Progress, Rows as PictureRows, Scratch, TOGETHER, check, decode_one,
+    decode_some, interleave, refuse_holes, verdict,
 };
 use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
@@ -49,9 +49,6 @@ impl ScaledDecode {
         }
     }
 }
-
-/// Images that are decoded at once where there are more: as many streams as a processor has registers for.
-pub(crate) const TOGETHER: usize = 3;
 
 /// Decodes images, one or a few at a time, reusing its buffers. Each worker has one.
 pub struct Decoder {
@@ -234,8 +231,8 @@ impl Decoder {
                     0
                 }
                 _ => {
-                    let decodings = active.iter_mut().map(|image| &mut image.decoding).collect();
-                    decode_some(decodings, &mut self.tables, self.simd)
+                    let mut rest = active.iter_mut().map(|image| &mut image.decoding);
+                    decode_some(std::array::from_fn(|_| rest.next()), &mut self.tables, self.simd)?
                 }
             };
             let image = active.get_mut(number)?;

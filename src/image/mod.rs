@@ -17,13 +17,14 @@ mod simd;
 mod zune;
 
 pub use decoder::{Decoder, ImageJob, ScaledDecode};
-pub(crate) use decoder::{ImageSource, ImageTask, TOGETHER};
+pub(crate) use decoder::{ImageSource, ImageTask};
 #[cfg(feature = "derive")]
 pub use derive::Derive;
 #[cfg(feature = "derive")]
 pub(crate) use derive::Deriver;
 pub(crate) use fit::letterboxed;
 pub(crate) use jpeg::HEAD_BYTES;
+pub(crate) use jpeg::TOGETHER;
 pub use jpeg::{Derived, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;

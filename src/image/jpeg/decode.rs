@@ -232,20 +232,27 @@ pub(crate) fn decode_one(image: &mut Decoding, known: &KnownTables, simd: Simd) 
     image.position = stream.position();
 }
 
-/// Decodes chunks of up to three images that are like each other, until one of them is complete; returns which.
-pub(crate) fn decode_some(mut images: Vec<&mut Decoding>, known: &mut KnownTables, simd: Simd) -> usize {
-    let Some(first) = images.first() else { return 0 };
+/// Images that are decoded at once where there are more: as many streams as a processor has registers for.
+pub(crate) const TOGETHER: usize = 3;
+
+/// Decodes chunks of images that are like each other, until one of them is complete; returns which.
+pub(crate) fn decode_some(
+    mut images: [Option<&mut Decoding>; TOGETHER],
+    known: &mut KnownTables,
+    simd: Simd,
+) -> Option<usize> {
+    let first = images.iter().flatten().next()?;
     let (tables, steps) = known.steps(&first.frame.blocks);
-    images.iter_mut().filter(|image| image.chunk == 0).for_each(|image| image.begin_chunk(steps));
-    let Stop { lane, is_valid } = match &mut images[..] {
-        [a, b, c, ..] => lanes::three(simd, [a.parts(), b.parts(), c.parts()], tables, steps),
-        [a, b] => lanes::two(simd, [a.parts(), b.parts()], tables, steps),
-        [a] => lanes::one(simd, [a.parts()], tables, steps),
-        [] => return 0,
+    images.iter_mut().flatten().filter(|image| image.chunk == 0).for_each(|image| image.begin_chunk(steps));
+    let Stop { lane, is_valid } = match &mut images {
+        [Some(a), Some(b), Some(c)] => lanes::three(simd, [a.parts(), b.parts(), c.parts()], tables, steps),
+        [Some(a), Some(b), None] => lanes::two(simd, [a.parts(), b.parts()], tables, steps),
+        [Some(a), ..] => lanes::one(simd, [a.parts()], tables, steps),
+        [None, ..] => return None,
     };
-    let image = &mut images[lane];
+    let image = images[lane].as_mut()?;
     (image.is_valid, image.position) = (is_valid, image.lane.position());
-    lane
+    Some(lane)
 }
 
 /// What is wrong with the image data of a JPEG: it is read once more, by the reader that knows where it is.

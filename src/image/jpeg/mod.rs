@@ -27,6 +27,7 @@ mod strips;
 mod unstuff;
 mod zigzag;
 
+pub(crate) use decode::TOGETHER;
 pub(super) use decode::{Damaged, Decoding, KnownTables, Progress, Rows, Scratch, decode_one, decode_some, verdict};
 pub use derived::Derived;
 pub(crate) use derived::HEAD_BYTES;

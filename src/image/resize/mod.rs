@@ -44,6 +44,8 @@ pub(super) struct Rows {
     /// A row of three planes between the directions, and one behind both.
     between: Vec<u8>,
     out: Vec<u8>,
+    /// Where the rows that are weighed begin in the ring.
+    begins: Vec<usize>,
 }
 
 /// Zeros behind a row, so that windows may begin anywhere in it.
@@ -75,30 +77,28 @@ impl Rows {
         self.came += 1;
         let Weights { across, windows, down } = weights;
         while let Some(&start) = down.starts.get(self.went).filter(|&&start| start + down.taps <= self.came) {
-            let stride = self.stride;
-            let row_of = |slots: usize, row: usize| row % slots * 3 * stride;
+            let Self { ring, slots, stride, between, out, begins, .. } = self;
+            let (stride, slots) = (*stride, *slots);
+            let begin = |row: usize| row % slots * 3 * stride;
             let source: &[u8] = if down.is_identity {
-                let begin = row_of(self.slots, start);
-                &self.ring[begin..begin + 3 * stride]
+                &ring[begin(start)..begin(start) + 3 * stride]
             } else {
                 let weights = &down.weights[self.went * down.taps..(self.went + 1) * down.taps];
-                let rows: Vec<usize> = (start..start + down.taps).map(|row| row_of(self.slots, row)).collect();
-                weigh_rows(simd, &self.ring, &rows, weights, &mut self.between[..3 * stride]);
-                &self.between[..3 * stride]
+                begins.clear();
+                begins.extend((start..start + down.taps).map(begin));
+                weigh_rows(simd, ring, begins, weights, &mut between[..3 * stride]);
+                &between[..3 * stride]
             };
             let width = across.starts.len();
-            let planes = source.chunks_exact(stride);
+            let rgb = |stride: usize| [0, 1, 2].map(|plane| plane * stride..plane * stride + width);
             if across.is_identity {
-                if let [red, green, blue] = planes.collect::<Vec<_>>()[..] {
-                    pass(self.went, [red, green, blue].map(|plane| &plane[..width]));
-                }
+                pass(self.went, rgb(stride).map(|plane| &source[plane]));
             } else {
                 let room = width.next_multiple_of(WINDOW_OUTPUTS);
-                for (plane, out) in planes.zip(self.out.chunks_exact_mut(room)) {
+                for (plane, out) in source.chunks_exact(stride).zip(out.chunks_exact_mut(room)) {
                     weigh_pixels(simd, plane, across, windows.as_ref(), out);
                 }
-                let [red, green, blue] = [0, 1, 2].map(|plane| &self.out[plane * room..plane * room + width]);
-                pass(self.went, [red, green, blue]);
+                pass(self.went, rgb(room).map(|plane| &out[plane]));
             }
             self.went += 1;
         }

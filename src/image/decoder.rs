@@ -184,11 +184,13 @@ impl Decoder {
     pub(crate) fn run<S: ImageSource>(&mut self, source: &mut S) {
         let mut active: Vec<InProgress<S::Task>> = Vec::new();
         loop {
-            // The tables of images that are under way have to stay.
-            if active.is_empty() {
-                self.tables.make_room();
-            }
-            while active.len() < TOGETHER && (active.is_empty() || self.tables.has_room()) {
+            while active.len() < TOGETHER {
+                // The tables of images that are under way have to stay.
+                if active.is_empty() {
+                    self.tables.make_room();
+                } else if !self.tables.has_room() {
+                    break;
+                }
                 let Some(task) = source.next(active.len()) else { break };
                 match self.begin(task) {
                     Ok(image) if active.first().is_none_or(|first| first.decoding.is_like(&image.decoding)) => {

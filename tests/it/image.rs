@@ -526,3 +526,70 @@ fn any_flipped_bit_gives_pixels_or_a_message_in_plain_words() {
     }
     assert!(refused > 500, "{refused}");
 }
+
+/// The three planes of a canvas that the image fills.
+fn decode_to(scaled: ScaledDecode, simd: Simd, jpeg: &[u8], size: (u32, u32), target: (u32, u32)) -> Vec<u8> {
+    let side = target.0.max(target.1) as usize;
+    let mut out = vec![0; 3 * side * side];
+    let canvas = Canvas::new(&Planes::U8, target, side as u32, &mut out);
+    Decoder::new(scaled, u64::MAX).simd(simd).decode(ImageJob { jpeg, size, canvas }).unwrap();
+    out
+}
+
+#[test]
+fn any_number_of_images_with_tables_of_their_own_are_decoded_at_once() {
+    let size = (40, 24);
+    let photos: Vec<_> = (0..24_u8)
+        .map(|number| {
+            let pixels: Vec<u8> = (0..3 * 40 * 24_usize)
+                .map(|at| (at as u8).wrapping_mul(number) / (1 + number) ^ (at / 120) as u8)
+                .collect();
+            let mut jpeg = Vec::new();
+            let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, 60 + number);
+            encoder.set_optimized_huffman_tables(true);
+            encoder.encode(&pixels, 40, 24, jpeg_encoder::ColorType::Rgb).unwrap();
+            jpeg
+        })
+        .collect();
+    let mut outs = vec![vec![0; 3 * 40 * 40]; photos.len()];
+    let jobs = outs.iter_mut().zip(&photos).map(|(out, jpeg)| ImageJob {
+        jpeg,
+        size,
+        canvas: Canvas::new(&Planes::U8, size, 40, out),
+    });
+    let mut decoder = Decoder::new(ScaledDecode::Full, 1 << 24);
+    for (number, result) in decoder.decode_all(&mut jobs.collect::<Vec<_>>()).into_iter().enumerate() {
+        result.unwrap_or_else(|e| panic!("image {number}: {e}"));
+    }
+    for (out, jpeg) in outs.iter().zip(&photos) {
+        assert!(*out == decode_to(ScaledDecode::Full, Simd::best(), jpeg, size, size));
+    }
+}
+
+#[test]
+fn images_of_extreme_shapes_keep_their_colour() {
+    const COLOUR: i32 = 100;
+    let value = |component: usize, _: u16, _: u16| if component == 0 { COLOUR } else { 0 };
+    let sampling = &[(2, 2), (1, 1), (1, 1)];
+    let mut cases = 0;
+    for size in [(65_535, 1), (1, 65_535), (17, 40_000)] {
+        let jpeg = Flat { size, sampling, ids: &[1, 2, 3], scans: &[&[0, 1, 2]], restart: 1, value: &value }.jpeg();
+        let size = (u32::from(size.0), u32::from(size.1));
+        for longest in [1, 2, 64, 1024] {
+            let of = |side: u32| (side * longest).div_ceil(size.0.max(size.1));
+            let target = (of(size.0), of(size.1));
+            for scaled in [ScaledDecode::Auto, ScaledDecode::Full] {
+                let planes = decode_to(scaled, Simd::best(), &jpeg, size, target);
+                assert!(planes == decode_to(scaled, Simd::PORTABLE, &jpeg, size, target));
+                let side = longest as usize;
+                for (at, &found) in planes.iter().enumerate() {
+                    let (x, y) = (at % side, at / side % side);
+                    let expected = if x < target.0 as usize && y < target.1 as usize { COLOUR + 128 } else { 0 };
+                    assert!((i32::from(found) - expected).abs() <= 1, "{size:?} {target:?} {scaled:?}: {found}");
+                }
+                cases += 1;
+            }
+        }
+    }
+    assert_eq!(cases, 24);
+}

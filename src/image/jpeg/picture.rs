@@ -141,6 +141,10 @@ impl<'a> Picture<'a> {
         let mut quantization: [Option<(u8, &[u8])>; 4] = [None; 4];
         let mut huffman: [[Option<&[u8]>; 4]; 2] = [[None; 4]; 2];
         let mut restart = 0;
+        let scans = segments.iter().filter(|segment| segment.marker == SOS).count();
+        if scans > MAX_SCANS {
+            return Err(Error::corrupt(format!("jpeg: it has {scans} scans, more than {MAX_SCANS}")));
+        }
         for segment in segments {
             match segment.marker {
                 DQT => read_quantization(segment.body, &mut quantization)?,
@@ -161,9 +165,6 @@ impl<'a> Picture<'a> {
                 }
                 _ => {}
             }
-        }
-        if self.scans.len() > MAX_SCANS {
-            return Err(Error::corrupt(format!("jpeg: it has {} scans, more than {MAX_SCANS}", self.scans.len())));
         }
         if let Some(lacks) = self.components.iter().position(|component| component.table.is_none()) {
             let lacks = lacks + 1;

@@ -14,6 +14,9 @@ pub(in crate::image) struct Axis {
 
 pub(super) const ONE: i32 = 1 << 14;
 
+/// From so many inputs on, weights are so small that what rounding loses of each shows in the sum.
+pub(super) const MANY: usize = 255;
+
 impl Axis {
     /// From `inputs` samples, which cover `extent` samples' width, to `outputs`. Where an image was decoded at half
     /// size, its last sample may cover half of it only.
@@ -54,6 +57,14 @@ impl Axis {
 /// The weights as parts of 2^14, with that sum.
 fn integers(weights: &[f64]) -> Vec<i16> {
     let sum: f64 = weights.iter().sum();
+    if weights.len() >= MANY {
+        // What is lost of one weight goes to the next.
+        let up_to = weights.iter().scan(0.0, |up_to, weight| {
+            *up_to += weight;
+            Some((*up_to / sum * f64::from(ONE)).round() as i16)
+        });
+        return up_to.scan(0, |before, up_to| Some(up_to - std::mem::replace(before, up_to))).collect();
+    }
     let mut integers: Vec<i16> = weights.iter().map(|weight| (weight / sum * f64::from(ONE)).round() as i16).collect();
     let rest = ONE - integers.iter().map(|&weight| i32::from(weight)).sum::<i32>();
     if let Some(largest) = integers.iter_mut().max_by_key(|weight| **weight) {

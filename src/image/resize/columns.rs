@@ -1,5 +1,7 @@
 //! Weighs rows, column by column.
 
+use super::axis::ONE;
+
 /// Columns that are summed together.
 pub(super) const COLUMNS: usize = 32;
 
@@ -14,6 +16,18 @@ pub(super) fn weighed_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &m
             }
         }
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum >> 8) as u8);
+    }
+}
+
+/// The same with sums that keep all bits of the products.
+pub(super) fn weighed_many_rows(ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
+    for (block, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
+        let mut sums = [ONE / 2; COLUMNS];
+        for (&row, &weight) in rows.iter().zip(weights) {
+            let Some(row) = ring[row + block * COLUMNS..].first_chunk::<COLUMNS>() else { return };
+            sums.iter_mut().zip(row).for_each(|(sum, &byte)| *sum += i32::from(byte) * i32::from(weight));
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum >> 14) as u8);
     }
 }
 

@@ -13,7 +13,7 @@ mod columns;
 mod windows;
 
 pub(super) use axis::Axis;
-use axis::ONE;
+use axis::{MANY, ONE};
 use windows::{WINDOW_OUTPUTS, Windows};
 
 /// The weights of both directions.
@@ -107,6 +107,9 @@ impl Rows {
 
 /// Weighs rows of `ring`, which begin at `rows`. `out` has a multiple of 64 bytes.
 fn weigh_rows(simd: Simd, ring: &[u8], rows: &[usize], weights: &[i16], out: &mut [u8]) {
+    if rows.len() >= MANY {
+        return columns::weighed_many_rows(ring, rows, weights, out);
+    }
     #[cfg(target_arch = "x86_64")]
     if simd.is_avx2() {
         return avx2::weigh_rows(simd, ring, rows, weights, out);

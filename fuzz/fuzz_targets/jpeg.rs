@@ -1,24 +1,25 @@
 //! JPEGs: no panic, no memory beyond the size that was announced, and the same result with any instructions, alone or
-//! beside another image.
+//! beside other images.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use maskstream::ScaledDecode;
 use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
 
-const SIDE: u32 = 32;
+const SIDE: u32 = 40;
 
-// Two bytes of size, then the JPEG, so that small real images serve as a corpus.
+// Four bytes of sizes, then the JPEG, so that small real images serve as a corpus.
 fuzz_target!(|input: &[u8]| {
-    let [width, height, jpeg @ ..] = input else { return };
+    let [width, height, across, down, jpeg @ ..] = input else { return };
     let size = (u32::from(*width) + 1, u32::from(*height) + 1);
-    // Scales from a half to full, by the size of the image.
-    let target = (size.0.min(SIDE), size.1.min(SIDE));
+    // From larger than the image to an eighth of it and less.
+    let target = (u32::from(*across) % SIDE + 1, u32::from(*down) % SIDE + 1);
+    let scaled = if *across < 200 { ScaledDecode::Auto } else { ScaledDecode::Full };
     let decode = |simd: Simd, jpegs: &[&[u8]]| {
         let mut outs = vec![vec![0; 3 * (SIDE * SIDE) as usize]; jpegs.len()];
         let canvases = outs.iter_mut().map(|out| Canvas::new(&Planes::U8, target, SIDE, out));
         let mut jobs: Vec<_> = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size, canvas }).collect();
-        let mut decoder = Decoder::new(ScaledDecode::Auto, 1 << 16).simd(simd);
+        let mut decoder = Decoder::new(scaled, 1 << 16).simd(simd);
         let results = decoder.decode_all(&mut jobs);
         results.into_iter().map(|result| result.map_err(|e| e.to_string())).zip(outs).collect::<Vec<_>>()
     };
@@ -27,8 +28,9 @@ fuzz_target!(|input: &[u8]| {
     let middle = damaged.len() / 2;
     damaged.truncate(middle);
     damaged.extend([0xff, 0xd9]);
-    let together = decode(Simd::best(), &[jpeg, &damaged, jpeg]);
-    for found in [&together[0], &together[2]] {
+    // One more than are decoded at a time.
+    let together = decode(Simd::best(), &[jpeg, &damaged, jpeg, jpeg]);
+    for found in [&together[0], &together[2], &together[3]] {
         assert_eq!(found.0, alone[0].0);
         assert!(found.0.is_err() || found.1 == alone[0].1);
     }

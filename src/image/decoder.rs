@@ -401,3 +401,33 @@ impl fmt::Debug for Decoder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Planes;
+
+    /// Small enough for Miri, which the other tests of this room are not.
+    #[test]
+    fn a_jpeg_has_the_same_pixels_alone_and_beside_others_with_any_instructions() {
+        const JPEG: &[u8] = include_bytes!("../../tests/golden/sequential.jpg");
+        const SIZE: (u32, u32) = (45, 37);
+        let cut = [&JPEG[..JPEG.len() - 40], &[0xff, 0xd9]].concat();
+        for target in [(45, 37), (22, 18), (11, 9), (5, 4)] {
+            let decode = |simd: Simd, jpegs: &[&[u8]]| {
+                let mut outs = vec![vec![1; 3 * 45 * 45]; jpegs.len()];
+                let canvases = outs.iter_mut().map(|out| Canvas::new(&Planes::U8, target, 45, out));
+                let jobs = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size: SIZE, canvas });
+                let mut decoder = Decoder::new(ScaledDecode::Auto, 1 << 20).simd(simd);
+                let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
+                let is_ok: Vec<_> = results.iter().map(Result::is_ok).collect();
+                (is_ok, outs)
+            };
+            let (is_ok, alone) = decode(Simd::PORTABLE, &[JPEG]);
+            assert_eq!(is_ok, [true]);
+            let (is_ok, together) = decode(Simd::best(), &[JPEG, &cut, JPEG]);
+            assert_eq!(is_ok, [true, false, true]);
+            assert!(together[0] == alone[0] && together[2] == alone[0]);
+        }
+    }
+}

@@ -118,7 +118,7 @@ mod tests {
             state = mix64(state + 1);
             (state % (2 * n as u64 + 1)) as i64 - n
         };
-        for round in 0..400 {
+        for round in if cfg!(miri) { 9..12 } else { 0..400 } {
             let table: [u16; 64] = std::array::from_fn(|_| 1 + next(8).unsigned_abs() as u16);
             let mut coefficients = [0; 64];
             coefficients[0] = next(60) as i16;

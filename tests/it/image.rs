@@ -542,7 +542,7 @@ fn any_number_of_images_with_tables_of_their_own_are_decoded_at_once() {
     let photos: Vec<_> = (0..24_u8)
         .map(|number| {
             let pixels: Vec<u8> = (0..3 * 40 * 24_usize)
-                .map(|at| (at as u8).wrapping_mul(number) / (1 + number) ^ (at / 120) as u8)
+                .map(|at| ((at as u8).wrapping_mul(number) / (1 + number)) ^ (at / 120) as u8)
                 .collect();
             let mut jpeg = Vec::new();
             let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, 60 + number);

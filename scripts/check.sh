@@ -144,9 +144,10 @@ fuzzing() {
     done
 }
 
-# Miri runs the unsafe code of batch slots and of the pool. It supports neither mappings nor most vector instructions.
+# Miri runs the unsafe code of batch slots and of the pool, and the portable code of images. It supports neither mappings
+# nor most vector instructions.
 miri() {
-    local names=(batch::fill batch::pool) found
+    local names=(batch::fill batch::pool image::) found
     up_to full || { leave_out 'Miri (full)'; return 0; }
     if ! has_toolchain nightly || ! cargo +nightly miri --version >/dev/null 2>&1; then
         leave_out 'Miri: no nightly toolchain with it'

@@ -13,7 +13,13 @@ use crate::{Error, Result};
 
 /// Decodes `picture` to `out`. `copy` is scratch memory.
 pub(super) fn decode(picture: &Picture<'_>, copy: &mut Vec<u8>, out: &mut Pixels) -> Result<()> {
-    if !(picture.is_progressive() || picture.is_sequential() && picture.has_four_components()) {
+    if picture.is_sequential() && !picture.has_four_components() {
+        return Err(Error::corrupt(
+            "jpeg: the sampling factors of its components are not decoded: samples must stand for a whole number of \
+             pixels; convert it to 4:4:4 or 4:2:0",
+        ));
+    }
+    if !(picture.is_progressive() || picture.is_sequential()) {
         return Err(Error::corrupt(format!(
             "jpeg: the {} form of this image is not decoded; convert it to baseline",
             picture.coding()

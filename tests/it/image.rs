@@ -365,6 +365,19 @@ fn a_jpeg_with_several_sequential_scans_has_the_pixels_of_one_with_one() {
 }
 
 #[test]
+fn components_of_scans_of_their_own_may_all_have_large_sampling_factors() {
+    let value = |component: usize, column: u16, row: u16| i32::from(column * 9 + row * 5) + component as i32 * 7 - 60;
+    let flat = |sampling| {
+        let scans: &[&[usize]] = &[&[0], &[1], &[2]];
+        Flat { size: (43, 29), sampling, ids: &[1, 2, 3], scans, restart: 0, value: &value }.jpeg()
+    };
+    decodes_as(&flat(&[(2, 2); 3]), &flat(&[(1, 1); 3]), (43, 29));
+    for text in refusals(&flat(&[(3, 1), (2, 1), (1, 1)]), (43, 29)) {
+        assert!(text.contains("sampling factors"), "{text}");
+    }
+}
+
+#[test]
 fn blocks_of_several_scans_have_the_values_that_were_encoded() {
     let value = |component: usize, column: u16, row: u16| match component {
         0 => i32::from(column * 50 + row * 20) - 120,

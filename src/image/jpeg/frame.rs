@@ -3,8 +3,8 @@
 use super::huffman::Tables;
 use super::picture::Picture;
 
-/// Most blocks of a unit that the standard allows.
-const MAX_BLOCKS: usize = 10;
+/// Most blocks of a unit: 10 by the standard, more where several scans have become one.
+pub(super) const MOST_BLOCKS: usize = 16;
 
 /// A picture of one scan, at a scale.
 pub(super) struct Frame {
@@ -86,7 +86,7 @@ impl Frame {
             blocks.extend(places.map(|(column, row)| BlockPlan { component: member.component, dc, ac, column, row }));
         }
         let (across, down) = picture.units();
-        (blocks.len() <= MAX_BLOCKS && width > 0 && height > 0).then(|| Self {
+        (blocks.len() <= MOST_BLOCKS && width > 0 && height > 0).then(|| Self {
             parts,
             blocks,
             units: (across as usize, down as usize),

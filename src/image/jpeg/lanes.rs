@@ -11,7 +11,7 @@
 //! They are in bounds because of what is private to this file: places, tables and stores come from [`Steps::new`] only,
 //! and lanes without room for the units that they have to decode are refused before they run.
 
-use super::frame::BlockPlan;
+use super::frame::{BlockPlan, MOST_BLOCKS};
 use super::huffman::{END_OF_BLOCK, Entry, INDEX_BITS, INVALID, TABLES, Tables};
 use super::stream::load;
 use super::zigzag::{BLOCK, place};
@@ -23,8 +23,6 @@ pub(super) const ROOM: usize = 4096;
 /// Numbers that a block can have as a lane's place: beyond 64 are those after the end, after too many coefficients and
 /// after an invalid code.
 const PLACES: usize = 256;
-/// Blocks of a unit.
-const MOST_BLOCKS: usize = 10;
 
 /// What follows when a symbol has advanced a lane's place, by the new place.
 pub(super) struct Steps {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn_core::tensor::kind::Basic;
 use burn_core::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Int, IntDType, Tensor, TensorData};
 
-use super::packed::CELLS_OF_BYTES;
+use super::cells_of_bytes;
 use crate::field::batch_fields;
 use crate::{
     Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, Result, SampleError, SampleId,
@@ -134,7 +134,7 @@ impl BurnBatch {
     pub fn masks_float(&self) -> Result<Tensor<4>> {
         let masks = self.drawn_masks()?;
         let Some(columns) = self.packed_columns else { return Ok(masks.float()) };
-        let cells = Tensor::from_data(cells_of_bytes(), &masks.device());
+        let cells = Tensor::from_data(TensorData::new(cells_of_bytes(), [256, 8]), &masks.device());
         Ok(unpacked(masks, columns, cells))
     }
 
@@ -146,17 +146,13 @@ impl BurnBatch {
     pub fn masks_int(&self) -> Result<Tensor<4, Int>> {
         let masks = self.drawn_masks()?;
         let Some(columns) = self.packed_columns else { return Ok(masks) };
-        let cells = Tensor::from_data(cells_of_bytes(), (&masks.device(), BurnDType::U8));
+        let cells = Tensor::from_data(TensorData::new(cells_of_bytes(), [256, 8]), (&masks.device(), BurnDType::U8));
         Ok(unpacked(masks, columns, cells))
     }
 
     fn drawn_masks(&self) -> Result<Tensor<4, Int>> {
         self.masks.clone().ok_or_else(|| Error::config("the batch has no masks: mask_size is None"))
     }
-}
-
-fn cells_of_bytes() -> TensorData {
-    TensorData::new(CELLS_OF_BYTES.to_vec(), [256, 8])
 }
 
 /// `[B, K, H, ceil(W / 8)]` bytes as `[B, K, H, W]` cells, by a table of the cells of each byte.

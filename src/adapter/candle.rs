@@ -3,7 +3,7 @@
 
 use candle_core::{DType as CandleDType, Device, Tensor};
 
-use super::packed::CELLS_OF_BYTES;
+use super::cells_of_bytes;
 use crate::field::batch_fields;
 use crate::{
     Batch, BatchParts, Cursor, DType, Epoch, Error, Field, FieldData, FieldValues, Result, SampleError, SampleId,
@@ -156,7 +156,7 @@ impl<'a> Tensors<'a> {
 /// `[B, K, H, ceil(W / 8)]` bytes as `[B, K, H, W]` cells.
 fn unpacked(masks: &Tensor, columns: usize, dtype: CandleDType) -> candle_core::Result<Tensor> {
     let (batch, masks_each, rows, _) = masks.dims4()?;
-    let cells = Tensor::from_slice(&CELLS_OF_BYTES, (256, 8), masks.device())?.to_dtype(dtype)?;
+    let cells = Tensor::from_vec(cells_of_bytes(), (256, 8), masks.device())?.to_dtype(dtype)?;
     // As an index of type u8, 255 would mean "none".
     let bytes = masks.flatten_all()?.to_dtype(CandleDType::U32)?;
     let unpacked = cells.index_select(&bytes, 0)?.reshape((batch, masks_each, rows, ()))?;

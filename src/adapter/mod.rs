@@ -10,8 +10,6 @@ mod burn;
 mod burn_loader;
 #[cfg(feature = "candle")]
 mod candle;
-#[cfg(any(feature = "burn", feature = "candle"))]
-mod packed;
 
 #[cfg(feature = "burn")]
 pub use burn::{BurnBatch, BurnImages};
@@ -19,3 +17,10 @@ pub use burn::{BurnBatch, BurnImages};
 pub use burn_loader::BurnLoader;
 #[cfg(feature = "candle")]
 pub use candle::CandleBatch;
+
+/// The eight cells of each byte of packed masks, row-major, 256 x 8: devices look them up.
+#[cfg(any(feature = "burn", feature = "candle"))]
+fn cells_of_bytes() -> Vec<u8> {
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    crate::mask::unpack_rows(&bytes, 8)
+}

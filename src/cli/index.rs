@@ -124,8 +124,8 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         IndexStatus::Unsaved(reason) => format!("NOT SAVED: {reason}"),
         _ => "indexed".to_owned(),
     };
-    let derived = index.entries().iter().filter(|entry| entry.derived().is_some()).count();
     let (samples, annotations, left_out) = (index.entries().len(), index.annotations(), index.left_out());
+    let derived = index.derived_samples();
     if json {
         let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({

@@ -1,5 +1,5 @@
-//! `maskstream repack`: writes shards as plain tar files with their indexes, with smaller images if that is asked for,
-//! and prints a line for each shard. A shard that fails does not keep the others from being repacked.
+//! `maskstream repack`: writes shards as plain tar files with their indexes, on request with smaller images, and prints
+//! a line for each shard. A shard that fails does not keep the others from being repacked.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -164,7 +164,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 impl Args {
-    /// How images are made smaller, if that is asked for.
+    /// How images are made smaller; `None` if they stay as they are.
     fn derive(&self) -> Option<Derive> {
         let derive = Derive::new(self.longest_side?.into()).quality(self.quality);
         Some(derive.max_image_pixels(self.max_image_pixels))

@@ -98,6 +98,20 @@ pub struct ImageJob<'a> {
     pub canvas: Canvas<'a>,
 }
 
+impl ImageTask for ImageJob<'_> {
+    fn jpeg(&self) -> &[u8] {
+        self.jpeg
+    }
+
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn canvas(&mut self) -> Canvas<'_> {
+        self.canvas.reborrow()
+    }
+}
+
 /// Images in a slice, and their results.
 struct Jobs<'a, 'b> {
     jobs: std::iter::Enumerate<std::slice::IterMut<'a, ImageJob<'b>>>,
@@ -109,15 +123,15 @@ struct Numbered<'a, 'b>(usize, &'a mut ImageJob<'b>);
 
 impl ImageTask for Numbered<'_, '_> {
     fn jpeg(&self) -> &[u8] {
-        self.1.jpeg
+        self.1.jpeg()
     }
 
     fn size(&self) -> (u32, u32) {
-        self.1.size
+        self.1.size()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
-        self.1.canvas.reborrow()
+        self.1.canvas()
     }
 }
 
@@ -288,8 +302,7 @@ impl Decoder {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
             let (size, canvas) = (picture.size(), task.canvas());
-            let image = self.begin(OneScan { jpeg, size, canvas });
-            return match image {
+            return match self.begin(ImageJob { jpeg: &jpeg, size, canvas }) {
                 Ok(image) => self.finish_alone(image).1.map(|()| None),
                 Err((_, result)) => result.map(|()| None),
             };
@@ -333,27 +346,6 @@ impl Decoder {
             to_canvas.row_written();
         }
         canvas.pad();
-    }
-}
-
-/// An image of several scans, after they have become one.
-struct OneScan<'a> {
-    jpeg: Vec<u8>,
-    size: (u32, u32),
-    canvas: Canvas<'a>,
-}
-
-impl ImageTask for OneScan<'_> {
-    fn jpeg(&self) -> &[u8] {
-        &self.jpeg
-    }
-
-    fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
-    fn canvas(&mut self) -> Canvas<'_> {
-        self.canvas.reborrow()
     }
 }
 

@@ -202,14 +202,10 @@ impl<'a> ImageSource for Queue<'a> {
     fn next(&mut self, under_way: usize) -> Option<Task<'a>> {
         self.image += self.clock.lap();
         let task = loop {
-            let mut job = self.receive(under_way)?;
+            let job = self.receive(under_way)?;
             self.step = job.pending.step;
-            match self.begin(&mut job) {
-                Ok((entry, jpeg, size, place, guard, times)) => {
-                    let worker = self.worker;
-                    break Task { job, entry, jpeg, size, worker, place, _guard: guard, times };
-                }
-                Err(error) => self.fail(&mut job, error),
+            if let Some(task) = self.begin(job) {
+                break task;
             }
         };
         self.clock.lap();
@@ -261,29 +257,34 @@ impl<'a> Queue<'a> {
         jobs.iter().find(|_| !stop.load(Relaxed))
     }
 
-    /// Decodes the labels of a sample and inflates its image. A panic is the sample's error.
-    fn begin(&mut self, job: &mut Job) -> Result<Begun<'a>> {
-        let Some(place) = self.places.iter().position(|is_used| !is_used) else {
-            return Err(Error::panic(&"a worker has more samples than places"));
-        };
+    /// Decodes the labels of a sample and inflates its image; `None` if the sample fails. A panic is its error.
+    fn begin(&mut self, mut job: Job) -> Option<Task<'a>> {
         let worker = self.worker;
+        let Some(place) = self.places.iter().position(|is_used| !is_used) else {
+            self.fail(&mut job, Error::panic(&"a worker has more samples than places"));
+            return None;
+        };
         let guard = job.sample.map(|sample| worker.board.begin(worker.place + place, sample));
-        let mut inflater = self.inflaters.pop().unwrap_or_default();
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode_labels(job, &mut inflater)));
-        let (entry, jpeg, size, times) = decoded.unwrap_or_else(|payload| {
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode_labels(&mut job)));
+        let decoded = decoded.unwrap_or_else(|payload| {
             self.labels = LabelDecoder::new(Arc::clone(&worker.shared.sample));
             self.json = Inflater::default();
             Err(Error::panic(&*payload))
-        })?;
-        self.places[place] = true;
-        Ok((entry, jpeg, size, place, guard, times))
+        });
+        match decoded {
+            Ok((entry, jpeg, size, times)) => {
+                self.places[place] = true;
+                Some(Task { job, entry, jpeg, size, worker, place, _guard: guard, times })
+            }
+            Err(error) => {
+                self.fail(&mut job, error);
+                None
+            }
+        }
     }
 
-    fn decode_labels(
-        &mut self,
-        job: &mut Job,
-        inflater: &mut Inflater,
-    ) -> Result<(Entry, Inflated, (u32, u32), StageTimes)> {
+    /// Returns the entry of a sample, its JPEG, the size of its image on the canvas, and the times so far.
+    fn decode_labels(&mut self, job: &mut Job) -> Result<(Entry, Inflated, (u32, u32), StageTimes)> {
         let Worker { shared, epoch, .. } = self.worker;
         let mut times = StageTimes::default();
         let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
@@ -293,7 +294,8 @@ impl<'a> Queue<'a> {
         };
         let mut clock = Clock::start();
         let in_image = |e: Error| e.in_member(&entry.image_name()).at_offset(entry.image.offset);
-        let image = image.into_inflated(std::mem::take(inflater)).map_err(|e| e.in_member(&entry.image_name()))?;
+        let inflater = self.inflaters.pop().unwrap_or_default();
+        let image = image.into_inflated(inflater).map_err(|e| e.in_member(&entry.image_name()))?;
         let source = match &labels {
             LabelBytes::Json(json) => {
                 let json = json.inflate(&mut self.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
@@ -320,10 +322,6 @@ impl<'a> Queue<'a> {
         }
     }
 }
-
-/// A sample whose labels are decoded: its entry, its JPEG, the size of its image on the canvas, its place on the board,
-/// and the times so far.
-type Begun<'a> = (Entry, Inflated, (u32, u32), usize, Option<ActivityGuard<'a>>, StageTimes);
 
 /// Adds the location of the sample to an error that has none.
 pub(super) fn locate(samples: &dyn Samples, sample: SampleId, error: Error) -> Error {

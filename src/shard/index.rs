@@ -99,6 +99,11 @@ impl ShardIndex {
         self.stats.len()
     }
 
+    /// Number of samples whose images are derived.
+    pub fn derived_samples(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.derived().is_some()).count()
+    }
+
     fn stat_range(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.stat_ends[index - 1] as usize };
         start..self.stat_ends[index] as usize

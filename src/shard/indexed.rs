@@ -65,7 +65,7 @@ impl IndexedShard {
             is_gzip: self.is_gzip(),
             status: self.status.clone(),
             samples: index.entries().len(),
-            derived_samples: index.entries().iter().filter(|entry| entry.derived().is_some()).count(),
+            derived_samples: index.derived_samples(),
             annotations: index.annotations(),
             kept_samples: index.entries().len(),
             quarantined_samples: 0,

@@ -148,7 +148,7 @@ impl Decoding {
 
     /// Whether [`decode_some`] can decode both at once.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        self.frame.tables().eq(other.frame.tables())
+        self.frame.blocks.iter().map(BlockPlan::tables).eq(other.frame.blocks.iter().map(BlockPlan::tables))
     }
 
     /// Whether it is in the middle of a chunk, which only [`decode_some`] can complete.

@@ -95,10 +95,10 @@ impl Frame {
     }
 }
 
-impl Frame {
-    /// The numbers of each block's Huffman tables.
-    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.blocks.iter().map(|plan| (plan.dc, plan.ac))
+impl BlockPlan {
+    /// The numbers of its Huffman tables, for the first coefficient and the others.
+    pub(super) fn tables(&self) -> (usize, usize) {
+        (self.dc, self.ac)
     }
 }
 

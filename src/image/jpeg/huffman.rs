@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use super::zigzag::BLOCK;
+
 /// Bits that index the first table.
 pub(super) const INDEX_BITS: u32 = 11;
 const INDEXES: usize = 1 << INDEX_BITS;
@@ -19,8 +21,14 @@ const QUICK_SIZE: u32 = 11;
 
 /// How far symbols advance among the coefficients of a block, of which 64 end it. A code for the end of the block, and
 /// an invalid code, advance beyond anything that another symbol can reach.
-pub(super) const END_OF_BLOCK: u32 = 80;
+const END_OF_BLOCK: u32 = 80;
 pub(super) const INVALID: u32 = 144;
+
+/// Whether a block that symbols have advanced to `k` has ended as it should.
+#[inline(always)]
+pub(super) fn is_end_of_block(k: u32) -> bool {
+    k == BLOCK as u32 || (END_OF_BLOCK..INVALID).contains(&k)
+}
 
 /// One symbol, as a table has it.
 ///

@@ -12,7 +12,7 @@
 //! and lanes without room for the units that they have to decode are refused before they run.
 
 use super::frame::{BlockPlan, MOST_BLOCKS};
-use super::huffman::{END_OF_BLOCK, Entry, INDEX_BITS, INVALID, TABLES, Tables};
+use super::huffman::{Entry, INDEX_BITS, TABLES, Tables, is_end_of_block};
 use super::stream::load;
 use super::zigzag::{BLOCK, place};
 use crate::image::simd::multiversion;
@@ -30,7 +30,8 @@ pub(super) struct Steps {
     first_table: u16,
     /// Coefficients of a unit.
     unit: usize,
-    plans: Vec<(usize, usize)>,
+    /// The tables of each block, by which steps are told apart.
+    tables: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -46,7 +47,7 @@ struct Step {
 
 impl Steps {
     /// # Panics
-    /// If there are more blocks than the standard allows, or tables that do not exist: see the contract of this file.
+    /// If there are more than `MOST_BLOCKS` blocks, or tables that do not exist: see the contract of this file.
     pub(super) fn new(plans: &[BlockPlan]) -> Self {
         assert!(plans.len() <= MOST_BLOCKS && plans.iter().all(|plan| plan.dc.max(plan.ac) < TABLES));
         let offset = |table: usize| (table << INDEX_BITS) as u16;
@@ -54,16 +55,15 @@ impl Steps {
             steps: Box::new([Step::default(); (MOST_BLOCKS + 1) * PLACES]),
             first_table: plans.first().map_or(0, |plan| offset(plan.dc)),
             unit: plans.len() * BLOCK,
-            plans: Self::tables_of(plans),
+            tables: plans.iter().map(BlockPlan::tables).collect(),
         };
         for (block, plan) in plans.iter().enumerate() {
             let next_block = (block + 1) % plans.len();
             for r in 0..PLACES {
                 let at = block * PLACES + r;
-                let has_ended = r == BLOCK || (END_OF_BLOCK as usize..INVALID as usize).contains(&r);
                 let (next, table) = match r {
                     0..BLOCK => (at, plan.ac),
-                    _ if has_ended => (next_block * PLACES, plans[next_block].dc),
+                    _ if is_end_of_block(r as u32) => (next_block * PLACES, plans[next_block].dc),
                     // Too many coefficients, or an invalid code: the unit ends.
                     _ => (0, plans[0].dc),
                 };
@@ -77,11 +77,7 @@ impl Steps {
 
     /// Whether these are the steps of units with such blocks.
     pub(super) fn are_of(&self, plans: &[BlockPlan]) -> bool {
-        self.plans == Self::tables_of(plans)
-    }
-
-    fn tables_of(plans: &[BlockPlan]) -> Vec<(usize, usize)> {
-        plans.iter().map(|plan| (plan.dc, plan.ac)).collect()
+        plans.iter().map(BlockPlan::tables).eq(self.tables.iter().copied())
     }
 }
 
@@ -169,13 +165,6 @@ impl Lane {
     }
 }
 
-/// Whether a unit that ends at this place ends as it should.
-#[inline(always)]
-fn is_end(r: usize) -> bool {
-    let r = r % PLACES;
-    r == BLOCK || (END_OF_BLOCK as usize..INVALID as usize).contains(&r)
-}
-
 /// A lane with its data and the room for its coefficients.
 pub(super) type Run<'a> = (&'a mut Lane, &'a [u8], &'a mut [i16; ROOM]);
 
@@ -196,7 +185,7 @@ macro_rules! lanes {
                 ($run:lifetime $state:ident $bytes:ident $room:ident $number:literal) => {
                     let r = $state.0.step($bytes, tables, steps, $room);
                     if $state.0.place == 0 {
-                        if !is_end(r) {
+                        if !is_end_of_block((r % PLACES) as u32) {
                             break $run Stop { lane: $number, is_valid: false };
                         }
                         $state.0.unit += steps.unit;

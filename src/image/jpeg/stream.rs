@@ -1,7 +1,7 @@
 //! Decodes the Huffman codes of blocks.
 
 use super::frame::BlockPlan;
-use super::huffman::{END_OF_BLOCK, Entry, INDEX_BITS, INVALID, Tables};
+use super::huffman::{Entry, INDEX_BITS, INVALID, Tables, is_end_of_block};
 use super::zigzag::{BLOCK, PLACES};
 
 /// A place in the image data, and the bits that follow.
@@ -118,7 +118,7 @@ fn decode_block(stream: &mut Stream, data: &[u8], tables: &Tables, plan: &BlockP
             k += advance;
             block[usize::from(PLACES[k as usize & 255]) % BLOCK] = value as i16;
             if k >= BLOCK as u32 {
-                return k == BLOCK as u32 || (END_OF_BLOCK..INVALID).contains(&k);
+                return is_end_of_block(k);
             }
         }
     }

@@ -54,7 +54,7 @@ impl Strips {
             unit_rows: 0,
             next: 0,
             simd,
-            enlarged: [const { Vec::new() }; 3].map(|_: Vec<u8>| vec![0; width]),
+            enlarged: std::array::from_fn(|_| vec![0; width]),
             sums: Vec::new(),
         }
     }
@@ -66,7 +66,19 @@ impl Strips {
 
     /// Adds the units that begin with column `unit` of the current row, and zeroes their coefficients.
     pub(super) fn add(&mut self, frame: &Frame, unit: usize, coefficients: &mut [i16]) {
-        transform(self, frame, unit, coefficients);
+        for (number, unit_blocks) in coefficients.chunks_exact(frame.blocks.len() * BLOCK).enumerate() {
+            for (block, plan) in unit_blocks.as_chunks::<BLOCK>().0.iter().zip(&frame.blocks) {
+                let before = &mut self.before[plan.component];
+                *before = before.wrapping_add(block[0]);
+                let dc = *before;
+                let (part, strip) = (&frame.parts[plan.component], &mut self.strips[plan.component]);
+                let column = ((unit + number) * part.blocks.0 + plan.column) * part.samples;
+                let row = self.unit_rows * strip.added - strip.first + plan.row * part.samples;
+                let out = &mut strip.samples[row * strip.stride + column..];
+                dct::inverse(self.simd, block, dc, &part.quantization, part.samples, out, strip.stride);
+            }
+        }
+        coefficients.fill(0);
     }
 
     /// Ends a row of units.
@@ -159,20 +171,4 @@ impl Strip {
             (false, (across, _)) => colour::repeat(near, across, out),
         }
     }
-}
-
-fn transform(strips: &mut Strips, frame: &Frame, unit: usize, coefficients: &mut [i16]) {
-    for (number, unit_blocks) in coefficients.chunks_exact(frame.blocks.len() * BLOCK).enumerate() {
-        for (block, plan) in unit_blocks.as_chunks::<BLOCK>().0.iter().zip(&frame.blocks) {
-            let before = &mut strips.before[plan.component];
-            *before = before.wrapping_add(block[0]);
-            let dc = *before;
-            let (part, strip) = (&frame.parts[plan.component], &mut strips.strips[plan.component]);
-            let column = ((unit + number) * part.blocks.0 + plan.column) * part.samples;
-            let row = strips.unit_rows * strip.added - strip.first + plan.row * part.samples;
-            let out = &mut strip.samples[row * strip.stride + column..];
-            dct::inverse(strips.simd, block, dc, &part.quantization, part.samples, out, strip.stride);
-        }
-    }
-    coefficients.fill(0);
 }

@@ -107,47 +107,20 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 type Case<'a> = (String, Box<dyn FnMut() -> Result<()> + 'a>);
 
 fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
-    let mut cases: Vec<Case<'_>> = Vec::new();
-    cases.push(turbo(jpegs, "1/8", 8));
-    let mut planes = ResizedPlanes::new(side);
-    let mut pixels = Vec::new();
-    cases.push((
-        "libjpeg-turbo 1/2 + fast_image_resize".to_owned(),
-        Box::new(move || {
-            for jpeg in jpegs {
-                let target = target(jpeg, side)?;
-                let denominator = if jpeg.size.0 >= 2 * target.0 && jpeg.size.1 >= 2 * target.1 { 2 } else { 1 };
-                let size = decode_with_turbo(jpeg, denominator, &mut pixels)?;
-                planes.fill(&pixels, size, target)?;
-            }
-            Ok(())
-        }),
-    ));
-    let mut planes = ResizedPlanes::new(side);
-    let mut pixels = Vec::new();
-    cases.push((
-        "zune-jpeg + fast_image_resize".to_owned(),
-        Box::new(move || {
-            for jpeg in jpegs {
-                decode_with_zune(jpeg, &mut pixels)?;
-                planes.fill(&pixels, jpeg.size, target(jpeg, side)?)?;
-            }
-            Ok(())
-        }),
-    ));
-    cases.push(turbo(jpegs, "1/2", 2));
-    cases.push(turbo(jpegs, "full size", 1));
-    let mut pixels = Vec::new();
-    cases.push((
-        "zune-jpeg, decoding alone".to_owned(),
-        Box::new(move || {
-            for jpeg in jpegs {
-                decode_with_zune(jpeg, &mut pixels)?;
-                black_box(&pixels);
-            }
-            Ok(())
-        }),
-    ));
+    let half = move |jpeg: &Jpeg, pixels: &mut Vec<u8>| {
+        let target = target(jpeg, side)?;
+        let is_enough = jpeg.size.0 >= 2 * target.0 && jpeg.size.1 >= 2 * target.1;
+        decode_with_turbo(jpeg, if is_enough { 2 } else { 1 }, pixels)
+    };
+    let turbo = |denominator| move |jpeg: &Jpeg, pixels: &mut Vec<u8>| decode_with_turbo(jpeg, denominator, pixels);
+    let mut cases = vec![
+        alone(jpegs, "libjpeg-turbo 1/8", turbo(8)),
+        resized(jpegs, side, "libjpeg-turbo 1/2", half),
+        resized(jpegs, side, "zune-jpeg", decode_with_zune),
+        alone(jpegs, "libjpeg-turbo 1/2", turbo(2)),
+        alone(jpegs, "libjpeg-turbo full size", turbo(1)),
+        alone(jpegs, "zune-jpeg", decode_with_zune),
+    ];
     for (name, scaled, simd, together) in [
         ("ours, auto, all together", ScaledDecode::Auto, Simd::best(), usize::MAX),
         ("ours, auto, one by one", ScaledDecode::Auto, Simd::best(), 1),
@@ -164,16 +137,39 @@ fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
     cases
 }
 
-fn turbo<'a>(jpegs: &'a [Jpeg], name: &str, denominator: usize) -> Case<'a> {
+/// Decoding alone. `decode` returns the size of what it has decoded.
+fn alone<'a>(
+    jpegs: &'a [Jpeg],
+    name: &str,
+    decode: impl Fn(&Jpeg, &mut Vec<u8>) -> Result<(u32, u32)> + 'a,
+) -> Case<'a> {
     let mut pixels = Vec::new();
     let run = move || {
         for jpeg in jpegs {
-            decode_with_turbo(jpeg, denominator, &mut pixels)?;
+            decode(jpeg, &mut pixels)?;
             black_box(&pixels);
         }
         Ok(())
     };
-    (format!("libjpeg-turbo {name}, decoding alone"), Box::new(run))
+    (format!("{name}, decoding alone"), Box::new(run))
+}
+
+/// Decoding, resizing and planes.
+fn resized<'a>(
+    jpegs: &'a [Jpeg],
+    side: u32,
+    name: &str,
+    decode: impl Fn(&Jpeg, &mut Vec<u8>) -> Result<(u32, u32)> + 'a,
+) -> Case<'a> {
+    let (mut pixels, mut planes) = (Vec::new(), ResizedPlanes::new(side));
+    let run = move || {
+        for jpeg in jpegs {
+            let size = decode(jpeg, &mut pixels)?;
+            planes.fill(&pixels, size, target(jpeg, side)?)?;
+        }
+        Ok(())
+    };
+    (format!("{name} + fast_image_resize"), Box::new(run))
 }
 
 fn ours(jpegs: &[Jpeg], side: u32, mut decoder: Decoder, together: usize) -> impl FnMut() -> Result<()> + '_ {
@@ -212,11 +208,12 @@ fn decode_with_turbo(jpeg: &Jpeg, denominator: usize, pixels: &mut Vec<u8>) -> R
     Ok((width as u32, height as u32))
 }
 
-fn decode_with_zune(jpeg: &Jpeg, pixels: &mut Vec<u8>) -> Result<()> {
+fn decode_with_zune(jpeg: &Jpeg, pixels: &mut Vec<u8>) -> Result<(u32, u32)> {
     let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
     pixels.resize(3 * jpeg.size.0 as usize * jpeg.size.1 as usize, 0);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&jpeg.bytes[..]), options);
-    decoder.decode_into(pixels).map_err(|error| format!("zune-jpeg: {error:?}").into())
+    decoder.decode_into(pixels).map_err(|error| format!("zune-jpeg: {error:?}"))?;
+    Ok(jpeg.size)
 }
 
 /// Three planes of a canvas, by way of interleaved pixels.

@@ -333,7 +333,7 @@ mod image {
             let jobs = SAMPLES.iter().zip(&mut outs).map(|(sample, out)| {
                 let out: &mut [u8] = bytemuck::cast_slice_mut(out);
                 let out = &mut out[..3 * 1024 * 1024 * image_dtype.bytes()];
-                ImageJob { jpeg: &sample.image, size: size(), canvas: Canvas::new(&planes, wanted(), 1024, out) }
+                ImageJob::new(&sample.image, size(), Canvas::new(&planes, wanted(), 1024, out))
             });
             decoder.decode_all(&mut jobs.collect::<Vec<_>>())
         });

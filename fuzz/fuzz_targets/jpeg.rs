@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
     let decode = |simd: Simd, jpegs: &[&[u8]]| {
         let mut outs = vec![vec![0; 3 * (SIDE * SIDE) as usize]; jpegs.len()];
         let canvases = outs.iter_mut().map(|out| Canvas::new(&Planes::U8, target, SIDE, out));
-        let mut jobs: Vec<_> = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size, canvas }).collect();
+        let mut jobs: Vec<_> = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob::new(jpeg, size, canvas)).collect();
         let mut decoder = Decoder::new(scaled, 1 << 16).simd(simd);
         let results = decoder.decode_all(&mut jobs);
         results.into_iter().map(|result| result.map_err(|e| e.to_string())).zip(outs).collect::<Vec<_>>()

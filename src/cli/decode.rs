@@ -90,7 +90,7 @@ impl Sample<'_> {
         // Decoded as small as can be: only errors matter.
         let mut pixel = [0; 3];
         let canvas = Canvas::new(&Planes::U8, (1, 1), 1, &mut pixel);
-        if let Err(error) = decoder.decode(ImageJob { jpeg: &jpeg, size, canvas }) {
+        if let Err(error) = decoder.decode(ImageJob::new(&jpeg, size, canvas)) {
             self.damage("image cannot be decoded", &name, &extent, &error.to_string());
         }
     }

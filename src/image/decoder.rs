@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
 use super::resize::{Axis, Rows, Weights};
 use super::simd::Simd;
+use super::window::{Window, touched};
 use crate::{Error, Result};
 
 /// Sizes whose weights are kept: SA-1B has a few common sizes.
@@ -41,11 +43,15 @@ pub enum ScaledDecode {
 }
 
 impl ScaledDecode {
-    /// The k of the scale 1 / 2^k for an image of `size` that becomes `target`.
-    fn shift(self, size: (u32, u32), target: (u32, u32)) -> u32 {
+    /// The k of the scale 1 / 2^k for a part of an image that becomes `target`.
+    fn shift(self, window: &Window, target: (u32, u32)) -> u32 {
+        let is_enough = |extent: &Range<f64>, target: u32, k: u32| {
+            extent.end - extent.start >= f64::from(target) * f64::from(1 << k)
+        };
+        let is_enough = |k: &u32| is_enough(&window.x, target.0, *k) && is_enough(&window.y, target.1, *k);
         match self {
             Self::Full => 0,
-            Self::Auto => (1..=3).rev().find(|k| size.0 >= target.0 << k && size.1 >= target.1 << k).unwrap_or(0),
+            Self::Auto => (1..=3).rev().find(is_enough).unwrap_or(0),
         }
     }
 }
@@ -56,7 +62,7 @@ pub struct Decoder {
     max_pixels: u64,
     simd: Simd,
     tables: KnownTables,
-    weights: LruCache<Sizes, Arc<Weights>>,
+    weights: LruCache<[Span; 2], Arc<Weights>>,
     /// Memory that was used and is free.
     free: Vec<(Scratch, Rows)>,
     /// A JPEG as zune-jpeg gets it, and what it makes of it.
@@ -64,8 +70,28 @@ pub struct Decoder {
     pixels: Pixels,
 }
 
-/// Sizes that weights depend on: that of the image, its scale, and that on the canvas.
-type Sizes = ((u32, u32), u32, (u32, u32));
+/// What weights of one direction depend on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Span {
+    /// The samples that are weighed, and the edges of what they show, as bits.
+    inputs: Range<usize>,
+    edges: [u64; 2],
+    outputs: usize,
+}
+
+impl Span {
+    /// Of the samples `touched` by `extent`, which come after `before` others, to `outputs` pixels.
+    fn new(extent: &Range<f64>, touched: Range<usize>, before: usize, outputs: u32) -> Self {
+        let edge = |edge: f64| (edge - touched.start as f64 + before as f64).to_bits();
+        let edges = [edge(extent.start), edge(extent.end)];
+        Self { inputs: before..before + touched.len(), edges, outputs: outputs as usize }
+    }
+
+    fn axis(&self) -> Axis {
+        let [start, end] = self.edges.map(f64::from_bits);
+        Axis::new(self.inputs.clone(), start..end, self.outputs)
+    }
+}
 
 /// An image to decode.
 pub(crate) trait ImageTask {
@@ -73,6 +99,10 @@ pub(crate) trait ImageTask {
     fn jpeg(&self) -> &[u8];
     /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
     fn size(&self) -> (u32, u32);
+    /// The part of it that is wanted, in pixels of `size`: all of it unless the image is cropped.
+    fn window(&self) -> Window {
+        Window::whole(self.size())
+    }
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     fn canvas(&mut self) -> Canvas<'_>;
 }
@@ -94,8 +124,17 @@ pub struct ImageJob<'a> {
     pub jpeg: &'a [u8],
     /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
     pub size: (u32, u32),
+    /// The part of it that is wanted, in pixels of `size`.
+    pub window: Window,
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     pub canvas: Canvas<'a>,
+}
+
+impl<'a> ImageJob<'a> {
+    /// The whole image.
+    pub fn new(jpeg: &'a [u8], size: (u32, u32), canvas: Canvas<'a>) -> Self {
+        Self { jpeg, size, window: Window::whole(size), canvas }
+    }
 }
 
 impl ImageTask for ImageJob<'_> {
@@ -105,6 +144,10 @@ impl ImageTask for ImageJob<'_> {
 
     fn size(&self) -> (u32, u32) {
         self.size
+    }
+
+    fn window(&self) -> Window {
+        self.window.clone()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
@@ -128,6 +171,10 @@ impl ImageTask for Numbered<'_, '_> {
 
     fn size(&self) -> (u32, u32) {
         self.1.size()
+    }
+
+    fn window(&self) -> Window {
+        self.1.window()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
@@ -298,31 +345,37 @@ impl Decoder {
     fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Rows, Arc<Weights>)>> {
         let (size, target) = (task.size(), task.canvas().size());
         let picture = self.read(task.jpeg(), size)?;
+        let window = task.window().resized(size, picture.size());
         if picture.is_sequential() && !picture.has_one_scan() {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
-            let (size, canvas) = (picture.size(), task.canvas());
-            return match self.begin(ImageJob { jpeg: &jpeg, size, canvas }) {
+            return match self.begin(ImageJob { jpeg: &jpeg, size: picture.size(), window, canvas: task.canvas() }) {
                 Ok(image) => self.finish_alone(image).1.map(|()| None),
                 Err((_, result)) => result.map(|()| None),
             };
         }
-        let shift = self.scaled.shift(picture.size(), target);
-        let Some(layout) = self.tables.layout(&picture, shift) else {
+        let shift = self.scaled.shift(&window, target);
+        let Some(mut layout) = self.tables.layout(&picture, shift) else {
             self.decode_to_pixels(&picture)?;
-            self.draw_pixels(picture.size(), &mut task.canvas());
+            self.draw_pixels(picture.size(), &window, &mut task.canvas());
             return Ok(None);
         };
         let (scratch, mut rows) = self.free.pop().unwrap_or_default();
-        let weights = self.weights(picture.size(), shift, target);
-        rows.begin(picture.size().0.div_ceil(1 << shift) as usize, &weights);
+        let window = window.scaled(shift);
+        let (columns, lines) = (touched(&window.x, layout.size().0), touched(&window.y, layout.size().1));
+        let before = layout.show(columns.clone(), lines.clone());
+        let weights =
+            self.weights([Span::new(&window.x, columns, before, target.0), Span::new(&window.y, lines, 0, target.1)]);
+        rows.begin(layout.size().0, &weights);
         let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
         Ok(Some((decoding, rows, weights)))
     }
 
-    fn weights(&mut self, size: (u32, u32), shift: u32, target: (u32, u32)) -> Arc<Weights> {
-        let make = || Arc::new(weights_of(size, shift, target));
-        Arc::clone(self.weights.get_or_insert((size, shift, target), make))
+    fn weights(&mut self, spans: [Span; 2]) -> Arc<Weights> {
+        Arc::clone(self.weights.get_or_insert_ref(&spans, || {
+            let [across, down] = spans.each_ref().map(Span::axis);
+            Arc::new(Weights::new(across, down))
+        }))
     }
 
     /// Decodes progressive pictures, and those of four components.
@@ -333,14 +386,20 @@ impl Decoder {
         super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)
     }
 
-    fn draw_pixels(&mut self, size: (u32, u32), canvas: &mut Canvas<'_>) {
-        let weights = self.weights(size, 0, canvas.size());
+    fn draw_pixels(&mut self, size: (u32, u32), window: &Window, canvas: &mut Canvas<'_>) {
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        let (columns, lines) = (touched(&window.x, width), touched(&window.y, height));
+        let target = canvas.size();
+        let weights = self.weights([
+            Span::new(&window.x, columns.clone(), 0, target.0),
+            Span::new(&window.y, lines.clone(), 0, target.1),
+        ]);
         let mut rows = Rows::default();
-        rows.begin(size.0 as usize, &weights);
+        rows.begin(columns.len(), &weights);
         let mut to_canvas = ToCanvas { rows: &mut rows, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };
-        for row in self.pixels.bytes.chunks_exact(3 * size.0 as usize) {
+        for row in self.pixels.bytes.chunks_exact(3 * width).skip(lines.start).take(lines.len()) {
             let [red, green, blue] = to_canvas.next_row();
-            for (i, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
+            for (i, pixel) in row.as_chunks::<3>().0[columns.clone()].iter().enumerate() {
                 (red[i], green[i], blue[i]) = (pixel[0], pixel[1], pixel[2]);
             }
             to_canvas.row_written();
@@ -355,14 +414,6 @@ impl<T: ImageTask> InProgress<T> {
         let Self { task, decoding, rows, weights } = self;
         decoding.take(&mut ToCanvas { rows, weights, simd, canvas: task.canvas() })
     }
-}
-
-fn weights_of(size: (u32, u32), shift: u32, target: (u32, u32)) -> Weights {
-    let axis = |size: u32, target: u32| {
-        let samples = size.div_ceil(1 << shift);
-        Axis::new(samples as usize, f64::from(size) / f64::from(1 << shift), target as usize)
-    };
-    Weights::new(axis(size.0, target.0), axis(size.1, target.1))
 }
 
 /// Rows of an image that are resized and written to a canvas.
@@ -409,7 +460,7 @@ mod tests {
             let decode = |simd: Simd, jpegs: &[&[u8]]| {
                 let mut outs = vec![vec![1; 3 * 45 * 45]; jpegs.len()];
                 let canvases = outs.iter_mut().map(|out| Canvas::new(&Planes::U8, target, 45, out));
-                let jobs = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob { jpeg, size: SIZE, canvas });
+                let jobs = canvases.zip(jpegs).map(|(canvas, jpeg)| ImageJob::new(jpeg, SIZE, canvas));
                 let mut decoder = Decoder::new(ScaledDecode::Auto, 1 << 20).simd(simd);
                 let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
                 let is_ok: Vec<_> = results.iter().map(Result::is_ok).collect();

@@ -94,7 +94,7 @@ impl Deriver {
         let side = target.0.max(target.1);
         let plane = side as usize * side as usize;
         canvas.resize(3 * plane, 0);
-        decoder.decode(ImageJob { jpeg, size: original, canvas: Canvas::new(&Planes::U8, target, side, canvas) })?;
+        decoder.decode(ImageJob::new(jpeg, original, Canvas::new(&Planes::U8, target, side, canvas)))?;
         pixels.clear();
         for y in 0..target.1 as usize {
             let row = y * side as usize..y * side as usize + target.0 as usize;

@@ -14,6 +14,7 @@ mod pixels;
 mod planes;
 mod resize;
 mod simd;
+mod window;
 mod zune;
 
 pub use decoder::{Decoder, ImageJob, ScaledDecode};
@@ -28,3 +29,4 @@ pub(crate) use jpeg::TOGETHER;
 pub use jpeg::{Derived, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;
+pub use window::Window;

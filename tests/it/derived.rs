@@ -27,7 +27,7 @@ struct Place {
 fn decode(jpeg: &[u8], size: (u32, u32)) -> Result<()> {
     let mut out = vec![0; 3 * 40 * 40];
     let canvas = Canvas::new(&Planes::U8, (40, 30), 40, &mut out);
-    Decoder::new(ScaledDecode::Full, 1 << 20).decode(ImageJob { jpeg, size, canvas })
+    Decoder::new(ScaledDecode::Full, 1 << 20).decode(ImageJob::new(jpeg, size, canvas))
 }
 
 impl Place {

@@ -24,8 +24,7 @@ fn decode_with((simd, copies): Way, jpeg: &[u8], size: (u32, u32)) -> maskstream
     let mut decoder = Decoder::new(ScaledDecode::Full, 1 << 24).simd(simd);
     let side = size.0.max(size.1) as usize;
     let mut outs = vec![vec![0; 3 * side * side]; copies];
-    let jobs =
-        outs.iter_mut().map(|out| ImageJob { jpeg, size, canvas: Canvas::new(&Planes::U8, size, side as u32, out) });
+    let jobs = outs.iter_mut().map(|out| ImageJob::new(jpeg, size, Canvas::new(&Planes::U8, size, side as u32, out)));
     let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
     assert_eq!(results.len(), copies);
     let texts: Vec<_> = results.iter().map(|result| result.as_ref().err().map(ToString::to_string)).collect();
@@ -545,7 +544,7 @@ fn decode_to(scaled: ScaledDecode, simd: Simd, jpeg: &[u8], size: (u32, u32), ta
     let side = target.0.max(target.1) as usize;
     let mut out = vec![0; 3 * side * side];
     let canvas = Canvas::new(&Planes::U8, target, side as u32, &mut out);
-    Decoder::new(scaled, u64::MAX).simd(simd).decode(ImageJob { jpeg, size, canvas }).unwrap();
+    Decoder::new(scaled, u64::MAX).simd(simd).decode(ImageJob::new(jpeg, size, canvas)).unwrap();
     out
 }
 
@@ -565,11 +564,10 @@ fn any_number_of_images_with_tables_of_their_own_are_decoded_at_once() {
         })
         .collect();
     let mut outs = vec![vec![0; 3 * 40 * 40]; photos.len()];
-    let jobs = outs.iter_mut().zip(&photos).map(|(out, jpeg)| ImageJob {
-        jpeg,
-        size,
-        canvas: Canvas::new(&Planes::U8, size, 40, out),
-    });
+    let jobs = outs
+        .iter_mut()
+        .zip(&photos)
+        .map(|(out, jpeg)| ImageJob::new(jpeg, size, Canvas::new(&Planes::U8, size, 40, out)));
     let mut decoder = Decoder::new(ScaledDecode::Full, 1 << 24);
     for (number, result) in decoder.decode_all(&mut jobs.collect::<Vec<_>>()).into_iter().enumerate() {
         result.unwrap_or_else(|e| panic!("image {number}: {e}"));

@@ -71,6 +71,19 @@ impl KnownTables {
 /// The layout of a picture that [`Decoding`] can decode.
 pub(crate) struct Layout(Frame);
 
+impl Layout {
+    /// Width and height at its scale, in pixels.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.0.size
+    }
+
+    /// Decodes no more than `columns` and `rows` of pixels need. The rows that are passed on are `rows`, each with
+    /// some pixels before those of `columns`; returns how many.
+    pub(crate) fn show(&mut self, columns: Range<usize>, rows: Range<usize>) -> usize {
+        self.0.show(columns, rows)
+    }
+}
+
 /// What a [`Decoding`] passes its rows to.
 pub(crate) trait Rows {
     /// Where the next row is to be written: red, green and blue.
@@ -185,7 +198,7 @@ impl Decoding {
             return Err(Damaged);
         }
         let coefficients = &mut self.scratch.coefficients[..units * self.frame.blocks.len() * BLOCK];
-        self.strips.add(&self.frame, self.unit, coefficients);
+        self.strips.add(&self.frame, self.unit_row, self.unit, coefficients);
         self.unit += units;
         let has_row_ended = self.unit == self.frame.units.0;
         if has_row_ended {
@@ -195,14 +208,18 @@ impl Decoding {
             self.begin_interval();
         }
         Ok(match has_row_ended {
-            true if self.unit_row == self.frame.units.1 => Progress::Done,
+            true if self.unit_row == self.frame.shown.1.end => Progress::Done,
             true => Progress::EndOfRow,
             false => Progress::InRow,
         })
     }
 
     fn end_row(&mut self, rows: &mut impl Rows) {
+        let is_shown = self.frame.shown.1.contains(&self.unit_row);
         (self.unit, self.unit_row) = (0, self.unit_row + 1);
+        if !is_shown {
+            return;
+        }
         self.strips.end_units();
         while self.strips.has_row(&self.frame) {
             self.strips.write_row(&self.frame, rows.next_row());

@@ -1,5 +1,7 @@
 //! How the blocks of a sequential JPEG are laid out, at one of the scales that it can be decoded at.
 
+use std::ops::Range;
+
 use super::huffman::Tables;
 use super::picture::Picture;
 
@@ -13,8 +15,12 @@ pub(super) struct Frame {
     pub(super) blocks: Vec<BlockPlan>,
     /// Units in each row, and rows of them.
     pub(super) units: (usize, usize),
-    /// Width and height at this scale, in pixels.
+    /// The columns and rows of units that are shown. Others are decoded only as far as those after them need it.
+    pub(super) shown: (Range<usize>, Range<usize>),
+    /// Width and height of the shown units at this scale, in pixels.
     pub(super) size: (usize, usize),
+    /// The rows of pixels that are wanted, counted from the first shown one.
+    pub(super) rows: Range<usize>,
 }
 
 /// A component at its own size.
@@ -23,7 +29,7 @@ pub(super) struct Part {
     pub(super) blocks: (usize, usize),
     /// Samples of a block in each direction: 1, 2, 4 or 8.
     pub(super) samples: usize,
-    /// Width and height in samples.
+    /// Width and height of the shown units in samples.
     pub(super) size: (usize, usize),
     /// Pixels for each sample, across and down.
     pub(super) factors: (usize, usize),
@@ -86,13 +92,66 @@ impl Frame {
             blocks.extend(places.map(|(column, row)| BlockPlan { component: member.component, dc, ac, column, row }));
         }
         let (across, down) = picture.units();
+        let units = (across as usize, down as usize);
+        let size = (width.div_ceil(1 << shift) as usize, height.div_ceil(1 << shift) as usize);
         (blocks.len() <= MOST_BLOCKS && width > 0 && height > 0).then(|| Self {
             parts,
             blocks,
-            units: (across as usize, down as usize),
-            size: (width.div_ceil(1 << shift) as usize, height.div_ceil(1 << shift) as usize),
+            units,
+            shown: (0..units.0, 0..units.1),
+            size,
+            rows: 0..size.1,
         })
     }
+
+    /// Shows no more than the units that `columns` and `rows` of pixels need. Returns the number of columns that are
+    /// shown before the first of `columns`.
+    pub(super) fn show(&mut self, columns: Range<usize>, rows: Range<usize>) -> usize {
+        let across: Vec<_> = self.parts.iter_mut().map(Part::across).collect();
+        let (shown, size, before) = cut(across, columns, self.units.0, self.size.0);
+        (self.shown.0, self.size.0) = (shown, size);
+        let down: Vec<_> = self.parts.iter_mut().map(Part::down).collect();
+        let wanted = rows.len();
+        let (shown, size, above) = cut(down, rows, self.units.1, self.size.1);
+        (self.shown.1, self.size.1, self.rows) = (shown, size, above..above + wanted);
+        before
+    }
+}
+
+/// A component in one direction.
+struct Extent<'a> {
+    /// Samples of a unit.
+    unit: usize,
+    /// Samples in all.
+    size: &'a mut usize,
+    factor: usize,
+    is_smooth: bool,
+}
+
+impl Part {
+    fn across(&mut self) -> Extent<'_> {
+        let (unit, factor, is_smooth) = (self.blocks.0 * self.samples, self.factors.0, self.is_smooth);
+        Extent { unit, size: &mut self.size.0, factor, is_smooth }
+    }
+
+    fn down(&mut self) -> Extent<'_> {
+        let (unit, factor, is_smooth) = (self.blocks.1 * self.samples, self.factors.1, self.is_smooth);
+        Extent { unit, size: &mut self.size.1, factor, is_smooth }
+    }
+}
+
+/// Cuts components to what the `wanted` pixels of one direction need, of `units` units and `size` pixels. Returns the
+/// units that are left, their size in pixels, and the number of pixels before the wanted ones.
+fn cut(parts: Vec<Extent<'_>>, wanted: Range<usize>, units: usize, size: usize) -> (Range<usize>, usize, usize) {
+    let pixels = parts.first().map_or(8, |part| part.unit * part.factor);
+    // A pixel between two samples needs both.
+    let beside = parts.iter().filter(|part| part.is_smooth).map(|part| part.factor).max().unwrap_or(0);
+    let first = wanted.start.saturating_sub(beside) / pixels;
+    let end = (wanted.end + beside).div_ceil(pixels).min(units);
+    for part in parts {
+        *part.size = (*part.size).min(end * part.unit) - first * part.unit;
+    }
+    (first..end, size.min(end * pixels) - first * pixels, wanted.start - first * pixels)
 }
 
 impl BlockPlan {

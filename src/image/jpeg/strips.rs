@@ -12,8 +12,7 @@ pub(super) struct Strips {
     before: [i16; 3],
     is_rgb: bool,
     width: usize,
-    height: usize,
-    /// Rows of units that are complete.
+    /// Rows of units that are complete, of those shown.
     unit_rows: usize,
     /// The next row of pixels.
     next: usize,
@@ -37,22 +36,21 @@ impl Strips {
     pub(super) fn new(frame: &Frame, is_rgb: bool, simd: Simd, former: Option<Self>) -> Self {
         let mut former = former.into_iter().flat_map(|former| former.strips).map(|strip| strip.samples);
         let strips = frame.parts.iter().map(|part| {
-            let stride = frame.units.0 * part.blocks.0 * part.samples;
+            let stride = frame.shown.0.len() * part.blocks.0 * part.samples;
             let added = part.blocks.1 * part.samples;
             let mut samples = former.next().unwrap_or_default();
             // One row may have to wait for the one below it, which needs the one above.
             samples.resize(stride * (added + 2), 0);
             Strip { samples, stride, first: 0, added }
         });
-        let (width, height) = frame.size;
+        let width = frame.size.0;
         Self {
             strips: strips.collect(),
             before: [0; 3],
             is_rgb,
             width,
-            height,
             unit_rows: 0,
-            next: 0,
+            next: frame.rows.start,
             simd,
             enlarged: std::array::from_fn(|_| vec![0; width]),
             sums: Vec::new(),
@@ -64,15 +62,20 @@ impl Strips {
         self.before = [0; 3];
     }
 
-    /// Adds the units that begin with column `unit` of the current row, and zeroes their coefficients.
-    pub(super) fn add(&mut self, frame: &Frame, unit: usize, coefficients: &mut [i16]) {
-        for (number, unit_blocks) in coefficients.chunks_exact(frame.blocks.len() * BLOCK).enumerate() {
+    /// Adds the units that begin with column `unit` of a row, and zeroes their coefficients.
+    pub(super) fn add(&mut self, frame: &Frame, row: usize, unit: usize, coefficients: &mut [i16]) {
+        let (columns, rows) = &frame.shown;
+        for (unit, unit_blocks) in (unit..).zip(coefficients.chunks_exact(frame.blocks.len() * BLOCK)) {
+            let is_shown = rows.contains(&row) && columns.contains(&unit);
             for (block, plan) in unit_blocks.as_chunks::<BLOCK>().0.iter().zip(&frame.blocks) {
                 let before = &mut self.before[plan.component];
                 *before = before.wrapping_add(block[0]);
+                if !is_shown {
+                    continue;
+                }
                 let dc = *before;
                 let (part, strip) = (&frame.parts[plan.component], &mut self.strips[plan.component]);
-                let column = ((unit + number) * part.blocks.0 + plan.column) * part.samples;
+                let column = ((unit - columns.start) * part.blocks.0 + plan.column) * part.samples;
                 let row = self.unit_rows * strip.added - strip.first + plan.row * part.samples;
                 let out = &mut strip.samples[row * strip.stride + column..];
                 dct::inverse(self.simd, block, dc, &part.quantization, part.samples, out, strip.stride);
@@ -81,14 +84,14 @@ impl Strips {
         coefficients.fill(0);
     }
 
-    /// Ends a row of units.
+    /// Ends a row of units that are shown.
     pub(super) fn end_units(&mut self) {
         self.unit_rows += 1;
     }
 
     /// Whether the next row of pixels can be made.
     pub(super) fn has_row(&self, frame: &Frame) -> bool {
-        self.next < self.height
+        self.next < frame.rows.end
             && frame.parts.iter().zip(&self.strips).all(|(part, strip)| {
                 let below = usize::from(part.is_vertically_smooth() && self.next % 2 == 1);
                 let needed = (self.next / part.factors.1 + below).min(part.size.1 - 1);
@@ -126,8 +129,9 @@ impl Strips {
     pub(super) fn forget_rows(&mut self, frame: &Frame) {
         for (part, strip) in frame.parts.iter().zip(&mut self.strips) {
             let above = usize::from(part.is_vertically_smooth() && self.next.is_multiple_of(2));
-            let first = (self.next / part.factors.1).saturating_sub(above);
-            let kept = (self.unit_rows * strip.added).saturating_sub(first);
+            let there = self.unit_rows * strip.added;
+            let first = (self.next / part.factors.1).saturating_sub(above).min(there);
+            let kept = there - first;
             let begin = (first - strip.first) * strip.stride;
             let end = (begin + kept * strip.stride).min(strip.samples.len());
             strip.samples.copy_within(begin.min(end)..end, 0);

@@ -1,5 +1,7 @@
 //! The weights with which pixels of one direction are summed.
 
+use std::ops::Range;
+
 /// The weights of one direction.
 #[derive(Debug)]
 pub(in crate::image) struct Axis {
@@ -18,16 +20,16 @@ pub(super) const ONE: i32 = 1 << 14;
 pub(super) const MANY: usize = 255;
 
 impl Axis {
-    /// From `inputs` samples, which cover `extent` samples' width, to `outputs`. Where an image was decoded at half
-    /// size, its last sample may cover half of it only.
-    pub(in crate::image) fn new(inputs: usize, extent: f64, outputs: usize) -> Self {
-        let step = extent / outputs as f64;
+    /// From the samples `inputs`, of which `extent` is shown, to `outputs`. Where an image was decoded at half size,
+    /// its last sample may be shown by half only. Samples beside `inputs` are not read.
+    pub(in crate::image) fn new(inputs: Range<usize>, extent: Range<f64>, outputs: usize) -> Self {
+        let step = (extent.end - extent.start) / outputs as f64;
         let reach = step.max(1.0);
         let ranges: Vec<_> = (0..outputs)
             .map(|output| {
-                let centre = (output as f64 + 0.5) * step;
-                let first = ((centre - reach + 0.5) as usize).min(inputs - 1);
-                let end = ((centre + reach + 0.5) as usize).clamp(first + 1, inputs);
+                let centre = extent.start + (output as f64 + 0.5) * step;
+                let first = ((centre - reach + 0.5) as usize).clamp(inputs.start, inputs.end - 1);
+                let end = ((centre + reach + 0.5) as usize).clamp(first + 1, inputs.end);
                 let weight = |input: usize| (1.0 - ((input as f64 + 0.5 - centre) / reach).abs()).max(0.0);
                 let weights: Vec<f64> = (first..end).map(weight).collect();
                 let leading = weights.iter().take(weights.len() - 1).take_while(|&&weight| weight < 1e-9).count();
@@ -39,7 +41,7 @@ impl Axis {
         let mut axis = Self { taps, starts: Vec::new(), weights: Vec::new(), is_identity: false };
         for (first, weights) in ranges {
             // All outputs have as many inputs; those beyond the edge have no weight.
-            let start = first.min(inputs.saturating_sub(taps));
+            let start = first.min(inputs.end.saturating_sub(taps));
             axis.starts.push(start);
             let mut row = vec![0.0; taps];
             for (i, weight) in weights.into_iter().enumerate() {
@@ -49,7 +51,7 @@ impl Axis {
             }
             axis.weights.extend(integers(&row));
         }
-        axis.is_identity = taps == 1 && axis.starts.iter().copied().eq(0..inputs);
+        axis.is_identity = taps == 1 && axis.starts.iter().copied().eq(0..inputs.end);
         axis
     }
 }

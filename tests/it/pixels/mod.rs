@@ -1,13 +1,14 @@
 //! Pixels of JPEGs: by definition, as libjpeg-turbo's, the same in every way of decoding, and resized.
 
 use maskstream::ScaledDecode::{self, Auto, Full};
-use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, Window};
 
 use crate::fixture::Dice;
 
 mod coded;
 mod golden;
 mod reference;
+mod windows;
 
 use coded::{Coded, FORMS, LAYOUTS};
 
@@ -35,13 +36,18 @@ type Image<'a> = (&'a [u8], (usize, usize), (usize, usize));
 
 /// Decodes images at once, each to its target; pixels are interleaved.
 fn decode_all(decoder: &mut Decoder, images: &[Image<'_>]) -> Vec<maskstream::Result<Vec<u8>>> {
+    let whole = images.iter().map(|&image| (image, Window::whole((image.1.0 as u32, image.1.1 as u32))));
+    decode_windows(decoder, &whole.collect::<Vec<_>>())
+}
+
+/// The same for parts of images.
+fn decode_windows(decoder: &mut Decoder, images: &[(Image<'_>, Window)]) -> Vec<maskstream::Result<Vec<u8>>> {
     let narrow = |(width, height): (usize, usize)| (width as u32, height as u32);
     let side = |(width, height): (usize, usize)| width.max(height);
-    let mut outs: Vec<Vec<u8>> = images.iter().map(|image| vec![0xa5; 3 * side(image.2) * side(image.2)]).collect();
-    let jobs = images.iter().zip(&mut outs).map(|(&(jpeg, size, target), out)| ImageJob {
-        jpeg,
-        size: narrow(size),
-        canvas: Canvas::new(&Planes::U8, narrow(target), side(target) as u32, out),
+    let mut outs: Vec<Vec<u8>> = images.iter().map(|image| vec![0xa5; 3 * side(image.0.2) * side(image.0.2)]).collect();
+    let jobs = images.iter().zip(&mut outs).map(|(&((jpeg, size, target), ref window), out)| {
+        let canvas = Canvas::new(&Planes::U8, narrow(target), side(target) as u32, out);
+        ImageJob { jpeg, size: narrow(size), window: window.clone(), canvas }
     });
     let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
     let interleaved = |out: &[u8], target: (usize, usize)| {
@@ -50,7 +56,7 @@ fn decode_all(decoder: &mut Decoder, images: &[Image<'_>]) -> Vec<maskstream::Re
         places.flat_map(|at| [out[at], out[plane + at], out[2 * plane + at]]).collect()
     };
     let images = results.into_iter().zip(outs).zip(images);
-    images.map(|((result, out), image)| result.map(|()| interleaved(&out, image.2))).collect()
+    images.map(|((result, out), image)| result.map(|()| interleaved(&out, image.0.2))).collect()
 }
 
 fn decoder(scaled: ScaledDecode, simd: Simd) -> Decoder {
@@ -140,7 +146,7 @@ fn resized_pixels_are_those_of_the_triangle_filter() {
         let jpeg = Coded::random(&mut dice, size, &[(1, 1); 3], 3).jpeg();
         let pixels = decode(Full, &jpeg, size, size);
         let found = decode(Full, &jpeg, size, target);
-        let expected = reference::resized(&pixels, size, (size.0 as f64, size.1 as f64), target);
+        let expected = reference::resized(&pixels, size, [0.0..size.0 as f64, 0.0..size.1 as f64], target);
         let (largest, mean, square) = differences(&found, &expected);
         // Both directions round.
         assert!(largest < 1.3 && square < 0.4, "{size:?} to {target:?}: {largest} {square}");
@@ -171,8 +177,8 @@ fn the_last_samples_of_odd_sides_count_for_what_they_cover() {
             let pixels = decode(Auto, &whole.jpeg(), whole.size, samples);
             let found = decode(Auto, &coded.jpeg(), size, target);
             let part = f64::from(1 << shift);
-            let extent = (size.0 as f64 / part, size.1 as f64 / part);
-            let (largest, _, square) = differences(&found, &reference::resized(&pixels, samples, extent, target));
+            let extents = [0.0..size.0 as f64 / part, 0.0..size.1 as f64 / part];
+            let (largest, _, square) = differences(&found, &reference::resized(&pixels, samples, extents, target));
             assert!(largest < 1.3 && square < 0.4, "{size:?} to {target:?}: {largest} {square}");
         }
     }

@@ -1,5 +1,7 @@
 //! What the pixels of a JPEG are by definition, in f64; and what resized pixels are.
 
+use std::ops::Range;
+
 use std::f64::consts::PI;
 
 use super::coded::{Block, Coded};
@@ -108,10 +110,16 @@ fn inverse(block: &Block, steps: &[u16; 64]) -> [f64; 64] {
     out
 }
 
-/// Pixels, three values each, resized with the triangle filter of Pillow's `BILINEAR`. The image covers `extent` of
-/// the pixels, of which the last may be a part.
-pub(super) fn resized(pixels: &[u8], size: (usize, usize), extent: (f64, f64), target: (usize, usize)) -> Vec<f64> {
-    let (columns, rows) = (weights(size.0, extent.0, target.0), weights(size.1, extent.1, target.1));
+/// Pixels, three values each, resized with the triangle filter of Pillow's `BILINEAR`. The image covers `extents` of
+/// the pixels, of which the first and the last may be parts.
+pub(super) fn resized(
+    pixels: &[u8],
+    size: (usize, usize),
+    extents: [Range<f64>; 2],
+    target: (usize, usize),
+) -> Vec<f64> {
+    let [across, down] = extents;
+    let (columns, rows) = (weights(size.0, across, target.0), weights(size.1, down, target.1));
     let mut out = Vec::new();
     for row in &rows {
         for column in &columns {
@@ -129,11 +137,11 @@ pub(super) fn resized(pixels: &[u8], size: (usize, usize), extent: (f64, f64), t
 }
 
 /// The inputs of each output, with their weights.
-fn weights(inputs: usize, extent: f64, outputs: usize) -> Vec<Vec<(usize, f64)>> {
-    let step = extent / outputs as f64;
+fn weights(inputs: usize, extent: Range<f64>, outputs: usize) -> Vec<Vec<(usize, f64)>> {
+    let step = (extent.end - extent.start) / outputs as f64;
     let reach = step.max(1.0);
     let of = |output: usize| {
-        let centre = (output as f64 + 0.5) * step;
+        let centre = extent.start + (output as f64 + 0.5) * step;
         let first = (centre - reach + 0.5).max(0.0) as usize;
         let end = ((centre + reach + 0.5) as usize).min(inputs);
         let weight = |input: usize| (1.0 - (input as f64 + 0.5 - centre).abs() / reach).max(0.0);

@@ -180,7 +180,7 @@ fn ours(jpegs: &[Jpeg], side: u32, mut decoder: Decoder, together: usize) -> imp
             let mut jobs = Vec::new();
             for (jpeg, out) in jpegs.iter().zip(&mut outs) {
                 let canvas = Canvas::new(&Planes::U8, target(jpeg, side)?, side, out);
-                jobs.push(ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, canvas });
+                jobs.push(ImageJob::new(&jpeg.bytes, jpeg.size, canvas));
             }
             decoder.decode_all(&mut jobs).into_iter().collect::<maskstream::Result<Vec<()>>>()?;
         }

@@ -1,0 +1,135 @@
+//! Parts of images: no other pixels than those of the whole image, resized.
+
+use std::ops::Range;
+
+use maskstream::ScaledDecode::{self, Auto, Full};
+use maskstream::internals::{Simd, Window};
+
+use super::coded::{Coded, FORMS};
+use super::{SAMPLINGS, decode, decode_windows, decoder, differences, random_size, reference};
+use crate::fixture::Dice;
+
+/// Decodes a part of an image to `target`. All processors' instructions give the same.
+fn decode_window(
+    scaled: ScaledDecode,
+    jpeg: &[u8],
+    size: (usize, usize),
+    window: &Window,
+    target: (usize, usize),
+) -> Vec<u8> {
+    let decode =
+        |simd| decode_windows(&mut decoder(scaled, simd), &[((jpeg, size, target), window.clone())]).remove(0).unwrap();
+    let found = decode(Simd::best());
+    assert!(found == decode(Simd::PORTABLE), "{size:?} {window:?} to {target:?}");
+    found
+}
+
+/// A part of `length`, of at least `least` pixels.
+fn part(dice: &mut Dice, length: usize, least: usize) -> Range<usize> {
+    let n = least + dice.below((length - least + 1) as u64) as usize;
+    let start = dice.below((length - n + 1) as u64) as usize;
+    start..start + n
+}
+
+fn window(x: &Range<usize>, y: &Range<usize>) -> Window {
+    let edges = |range: &Range<usize>| range.start as f64..range.end as f64;
+    Window { x: edges(x), y: edges(y) }
+}
+
+fn cropped(pixels: &[u8], width: usize, x: &Range<usize>, y: &Range<usize>) -> Vec<u8> {
+    y.clone().flat_map(|row| &pixels[3 * (row * width + x.start)..3 * (row * width + x.end)]).copied().collect()
+}
+
+#[test]
+fn a_window_shows_the_pixels_that_the_whole_image_has_there() {
+    let mut dice = Dice(21);
+    for sampling in SAMPLINGS {
+        for round in 0..60 {
+            let size = random_size(&mut dice, 90);
+            let mut coded = Coded::random(&mut dice, size, sampling, 3);
+            coded.form = FORMS[round % 4];
+            coded.restart = [0, 0, 1, 3][dice.below(4) as usize];
+            let jpeg = coded.jpeg();
+            let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
+            let found = decode_window(Full, &jpeg, size, &window(&x, &y), (x.len(), y.len()));
+            let expected = cropped(&decode(Full, &jpeg, size, size), size.0, &x, &y);
+            assert!(found == expected, "{sampling:?} {size:?} {x:?} {y:?}");
+        }
+    }
+}
+
+#[test]
+fn a_window_at_a_part_of_the_size_shows_the_pixels_that_the_whole_image_has_there() {
+    let mut dice = Dice(22);
+    for sampling in SAMPLINGS {
+        for shift in 1..=3 {
+            for _ in 0..20 {
+                let (width, height) = random_size(&mut dice, 12);
+                let (samples, size) = ((width << (3 - shift), height << (3 - shift)), (8 * width, 8 * height));
+                let jpeg = Coded::random(&mut dice, size, sampling, 3).jpeg();
+                let (x, y) = (part(&mut dice, samples.0, 1), part(&mut dice, samples.1, 1));
+                let enlarged = |range: &Range<usize>| range.start << shift..range.end << shift;
+                let shown = window(&enlarged(&x), &enlarged(&y));
+                let found = decode_window(Auto, &jpeg, size, &shown, (x.len(), y.len()));
+                let expected = cropped(&decode(Auto, &jpeg, size, samples), samples.0, &x, &y);
+                assert!(found == expected, "{sampling:?} {size:?} 1/{} {x:?} {y:?}", 1 << shift);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_is_resized_as_an_image_of_its_own() {
+    let mut dice = Dice(23);
+    for round in 0..300 {
+        let (size, target) = (random_size(&mut dice, 90), random_size(&mut dice, 60));
+        let jpeg = Coded::random(&mut dice, size, SAMPLINGS[round % 4], 3).jpeg();
+        let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
+        let pixels = cropped(&decode(Full, &jpeg, size, size), size.0, &x, &y);
+        let found = decode_window(Full, &jpeg, size, &window(&x, &y), target);
+        let extents = [0.0..x.len() as f64, 0.0..y.len() as f64];
+        let expected = reference::resized(&pixels, (x.len(), y.len()), extents, target);
+        let (largest, _, square) = differences(&found, &expected);
+        assert!(largest < 1.3 && square < 0.4, "{size:?} {x:?} {y:?} to {target:?}: {largest} {square}");
+    }
+}
+
+#[test]
+fn edges_of_a_window_may_lie_within_pixels() {
+    let mut dice = Dice(24);
+    for round in 0..300 {
+        let (size, target) = (random_size(&mut dice, 90), random_size(&mut dice, 60));
+        let jpeg = Coded::random(&mut dice, size, SAMPLINGS[round % 4], 3).jpeg();
+        let mut edges = |length: usize| {
+            let [a, b] = [0, 1].map(|_| dice.below(1000 * length as u64) as f64 / 1000.0);
+            a.min(b)..a.max(b).max(a.min(b) + 0.001)
+        };
+        let (x, y) = (edges(size.0), edges(size.1));
+        let touched = |edges: &Range<f64>| edges.start as usize..edges.end.ceil() as usize;
+        let (columns, rows) = (touched(&x), touched(&y));
+        let pixels = cropped(&decode(Full, &jpeg, size, size), size.0, &columns, &rows);
+        let moved = |edges: &Range<f64>, by: usize| edges.start - by as f64..edges.end - by as f64;
+        let extents = [moved(&x, columns.start), moved(&y, rows.start)];
+        let found = decode_window(Full, &jpeg, size, &Window { x: x.clone(), y: y.clone() }, target);
+        let expected = reference::resized(&pixels, (columns.len(), rows.len()), extents, target);
+        let (largest, _, square) = differences(&found, &expected);
+        assert!(largest < 1.3 && square < 0.4, "{size:?} {x:?} {y:?} to {target:?}: {largest} {square}");
+    }
+}
+
+#[test]
+fn windows_of_progressive_images_show_the_pixels_that_the_whole_image_has_there() {
+    let mut encoded = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut encoded, 90);
+    encoder.set_progressive(true);
+    let size = (61, 47);
+    let pixels: Vec<u8> = (0..3 * size.0 * size.1).map(|i| (i * 7 % 251) as u8).collect();
+    encoder.encode(&pixels, size.0 as u16, size.1 as u16, jpeg_encoder::ColorType::Rgb).unwrap();
+    let whole = decode(Full, &encoded, size, size);
+    let mut dice = Dice(25);
+    for _ in 0..40 {
+        let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
+        let found = decode_window(Full, &encoded, size, &window(&x, &y), (x.len(), y.len()));
+        assert!(found == cropped(&whole, size.0, &x, &y), "{x:?} {y:?}");
+    }
+}

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd};
+use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd, Window};
 use maskstream::synth::{Preset, SynthOptions, sample};
 use maskstream::{Fit, ScaledDecode};
 use rustix::time::{ClockId, clock_gettime};
@@ -134,7 +134,61 @@ fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
     cases.push(("ours, 1/8, to 64 x 64, all together".to_owned(), Box::new(ours(jpegs, 64, decoder, usize::MAX))));
     let decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
     cases.push(("ours, 1/8, to 64 x 64, one by one".to_owned(), Box::new(ours(jpegs, 64, decoder, 1))));
+    for (name, share, together) in [
+        ("ours, auto, stretched, all together", 1.0..1.0, usize::MAX),
+        ("ours, auto, crops of 8 to 100 %, all together", 0.08..1.0, usize::MAX),
+        ("ours, auto, crops of 8 to 30 %, all together", 0.08..0.3, usize::MAX),
+        ("ours, auto, stretched, one by one", 1.0..1.0, 1),
+        ("ours, auto, crops of 8 to 100 %, one by one", 0.08..1.0, 1),
+    ] {
+        cases.push((name.to_owned(), Box::new(cropped(jpegs, side, share, together))));
+    }
     cases
+}
+
+/// Parts of the images, of shares of their areas that are spread evenly, each in one of many places.
+fn cropped(
+    jpegs: &[Jpeg],
+    side: u32,
+    share: std::ops::Range<f64>,
+    together: usize,
+) -> impl FnMut() -> Result<()> + '_ {
+    let mut decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
+    let plane = side as usize * side as usize;
+    let mut outs = vec![vec![0; 3 * plane]; jpegs.len().min(together)];
+    // Low-discrepancy numbers: those of a round are the same in each case and each round.
+    let crops: Vec<Vec<Window>> = (0..8)
+        .map(|turn| {
+            let draw = |i: usize, k: u32| ((turn * jpegs.len() + i + 1) as f64 * 0.754_877_666_f64.powi(k as i32 + 1)).fract();
+            let crop = |(i, jpeg): (usize, &Jpeg)| {
+                let area = share.start + (share.end - share.start) * draw(i, 0);
+                let aspect = ((draw(i, 1) - 0.5) * 2.0 * (4.0f64 / 3.0).ln() * f64::from(u8::from(area < 1.0))).exp();
+                let part = |side: f64, at: f64, pixels: u32| {
+                    let length = (side.min(1.0) * f64::from(pixels)).round();
+                    let start = ((f64::from(pixels) - length) * at).round();
+                    start..start + length
+                };
+                Window {
+                    x: part((area * aspect).sqrt(), draw(i, 2), jpeg.size.0),
+                    y: part((area / aspect).sqrt(), draw(i, 3), jpeg.size.1),
+                }
+            };
+            jpegs.iter().enumerate().map(crop).collect()
+        })
+        .collect();
+    move || {
+        for crops in &crops {
+            for (jpegs, crops) in jpegs.chunks(outs.len()).zip(crops.chunks(outs.len())) {
+                let jobs = jpegs.iter().zip(crops).zip(&mut outs).map(|((jpeg, window), out)| {
+                    let canvas = Canvas::new(&Planes::U8, (side, side), side, out);
+                    ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, window: window.clone(), canvas }
+                });
+                decoder.decode_all(&mut jobs.collect::<Vec<_>>()).into_iter().collect::<maskstream::Result<Vec<()>>>()?;
+            }
+        }
+        black_box(&outs);
+        Ok(())
+    }
 }
 
 /// Decoding alone. `decode` returns the size of what it has decoded.

@@ -167,7 +167,7 @@ pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::error::OneLine;
-    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, Window, exif_orientation};
+    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, View, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::sample::Geometry;
 }

@@ -17,7 +17,7 @@ use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
 use super::resize::{Axis, Rows, Weights};
 use super::simd::Simd;
-use super::window::{Window, touched};
+use super::view::{View, touched};
 use crate::{Error, Result};
 
 /// Sizes whose weights are kept: SA-1B has a few common sizes.
@@ -44,11 +44,11 @@ pub enum ScaledDecode {
 
 impl ScaledDecode {
     /// The k of the scale 1 / 2^k for a part of an image that becomes `target`.
-    fn shift(self, window: &Window, target: (u32, u32)) -> u32 {
+    fn shift(self, view: &View, target: (u32, u32)) -> u32 {
         let is_enough = |extent: &Range<f64>, target: u32, k: u32| {
             extent.end - extent.start >= f64::from(target) * f64::from(1 << k)
         };
-        let is_enough = |k: &u32| is_enough(&window.x, target.0, *k) && is_enough(&window.y, target.1, *k);
+        let is_enough = |k: &u32| is_enough(&view.x, target.0, *k) && is_enough(&view.y, target.1, *k);
         match self {
             Self::Full => 0,
             Self::Auto => (1..=3).rev().find(is_enough).unwrap_or(0),
@@ -62,7 +62,7 @@ pub struct Decoder {
     max_pixels: u64,
     simd: Simd,
     tables: KnownTables,
-    weights: LruCache<[Span; 2], Arc<Weights>>,
+    weights: LruCache<(Span, Span, [bool; 2]), Arc<Weights>>,
     /// Memory that was used and is free.
     free: Vec<(Scratch, Rows)>,
     /// A JPEG as zune-jpeg gets it, and what it makes of it.
@@ -81,7 +81,7 @@ struct Span {
 
 impl Span {
     /// Of the samples `touched` by `extent`, which come after `before` others, to `outputs` pixels.
-    fn new(extent: &Range<f64>, touched: Range<usize>, before: usize, outputs: u32) -> Self {
+    fn new(extent: &Range<f64>, touched: &Range<usize>, before: usize, outputs: u32) -> Self {
         let edge = |edge: f64| (edge - touched.start as f64 + before as f64).to_bits();
         let edges = [edge(extent.start), edge(extent.end)];
         Self { inputs: before..before + touched.len(), edges, outputs: outputs as usize }
@@ -100,8 +100,8 @@ pub(crate) trait ImageTask {
     /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
     fn size(&self) -> (u32, u32);
     /// The part of it that is wanted, in pixels of `size`: all of it unless the image is cropped.
-    fn window(&self) -> Window {
-        Window::whole(self.size())
+    fn view(&self) -> View {
+        View::whole(self.size())
     }
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     fn canvas(&mut self) -> Canvas<'_>;
@@ -125,7 +125,7 @@ pub struct ImageJob<'a> {
     /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
     pub size: (u32, u32),
     /// The part of it that is wanted, in pixels of `size`.
-    pub window: Window,
+    pub view: View,
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     pub canvas: Canvas<'a>,
 }
@@ -133,7 +133,7 @@ pub struct ImageJob<'a> {
 impl<'a> ImageJob<'a> {
     /// The whole image.
     pub fn new(jpeg: &'a [u8], size: (u32, u32), canvas: Canvas<'a>) -> Self {
-        Self { jpeg, size, window: Window::whole(size), canvas }
+        Self { jpeg, size, view: View::whole(size), canvas }
     }
 }
 
@@ -146,8 +146,8 @@ impl ImageTask for ImageJob<'_> {
         self.size
     }
 
-    fn window(&self) -> Window {
-        self.window.clone()
+    fn view(&self) -> View {
+        self.view.clone()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
@@ -173,8 +173,8 @@ impl ImageTask for Numbered<'_, '_> {
         self.1.size()
     }
 
-    fn window(&self) -> Window {
-        self.1.window()
+    fn view(&self) -> View {
+        self.1.view()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
@@ -345,36 +345,47 @@ impl Decoder {
     fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Rows, Arc<Weights>)>> {
         let (size, target) = (task.size(), task.canvas().size());
         let picture = self.read(task.jpeg(), size)?;
-        let window = task.window().resized(size, picture.size());
+        let view = task.view().resized(size, picture.size());
         if picture.is_sequential() && !picture.has_one_scan() {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
-            return match self.begin(ImageJob { jpeg: &jpeg, size: picture.size(), window, canvas: task.canvas() }) {
+            return match self.begin(ImageJob { jpeg: &jpeg, size: picture.size(), view, canvas: task.canvas() }) {
                 Ok(image) => self.finish_alone(image).1.map(|()| None),
                 Err((_, result)) => result.map(|()| None),
             };
         }
-        let shift = self.scaled.shift(&window, target);
+        let shift = self.scaled.shift(&view, target);
         let Some(mut layout) = self.tables.layout(&picture, shift) else {
             self.decode_to_pixels(&picture)?;
-            self.draw_pixels(picture.size(), &window, &mut task.canvas());
+            self.draw_pixels(picture.size(), &view, &mut task.canvas());
             return Ok(None);
         };
         let (scratch, mut rows) = self.free.pop().unwrap_or_default();
-        let window = window.scaled(shift);
-        let (columns, lines) = (touched(&window.x, layout.size().0), touched(&window.y, layout.size().1));
+        let view = view.scaled(shift);
+        let (columns, lines) = (touched(&view.x, layout.size().0), touched(&view.y, layout.size().1));
         let before = layout.show(columns.clone(), lines.clone());
-        let weights =
-            self.weights([Span::new(&window.x, columns, before, target.0), Span::new(&window.y, lines, 0, target.1)]);
+        let weights = self.weights(&view, (&columns, &lines), before, target);
         rows.begin(layout.size().0, &weights);
         let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
         Ok(Some((decoding, rows, weights)))
     }
 
-    fn weights(&mut self, spans: [Span; 2]) -> Arc<Weights> {
-        Arc::clone(self.weights.get_or_insert_ref(&spans, || {
-            let [across, down] = spans.each_ref().map(Span::axis);
-            Arc::new(Weights::new(across, down))
+    /// The weights with which the samples `touched` by a view become `target`. Rows begin with `before` samples that
+    /// are not part of it.
+    fn weights(
+        &mut self,
+        view: &View,
+        touched: (&Range<usize>, &Range<usize>),
+        before: usize,
+        target: (u32, u32),
+    ) -> Arc<Weights> {
+        let across = Span::new(&view.x, touched.0, before, target.0);
+        let down = Span::new(&view.y, touched.1, 0, target.1);
+        let key = (across, down, [view.flip_x, view.flip_y]);
+        Arc::clone(self.weights.get_or_insert_ref(&key, || {
+            let (across, down, [flip_x, flip_y]) = &key;
+            let across = if *flip_x { across.axis().flipped() } else { across.axis() };
+            Arc::new(Weights::new(across, down.axis(), *flip_y))
         }))
     }
 
@@ -386,14 +397,10 @@ impl Decoder {
         super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)
     }
 
-    fn draw_pixels(&mut self, size: (u32, u32), window: &Window, canvas: &mut Canvas<'_>) {
+    fn draw_pixels(&mut self, size: (u32, u32), view: &View, canvas: &mut Canvas<'_>) {
         let (width, height) = (size.0 as usize, size.1 as usize);
-        let (columns, lines) = (touched(&window.x, width), touched(&window.y, height));
-        let target = canvas.size();
-        let weights = self.weights([
-            Span::new(&window.x, columns.clone(), 0, target.0),
-            Span::new(&window.y, lines.clone(), 0, target.1),
-        ]);
+        let (columns, lines) = (touched(&view.x, width), touched(&view.y, height));
+        let weights = self.weights(view, (&columns, &lines), 0, canvas.size());
         let mut rows = Rows::default();
         rows.begin(columns.len(), &weights);
         let mut to_canvas = ToCanvas { rows: &mut rows, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };

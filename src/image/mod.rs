@@ -14,7 +14,7 @@ mod pixels;
 mod planes;
 mod resize;
 mod simd;
-mod window;
+mod view;
 mod zune;
 
 pub use decoder::{Decoder, ImageJob, ScaledDecode};
@@ -29,4 +29,4 @@ pub(crate) use jpeg::TOGETHER;
 pub use jpeg::{Derived, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;
-pub use window::Window;
+pub use view::View;

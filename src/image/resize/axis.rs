@@ -54,6 +54,14 @@ impl Axis {
         axis.is_identity = taps == 1 && axis.starts.iter().copied().eq(0..inputs.end);
         axis
     }
+
+    /// The same with the last output first.
+    pub(in crate::image) fn flipped(mut self) -> Self {
+        self.is_identity = false;
+        self.starts.reverse();
+        self.weights = self.weights.rchunks_exact(self.taps).flatten().copied().collect();
+        self
+    }
 }
 
 /// The weights as parts of 2^14, with that sum.

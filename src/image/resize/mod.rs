@@ -22,12 +22,14 @@ pub(super) struct Weights {
     across: Axis,
     windows: Option<Windows>,
     down: Axis,
+    is_upside_down: bool,
 }
 
 impl Weights {
-    pub(super) fn new(across: Axis, down: Axis) -> Self {
+    /// Rows come from top to bottom; `is_upside_down` numbers them from the last to the first.
+    pub(super) fn new(across: Axis, down: Axis, is_upside_down: bool) -> Self {
         let windows = Windows::new(&across);
-        Self { across, windows, down }
+        Self { across, windows, down, is_upside_down }
     }
 }
 
@@ -75,7 +77,7 @@ impl Rows {
     /// Passes on the rows that the row just written completes, with their numbers.
     pub(super) fn row_written(&mut self, weights: &Weights, simd: Simd, mut pass: impl FnMut(usize, [&[u8]; 3])) {
         self.came += 1;
-        let Weights { across, windows, down } = weights;
+        let Weights { across, windows, down, is_upside_down } = weights;
         while let Some(&start) = down.starts.get(self.went).filter(|&&start| start + down.taps <= self.came) {
             let Self { ring, slots, stride, between, out, begins, .. } = self;
             let (stride, slots) = (*stride, *slots);
@@ -89,16 +91,17 @@ impl Rows {
                 weigh_rows(simd, ring, begins, weights, &mut between[..3 * stride]);
                 &between[..3 * stride]
             };
+            let y = if *is_upside_down { down.starts.len() - 1 - self.went } else { self.went };
             let width = across.starts.len();
             let rgb = |stride: usize| [0, 1, 2].map(|plane| plane * stride..plane * stride + width);
             if across.is_identity {
-                pass(self.went, rgb(stride).map(|plane| &source[plane]));
+                pass(y, rgb(stride).map(|plane| &source[plane]));
             } else {
                 let room = width.next_multiple_of(WINDOW_OUTPUTS);
                 for (plane, out) in source.chunks_exact(stride).zip(out.chunks_exact_mut(room)) {
                     weigh_pixels(simd, plane, across, windows.as_ref(), out);
                 }
-                pass(self.went, rgb(room).map(|plane| &out[plane]));
+                pass(y, rgb(room).map(|plane| &out[plane]));
             }
             self.went += 1;
         }

@@ -29,8 +29,9 @@ impl Windows {
         let mut windows = Self { begins: Vec::new(), pairs, steps: Vec::new() };
         for group in (0..axis.starts.len()).step_by(WINDOW_OUTPUTS) {
             let begin = |half: usize| {
-                let first = group + 4 * half;
-                axis.starts.get(first).or(axis.starts.last()).copied().unwrap_or(0)
+                let first = (group + 4 * half).min(axis.starts.len() - 1);
+                // The last one comes first where the axis is mirrored.
+                axis.starts[first..].iter().take(4).copied().min().unwrap_or(0)
             };
             let begins = [begin(0), begin(1)];
             windows.begins.push(begins);

@@ -1,14 +1,14 @@
 //! Pixels of JPEGs: by definition, as libjpeg-turbo's, the same in every way of decoding, and resized.
 
 use maskstream::ScaledDecode::{self, Auto, Full};
-use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, Window};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, View};
 
 use crate::fixture::Dice;
 
 mod coded;
 mod golden;
 mod reference;
-mod windows;
+mod views;
 
 use coded::{Coded, FORMS, LAYOUTS};
 
@@ -36,18 +36,18 @@ type Image<'a> = (&'a [u8], (usize, usize), (usize, usize));
 
 /// Decodes images at once, each to its target; pixels are interleaved.
 fn decode_all(decoder: &mut Decoder, images: &[Image<'_>]) -> Vec<maskstream::Result<Vec<u8>>> {
-    let whole = images.iter().map(|&image| (image, Window::whole((image.1.0 as u32, image.1.1 as u32))));
-    decode_windows(decoder, &whole.collect::<Vec<_>>())
+    let whole = images.iter().map(|&image| (image, View::whole((image.1.0 as u32, image.1.1 as u32))));
+    decode_views(decoder, &whole.collect::<Vec<_>>())
 }
 
 /// The same for parts of images.
-fn decode_windows(decoder: &mut Decoder, images: &[(Image<'_>, Window)]) -> Vec<maskstream::Result<Vec<u8>>> {
+fn decode_views(decoder: &mut Decoder, images: &[(Image<'_>, View)]) -> Vec<maskstream::Result<Vec<u8>>> {
     let narrow = |(width, height): (usize, usize)| (width as u32, height as u32);
     let side = |(width, height): (usize, usize)| width.max(height);
     let mut outs: Vec<Vec<u8>> = images.iter().map(|image| vec![0xa5; 3 * side(image.0.2) * side(image.0.2)]).collect();
-    let jobs = images.iter().zip(&mut outs).map(|(&((jpeg, size, target), ref window), out)| {
+    let jobs = images.iter().zip(&mut outs).map(|(&((jpeg, size, target), ref view), out)| {
         let canvas = Canvas::new(&Planes::U8, narrow(target), side(target) as u32, out);
-        ImageJob { jpeg, size: narrow(size), window: window.clone(), canvas }
+        ImageJob { jpeg, size: narrow(size), view: view.clone(), canvas }
     });
     let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
     let interleaved = |out: &[u8], target: (usize, usize)| {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd, Window};
+use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd, View};
 use maskstream::synth::{Preset, SynthOptions, sample};
 use maskstream::{Fit, ScaledDecode};
 use rustix::time::{ClockId, clock_gettime};
@@ -157,7 +157,7 @@ fn cropped(
     let plane = side as usize * side as usize;
     let mut outs = vec![vec![0; 3 * plane]; jpegs.len().min(together)];
     // Low-discrepancy numbers: those of a round are the same in each case and each round.
-    let crops: Vec<Vec<Window>> = (0..8)
+    let crops: Vec<Vec<View>> = (0..8)
         .map(|turn| {
             let draw = |i: usize, k: u32| ((turn * jpegs.len() + i + 1) as f64 * 0.754_877_666_f64.powi(k as i32 + 1)).fract();
             let crop = |(i, jpeg): (usize, &Jpeg)| {
@@ -168,9 +168,11 @@ fn cropped(
                     let start = ((f64::from(pixels) - length) * at).round();
                     start..start + length
                 };
-                Window {
+                View {
                     x: part((area * aspect).sqrt(), draw(i, 2), jpeg.size.0),
                     y: part((area / aspect).sqrt(), draw(i, 3), jpeg.size.1),
+                    flip_x: false,
+                    flip_y: false,
                 }
             };
             jpegs.iter().enumerate().map(crop).collect()
@@ -179,9 +181,9 @@ fn cropped(
     move || {
         for crops in &crops {
             for (jpegs, crops) in jpegs.chunks(outs.len()).zip(crops.chunks(outs.len())) {
-                let jobs = jpegs.iter().zip(crops).zip(&mut outs).map(|((jpeg, window), out)| {
+                let jobs = jpegs.iter().zip(crops).zip(&mut outs).map(|((jpeg, view), out)| {
                     let canvas = Canvas::new(&Planes::U8, (side, side), side, out);
-                    ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, window: window.clone(), canvas }
+                    ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, view: view.clone(), canvas }
                 });
                 decoder.decode_all(&mut jobs.collect::<Vec<_>>()).into_iter().collect::<maskstream::Result<Vec<()>>>()?;
             }

@@ -3,24 +3,24 @@
 use std::ops::Range;
 
 use maskstream::ScaledDecode::{self, Auto, Full};
-use maskstream::internals::{Simd, Window};
+use maskstream::internals::{Simd, View};
 
 use super::coded::{Coded, FORMS};
-use super::{SAMPLINGS, decode, decode_windows, decoder, differences, random_size, reference};
+use super::{SAMPLINGS, decode, decode_views, decoder, differences, random_size, reference};
 use crate::fixture::Dice;
 
 /// Decodes a part of an image to `target`. All processors' instructions give the same.
-fn decode_window(
+fn decode_view(
     scaled: ScaledDecode,
     jpeg: &[u8],
     size: (usize, usize),
-    window: &Window,
+    view: &View,
     target: (usize, usize),
 ) -> Vec<u8> {
     let decode =
-        |simd| decode_windows(&mut decoder(scaled, simd), &[((jpeg, size, target), window.clone())]).remove(0).unwrap();
+        |simd| decode_views(&mut decoder(scaled, simd), &[((jpeg, size, target), view.clone())]).remove(0).unwrap();
     let found = decode(Simd::best());
-    assert!(found == decode(Simd::PORTABLE), "{size:?} {window:?} to {target:?}");
+    assert!(found == decode(Simd::PORTABLE), "{size:?} {view:?} to {target:?}");
     found
 }
 
@@ -31,9 +31,9 @@ fn part(dice: &mut Dice, length: usize, least: usize) -> Range<usize> {
     start..start + n
 }
 
-fn window(x: &Range<usize>, y: &Range<usize>) -> Window {
+fn view(x: &Range<usize>, y: &Range<usize>) -> View {
     let edges = |range: &Range<usize>| range.start as f64..range.end as f64;
-    Window { x: edges(x), y: edges(y) }
+    View { x: edges(x), y: edges(y), flip_x: false, flip_y: false }
 }
 
 fn cropped(pixels: &[u8], width: usize, x: &Range<usize>, y: &Range<usize>) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn a_window_shows_the_pixels_that_the_whole_image_has_there() {
             coded.restart = [0, 0, 1, 3][dice.below(4) as usize];
             let jpeg = coded.jpeg();
             let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
-            let found = decode_window(Full, &jpeg, size, &window(&x, &y), (x.len(), y.len()));
+            let found = decode_view(Full, &jpeg, size, &view(&x, &y), (x.len(), y.len()));
             let expected = cropped(&decode(Full, &jpeg, size, size), size.0, &x, &y);
             assert!(found == expected, "{sampling:?} {size:?} {x:?} {y:?}");
         }
@@ -69,8 +69,8 @@ fn a_window_at_a_part_of_the_size_shows_the_pixels_that_the_whole_image_has_ther
                 let jpeg = Coded::random(&mut dice, size, sampling, 3).jpeg();
                 let (x, y) = (part(&mut dice, samples.0, 1), part(&mut dice, samples.1, 1));
                 let enlarged = |range: &Range<usize>| range.start << shift..range.end << shift;
-                let shown = window(&enlarged(&x), &enlarged(&y));
-                let found = decode_window(Auto, &jpeg, size, &shown, (x.len(), y.len()));
+                let shown = view(&enlarged(&x), &enlarged(&y));
+                let found = decode_view(Auto, &jpeg, size, &shown, (x.len(), y.len()));
                 let expected = cropped(&decode(Auto, &jpeg, size, samples), samples.0, &x, &y);
                 assert!(found == expected, "{sampling:?} {size:?} 1/{} {x:?} {y:?}", 1 << shift);
             }
@@ -86,7 +86,7 @@ fn a_window_is_resized_as_an_image_of_its_own() {
         let jpeg = Coded::random(&mut dice, size, SAMPLINGS[round % 4], 3).jpeg();
         let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
         let pixels = cropped(&decode(Full, &jpeg, size, size), size.0, &x, &y);
-        let found = decode_window(Full, &jpeg, size, &window(&x, &y), target);
+        let found = decode_view(Full, &jpeg, size, &view(&x, &y), target);
         let extents = [0.0..x.len() as f64, 0.0..y.len() as f64];
         let expected = reference::resized(&pixels, (x.len(), y.len()), extents, target);
         let (largest, _, square) = differences(&found, &expected);
@@ -110,7 +110,8 @@ fn edges_of_a_window_may_lie_within_pixels() {
         let pixels = cropped(&decode(Full, &jpeg, size, size), size.0, &columns, &rows);
         let moved = |edges: &Range<f64>, by: usize| edges.start - by as f64..edges.end - by as f64;
         let extents = [moved(&x, columns.start), moved(&y, rows.start)];
-        let found = decode_window(Full, &jpeg, size, &Window { x: x.clone(), y: y.clone() }, target);
+        let found =
+            decode_view(Full, &jpeg, size, &View { x: x.clone(), y: y.clone(), flip_x: false, flip_y: false }, target);
         let expected = reference::resized(&pixels, (columns.len(), rows.len()), extents, target);
         let (largest, _, square) = differences(&found, &expected);
         assert!(largest < 1.3 && square < 0.4, "{size:?} {x:?} {y:?} to {target:?}: {largest} {square}");
@@ -129,7 +130,32 @@ fn windows_of_progressive_images_show_the_pixels_that_the_whole_image_has_there(
     let mut dice = Dice(25);
     for _ in 0..40 {
         let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
-        let found = decode_window(Full, &encoded, size, &window(&x, &y), (x.len(), y.len()));
+        let found = decode_view(Full, &encoded, size, &view(&x, &y), (x.len(), y.len()));
         assert!(found == cropped(&whole, size.0, &x, &y), "{x:?} {y:?}");
+    }
+}
+
+#[test]
+fn a_flipped_view_is_the_view_mirrored() {
+    let mut dice = Dice(26);
+    for round in 0..200 {
+        let (size, target) = (random_size(&mut dice, 90), random_size(&mut dice, 60));
+        let jpeg = Coded::random(&mut dice, size, SAMPLINGS[round % 4], 3).jpeg();
+        let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
+        for scaled in [Full, Auto] {
+            let shown = view(&x, &y);
+            let plain = decode_view(scaled, &jpeg, size, &shown, target);
+            for (flip_x, flip_y) in [(true, false), (false, true), (true, true)] {
+                let found = decode_view(scaled, &jpeg, size, &View { flip_x, flip_y, ..shown.clone() }, target);
+                let mut pixels = found.as_chunks::<3>().0.iter();
+                for row in 0..target.1 {
+                    for column in 0..target.0 {
+                        let from = |at: usize, of: usize, flip: bool| if flip { of - 1 - at } else { at };
+                        let at = from(row, target.1, flip_y) * target.0 + from(column, target.0, flip_x);
+                        assert_eq!(pixels.next().unwrap()[..], plain[3 * at..3 * at + 3], "{size:?} to {target:?}");
+                    }
+                }
+            }
+        }
     }
 }

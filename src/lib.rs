@@ -108,6 +108,7 @@
 mod adapter;
 mod annotation;
 mod atomic;
+mod augment;
 mod batch;
 mod container;
 mod dtype;
@@ -132,6 +133,7 @@ pub use adapter::CandleBatch;
 #[cfg_attr(docsrs, doc(cfg(feature = "burn")))]
 pub use adapter::{BurnBatch, BurnImages, BurnLoader};
 pub use annotation::{IdList, MaskFilter, TopKBy};
+pub use augment::{Augment, Crop};
 pub use batch::{
     Batch, BatchLayout, BatchParts, FieldData, FieldSpec, FieldValues, FieldView, Memory, PinState, SampleError,
     SharedBytes,
@@ -166,6 +168,7 @@ pub mod index {
 pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
+    pub use crate::augment::Placement;
     pub use crate::error::OneLine;
     pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, View, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};

@@ -197,6 +197,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         top_k_by: TopKBy::default(),
         box_format: BoxFormat::default(),
         coord_frame: CoordFrame::default(),
+        augment: None,
     };
     BatchLayout::of(batch_size, &sample).unwrap()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::OnError;
 use crate::Result;
 use crate::annotation::TopKBy;
+use crate::augment::Augment;
 use crate::batch::Memory;
 use crate::dtype::DType;
 use crate::field::MaskFormat;
@@ -29,6 +30,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// * Masks and labels: [`top_k`](Self::top_k), [`top_k_by`](Self::top_k_by), [`mask_size`](Self::mask_size),
 ///   [`mask_kind`](Self::mask_kind), [`mask_format`](Self::mask_format), [`keep_thin_masks`](Self::keep_thin_masks),
 ///   [`coverage`](Self::coverage), [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
+/// * Both: [`augment`](Self::augment)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -86,6 +88,7 @@ impl Default for LoaderBuilder {
                 top_k_by: TopKBy::default(),
                 box_format: BoxFormat::default(),
                 coord_frame: CoordFrame::default(),
+                augment: None,
             },
             order: Order::default(),
             chunk_bytes: None,
@@ -102,18 +105,19 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, the shuffle and
-    /// its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings stay as
-    /// they are. Its filter: [`Cursor::filter`], with an example.
+    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, `augment`, the
+    /// shuffle and its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings
+    /// stay as they are. Its filter: [`Cursor::filter`], with an example.
     ///
     /// # Errors
     /// If the cursor is of another version of the order.
     pub fn settings_of(mut self, cursor: &Cursor) -> Result<Self> {
-        let Settings { filter: _, top_k, top_k_by, scaled_decode, shuffle, global_batch, drop_last } =
+        let Settings { filter: _, top_k, top_k_by, scaled_decode, augment, shuffle, global_batch, drop_last } =
             *cursor.settings()?;
         let scaled = if scaled_decode { ScaledDecode::Auto } else { ScaledDecode::Full };
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         (self.sample.top_k, self.sample.top_k_by, self.sample.scaled) = (size(top_k), top_k_by, scaled);
+        self.sample.augment = augment;
         self.order = Order { batch_size: size(global_batch), shuffle, rank: 0, world_size: 1, drop_last };
         self.chunk_bytes = None;
         Ok(self)
@@ -232,6 +236,19 @@ impl LoaderBuilder {
         self
     }
 
+    /// What happens to each sample at random: crops, flips and scales, in another way in each epoch. `None` leaves all
+    /// samples as they are. Default: `None`.
+    ///
+    /// ```
+    /// use maskstream::{Augment, Loader};
+    ///
+    /// let settings = Loader::builder().augment(Augment::lsj().seed(1));
+    /// ```
+    pub fn augment(mut self, augment: impl Into<Option<Augment>>) -> Self {
+        self.sample.augment = augment.into();
+        self
+    }
+
     /// Shuffles each epoch with this seed; `None` keeps the order of the shards. The order is a function of seed and
     /// epoch, the same on every machine. Default: `None`.
     pub fn shuffle(mut self, seed: impl Into<Option<u64>>) -> Self {
@@ -334,7 +351,8 @@ impl LoaderBuilder {
 
     /// Caches up to this many bytes of decoded masks, boxes and scores for later epochs, in which a small data set then
     /// decodes only its images. It has no use, and is an error, with a ranking that draws other masks in each epoch:
-    /// take [`TopKBy::FixedRandom`] or [`TopKBy::FixedAreaStratified`]. Default: `None`.
+    /// take [`TopKBy::FixedRandom`] or [`TopKBy::FixedAreaStratified`]. Nor has it with crops and flips. Default:
+    /// `None`.
     pub fn mask_cache_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.mask_cache_bytes = bytes.into();
         self

@@ -7,6 +7,7 @@ use super::cache::LabelCache;
 use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
+use crate::augment::Augment;
 use crate::batch::{BatchLayout, SharedPool};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
@@ -67,6 +68,7 @@ impl Shared {
         }
         check_effects(&sample, &order, settings.chunk_bytes, settings.mask_cache_bytes)?;
         check_sizes(&sample)?;
+        sample.augment.iter().try_for_each(Augment::check)?;
         order.check()?;
         let planes = Planes::new(sample.image_dtype, sample.normalization)?;
         let layout = BatchLayout::of(order.batch_size, &sample)?;
@@ -134,6 +136,12 @@ fn check_effects(
     }
     if chunk_bytes.is_some() && order.shuffle.is_none() {
         return Err(Error::config("chunk_bytes has no effect without shuffle: set shuffle, or leave chunk_bytes out"));
+    }
+    if mask_cache_bytes.is_some() && sample.augment.is_some_and(|augment| augment.changes_labels()) {
+        return Err(Error::config(
+            "mask_cache_bytes has no effect with crops and flips, which give other labels in each epoch: leave \
+             mask_cache_bytes or augment out",
+        ));
     }
     if mask_cache_bytes.is_some() && sample.top_k_by.differs_by_epoch() {
         return Err(Error::config(format!(

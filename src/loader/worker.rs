@@ -14,8 +14,8 @@ use super::shared::Shared;
 use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
 use crate::batch::{BatchBuffers, SampleError, Slot};
-use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER};
-use crate::sample::{Clock, LabelDecoder, LabelSource, StageTimes};
+use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER, View};
+use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, StageTimes};
 use crate::shard::{Entry, SampleId, Samples};
 use crate::source::{Fetched, Inflated, Inflater};
 use crate::{Error, Result};
@@ -174,7 +174,7 @@ struct Task<'a> {
     job: Job,
     entry: Entry,
     jpeg: Inflated,
-    size: (u32, u32),
+    geometry: Geometry,
     worker: &'a Worker,
     place: usize,
     _guard: Option<ActivityGuard<'a>>,
@@ -190,9 +190,14 @@ impl ImageTask for Task<'_> {
         (self.entry.width, self.entry.height)
     }
 
+    fn view(&self) -> View {
+        self.geometry.view()
+    }
+
     fn canvas(&mut self) -> Canvas<'_> {
         let images = self.job.slot.as_mut().map_or(&mut [][..], Slot::image_mut);
-        Canvas::new(&self.worker.shared.planes, self.size, self.worker.shared.sample.side, images)
+        let size = (self.geometry.content_width(), self.geometry.content_height());
+        Canvas::new(&self.worker.shared.planes, size, self.worker.shared.sample.side, images)
     }
 }
 
@@ -272,9 +277,9 @@ impl<'a> Queue<'a> {
             Err(Error::panic(&*payload))
         });
         match decoded {
-            Ok((entry, jpeg, size, times)) => {
+            Ok((entry, jpeg, geometry, times)) => {
                 self.places[place] = true;
-                Some(Task { job, entry, jpeg, size, worker, place, _guard: guard, times })
+                Some(Task { job, entry, jpeg, geometry, worker, place, _guard: guard, times })
             }
             Err(error) => {
                 self.fail(&mut job, error);
@@ -283,8 +288,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Returns the entry of a sample, its JPEG, the size of its image on the canvas, and the times so far.
-    fn decode_labels(&mut self, job: &mut Job) -> Result<(Entry, Inflated, (u32, u32), StageTimes)> {
+    /// Returns the entry of a sample, its JPEG, where its image goes, and the times so far.
+    fn decode_labels(&mut self, job: &mut Job) -> Result<(Entry, Inflated, Geometry, StageTimes)> {
         let Worker { shared, epoch, .. } = self.worker;
         let mut times = StageTimes::default();
         let (Some(SampleBytes { entry, selector, image, labels }), Some(slot), Some(sample)) =
@@ -305,15 +310,14 @@ impl<'a> Queue<'a> {
         };
         times.inflate += clock.lap();
         let is_new = matches!(source, LabelSource::Json { .. });
-        self.labels.decode(&entry, source, slot.row_mut(), &mut times)?;
+        let geometry = self.labels.decode(&entry, source, slot.row_mut(), &mut times)?;
         if let (Some(cache), true) = (&shared.cache, is_new) {
             cache.put(sample, entry.annotations, slot.row_mut().save_labels());
         }
         clock.lap();
         entry.image.verify(image.bytes()).map_err(in_image)?;
         times.verify += clock.lap();
-        let size = shared.sample.image_size(&entry).map_err(in_image)?;
-        Ok((entry, image, size, times))
+        Ok((entry, image, geometry, times))
     }
 
     fn fail(&self, job: &mut Job, error: Error) {

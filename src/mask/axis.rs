@@ -64,6 +64,37 @@ impl Axis {
         Self::build((pixels, crop), (cells, place), scale, flip)
     }
 
+    /// Maps the pixels `crop` of an axis of `pixels` pixels to an axis of `cells` cells, from the first cell on, at a
+    /// `scale` of `num / den` cells per pixel, mirrored if `flip` is set. What would lie past the last cell is cropped:
+    /// where the axis is mirrored, that is the start of `crop`.
+    ///
+    /// # Errors
+    /// Returns [`RleError::Axis`] if the range is empty or out of bounds, and in the cases of [`Axis::new`].
+    ///
+    /// ```
+    /// use maskstream::mask::{Axis, Grid, GridScratch, Rle};
+    ///
+    /// // Columns 1..4 of an image of 1 x 4 pixels, mirrored, at two cells a pixel.
+    /// let x = Axis::scaled_window(4, 1..4, 6, (2, 1), true)?;
+    /// let mut cells = [9; 6];
+    /// let mask = Rle::from_runs(vec![3, 1], 1, 4)?;
+    /// Grid::new(x, Axis::new(1, 1, 1, 1)?).nearest(&mask, &mut GridScratch::default(), &mut cells)?;
+    /// assert_eq!(cells, [1, 1, 0, 0, 0, 0]);
+    /// # Ok::<(), maskstream::mask::RleError>(())
+    /// ```
+    pub fn scaled_window(
+        pixels: u32,
+        crop: Range<u32>,
+        cells: u32,
+        scale: (u64, u64),
+        flip: bool,
+    ) -> Result<Self, RleError> {
+        if crop.is_empty() || crop.end > pixels {
+            return Err(RleError::Axis);
+        }
+        Self::build((pixels, crop), (cells, 0..cells), scale, flip)
+    }
+
     fn build(
         (pixels, crop): (u32, Range<u32>),
         (cells, place): (u32, Range<u32>),

@@ -85,6 +85,7 @@ mod segmentation;
 mod simplify;
 mod tracer;
 mod transform;
+mod window;
 
 pub use axis::Axis;
 pub use bitmap::{Strides, decode, encode};

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Shuffle;
 use crate::annotation::{FilterBounds, MaskFilter, TopKBy};
+use crate::augment::Augment;
 use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
 /// Version of the order. It changes whenever the same settings give another order, or other masks.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// A place in a training run: an epoch, and the number of rows of it that all ranks together have received.
 ///
@@ -76,6 +77,7 @@ pub(crate) struct Settings {
     pub(crate) top_k_by: TopKBy,
     /// Whether JPEGs are decoded at a part of their size where that is enough, which gives other pixels.
     pub(crate) scaled_decode: bool,
+    pub(crate) augment: Option<Augment>,
     pub(crate) shuffle: Option<Shuffle>,
     /// `batch_size` x `world_size`.
     pub(crate) global_batch: u64,
@@ -247,11 +249,16 @@ impl Fingerprint {
             ("top_k", then.top_k.to_string(), now.top_k.to_string()),
             ("top_k_by", then.top_k_by.to_string(), now.top_k_by.to_string()),
             ("scaled_decode", scaled_text(then.scaled_decode), scaled_text(now.scaled_decode)),
+            ("augment", augment_text(then.augment), augment_text(now.augment)),
             ("drop_last", then.drop_last.to_string(), now.drop_last.to_string()),
         ];
         let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
         differing.map(|(name, then, now)| format!("{name} was {then} when it was saved and is now {now}")).collect()
     }
+}
+
+fn augment_text(augment: Option<Augment>) -> String {
+    augment.map_or_else(|| "off".to_owned(), |augment| augment.to_string())
 }
 
 fn scaled_text(is_scaled: bool) -> String {

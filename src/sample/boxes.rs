@@ -34,7 +34,8 @@ pub enum BoxFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CoordFrame {
-    /// The original image: x is divided by its width, y by its height.
+    /// The original image: x is divided by its width, y by its height. Of an image that is cropped, the part that is
+    /// shown, as it is shown: (0, 0) is its upper left corner on the canvas, (1, 1) the lower right one.
     #[default]
     Original,
     /// The canvas: 1 is its side. Where the image is stretched, this is the same as `Original`.
@@ -42,22 +43,58 @@ pub enum CoordFrame {
 }
 
 impl CoordFrame {
-    /// Factors from original pixels to this frame, for x and y.
-    pub(super) fn factors(self, geometry: &Geometry) -> (f64, f64) {
-        match self {
-            Self::Original => (1.0 / f64::from(geometry.width()), 1.0 / f64::from(geometry.height())),
-            Self::Canvas => {
-                let (sx, sy) = geometry.scale();
-                (sx / f64::from(geometry.side()), sy / f64::from(geometry.side()))
-            }
-        }
+    /// The maps of both directions from original pixels to this frame.
+    pub(super) fn lines(self, geometry: &Geometry) -> [NormalizedLine; 2] {
+        let [left, top, right, bottom] = geometry.window().map(f64::from);
+        let content = [geometry.content_width(), geometry.content_height()].map(f64::from);
+        let side = f64::from(geometry.side());
+        let line = |direction: usize, start: f64, end: f64| {
+            let (factor, extent) = match self {
+                Self::Original => (1.0 / (end - start), 1.0),
+                Self::Canvas => (content[direction] / (end - start) / side, content[direction] / side),
+            };
+            // Boxes may lie beside the image. Only a crop cuts them.
+            let shown = if geometry.is_cropped() { [start, end] } else { [f64::NEG_INFINITY, f64::INFINITY] };
+            NormalizedLine { start, shown, factor, extent, is_flipped: geometry.flips()[direction] }
+        };
+        [line(0, left, right), line(1, top, bottom)]
+    }
+}
+
+/// The map of one direction, from the shown part of the original image to a frame.
+pub(super) struct NormalizedLine {
+    start: f64,
+    /// The first and the last coordinate that are shown.
+    shown: [f64; 2],
+    factor: f64,
+    extent: f64,
+    is_flipped: bool,
+}
+
+impl NormalizedLine {
+    /// Whether a coordinate is shown.
+    pub(super) fn shows(&self, x: f64) -> bool {
+        (self.shown[0]..=self.shown[1]).contains(&x)
+    }
+
+    pub(super) fn point(&self, x: f64) -> f64 {
+        let x = (x - self.start) * self.factor;
+        if self.is_flipped { self.extent - x } else { x }
+    }
+
+    /// The start and the length of the shown part of `length` pixels from `x` on.
+    fn part(&self, x: f64, length: f64) -> (f64, f64) {
+        let ends = [x, x + length];
+        let [from, to] = ends.map(|end| end.clamp(self.shown[0], self.shown[1]));
+        let length = if [from, to] == ends { length } else { to - from };
+        (self.point(if self.is_flipped { from + length } else { from }), length * self.factor)
     }
 }
 
 impl BoxFormat {
-    /// Scales a box of left, top, width and height by `factors`, and converts it to this format.
-    pub(super) fn normalize(self, [x, y, w, h]: [f64; 4], (fx, fy): (f64, f64)) -> [f32; 4] {
-        let [x, y, w, h] = [x * fx, y * fy, w * fx, h * fy];
+    /// Maps the shown part of a box of left, top, width and height, and converts it to this format.
+    pub(super) fn normalize(self, [x, y, w, h]: [f64; 4], [across, down]: &[NormalizedLine; 2]) -> [f32; 4] {
+        let ((x, w), (y, h)) = (across.part(x, w), down.part(y, h));
         let numbers = match self {
             Self::Xywh => [x, y, w, h],
             Self::Xyxy => [x, y, x + w, y + h],

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::boxes::NormalizedLine;
 use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
-use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
+use crate::annotation::{Annotation, AnnotationFile, AnnotationSelector, TopKBy};
+use crate::augment::{Augment, Draws, Frame, Purpose};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
 use crate::image::{Normalization, ScaledDecode};
@@ -57,17 +59,12 @@ pub(crate) struct SampleOptions {
     pub(crate) top_k_by: TopKBy,
     pub(crate) box_format: BoxFormat,
     pub(crate) coord_frame: CoordFrame,
+    pub(crate) augment: Option<Augment>,
 }
 
 impl SampleOptions {
     fn geometry(&self, entry: &Entry) -> Result<Geometry> {
         Geometry::new(entry.width, entry.height, self.side, self.fit)
-    }
-
-    /// Width and height of a sample's image on the canvas.
-    pub(crate) fn image_size(&self, entry: &Entry) -> Result<(u32, u32)> {
-        let geometry = self.geometry(entry)?;
-        Ok((geometry.content_width(), geometry.content_height()))
     }
 }
 
@@ -94,10 +91,10 @@ pub(crate) struct LabelDecoder {
     options: Arc<SampleOptions>,
     rle: Rle,
     scratch: GridScratch,
-    grids: LruCache<(u32, u32), Grids>,
+    grids: LruCache<Geometry, Grids>,
 }
 
-/// The grids for images of one size.
+/// The grids for images of one geometry.
 #[derive(Clone)]
 struct Grids {
     masks: Option<Arc<Grid>>,
@@ -109,18 +106,20 @@ impl LabelDecoder {
         Self { options, rle: Rle::default(), scratch: GridScratch::default(), grids: LruCache::new(GRID_CACHE_SIZE) }
     }
 
-    /// Writes every field of the sample of `entry` but the image to `row`. Errors name the member and its offset.
+    /// Writes every field of the sample of `entry` but the image to `row`; returns where the image goes. Errors name
+    /// the member and its offset.
     pub(crate) fn decode(
         &mut self,
         entry: &Entry,
         labels: LabelSource<'_>,
         mut row: RowMut<'_>,
         times: &mut StageTimes,
-    ) -> Result<()> {
+    ) -> Result<Geometry> {
         match labels {
+            // Labels are saved only where no augmentation changes them.
             LabelSource::Saved(saved) => {
                 row.restore_labels(saved);
-                Ok(())
+                self.options.geometry(entry)
             }
             LabelSource::Json { json, selector, epoch } => self
                 .decode_labels(entry, (json, selector, epoch), &mut row, times)
@@ -134,13 +133,18 @@ impl LabelDecoder {
         (json, selector, epoch): (&[u8], &AnnotationSelector, u64),
         out: &mut RowMut<'_>,
         times: &mut StageTimes,
-    ) -> Result<()> {
+    ) -> Result<Geometry> {
         let mut clock = Clock::start();
-        let geometry = self.options.geometry(entry)?;
+        let whole = self.options.geometry(entry)?;
         entry.annotations.verify(json)?;
         times.verify += clock.lap();
         let file = AnnotationFile::parse(json)?;
-        let chosen = self.options.top_k_by.top_k_of(&file, selector.select(&file), self.options.top_k, epoch);
+        let candidates = selector.select(&file);
+        times.json += clock.lap();
+        let draws = Draws::new(self.options.augment.map_or(0, |augment| augment.seed), epoch, entry.image_id);
+        let (geometry, candidates) = self.place(&file, candidates, whole, draws)?;
+        times.masks += clock.lap();
+        let chosen = self.options.top_k_by.top_k_of(&file, candidates, self.options.top_k, epoch);
         times.json += clock.lap();
 
         // Zeroes what the previous batch left here, but for the masks that are drawn over.
@@ -148,10 +152,10 @@ impl LabelDecoder {
         out.zero_masks(chosen.len()..self.options.top_k);
         write_image_fields(entry, &geometry, self.options.coverage, out);
         let grids = self.grids(&geometry)?;
-        let factors = self.options.coord_frame.factors(&geometry);
+        let lines = self.options.coord_frame.lines(&geometry);
         for (k, &index) in chosen.iter().enumerate() {
             let annotation = &file.annotations[index];
-            if grids.masks.is_some() || grids.coverage.is_some() {
+            if grids.masks.is_some() || grids.coverage.is_some() || geometry.is_cropped() {
                 annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
                 if self.rle.area() == 0 {
                     // It has no pixel to learn from: its slot is zero, as padding is.
@@ -161,20 +165,92 @@ impl LabelDecoder {
                 self.draw(&grids, k, out)
                     .map_err(|e| Error::config(format!("cannot draw a mask: {e}")).caused_by(e))?;
             }
-            let bbox = self.options.box_format.normalize(annotation.bbox, factors);
-            out.boxes[4 * k..4 * k + 4].copy_from_slice(&bbox);
+            let Shown { bbox, area, point } = self.shown(annotation, &geometry, &lines, draws);
+            out.boxes[4 * k..4 * k + 4].copy_from_slice(&self.options.box_format.normalize(bbox, &lines));
             out.predicted_iou[k] = or_zero(annotation.predicted_iou);
             out.stability_score[k] = or_zero(annotation.stability_score);
-            out.area[k] = annotation.area as f32;
-            if let Some([x, y]) = annotation.point_coords.first() {
-                out.points[2 * k] = (x * factors.0) as f32;
-                out.points[2 * k + 1] = (y * factors.1) as f32;
+            out.area[k] = area as f32;
+            if let Some([x, y]) = point {
+                out.points[2 * k] = lines[0].point(x) as f32;
+                out.points[2 * k + 1] = lines[1].point(y) as f32;
             }
             out.annotation_ids[k] = annotation.id;
             out.valid[k] = 1;
         }
         times.masks += clock.lap();
-        Ok(())
+        Ok(geometry)
+    }
+
+    /// Where the image goes, and which of the candidates are shown there: crops are drawn until one shows a mask.
+    fn place(
+        &mut self,
+        file: &AnnotationFile<'_>,
+        candidates: Vec<usize>,
+        whole: Geometry,
+        draws: Draws,
+    ) -> Result<(Geometry, Vec<usize>)> {
+        let Some(augment) = self.options.augment else { return Ok((whole, candidates)) };
+        let (fit, side) = (self.options.fit, self.options.side);
+        let frame =
+            Frame { size: (whole.width(), whole.height()), side, fit: &|width, height| fit.size(width, height, side) };
+        let edges = |&index: &usize| {
+            let [x, y, width, height] = file.annotations[index].bbox;
+            [x, y, x + width, y + height]
+        };
+        let boxes: Vec<_> = candidates.iter().map(edges).collect();
+        for attempt in 0..augment.crop_attempts {
+            let geometry = whole.placed(augment.place(draws, attempt.into(), &frame, &boxes))?;
+            if !geometry.is_cropped() || candidates.is_empty() {
+                return Ok((geometry, candidates));
+            }
+            let mut shown = Vec::new();
+            for &index in &candidates {
+                if self.is_shown(&file.annotations[index], &geometry, augment)? {
+                    shown.push(index);
+                }
+            }
+            if !shown.is_empty() {
+                return Ok((geometry, shown));
+            }
+        }
+        Ok((whole.placed(augment.whole(draws, &frame))?, candidates))
+    }
+
+    /// Whether a crop shows enough of a mask.
+    fn is_shown(&mut self, annotation: &Annotation<'_>, geometry: &Geometry, augment: Augment) -> Result<bool> {
+        annotation.read_mask(geometry.height(), geometry.width(), &mut self.rle)?;
+        let (visible, pixels) = (self.rle.window(geometry.window()).area, self.rle.area());
+        Ok(visible == pixels || augment.is_enough(visible, pixels))
+    }
+
+    /// What a crop shows of the annotation whose mask is in `self.rle`, in pixels of the original image.
+    fn shown(
+        &self,
+        annotation: &Annotation<'_>,
+        geometry: &Geometry,
+        lines: &[NormalizedLine; 2],
+        draws: Draws,
+    ) -> Shown {
+        let point = annotation.point_coords.first().copied();
+        let annotated = Shown { bbox: annotation.bbox, area: annotation.area, point };
+        let Some(augment) = self.options.augment.filter(|_| geometry.is_cropped()) else { return annotated };
+        let part = self.rle.window(geometry.window());
+        let is_cut = part.area < self.rle.area();
+        let mut shown = annotated;
+        if is_cut && augment.tight_boxes {
+            // Sides are one less than pixels, as SA-1B has them.
+            let [x, y, width, height] = part.bbox.map(f64::from);
+            shown.bbox = [x, y, width - 1.0, height - 1.0];
+        }
+        if is_cut && augment.visible_area {
+            shown.area = part.area;
+        }
+        let leaves = |[x, y]: [f64; 2]| !lines[0].shows(x) || !lines[1].shows(y);
+        if shown.point.is_some_and(leaves) {
+            let number = draws.below(Purpose::Point, annotation.id as u64, part.area);
+            shown.point = self.rle.pixel_in(geometry.window(), number).map(|pixel| pixel.map(|at| f64::from(at) + 0.5));
+        }
+        shown
     }
 
     /// Draws the mask in `self.rle` as the `k`-th mask of the row.
@@ -209,8 +285,15 @@ impl LabelDecoder {
             };
             Ok(Grids { masks: grid(options.mask_size)?, coverage: grid(options.coverage.map(|g| [g, g]))? })
         };
-        self.grids.try_get_or_insert((geometry.width(), geometry.height()), make).cloned()
+        self.grids.try_get_or_insert(*geometry, make).cloned()
     }
+}
+
+/// What is shown of an annotation, in pixels of the original image.
+struct Shown {
+    bbox: [f64; 4],
+    area: u64,
+    point: Option<[f64; 2]>,
 }
 
 /// A score, or 0 where the file has none: NaN would spread to every sum.

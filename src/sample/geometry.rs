@@ -1,7 +1,10 @@
 //! The geometry of one image on its canvas, shared by image, masks, boxes and points so that they agree.
 
+use std::ops::Range;
+
 use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
-use crate::image::letterboxed;
+use crate::augment::Placement;
+use crate::image::{View, letterboxed};
 use crate::mask::{Axis, Grid};
 use crate::{Error, Result};
 
@@ -31,7 +34,8 @@ pub enum Fit {
     Stretch,
 }
 
-/// Where the pixels of one image are on its canvas.
+/// Where the pixels of one image are on its canvas: which part of it is shown, at which size, and whether it is
+/// mirrored.
 ///
 /// ```
 /// use maskstream::internals::Geometry;
@@ -45,13 +49,26 @@ pub enum Fit {
 /// assert_eq!(geometry.content_cells(64), (64, 43));
 /// # Ok::<(), maskstream::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
     width: u32,
     height: u32,
     side: u32,
+    /// Left, top, right and bottom edge of what is shown, in original pixels.
+    window: [u32; 4],
+    flip: [bool; 2],
     content_width: u32,
     content_height: u32,
+}
+
+impl Fit {
+    /// Width and height on a canvas of `side` x `side` pixels of an image of `width` x `height`.
+    pub(super) fn size(self, width: u32, height: u32, side: u32) -> (u32, u32) {
+        match self {
+            Self::Letterbox => letterboxed(width, height, side),
+            Self::Stretch => (side, side),
+        }
+    }
 }
 
 impl Geometry {
@@ -68,11 +85,48 @@ impl Geometry {
         if side == 0 || side > MAX_SIDE {
             return Err(Error::config(format!("image_size is {side}, but must be 1 to {MAX_SIDE}")));
         }
-        let (content_width, content_height) = match fit {
-            Fit::Letterbox => letterboxed(width, height, side),
-            Fit::Stretch => (side, side),
-        };
-        Ok(Self { width, height, side, content_width, content_height })
+        let (content_width, content_height) = fit.size(width, height, side);
+        let window = [0, 0, width, height];
+        Ok(Self { width, height, side, window, flip: [false; 2], content_width, content_height })
+    }
+
+    /// The same image in another place on its canvas.
+    ///
+    /// # Errors
+    /// If nothing of it would be shown, or more than it has or the canvas holds.
+    pub fn placed(self, placement: Placement) -> Result<Self> {
+        let Placement { window, content: (content_width, content_height), flip } = placement;
+        let [left, top, right, bottom] = window;
+        let is_part = left < right && right <= self.width && top < bottom && bottom <= self.height;
+        let fits = [content_width, content_height].iter().all(|side| (1..=self.side).contains(side));
+        if !is_part || !fits {
+            return Err(Error::config(format!(
+                "cannot show {window:?} of an image of {} x {} pixels as {content_width} x {content_height} of {} x {}",
+                self.width, self.height, self.side, self.side
+            )));
+        }
+        Ok(Self { window, flip, content_width, content_height, ..self })
+    }
+
+    /// Left, top, right and bottom edge of the part of the image that is shown, in original pixels.
+    pub fn window(&self) -> [u32; 4] {
+        self.window
+    }
+
+    /// Whether a part of the image is not shown.
+    pub fn is_cropped(&self) -> bool {
+        self.window != [0, 0, self.width, self.height]
+    }
+
+    /// Whether left and right, and top and bottom, are exchanged.
+    pub fn flips(&self) -> [bool; 2] {
+        self.flip
+    }
+
+    /// What the image's pixels are taken from.
+    pub(crate) fn view(&self) -> View {
+        let [left, top, right, bottom] = self.window.map(f64::from);
+        View { x: left..right, y: top..bottom, flip_x: self.flip[0], flip_y: self.flip[1] }
     }
 
     /// Width of the original image in pixels.
@@ -109,8 +163,48 @@ impl Geometry {
     ///
     /// Coordinates are those of pixel edges: an image extends from 0 to its width.
     pub fn affine(&self) -> [f32; 6] {
-        let (sx, sy) = self.scale();
-        [sx as f32, 0.0, 0.0, 0.0, sy as f32, 0.0]
+        let [x, y] = [self.line(0), self.line(1)].map(|line| (line.factor as f32, line.offset as f32));
+        [x.0, 0.0, x.1, 0.0, y.0, y.1]
+    }
+
+    /// Where a point of the original image is on the canvas, in pixels from its upper left corner. Points that are not
+    /// shown lie beside the image.
+    ///
+    /// ```
+    /// use maskstream::internals::Geometry;
+    /// use maskstream::Fit;
+    ///
+    /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
+    /// assert_eq!(geometry.to_canvas([750.0, 2250.0]), [512.0, 1024.0]);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    pub fn to_canvas(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [self.line(0).at(x), self.line(1).at(y)]
+    }
+
+    /// Where a point of the canvas is in the original image: the opposite of [`Geometry::to_canvas`].
+    ///
+    /// ```
+    /// use maskstream::internals::Geometry;
+    /// use maskstream::Fit;
+    ///
+    /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
+    /// assert_eq!(geometry.to_original([512.0, 1024.0]), [750.0, 2250.0]);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    pub fn to_original(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [self.line(0).before(x), self.line(1).before(y)]
+    }
+
+    /// The map of one direction, across or down.
+    fn line(&self, direction: usize) -> Line {
+        let content = f64::from([self.content_width, self.content_height][direction]);
+        let [start, end] = [self.window[direction], self.window[direction + 2]].map(f64::from);
+        let factor = content / (end - start);
+        match self.flip[direction] {
+            false => Line { factor, offset: 0.0 - factor * start },
+            true => Line { factor: -factor, offset: content + factor * start },
+        }
     }
 
     /// The grid of `rows` x `columns` cells over the whole canvas, to draw masks of this image on.
@@ -118,12 +212,15 @@ impl Geometry {
     /// # Errors
     /// If `rows` or `columns` is 0 or exceeds 16384.
     pub fn grid(&self, rows: u32, columns: u32) -> Result<Grid> {
-        let axis = |pixels: u32, content: u32, cells: u32| {
+        let axis = |direction: usize, pixels: u32, content: u32, cells: u32| {
             let cells = if cells > MAX_SIDE { 0 } else { cells };
-            Axis::new(pixels, cells, u64::from(content) * u64::from(cells), u64::from(pixels) * u64::from(self.side))
+            let shown: Range<u32> = self.window[direction]..self.window[direction + 2];
+            let scale =
+                (u64::from(content) * u64::from(cells), u64::from(shown.end - shown.start) * u64::from(self.side));
+            Axis::scaled_window(pixels, shown, cells, scale, self.flip[direction])
         };
-        let axes = axis(self.width, self.content_width, columns)
-            .and_then(|x| Ok(Grid::new(x, axis(self.height, self.content_height, rows)?)));
+        let axes = axis(0, self.width, self.content_width, columns)
+            .and_then(|x| Ok(Grid::new(x, axis(1, self.height, self.content_height, rows)?)));
         axes.map_err(|e| {
             let reason = match (rows.min(columns), rows.max(columns) > MAX_SIDE) {
                 (0, _) => "each side must be at least 1".to_owned(),
@@ -144,10 +241,20 @@ impl Geometry {
         };
         (inside(self.content_height), inside(self.content_width))
     }
+}
 
-    /// Canvas pixels per original pixel, for x and y.
-    pub(super) fn scale(&self) -> (f64, f64) {
-        let scale = |content: u32, pixels: u32| f64::from(content) / f64::from(pixels);
-        (scale(self.content_width, self.width), scale(self.content_height, self.height))
+/// The map from one coordinate to another: `factor` times it, and `offset` more.
+struct Line {
+    factor: f64,
+    offset: f64,
+}
+
+impl Line {
+    fn at(&self, x: f64) -> f64 {
+        self.factor * x + self.offset
+    }
+
+    fn before(&self, x: f64) -> f64 {
+        (x - self.offset) / self.factor
     }
 }

@@ -23,6 +23,7 @@
 
 mod annotation;
 mod architecture;
+mod augment;
 #[cfg(feature = "burn-flex")]
 mod burn;
 #[cfg(feature = "candle")]

@@ -94,7 +94,7 @@ impl Frame {
         let (across, down) = picture.units();
         let units = (across as usize, down as usize);
         let size = (width.div_ceil(1 << shift) as usize, height.div_ceil(1 << shift) as usize);
-        (blocks.len() <= MOST_BLOCKS && width > 0 && height > 0).then(|| Self {
+        (blocks.len() <= MOST_BLOCKS && width > 0 && height > 0).then_some(Self {
             parts,
             blocks,
             units,

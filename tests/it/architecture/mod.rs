@@ -16,12 +16,13 @@ mod text;
 use modules::Tree;
 
 /// The rooms, from the foundation up: files and folders under src/.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "mask",
     "error",
     "dtype",
     "field",
     "splitmix",
+    "augment",
     "atomic",
     "container",
     "annotation",

@@ -7,8 +7,8 @@ use crate::dtype::DType;
 ///
 /// * type: a Rust number type, or `image` for the loader's `image_dtype`
 /// * shape: B batch size, K masks per image, S image side, H rows of the mask grid, W bytes of such a row, G coverage
-///   grid, or numbers
-/// * presence: `always`, or `optional` for fields that depend on the settings (those with H and W, or G)
+///   grid, P clicks, J numbers of a prompt box, or numbers
+/// * presence: `always`, or `optional` for fields that depend on the settings (those with H and W, G, P or J)
 /// * storage: `large` for a buffer of its own, which becomes a tensor without a copy, or `small` for a part of the
 ///   buffer that all small fields share
 macro_rules! batch_fields {
@@ -37,6 +37,15 @@ macro_rules! batch_fields {
             /// First prompt point `x, y` of each mask, `[B, K, 2]` f32, normalized like the boxes. 0, 0 where the
             /// file has none.
             Points points: f32 [B K 2] always small;
+            /// Clicks `x, y` for each mask, `[B, K, P, 2]` f32, in the frame of the boxes; see
+            /// [`Prompts`](crate::Prompts).
+            PromptPoints prompt_points: f32 [B K P 2] optional small;
+            /// What each click says, `[B, K, P]` i64: 1 in the mask, 0 beside it, -1 that there is none. 0 for masks
+            /// that are padding.
+            PromptLabels prompt_labels: i64 [B K P] optional small;
+            /// Boxes with their edges moved at random, `[B, K, 4]` f32, otherwise as the boxes; see
+            /// [`Prompts::box_jitter`](crate::Prompts::box_jitter).
+            PromptBoxes prompt_boxes: f32 [B K J] optional small;
             /// Ids of the annotations, `[B, K]` i64. f32 cannot hold ids above 2^24: do not cast them.
             AnnotationIds annotation_ids: i64 [B K] always small;
             /// Which of the K masks are real, `[B, K]` u8: 1, or 0 for padding. Weigh a loss by it, cast to a float.
@@ -93,6 +102,8 @@ pub(crate) struct Sizes {
     pub(crate) mask_size: Option<[usize; 2]>,
     pub(crate) mask_format: MaskFormat,
     pub(crate) coverage: Option<usize>,
+    /// Clicks per mask; `None` without prompts.
+    pub(crate) clicks: Option<usize>,
 }
 
 impl Sizes {
@@ -134,6 +145,12 @@ macro_rules! dimension {
     };
     (G $sizes:ident) => {
         $sizes.coverage?
+    };
+    (P $sizes:ident) => {
+        $sizes.clicks.filter(|&clicks| clicks > 0)?
+    };
+    (J $sizes:ident) => {
+        $sizes.clicks.map(|_| 4)?
     };
     ($number:literal $sizes:ident) => {
         $number

@@ -133,7 +133,7 @@ pub use adapter::CandleBatch;
 #[cfg_attr(docsrs, doc(cfg(feature = "burn")))]
 pub use adapter::{BurnBatch, BurnImages, BurnLoader};
 pub use annotation::{IdList, MaskFilter, TopKBy};
-pub use augment::{Augment, Crop};
+pub use augment::{Augment, Crop, NegativeClicks, Prompts};
 pub use batch::{
     Batch, BatchLayout, BatchParts, FieldData, FieldSpec, FieldValues, FieldView, Memory, PinState, SampleError,
     SharedBytes,

@@ -10,6 +10,9 @@ pub(crate) enum Purpose {
     FlipY = 2,
     Crop = 3,
     Point = 4,
+    Positive = 5,
+    Negative = 6,
+    Box = 7,
 }
 
 /// The numbers of one image in one epoch.
@@ -20,6 +23,11 @@ impl Draws {
     pub(crate) fn new(seed: u64, epoch: u64, image_id: i64) -> Self {
         // Each is mixed on its own: a single mix would only swap neighbours where two seeds differ in one bit.
         Self([epoch, image_id as u64].into_iter().fold(mix64(seed), |key, part| mix64(key ^ part)))
+    }
+
+    /// The numbers of one annotation of the image.
+    pub(crate) fn about(self, id: i64) -> Self {
+        Self(mix64(self.0 ^ mix64(id as u64)))
     }
 
     fn bits(self, purpose: Purpose, number: u64) -> u64 {

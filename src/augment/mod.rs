@@ -6,9 +6,11 @@
 
 mod crop;
 mod draws;
+mod prompts;
 mod settings;
 
 pub(crate) use crop::Frame;
 pub use crop::Placement;
 pub(crate) use draws::{Draws, Purpose};
+pub use prompts::{NegativeClicks, Prompts};
 pub use settings::{Augment, Crop};

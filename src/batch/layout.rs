@@ -87,6 +87,7 @@ impl BatchLayout {
             mask_size: sample.mask_size.map(|size| size.map(|n| n as usize)),
             mask_format: sample.mask_format,
             coverage: sample.coverage.map(|g| g as usize),
+            clicks: sample.prompts.map(|prompts| prompts.clicks()),
         };
         let mut layout = Self { sizes, fields: Vec::new(), small_bytes: 0 };
         for &field in Field::ALL {
@@ -198,6 +199,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         box_format: BoxFormat::default(),
         coord_frame: CoordFrame::default(),
         augment: None,
+        prompts: None,
     };
     BatchLayout::of(batch_size, &sample).unwrap()
 }

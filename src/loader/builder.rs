@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::OnError;
 use crate::Result;
 use crate::annotation::TopKBy;
-use crate::augment::Augment;
+use crate::augment::{Augment, Prompts};
 use crate::batch::Memory;
 use crate::dtype::DType;
 use crate::field::MaskFormat;
@@ -31,6 +31,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 ///   [`mask_kind`](Self::mask_kind), [`mask_format`](Self::mask_format), [`keep_thin_masks`](Self::keep_thin_masks),
 ///   [`coverage`](Self::coverage), [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
 /// * Both: [`augment`](Self::augment)
+/// * Prompts: [`prompts`](Self::prompts)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -89,6 +90,7 @@ impl Default for LoaderBuilder {
                 box_format: BoxFormat::default(),
                 coord_frame: CoordFrame::default(),
                 augment: None,
+                prompts: None,
             },
             order: Order::default(),
             chunk_bytes: None,
@@ -105,19 +107,19 @@ impl Default for LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, `augment`, the
-    /// shuffle and its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All other settings
-    /// stay as they are. Its filter: [`Cursor::filter`], with an example.
+    /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, `augment`,
+    /// `prompts`, the shuffle and its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All
+    /// other settings stay as they are. Its filter: [`Cursor::filter`], with an example.
     ///
     /// # Errors
     /// If the cursor is of another version of the order.
     pub fn settings_of(mut self, cursor: &Cursor) -> Result<Self> {
-        let Settings { filter: _, top_k, top_k_by, scaled_decode, augment, shuffle, global_batch, drop_last } =
+        let Settings { filter: _, top_k, top_k_by, scaled_decode, augment, prompts, shuffle, global_batch, drop_last } =
             *cursor.settings()?;
         let scaled = if scaled_decode { ScaledDecode::Auto } else { ScaledDecode::Full };
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         (self.sample.top_k, self.sample.top_k_by, self.sample.scaled) = (size(top_k), top_k_by, scaled);
-        self.sample.augment = augment;
+        (self.sample.augment, self.sample.prompts) = (augment, prompts);
         self.order = Order { batch_size: size(global_batch), shuffle, rank: 0, world_size: 1, drop_last };
         self.chunk_bytes = None;
         Ok(self)
@@ -246,6 +248,18 @@ impl LoaderBuilder {
     /// ```
     pub fn augment(mut self, augment: impl Into<Option<Augment>>) -> Self {
         self.sample.augment = augment.into();
+        self
+    }
+
+    /// Clicks and boxes that prompt a model for each mask; `None` draws none. Default: `None`.
+    ///
+    /// ```
+    /// use maskstream::{Loader, Prompts};
+    ///
+    /// let settings = Loader::builder().prompts(Prompts::none().positive(1).box_jitter(0.1, 20.0));
+    /// ```
+    pub fn prompts(mut self, prompts: impl Into<Option<Prompts>>) -> Self {
+        self.sample.prompts = prompts.into();
         self
     }
 

@@ -41,6 +41,7 @@ impl Planned {
             top_k_by: shared.sample.top_k_by,
             scaled_decode: shared.sample.scaled == ScaledDecode::Auto,
             augment: shared.sample.augment,
+            prompts: shared.sample.prompts,
             shuffle: order.shuffle,
             global_batch: order.global_batch(),
             drop_last: order.drop_last,

@@ -7,7 +7,7 @@ use super::cache::LabelCache;
 use super::memory::{MemoryPlan, MemoryRequirements};
 use super::stats::Counters;
 use super::{LoaderBuilder, OnError};
-use crate::augment::Augment;
+use crate::augment::{Augment, Prompts};
 use crate::batch::{BatchLayout, SharedPool};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
@@ -69,6 +69,7 @@ impl Shared {
         check_effects(&sample, &order, settings.chunk_bytes, settings.mask_cache_bytes)?;
         check_sizes(&sample)?;
         sample.augment.iter().try_for_each(Augment::check)?;
+        sample.prompts.iter().try_for_each(Prompts::check)?;
         order.check()?;
         let planes = Planes::new(sample.image_dtype, sample.normalization)?;
         let layout = BatchLayout::of(order.batch_size, &sample)?;
@@ -141,6 +142,12 @@ fn check_effects(
         return Err(Error::config(
             "mask_cache_bytes has no effect with crops and flips, which give other labels in each epoch: leave \
              mask_cache_bytes or augment out",
+        ));
+    }
+    if mask_cache_bytes.is_some() && sample.prompts.is_some() {
+        return Err(Error::config(
+            "mask_cache_bytes has no effect with prompts, which differ in each epoch: leave mask_cache_bytes or prompts \
+             out",
         ));
     }
     if mask_cache_bytes.is_some() && sample.top_k_by.differs_by_epoch() {

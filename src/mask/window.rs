@@ -1,6 +1,6 @@
 //! What a rectangle of an image shows of a mask.
 
-use super::Rle;
+use super::{Rle, RleError};
 
 /// A part of a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,68 @@ impl Rle {
             before = behind;
         });
         found
+    }
+
+    /// The `number`-th pixel of the window that is not in the mask, counted in the same way.
+    pub(crate) fn background_pixel_in(&self, window: [u32; 4], number: u64) -> Option<[u32; 2]> {
+        let [left, top, right, bottom] = window;
+        // The next pixel that has not been counted, and how many have.
+        let (mut x, mut y, mut counted, mut found) = (left, top, 0, None);
+        let mut count = |x: u32, from: u32, to: u32| {
+            let behind = counted + u64::from(to - from);
+            if (counted..behind).contains(&number) {
+                found = Some([x, from + (number - counted) as u32]);
+            }
+            counted = behind;
+        };
+        self.for_each_segment_in(window, |column, from, to| {
+            while x < column {
+                count(x, y, bottom);
+                (x, y) = (x + 1, top);
+            }
+            count(x, y, from);
+            y = to;
+        });
+        while x < right {
+            count(x, y, bottom);
+            (x, y) = (x + 1, top);
+        }
+        found
+    }
+
+    /// Whether a pixel, given as x and y, is in the mask.
+    pub(crate) fn contains(&self, [x, y]: [u32; 2]) -> bool {
+        let at = u64::from(x) * u64::from(self.height()) + u64::from(y);
+        let mut is_inside = false;
+        self.for_each_span(|from, to| is_inside |= (from..to).contains(&at));
+        is_inside
+    }
+
+    /// The pixel deepest inside the part of the mask that the window shows: the middle one of those whose largest
+    /// square within it is largest.
+    ///
+    /// # Errors
+    /// Those of [`Rle::erode`].
+    pub(crate) fn deepest_pixel(&self, window: [u32; 4]) -> Result<Option<[u32; 2]>, RleError> {
+        let [left, top, right, bottom] = window;
+        let part = self.crop(left, top, right - left, bottom - top)?;
+        let [x, y, width, height] = part.bbox();
+        // What is beside the box counts as outside.
+        let mut core = part.crop(x, y, width, height)?;
+        let (mut least, mut most) = (0, width.min(height).saturating_sub(1) / 2);
+        let whole = core.clone();
+        while least < most {
+            let radius = (least + most).div_ceil(2);
+            let eroded = whole.erode(radius)?;
+            if eroded.area() > 0 {
+                (least, core) = (radius, eroded);
+            } else {
+                most = radius - 1;
+            }
+        }
+        let all = [0, 0, width, height];
+        let pixel = core.pixel_in(all, core.area() / 2);
+        Ok(pixel.map(|pixel| [pixel[0] + x + left, pixel[1] + y + top]))
     }
 
     #[inline]
@@ -80,6 +142,27 @@ mod tests {
                 assert_eq!(mask.pixel_in(window, number).as_ref(), Some(pixel));
             }
             assert_eq!(mask.pixel_in(window, part.area), None);
+            let mut number = 0;
+            for x in left..right {
+                for y in (top..bottom).filter(|y| !pixels[(x * height + y) as usize]) {
+                    assert_eq!(mask.background_pixel_in(window, number), Some([x, y]));
+                    number += 1;
+                }
+            }
+            assert_eq!(mask.background_pixel_in(window, number), None);
+            for (at, &is_mask) in (0..).zip(&pixels) {
+                assert_eq!(mask.contains([at / height, at % height]), is_mask);
+            }
+            // The largest square around each pixel that lies within the part.
+            let depth = |[x, y]: [u32; 2]| {
+                let is_inside = |r: i64| {
+                    let sides = |at: u32, r: i64| i64::from(at) - r..=i64::from(at) + r;
+                    sides(x, r).all(|x| sides(y, r).all(|y| inside.contains(&[x, y].map(|at| at.max(-1) as u32))))
+                };
+                (0..).take_while(|&r| is_inside(r)).count()
+            };
+            let deepest = mask.deepest_pixel(window).unwrap();
+            assert_eq!(deepest.map(depth), inside.iter().copied().map(depth).max());
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shuffle;
 use crate::annotation::{FilterBounds, MaskFilter, TopKBy};
-use crate::augment::Augment;
+use crate::augment::{Augment, Prompts};
 use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
@@ -78,6 +78,7 @@ pub(crate) struct Settings {
     /// Whether JPEGs are decoded at a part of their size where that is enough, which gives other pixels.
     pub(crate) scaled_decode: bool,
     pub(crate) augment: Option<Augment>,
+    pub(crate) prompts: Option<Prompts>,
     pub(crate) shuffle: Option<Shuffle>,
     /// `batch_size` x `world_size`.
     pub(crate) global_batch: u64,
@@ -249,7 +250,8 @@ impl Fingerprint {
             ("top_k", then.top_k.to_string(), now.top_k.to_string()),
             ("top_k_by", then.top_k_by.to_string(), now.top_k_by.to_string()),
             ("scaled_decode", scaled_text(then.scaled_decode), scaled_text(now.scaled_decode)),
-            ("augment", augment_text(then.augment), augment_text(now.augment)),
+            ("augment", text_of(then.augment), text_of(now.augment)),
+            ("prompts", text_of(then.prompts), text_of(now.prompts)),
             ("drop_last", then.drop_last.to_string(), now.drop_last.to_string()),
         ];
         let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
@@ -257,8 +259,8 @@ impl Fingerprint {
     }
 }
 
-fn augment_text(augment: Option<Augment>) -> String {
-    augment.map_or_else(|| "off".to_owned(), |augment| augment.to_string())
+fn text_of(setting: Option<impl ToString>) -> String {
+    setting.map_or_else(|| "off".to_owned(), |setting| setting.to_string())
 }
 
 fn scaled_text(is_scaled: bool) -> String {

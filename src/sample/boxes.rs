@@ -40,6 +40,8 @@ pub enum CoordFrame {
     Original,
     /// The canvas: 1 is its side. Where the image is stretched, this is the same as `Original`.
     Canvas,
+    /// The canvas in pixels, as SAM has them: from 0 to its side.
+    CanvasPixels,
 }
 
 impl CoordFrame {
@@ -49,13 +51,14 @@ impl CoordFrame {
         let content = [geometry.content_width(), geometry.content_height()].map(f64::from);
         let side = f64::from(geometry.side());
         let line = |direction: usize, start: f64, end: f64| {
-            let (factor, extent) = match self {
-                Self::Original => (1.0 / (end - start), 1.0),
-                Self::Canvas => (content[direction] / (end - start) / side, content[direction] / side),
+            let factor = match self {
+                Self::Original => 1.0 / (end - start),
+                Self::Canvas => content[direction] / (end - start) / side,
+                Self::CanvasPixels => content[direction] / (end - start),
             };
             // Boxes may lie beside the image. Only a crop cuts them.
             let shown = if geometry.is_cropped() { [start, end] } else { [f64::NEG_INFINITY, f64::INFINITY] };
-            NormalizedLine { start, shown, factor, extent, is_flipped: geometry.flips()[direction] }
+            NormalizedLine { start, end, shown, factor, is_flipped: geometry.flips()[direction] }
         };
         [line(0, left, right), line(1, top, bottom)]
     }
@@ -64,10 +67,10 @@ impl CoordFrame {
 /// The map of one direction, from the shown part of the original image to a frame.
 pub(super) struct NormalizedLine {
     start: f64,
+    end: f64,
     /// The first and the last coordinate that are shown.
     shown: [f64; 2],
     factor: f64,
-    extent: f64,
     is_flipped: bool,
 }
 
@@ -78,8 +81,8 @@ impl NormalizedLine {
     }
 
     pub(super) fn point(&self, x: f64) -> f64 {
-        let x = (x - self.start) * self.factor;
-        if self.is_flipped { self.extent - x } else { x }
+        let from_edge = if self.is_flipped { self.end - x } else { x - self.start };
+        from_edge * self.factor
     }
 
     /// The start and the length of the shown part of `length` pixels from `x` on.

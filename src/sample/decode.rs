@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use super::boxes::NormalizedLine;
+use super::place::{Augmenter, Shown};
+use super::prompts::PromptPainter;
 use super::{BoxFormat, Clock, CoordFrame, Fit, Geometry, RowMut};
-use crate::annotation::{Annotation, AnnotationFile, AnnotationSelector, TopKBy};
-use crate::augment::{Augment, Draws, Frame, Purpose};
+use crate::annotation::{AnnotationFile, AnnotationSelector, TopKBy};
+use crate::augment::{Augment, Draws, Prompts};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
 use crate::image::{Normalization, ScaledDecode};
-use crate::mask::{Grid, GridScratch, Rle};
+use crate::mask::{Grid, GridScratch, Rle, RleError};
 use crate::shard::Entry;
 use crate::{Error, Result};
 
@@ -60,6 +61,7 @@ pub(crate) struct SampleOptions {
     pub(crate) box_format: BoxFormat,
     pub(crate) coord_frame: CoordFrame,
     pub(crate) augment: Option<Augment>,
+    pub(crate) prompts: Option<Prompts>,
 }
 
 impl SampleOptions {
@@ -89,7 +91,10 @@ pub(crate) enum LabelSource<'a> {
 /// Decodes the labels of one sample after the other, reusing its buffers. Each worker has one.
 pub(crate) struct LabelDecoder {
     options: Arc<SampleOptions>,
+    /// A mask that is looked at only.
     rle: Rle,
+    /// The masks of the row.
+    masks: Vec<Rle>,
     scratch: GridScratch,
     grids: LruCache<Geometry, Grids>,
 }
@@ -103,7 +108,8 @@ struct Grids {
 
 impl LabelDecoder {
     pub(crate) fn new(options: Arc<SampleOptions>) -> Self {
-        Self { options, rle: Rle::default(), scratch: GridScratch::default(), grids: LruCache::new(GRID_CACHE_SIZE) }
+        let (rle, masks, scratch) = Default::default();
+        Self { options, rle, masks, scratch, grids: LruCache::new(GRID_CACHE_SIZE) }
     }
 
     /// Writes every field of the sample of `entry` but the image to `row`; returns where the image goes. Errors name
@@ -141,8 +147,12 @@ impl LabelDecoder {
         let file = AnnotationFile::parse(json)?;
         let candidates = selector.select(&file);
         times.json += clock.lap();
-        let draws = Draws::new(self.options.augment.map_or(0, |augment| augment.seed), epoch, entry.image_id);
-        let (geometry, candidates) = self.place(&file, candidates, whole, draws)?;
+        let draws = |seed: u64| Draws::new(seed, epoch, entry.image_id);
+        let augmenter = self.options.augment.map(|augment| Augmenter { augment, draws: draws(augment.seed) });
+        let (geometry, candidates) = match &augmenter {
+            Some(augmenter) => augmenter.place(&self.options, &file, candidates, whole, &mut self.rle)?,
+            None => (whole, candidates),
+        };
         times.masks += clock.lap();
         let chosen = self.options.top_k_by.top_k_of(&file, candidates, self.options.top_k, epoch);
         times.json += clock.lap();
@@ -153,19 +163,33 @@ impl LabelDecoder {
         write_image_fields(entry, &geometry, self.options.coverage, out);
         let grids = self.grids(&geometry)?;
         let lines = self.options.coord_frame.lines(&geometry);
+        let is_drawn = grids.masks.is_some() || grids.coverage.is_some();
+        let has_clicks = self.options.prompts.is_some_and(|prompts| prompts.clicks() > 0);
+        let has_masks = is_drawn || geometry.is_cropped() || has_clicks;
+        if has_masks {
+            self.masks.resize_with(self.masks.len().max(chosen.len()), Rle::default);
+            for (mask, &index) in self.masks.iter_mut().zip(&chosen) {
+                file.annotations[index].read_mask(entry.height, entry.width, mask)?;
+            }
+        }
+        let failed = |e: RleError| Error::config(format!("cannot draw a mask: {e}")).caused_by(e);
         for (k, &index) in chosen.iter().enumerate() {
             let annotation = &file.annotations[index];
-            if grids.masks.is_some() || grids.coverage.is_some() || geometry.is_cropped() {
-                annotation.read_mask(entry.height, entry.width, &mut self.rle)?;
-                if self.rle.area() == 0 {
+            if has_masks {
+                if self.masks[k].area() == 0 {
                     // It has no pixel to learn from: its slot is zero, as padding is.
                     out.zero_masks(k..k + 1);
                     continue;
                 }
-                self.draw(&grids, k, out)
-                    .map_err(|e| Error::config(format!("cannot draw a mask: {e}")).caused_by(e))?;
+                self.draw(&grids, k, out).map_err(failed)?;
             }
-            let Shown { bbox, area, point } = self.shown(annotation, &geometry, &lines, draws);
+            let shown = match &augmenter {
+                Some(augmenter) if geometry.is_cropped() => {
+                    augmenter.shown(annotation, &self.masks[k], &geometry, &lines)
+                }
+                _ => Shown::annotated(annotation),
+            };
+            let Shown { bbox, area, point } = shown;
             out.boxes[4 * k..4 * k + 4].copy_from_slice(&self.options.box_format.normalize(bbox, &lines));
             out.predicted_iou[k] = or_zero(annotation.predicted_iou);
             out.stability_score[k] = or_zero(annotation.stability_score);
@@ -174,6 +198,18 @@ impl LabelDecoder {
                 out.points[2 * k] = lines[0].point(x) as f32;
                 out.points[2 * k + 1] = lines[1].point(y) as f32;
             }
+            if let Some(prompts) = self.options.prompts {
+                let masks = if has_masks { &self.masks[..chosen.len()] } else { &[] };
+                let painter = PromptPainter {
+                    prompts,
+                    draws: draws(prompts.seed),
+                    geometry: &geometry,
+                    lines: &lines,
+                    box_format: self.options.box_format,
+                    masks,
+                };
+                painter.paint(k, annotation.id, bbox, out).map_err(failed)?;
+            }
             out.annotation_ids[k] = annotation.id;
             out.valid[k] = 1;
         }
@@ -181,84 +217,12 @@ impl LabelDecoder {
         Ok(geometry)
     }
 
-    /// Where the image goes, and which of the candidates are shown there: crops are drawn until one shows a mask.
-    fn place(
-        &mut self,
-        file: &AnnotationFile<'_>,
-        candidates: Vec<usize>,
-        whole: Geometry,
-        draws: Draws,
-    ) -> Result<(Geometry, Vec<usize>)> {
-        let Some(augment) = self.options.augment else { return Ok((whole, candidates)) };
-        let (fit, side) = (self.options.fit, self.options.side);
-        let frame =
-            Frame { size: (whole.width(), whole.height()), side, fit: &|width, height| fit.size(width, height, side) };
-        let edges = |&index: &usize| {
-            let [x, y, width, height] = file.annotations[index].bbox;
-            [x, y, x + width, y + height]
-        };
-        let boxes: Vec<_> = candidates.iter().map(edges).collect();
-        for attempt in 0..augment.crop_attempts {
-            let geometry = whole.placed(augment.place(draws, attempt.into(), &frame, &boxes))?;
-            if !geometry.is_cropped() || candidates.is_empty() {
-                return Ok((geometry, candidates));
-            }
-            let mut shown = Vec::new();
-            for &index in &candidates {
-                if self.is_shown(&file.annotations[index], &geometry, augment)? {
-                    shown.push(index);
-                }
-            }
-            if !shown.is_empty() {
-                return Ok((geometry, shown));
-            }
-        }
-        Ok((whole.placed(augment.whole(draws, &frame))?, candidates))
-    }
-
-    /// Whether a crop shows enough of a mask.
-    fn is_shown(&mut self, annotation: &Annotation<'_>, geometry: &Geometry, augment: Augment) -> Result<bool> {
-        annotation.read_mask(geometry.height(), geometry.width(), &mut self.rle)?;
-        let (visible, pixels) = (self.rle.window(geometry.window()).area, self.rle.area());
-        Ok(visible == pixels || augment.is_enough(visible, pixels))
-    }
-
-    /// What a crop shows of the annotation whose mask is in `self.rle`, in pixels of the original image.
-    fn shown(
-        &self,
-        annotation: &Annotation<'_>,
-        geometry: &Geometry,
-        lines: &[NormalizedLine; 2],
-        draws: Draws,
-    ) -> Shown {
-        let point = annotation.point_coords.first().copied();
-        let annotated = Shown { bbox: annotation.bbox, area: annotation.area, point };
-        let Some(augment) = self.options.augment.filter(|_| geometry.is_cropped()) else { return annotated };
-        let part = self.rle.window(geometry.window());
-        let is_cut = part.area < self.rle.area();
-        let mut shown = annotated;
-        if is_cut && augment.tight_boxes {
-            // Sides are one less than pixels, as SA-1B has them.
-            let [x, y, width, height] = part.bbox.map(f64::from);
-            shown.bbox = [x, y, width - 1.0, height - 1.0];
-        }
-        if is_cut && augment.visible_area {
-            shown.area = part.area;
-        }
-        let leaves = |[x, y]: [f64; 2]| !lines[0].shows(x) || !lines[1].shows(y);
-        if shown.point.is_some_and(leaves) {
-            let number = draws.below(Purpose::Point, annotation.id as u64, part.area);
-            shown.point = self.rle.pixel_in(geometry.window(), number).map(|pixel| pixel.map(|at| f64::from(at) + 0.5));
-        }
-        shown
-    }
-
-    /// Draws the mask in `self.rle` as the `k`-th mask of the row.
-    fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), crate::mask::RleError> {
+    /// Draws the `k`-th mask of the row.
+    fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), RleError> {
         if let Some(grid) = &grids.masks {
             let bytes = out.masks.len() / self.options.top_k;
             let out = &mut out.masks[k * bytes..(k + 1) * bytes];
-            let (rle, scratch) = (&self.rle, &mut self.scratch);
+            let (rle, scratch) = (&self.masks[k], &mut self.scratch);
             match (self.options.mask_kind, self.options.mask_format, self.options.keep_thin_masks) {
                 (MaskKind::Nearest, MaskFormat::Bytes, true) => grid.nearest_or_best(rle, scratch, out)?,
                 (MaskKind::Nearest, MaskFormat::Bytes, false) => grid.nearest(rle, scratch, out)?,
@@ -271,7 +235,7 @@ impl LabelDecoder {
         }
         if let Some(grid) = &grids.coverage {
             let cells = grid.rows() * grid.columns();
-            grid.coverage(&self.rle, &mut self.scratch, &mut out.coverage[k * cells..(k + 1) * cells])?;
+            grid.coverage(&self.masks[k], &mut self.scratch, &mut out.coverage[k * cells..(k + 1) * cells])?;
         }
         Ok(())
     }
@@ -287,13 +251,6 @@ impl LabelDecoder {
         };
         self.grids.try_get_or_insert(*geometry, make).cloned()
     }
-}
-
-/// What is shown of an annotation, in pixels of the original image.
-struct Shown {
-    bbox: [f64; 4],
-    area: u64,
-    point: Option<[f64; 2]>,
 }
 
 /// A score, or 0 where the file has none: NaN would spread to every sum.

@@ -196,6 +196,11 @@ impl Geometry {
         [self.line(0).before(x), self.line(1).before(y)]
     }
 
+    /// Canvas pixels per original pixel, across and down.
+    pub(super) fn scale(&self) -> [f64; 2] {
+        [self.line(0).factor.abs(), self.line(1).factor.abs()]
+    }
+
     /// The map of one direction, across or down.
     fn line(&self, direction: usize) -> Line {
         let content = f64::from([self.content_width, self.content_height][direction]);

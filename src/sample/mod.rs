@@ -6,6 +6,8 @@ mod boxes;
 mod clock;
 mod decode;
 mod geometry;
+mod place;
+mod prompts;
 mod row;
 
 pub use boxes::{BoxFormat, CoordFrame};

@@ -42,6 +42,7 @@ mod loader;
 mod mask;
 mod order;
 mod pixels;
+mod prompts;
 mod repack;
 mod resume;
 #[cfg(all(feature = "cli", target_os = "linux"))]

@@ -133,7 +133,7 @@ pub use adapter::CandleBatch;
 #[cfg_attr(docsrs, doc(cfg(feature = "burn")))]
 pub use adapter::{BurnBatch, BurnImages, BurnLoader};
 pub use annotation::{IdList, MaskFilter, TopKBy};
-pub use augment::{Augment, Crop, NegativeClicks, Prompts};
+pub use augment::{Augment, ColorJitter, Crop, NegativeClicks, Prompts};
 pub use batch::{
     Batch, BatchLayout, BatchParts, FieldData, FieldSpec, FieldValues, FieldView, Memory, PinState, SampleError,
     SharedBytes,
@@ -168,7 +168,7 @@ pub mod index {
 pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
-    pub use crate::augment::Placement;
+    pub use crate::augment::{ColorStep, Placement};
     pub use crate::error::OneLine;
     pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, View, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};

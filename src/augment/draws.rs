@@ -13,6 +13,9 @@ pub(crate) enum Purpose {
     Positive = 5,
     Negative = 6,
     Box = 7,
+    ColorOrder = 8,
+    Color = 9,
+    Grayscale = 10,
 }
 
 /// The numbers of one image in one epoch.

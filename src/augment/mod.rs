@@ -4,11 +4,13 @@
 //! map. Every number is a function of the seed, the epoch, the id of the image and what it is for, so workers, ranks,
 //! prefetching and resuming change nothing.
 
+mod colour;
 mod crop;
 mod draws;
 mod prompts;
 mod settings;
 
+pub use colour::{ColorJitter, ColorStep};
 pub(crate) use crop::Frame;
 pub use crop::Placement;
 pub(crate) use draws::{Draws, Purpose};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{ColorJitter, ColorStep, Draws, Purpose};
 use crate::{Error, Result};
 
 /// Most attempts at a crop: each may read all of an image's masks.
@@ -41,6 +42,8 @@ pub struct Augment {
     pub(super) min_visible_pixels: u64,
     pub(crate) tight_boxes: bool,
     pub(crate) visible_area: bool,
+    pub(super) color_jitter: ColorJitter,
+    pub(super) grayscale: f64,
 }
 
 /// Which part of an image is shown, and how large.
@@ -86,7 +89,7 @@ impl Default for Augment {
 impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, horizontal_flip, vertical_flip, crop, crop_attempts, .. } = *self;
-        let Self { min_visible, min_visible_pixels, tight_boxes, visible_area, .. } = *self;
+        let Self { min_visible, min_visible_pixels, tight_boxes, visible_area, color_jitter, grayscale, .. } = *self;
         write!(f, "seed {seed}, flips {horizontal_flip} and {vertical_flip}, ")?;
         match crop {
             None => f.write_str("no crop"),
@@ -97,6 +100,11 @@ impl fmt::Display for Augment {
         if crop.is_some() {
             write!(f, " in {crop_attempts} attempts, min_visible {min_visible} and {min_visible_pixels} pixels")?;
             write!(f, ", tight_boxes {tight_boxes}, visible_area {visible_area}")?;
+        }
+        for (name, value) in color_jitter.named().into_iter().chain([("grayscale", grayscale)]) {
+            if value != 0.0 {
+                write!(f, ", {name} {value}")?;
+            }
         }
         Ok(())
     }
@@ -115,6 +123,8 @@ impl Augment {
             min_visible_pixels: 1,
             tight_boxes: false,
             visible_area: true,
+            color_jitter: ColorJitter::NONE,
+            grayscale: 0.0,
         }
     }
 
@@ -122,6 +132,19 @@ impl Augment {
     /// Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation", 2021).
     pub const fn lsj() -> Self {
         Self { horizontal_flip: 0.5, crop: Some(Crop::ScaleJitter { scale: [0.1, 2.0] }), ..Self::none() }
+    }
+
+    /// Flips, and the colours, of SAM 2's training: brightness by 0.1, contrast and saturation by 0.03, and one image in
+    /// twenty in grey. SAM 2 stretches images to a square, so set [`Fit::Stretch`](crate::Fit::Stretch) as well. Its
+    /// training also rotates and shears, which is not offered here, and changes the colours of each frame of a video a
+    /// second time (configuration `sam2.1_hiera_b+_MOSE_finetune`).
+    pub const fn sam() -> Self {
+        Self {
+            horizontal_flip: 0.5,
+            color_jitter: ColorJitter { brightness: 0.1, contrast: 0.03, saturation: 0.03, hue: 0.0 },
+            grayscale: 0.05,
+            ..Self::none()
+        }
     }
 
     /// Sets the seed of all numbers that are drawn. Default: 0.
@@ -177,6 +200,24 @@ impl Augment {
         self
     }
 
+    /// Sets by how much the colours of an image may change. Default: not at all.
+    pub const fn color_jitter(mut self, jitter: ColorJitter) -> Self {
+        self.color_jitter = jitter;
+        self
+    }
+
+    /// Sets the probability that an image becomes grey, after its colours have changed otherwise. Default: 0.
+    pub const fn grayscale(mut self, probability: f64) -> Self {
+        self.grayscale = probability;
+        self
+    }
+
+    /// The changes of an image's colours, in the order in which they are made.
+    pub(crate) fn color_steps(&self, draws: Draws) -> Vec<ColorStep> {
+        let is_grey = draws.unit(Purpose::Grayscale, 0) < self.grayscale;
+        self.color_jitter.draw(draws).chain(is_grey.then_some(ColorStep::Grayscale)).collect()
+    }
+
     /// Whether a crop that shows `visible` of a mask's `pixels` shows enough of it.
     pub(crate) fn is_enough(&self, visible: u64, pixels: u64) -> bool {
         visible >= self.min_visible_pixels.max(1) && visible as f64 >= self.min_visible * pixels as f64
@@ -195,10 +236,17 @@ impl Augment {
         for (name, probability) in [
             ("horizontal_flip", self.horizontal_flip),
             ("vertical_flip", self.vertical_flip),
+            ("grayscale", self.grayscale),
             ("min_visible's share", self.min_visible),
         ] {
             if !(0.0..=1.0).contains(&probability) {
                 return refuse(name, &probability, "0 to 1");
+            }
+        }
+        for (name, value) in self.color_jitter.named() {
+            let most = if name == "hue" { 0.5 } else { MOST };
+            if !(0.0..=most).contains(&value) {
+                return refuse(name, &value, if name == "hue" { "0 to 0.5" } else { "0 to 100" });
             }
         }
         if !(1..=MOST_ATTEMPTS).contains(&self.crop_attempts) {

@@ -9,15 +9,18 @@ use std::sync::Arc;
 use lru::LruCache;
 use serde::Serialize;
 
+use super::job::{ImageJob, ImageSource, ImageTask, Jobs};
 use super::jpeg::{
     Damaged, Decoding, KnownTables, Picture, Progress, Rows as PictureRows, Scratch, TOGETHER, check, decode_one,
     decode_some, interleave, refuse_holes, verdict,
 };
+use super::output::{Output, ToCanvas};
 use super::pixels::{Pixels, check_size};
 use super::planes::Canvas;
-use super::resize::{Axis, Rows, Weights};
+use super::resize::{Axis, Weights};
 use super::simd::Simd;
 use super::view::{View, touched};
+use crate::augment::ColorStep;
 use crate::{Error, Result};
 
 /// Sizes whose weights are kept: SA-1B has a few common sizes.
@@ -64,7 +67,7 @@ pub struct Decoder {
     tables: KnownTables,
     weights: LruCache<(Span, Span, [bool; 2]), Arc<Weights>>,
     /// Memory that was used and is free.
-    free: Vec<(Scratch, Rows)>,
+    free: Vec<(Scratch, Output)>,
     /// A JPEG as zune-jpeg gets it, and what it makes of it.
     jpeg: Vec<u8>,
     pixels: Pixels,
@@ -93,112 +96,11 @@ impl Span {
     }
 }
 
-/// An image to decode.
-pub(crate) trait ImageTask {
-    /// The JPEG.
-    fn jpeg(&self) -> &[u8];
-    /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
-    fn size(&self) -> (u32, u32);
-    /// The part of it that is wanted, in pixels of `size`: all of it unless the image is cropped.
-    fn view(&self) -> View {
-        View::whole(self.size())
-    }
-    /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
-    fn canvas(&mut self) -> Canvas<'_>;
-}
-
-/// Where images come from, and where they go.
-pub(crate) trait ImageSource {
-    type Task: ImageTask;
-    /// The next image, if there is one to begin while `under_way` others are being decoded. Is asked again where a few
-    /// rows have been decoded since.
-    fn next(&mut self, under_way: usize) -> Option<Self::Task>;
-    /// Takes an image back.
-    fn done(&mut self, task: Self::Task, result: Result<()>);
-}
-
-/// An image for [`Decoder::decode`].
-#[derive(Debug)]
-pub struct ImageJob<'a> {
-    /// The JPEG.
-    pub jpeg: &'a [u8],
-    /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
-    pub size: (u32, u32),
-    /// The part of it that is wanted, in pixels of `size`.
-    pub view: View,
-    /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
-    pub canvas: Canvas<'a>,
-}
-
-impl<'a> ImageJob<'a> {
-    /// The whole image.
-    pub fn new(jpeg: &'a [u8], size: (u32, u32), canvas: Canvas<'a>) -> Self {
-        Self { jpeg, size, view: View::whole(size), canvas }
-    }
-}
-
-impl ImageTask for ImageJob<'_> {
-    fn jpeg(&self) -> &[u8] {
-        self.jpeg
-    }
-
-    fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
-    fn view(&self) -> View {
-        self.view.clone()
-    }
-
-    fn canvas(&mut self) -> Canvas<'_> {
-        self.canvas.reborrow()
-    }
-}
-
-/// Images in a slice, and their results.
-struct Jobs<'a, 'b> {
-    jobs: std::iter::Enumerate<std::slice::IterMut<'a, ImageJob<'b>>>,
-    results: Vec<Result<()>>,
-}
-
-/// A job with its number.
-struct Numbered<'a, 'b>(usize, &'a mut ImageJob<'b>);
-
-impl ImageTask for Numbered<'_, '_> {
-    fn jpeg(&self) -> &[u8] {
-        self.1.jpeg()
-    }
-
-    fn size(&self) -> (u32, u32) {
-        self.1.size()
-    }
-
-    fn view(&self) -> View {
-        self.1.view()
-    }
-
-    fn canvas(&mut self) -> Canvas<'_> {
-        self.1.canvas()
-    }
-}
-
-impl<'a, 'b> ImageSource for Jobs<'a, 'b> {
-    type Task = Numbered<'a, 'b>;
-
-    fn next(&mut self, _under_way: usize) -> Option<Self::Task> {
-        self.jobs.next().map(|(number, job)| Numbered(number, job))
-    }
-
-    fn done(&mut self, task: Self::Task, result: Result<()>) {
-        self.results[task.0] = result;
-    }
-}
-
 /// An image between its codes and its canvas.
 struct InProgress<T> {
     task: T,
     decoding: Decoding,
-    rows: Rows,
+    output: Output,
     weights: Arc<Weights>,
 }
 
@@ -235,8 +137,7 @@ impl Decoder {
     /// Decodes images at once, which takes less time than one after the other. Each has a result of its own, and the
     /// same pixels as alone.
     pub fn decode_all(&mut self, jobs: &mut [ImageJob<'_>]) -> Vec<Result<()>> {
-        let results = jobs.iter().map(|_| Ok(())).collect();
-        let mut jobs = Jobs { jobs: jobs.iter_mut().enumerate(), results };
+        let mut jobs = Jobs::new(jobs);
         self.run(&mut jobs);
         jobs.results
     }
@@ -279,7 +180,7 @@ impl Decoder {
         // Foreign code gets bytes that nobody has checked.
         let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(&mut task)));
         match prepared.unwrap_or_else(|payload| Err(Error::panic(&*payload))) {
-            Ok(Some((decoding, rows, weights))) => Ok(InProgress { task, decoding, rows, weights }),
+            Ok(Some((decoding, output, weights))) => Ok(InProgress { task, decoding, output, weights }),
             Ok(None) => Err((task, Ok(()))),
             Err(error) => Err((task, Err(error))),
         }
@@ -321,9 +222,9 @@ impl Decoder {
     }
 
     fn end<T: ImageTask>(&mut self, image: InProgress<T>, result: Result<()>) -> (T, Result<()>) {
-        let InProgress { mut task, decoding, rows, .. } = image;
+        let InProgress { mut task, decoding, output, .. } = image;
         task.canvas().pad();
-        self.free.push((decoding.into_scratch(), rows));
+        self.free.push((decoding.into_scratch(), output));
         (task, result)
     }
 
@@ -342,14 +243,15 @@ impl Decoder {
     }
 
     /// Prepares the decoding of an image. Other forms than the usual one are decoded at once.
-    fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Rows, Arc<Weights>)>> {
+    fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Output, Arc<Weights>)>> {
         let (size, target) = (task.size(), task.canvas().size());
         let picture = self.read(task.jpeg(), size)?;
         let view = task.view().resized(size, picture.size());
         if picture.is_sequential() && !picture.has_one_scan() {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
-            return match self.begin(ImageJob { jpeg: &jpeg, size: picture.size(), view, canvas: task.canvas() }) {
+            let (size, color_steps) = (picture.size(), task.color_steps());
+            return match self.begin(ImageJob { jpeg: &jpeg, size, view, color_steps, canvas: task.canvas() }) {
                 Ok(image) => self.finish_alone(image).1.map(|()| None),
                 Err((_, result)) => result.map(|()| None),
             };
@@ -357,17 +259,17 @@ impl Decoder {
         let shift = self.scaled.shift(&view, target);
         let Some(mut layout) = self.tables.layout(&picture, shift) else {
             self.decode_to_pixels(&picture)?;
-            self.draw_pixels(picture.size(), &view, &mut task.canvas());
+            self.draw_pixels(picture.size(), &view, task.color_steps(), &mut task.canvas());
             return Ok(None);
         };
-        let (scratch, mut rows) = self.free.pop().unwrap_or_default();
+        let (scratch, mut output) = self.free.pop().unwrap_or_default();
         let view = view.scaled(shift);
         let (columns, lines) = (touched(&view.x, layout.size().0), touched(&view.y, layout.size().1));
         let before = layout.show(columns.clone(), lines.clone());
         let weights = self.weights(&view, (&columns, &lines), before, target);
-        rows.begin(layout.size().0, &weights);
+        output.begin(layout.size().0, &weights, task.color_steps(), target);
         let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
-        Ok(Some((decoding, rows, weights)))
+        Ok(Some((decoding, output, weights)))
     }
 
     /// The weights with which the samples `touched` by a view become `target`. Rows begin with `before` samples that
@@ -397,13 +299,14 @@ impl Decoder {
         super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)
     }
 
-    fn draw_pixels(&mut self, size: (u32, u32), view: &View, canvas: &mut Canvas<'_>) {
+    fn draw_pixels(&mut self, size: (u32, u32), view: &View, steps: Vec<ColorStep>, canvas: &mut Canvas<'_>) {
         let (width, height) = (size.0 as usize, size.1 as usize);
         let (columns, lines) = (touched(&view.x, width), touched(&view.y, height));
         let weights = self.weights(view, (&columns, &lines), 0, canvas.size());
-        let mut rows = Rows::default();
-        rows.begin(columns.len(), &weights);
-        let mut to_canvas = ToCanvas { rows: &mut rows, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };
+        let mut output = Output::default();
+        output.begin(columns.len(), &weights, steps, canvas.size());
+        let mut to_canvas =
+            ToCanvas { output: &mut output, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };
         for row in self.pixels.bytes.chunks_exact(3 * width).skip(lines.start).take(lines.len()) {
             let [red, green, blue] = to_canvas.next_row();
             for (i, pixel) in row.as_chunks::<3>().0[columns.clone()].iter().enumerate() {
@@ -411,6 +314,7 @@ impl Decoder {
             }
             to_canvas.row_written();
         }
+        to_canvas.finish();
         canvas.pad();
     }
 }
@@ -418,26 +322,13 @@ impl Decoder {
 impl<T: ImageTask> InProgress<T> {
     /// Makes pixels of the chunk that was decoded.
     fn take(&mut self, simd: Simd) -> Result<Progress, Damaged> {
-        let Self { task, decoding, rows, weights } = self;
-        decoding.take(&mut ToCanvas { rows, weights, simd, canvas: task.canvas() })
-    }
-}
-
-/// Rows of an image that are resized and written to a canvas.
-struct ToCanvas<'a> {
-    rows: &'a mut Rows,
-    weights: &'a Weights,
-    simd: Simd,
-    canvas: Canvas<'a>,
-}
-
-impl PictureRows for ToCanvas<'_> {
-    fn next_row(&mut self) -> [&mut [u8]; 3] {
-        self.rows.next_row()
-    }
-
-    fn row_written(&mut self) {
-        self.rows.row_written(self.weights, self.simd, |y, rgb| self.canvas.write_row(y, rgb));
+        let Self { task, decoding, output, weights } = self;
+        let mut to_canvas = ToCanvas { output, weights, simd, canvas: task.canvas() };
+        let progress = decoding.take(&mut to_canvas)?;
+        if progress == Progress::Done {
+            to_canvas.finish();
+        }
+        Ok(progress)
     }
 }
 

@@ -5,11 +5,14 @@
 //! `BILINEAR`), numbers of the batch's type. A JPEG that is damaged, cut short, larger than allowed, or of another size
 //! than its annotations say is an error; a derived one is of the size that it says of itself.
 
+mod colours;
 mod decoder;
 #[cfg(feature = "derive")]
 mod derive;
 mod fit;
+mod job;
 mod jpeg;
+mod output;
 mod pixels;
 mod planes;
 mod resize;
@@ -17,13 +20,14 @@ mod simd;
 mod view;
 mod zune;
 
-pub use decoder::{Decoder, ImageJob, ScaledDecode};
-pub(crate) use decoder::{ImageSource, ImageTask};
+pub use decoder::{Decoder, ScaledDecode};
 #[cfg(feature = "derive")]
 pub use derive::Derive;
 #[cfg(feature = "derive")]
 pub(crate) use derive::Deriver;
 pub(crate) use fit::letterboxed;
+pub use job::ImageJob;
+pub(crate) use job::{ImageSource, ImageTask};
 pub(crate) use jpeg::HEAD_BYTES;
 pub(crate) use jpeg::TOGETHER;
 pub use jpeg::{Derived, orientation as exif_orientation};

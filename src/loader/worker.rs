@@ -13,6 +13,7 @@ use super::activity::{ActivityBoard, ActivityGuard};
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
+use crate::augment::{Augment, ColorStep, Draws};
 use crate::batch::{BatchBuffers, SampleError, Slot};
 use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER, View};
 use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, StageTimes};
@@ -192,6 +193,12 @@ impl ImageTask for Task<'_> {
 
     fn view(&self) -> View {
         self.geometry.view()
+    }
+
+    fn color_steps(&self) -> Vec<ColorStep> {
+        let draws =
+            |augment: &Augment| augment.color_steps(Draws::new(augment.seed, self.worker.epoch, self.entry.image_id));
+        self.worker.shared.sample.augment.as_ref().map(draws).unwrap_or_default()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {

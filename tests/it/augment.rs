@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use maskstream::index::AnnotationFile;
 use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Placement, Planes};
 use maskstream::mask::{GridScratch, Rle};
-use maskstream::{Augment, Batch, BoxFormat, CoordFrame, Crop, Fit, Loader, LoaderBuilder, ScaledDecode};
+use maskstream::{
+    Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Loader, LoaderBuilder, ScaledDecode,
+};
 
 use crate::fixture::{Dice, Made, annotation, content, document, jpeg, made_many, rectangle, set_of, shard};
 
@@ -331,6 +333,36 @@ fn a_sample_looks_the_same_in_all_runs_of_an_epoch_and_differs_between_epochs() 
 }
 
 #[test]
+fn colours_change_in_each_epoch_and_labels_do_not() {
+    let samples = scenes(9);
+    let jitter = ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+    let augment = Augment::none().color_jitter(jitter).grayscale(0.3);
+    let run = |options: LoaderBuilder, epoch: u64| rows_by_id(&batches(options.shuffle(1), &samples, epoch));
+    let plain = run(options(), 3);
+    let jittered = run(options().augment(augment), 3);
+    // The image is the first field.
+    let mut grey = 0;
+    for (id, fields) in &jittered {
+        assert!(fields[0] != plain[id][0] && fields[1..] == plain[id][1..], "image {id}");
+        let (red, rest) = fields[0].split_at(fields[0].len() / 3);
+        grey += usize::from(red == &rest[..red.len()]);
+    }
+    assert!((1..8).contains(&grey), "{grey} of 9 are grey");
+    assert!(run(options().augment(augment).num_workers(1).batch_size(1), 3) == jittered);
+    assert!(run(options().augment(augment), 4).iter().all(|(id, fields)| fields[0] != jittered[id][0]));
+    // Labels do not change, so they may be cached; and floats are of the same bytes.
+    let cached = options().augment(augment).mask_cache_bytes(1 << 20);
+    let loader = cached.shuffle(1).build(set_of(vec![shard(&samples)])).unwrap();
+    let epochs: Vec<Vec<Batch>> = [2, 3].map(|epoch| loader.epoch(epoch).unwrap().map(Result::unwrap).collect()).into();
+    assert!(rows_by_id(&epochs[1]) == jittered);
+    let floats = run(options().augment(augment).image_dtype(DType::F32), 3);
+    for (id, fields) in floats {
+        let found: Vec<f32> = bytemuck::pod_collect_to_vec(&fields[0]);
+        assert!(found.iter().zip(&jittered[&id][0]).all(|(&found, &byte)| found == f32::from(byte) / 255.0));
+    }
+}
+
+#[test]
 fn a_cursor_of_other_augmentation_is_refused_and_its_own_is_taken_from_it() {
     let samples = scenes(8);
     let set = || set_of(vec![shard(&samples)]);
@@ -505,6 +537,9 @@ fn settings_that_are_no_ranges_or_probabilities_are_named() {
         (Augment::none().horizontal_flip(1.5), "horizontal_flip is 1.5"),
         (Augment::none().vertical_flip(f64::NAN), "vertical_flip is NaN"),
         (Augment::none().min_visible(-0.1, 0), "min_visible's share is -0.1"),
+        (Augment::none().grayscale(2.0), "grayscale is 2.0"),
+        (Augment::none().color_jitter(ColorJitter { hue: 0.6, ..ColorJitter::NONE }), "hue is 0.6"),
+        (Augment::none().color_jitter(ColorJitter { contrast: f64::NAN, ..ColorJitter::NONE }), "contrast is NaN"),
         (Augment::none().crop_attempts(0), "crop_attempts is 0"),
         (Augment::none().crop(Crop::RandomResized { scale: [0.0, 1.0], ratio }), "RandomResized is [0.0, 1.0]"),
         (Augment::none().crop(Crop::RandomResized { scale: [0.5, 0.4], ratio }), "RandomResized is [0.5, 0.4]"),

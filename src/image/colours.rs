@@ -1,0 +1,250 @@
+//! Changes the colours of rows of pixels: brightness, contrast, saturation, hue and grey, as torchvision 0.24's
+//! `transforms.v2` changes uint8 images. Sums and products are of f32 in the same order, and results are rounded down,
+//! so that all processors give the same bytes.
+
+use super::planes::Canvas;
+use super::simd::{Simd, multiversion};
+use crate::augment::ColorStep;
+
+/// An image whose colours change on its way to the canvas, row by row. Contrast needs the mean of the whole image, so
+/// from there on the rows wait for the last one.
+#[derive(Debug, Default)]
+pub(super) struct Colouring {
+    steps: Vec<ColorStep>,
+    /// Which of the steps waits for all rows.
+    waits_at: Option<usize>,
+    /// Sum of the grey values, rounded down.
+    grey: u64,
+    width: usize,
+    row: [Vec<u8>; 3],
+    /// The rows that wait, each of three channels.
+    waiting: Vec<u8>,
+}
+
+impl Colouring {
+    /// Begins an image of `size` (width, height) on its canvas.
+    pub(super) fn begin(&mut self, steps: Vec<ColorStep>, size: (u32, u32)) {
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        self.waits_at = steps.iter().position(|step| matches!(step, ColorStep::Contrast(_)));
+        self.steps = steps;
+        (self.grey, self.width) = (0, width);
+        let waiting = if self.waits_at.is_some() { 3 * width * height } else { 0 };
+        self.waiting.resize(waiting, 0);
+    }
+
+    /// Takes the next row of the image, the `y`-th of the canvas.
+    pub(super) fn take(&mut self, simd: Simd, y: usize, rgb: [&[u8]; 3], canvas: &mut Canvas<'_>) {
+        if self.steps.is_empty() {
+            return canvas.write_row(y, rgb);
+        }
+        for (row, channel) in self.row.iter_mut().zip(rgb) {
+            row.clear();
+            row.extend_from_slice(channel);
+        }
+        let at_once = self.waits_at.unwrap_or(self.steps.len());
+        let [red, green, blue] = &mut self.row;
+        change(simd, &self.steps[..at_once], 0.0, [red, green, blue]);
+        if self.waits_at.is_none() {
+            return canvas.write_row(y, [red, green, blue]);
+        }
+        self.grey += grey_sum(simd, [red, green, blue]);
+        let width = self.width;
+        for (out, row) in self.waiting[3 * width * y..3 * width * (y + 1)].chunks_exact_mut(width).zip(&self.row) {
+            out.copy_from_slice(row);
+        }
+    }
+
+    /// Passes on what waits: all rows have been taken.
+    pub(super) fn finish(&mut self, simd: Simd, canvas: &mut Canvas<'_>) {
+        let Some(first) = self.waits_at else { return };
+        let width = self.width;
+        let pixels = (self.waiting.len() / 3).max(1);
+        let mean = (self.grey as f64 / pixels as f64) as f32;
+        for (y, rows) in self.waiting.chunks_exact_mut(3 * width).enumerate() {
+            let (red, rest) = rows.split_at_mut(width);
+            let (green, blue) = rest.split_at_mut(width);
+            change(simd, &self.steps[first..], mean, [red, green, blue]);
+            canvas.write_row(y, [red, green, blue]);
+        }
+    }
+}
+
+/// Makes changes one after the other. `mean` is that of the image's grey values before the contrast changes.
+fn change(simd: Simd, steps: &[ColorStep], mean: f32, rgb: [&mut [u8]; 3]) {
+    let [red, green, blue] = rgb;
+    for step in steps {
+        match *step {
+            ColorStep::Brightness(factor) => {
+                [&mut *red, &mut *green, &mut *blue].into_iter().for_each(|row| blend(simd, row, 0.0, factor));
+            }
+            ColorStep::Contrast(factor) => {
+                [&mut *red, &mut *green, &mut *blue].into_iter().for_each(|row| blend(simd, row, mean, factor));
+            }
+            ColorStep::Saturation(factor) => saturate(simd, factor, [&mut *red, &mut *green, &mut *blue]),
+            ColorStep::Hue(turns) => rotate(simd, turns, [&mut *red, &mut *green, &mut *blue]),
+            ColorStep::Grayscale => saturate(simd, 0.0, [&mut *red, &mut *green, &mut *blue]),
+        }
+    }
+}
+
+multiversion! {
+    fn blend(row: &mut [u8], other: f32, factor: f32) = blended
+}
+
+multiversion! {
+    fn saturate(factor: f32, rgb: [&mut [u8]; 3]) = saturated
+}
+
+multiversion! {
+    fn rotate(turns: f32, rgb: [&mut [u8]; 3]) = rotated
+}
+
+multiversion! {
+    fn grey_sum(rgb: [&[u8]; 3]) -> u64 = summed
+}
+
+/// `factor` of a value and the rest of another one.
+#[inline(always)]
+fn mixed(value: f32, other: f32, factor: f32) -> u8 {
+    // As an integer it is rounded down; it is clamped, so the conversion saturates nothing.
+    (value * factor + other * (1.0 - factor)).clamp(0.0, 255.0) as i32 as u8
+}
+
+#[inline(always)]
+fn blended(row: &mut [u8], other: f32, factor: f32) {
+    for value in row {
+        *value = mixed(f32::from(*value), other, factor);
+    }
+}
+
+/// The grey value of a pixel, rounded down.
+#[inline(always)]
+fn grey(red: u8, green: u8, blue: u8) -> i32 {
+    (f32::from(red) * 0.2989 + f32::from(green) * 0.587 + f32::from(blue) * 0.114) as i32
+}
+
+#[inline(always)]
+fn summed([red, green, blue]: [&[u8]; 3]) -> u64 {
+    let pixels = red.iter().zip(green).zip(blue);
+    // A row has fewer than 2^23 pixels.
+    u64::from(pixels.map(|((&red, &green), &blue)| grey(red, green, blue) as u32).sum::<u32>())
+}
+
+#[inline(always)]
+fn saturated(factor: f32, [red, green, blue]: [&mut [u8]; 3]) {
+    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+        let grey = grey(*red, *green, *blue) as f32;
+        *red = mixed(f32::from(*red), grey, factor);
+        *green = mixed(f32::from(*green), grey, factor);
+        *blue = mixed(f32::from(*blue), grey, factor);
+    }
+}
+
+/// Turns the hue. With the largest channel `v`, the difference `c` to the smallest one and the hue in sixths of a turn,
+/// a channel is `v - c * max(0, min(k, 4 - k, 1))`, where `k` is the hue plus 5 for red, 3 for green and 1 for blue,
+/// modulo 6: the formula of HSV without its six cases.
+#[inline(always)]
+fn rotated(turns: f32, [red, green, blue]: [&mut [u8]; 3]) {
+    let by = turns.rem_euclid(1.0) * 6.0;
+    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+        let (r, g, b) = (f32::from(*red), f32::from(*green), f32::from(*blue));
+        let most = r.max(g).max(b);
+        let range = most - r.min(g).min(b);
+        let sixth = 1.0 / range.max(1.0);
+        let if_red = (g - b) * sixth;
+        let if_green = (b - r) * sixth + 2.0;
+        let if_blue = (r - g) * sixth + 4.0;
+        let hue = if most == r {
+            if_red
+        } else if most == g {
+            if_green
+        } else {
+            if_blue
+        };
+        // From -1 to 5, and then by up to 6 more.
+        let hue = hue + by;
+        let channel = |offset: f32| {
+            let k = hue + offset;
+            let k = if k >= 12.0 {
+                k - 12.0
+            } else if k >= 6.0 {
+                k - 6.0
+            } else {
+                k
+            };
+            let share = k.min(4.0 - k).clamp(0.0, 1.0);
+            // torchvision makes bytes of 0 to 1 in this way.
+            ((most - range * share) * (255.999 / 255.0)) as i32 as u8
+        };
+        *red = channel(5.0);
+        *green = channel(3.0);
+        *blue = channel(1.0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::image::Planes;
+
+    fn bytes(digits: &str) -> Vec<u8> {
+        let pairs = digits.as_bytes().as_chunks::<2>().0;
+        pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    /// Sends an image of three planes on its way; returns what arrives on a canvas of its width.
+    fn coloured(simd: Simd, steps: &[ColorStep], planes: &[u8], width: usize, height: usize) -> Vec<u8> {
+        let side = width.max(height);
+        let mut out = vec![1; 3 * side * side];
+        let size = (width as u32, height as u32);
+        let mut canvas = Canvas::new(&Planes::U8, size, side as u32, &mut out);
+        let mut colouring = Colouring::default();
+        // Twice, so that what one image leaves behind would show in the next.
+        for _ in 0..2 {
+            colouring.begin(steps.to_vec(), size);
+            for y in 0..height {
+                let row = |plane: usize| &planes[(plane * height + y) * width..][..width];
+                colouring.take(simd, y, [row(0), row(1), row(2)], &mut canvas);
+            }
+            colouring.finish(simd, &mut canvas);
+        }
+        let rows = |plane: usize| (0..height).map(move |y| (plane * side + y) * side);
+        (0..3).flat_map(rows).flat_map(|at| out[at..at + width].to_vec()).collect()
+    }
+
+    #[test]
+    fn colours_change_as_torchvision_changes_them() {
+        let mut lines = include_str!("../../tests/golden/colors.jsonl").lines();
+        let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        let (width, height) = (first["width"].as_u64().unwrap() as usize, first["height"].as_u64().unwrap() as usize);
+        let pixels = bytes(first["pixels"].as_str().unwrap());
+        let mut lists = 0;
+        for line in lines.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            let steps: Vec<ColorStep> = line["changes"].as_array().unwrap().iter().map(step).collect();
+            let expected = bytes(line["pixels"].as_str().unwrap());
+            let found = coloured(Simd::best(), &steps, &pixels, width, height);
+            assert_eq!(coloured(Simd::PORTABLE, &steps, &pixels, width, height), found, "{steps:?}");
+            let differing = found.iter().zip(&expected).filter(|(found, expected)| found != expected).count();
+            let largest = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // What lies between two bytes may go to either, once for each change.
+            assert!(usize::from(largest) <= steps.len(), "{steps:?}: {largest}");
+            assert!(differing * 50 <= found.len(), "{steps:?}: {differing} of {}", found.len());
+            lists += 1;
+        }
+        assert_eq!(lists, 26);
+    }
+
+    fn step(change: &Value) -> ColorStep {
+        let number = change[1].as_f64().unwrap() as f32;
+        match change[0].as_str().unwrap() {
+            "brightness" => ColorStep::Brightness(number),
+            "contrast" => ColorStep::Contrast(number),
+            "saturation" => ColorStep::Saturation(number),
+            "hue" => ColorStep::Hue(number),
+            _ => ColorStep::Grayscale,
+        }
+    }
+}

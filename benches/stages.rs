@@ -7,11 +7,11 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use maskstream::index::{AnnotationFile, ShardIndex};
-use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
 use maskstream::mask::{Grid, GridScratch, Rle};
 use maskstream::source::{FileSource, MemorySource, Source};
 use maskstream::synth::{Preset, Sample, SynthOptions, pack, sample};
-use maskstream::{DType, Fit, Loader, MaskFilter, Normalization, ScaledDecode, ShardSet, TopKBy};
+use maskstream::{DType, Fit, Geometry, Loader, MaskFilter, Normalization, ScaledDecode, ShardSet, TopKBy};
 
 /// As in the `maskstream` binary, pages of dropped buffers are reused.
 #[global_allocator]

@@ -56,7 +56,11 @@ macro_rules! batch_fields {
             ImageIds image_ids: i64 [B] always small;
             /// Height and width of the original images in pixels, `[B, 2]` u32: cast before dividing.
             OriginalSizes original_sizes: u32 [B 2] always small;
+            /// What is shown of the original images, `[B, 4]` u32: left, top, right and bottom edge in pixels. All of
+            /// an image that is not cropped.
+            Crops crops: u32 [B 4] always small;
             /// The affine map from original to canvas pixels, `[B, 6]` f32: `x' = ax + by + c, y' = dx + ey + f`.
+            /// [`Batch::geometry_of`](crate::Batch::geometry_of) makes a [`Geometry`](crate::Geometry) of it.
             Geometry geometry: f32 [B 6] always small;
             /// Which rows are real, `[B]` u8: 1, or 0 for padding and for samples that could not be decoded. A
             /// condition as it is; cast it to a float to weigh by it.

@@ -133,7 +133,7 @@ pub use adapter::CandleBatch;
 #[cfg_attr(docsrs, doc(cfg(feature = "burn")))]
 pub use adapter::{BurnBatch, BurnImages, BurnLoader};
 pub use annotation::{IdList, MaskFilter, TopKBy};
-pub use augment::{Augment, ColorJitter, Crop, NegativeClicks, Prompts};
+pub use augment::{Augment, ColorJitter, ColorStep, Crop, NegativeClicks, Prompts};
 pub use batch::{
     Batch, BatchLayout, BatchParts, FieldData, FieldSpec, FieldValues, FieldView, Memory, PinState, SampleError,
     SharedBytes,
@@ -144,7 +144,7 @@ pub use field::{Field, MaskFormat};
 pub use image::{Normalization, ScaledDecode};
 pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
 pub use order::{Cursor, Distributed, Launcher};
-pub use sample::{BoxFormat, CoordFrame, Fit, MaskKind};
+pub use sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind};
 pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSetBuilder};
 
 /// What an index says of a shard, and how indexes are built: for programs that prepare or inspect shards.
@@ -168,11 +168,10 @@ pub mod index {
 pub mod internals {
     pub use crate::annotation::MaskMismatch;
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
-    pub use crate::augment::{ColorStep, Placement};
+    pub use crate::augment::Placement;
     pub use crate::error::OneLine;
     pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, View, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
-    pub use crate::sample::Geometry;
 }
 
 /// The code blocks of the README and the documents are compiled as tests.

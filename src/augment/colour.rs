@@ -28,8 +28,15 @@ pub struct ColorJitter {
     pub hue: f64,
 }
 
-/// A change of all pixels of an image.
+/// A change of all pixels of an image, from [`Augment::color_steps`](crate::Augment::color_steps).
+///
+/// ```
+/// use maskstream::{Augment, ColorStep};
+///
+/// assert_eq!(Augment::none().grayscale(1.0).color_steps(0, 1), [ColorStep::Grayscale]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum ColorStep {
     /// Times a factor.
     Brightness(f32),

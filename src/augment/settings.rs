@@ -134,6 +134,14 @@ impl Augment {
         Self { horizontal_flip: 0.5, crop: Some(Crop::ScaleJitter { scale: [0.1, 2.0] }), ..Self::none() }
     }
 
+    /// A random part of the image, of 8 to 100 % of its area and a shape of 3:4 to 4:3, and flips: as torchvision's
+    /// `RandomResizedCrop` and `RandomHorizontalFlip`, with their defaults. There, the part fills the canvas: set
+    /// [`Fit::Stretch`](crate::Fit::Stretch) as well.
+    pub const fn resized_crop() -> Self {
+        let crop = Crop::RandomResized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
+        Self { horizontal_flip: 0.5, crop: Some(crop), ..Self::none() }
+    }
+
     /// Flips, and the colours, of SAM 2's training: brightness by 0.1, contrast and saturation by 0.03, and one image in
     /// twenty in grey. SAM 2 stretches images to a square, so set [`Fit::Stretch`](crate::Fit::Stretch) as well. Its
     /// training also rotates and shears, which is not offered here, and changes the colours of each frame of a video a
@@ -212,8 +220,17 @@ impl Augment {
         self
     }
 
-    /// The changes of an image's colours, in the order in which they are made.
-    pub(crate) fn color_steps(&self, draws: Draws) -> Vec<ColorStep> {
+    /// The changes of an image's colours in an epoch, in the order in which they are made.
+    ///
+    /// ```
+    /// use maskstream::Augment;
+    ///
+    /// let steps = Augment::sam().color_steps(0, 226381);
+    /// assert_eq!(steps, Augment::sam().color_steps(0, 226381));
+    /// assert_ne!(steps, Augment::sam().color_steps(1, 226381));
+    /// ```
+    pub fn color_steps(&self, epoch: u64, image_id: i64) -> Vec<ColorStep> {
+        let draws = Draws::new(self.seed, epoch, image_id);
         let is_grey = draws.unit(Purpose::Grayscale, 0) < self.grayscale;
         self.color_jitter.draw(draws).chain(is_grey.then_some(ColorStep::Grayscale)).collect()
     }

@@ -45,6 +45,7 @@ use crate::dtype::Element;
 use crate::field::{Field, batch_fields};
 use crate::mask::unpack_rows;
 use crate::order::Cursor;
+use crate::sample::Geometry;
 use crate::shard::SampleId;
 
 /// The samples of one step, field by field. Rows and masks that are not real are all zero.
@@ -224,6 +225,24 @@ impl Batch {
     pub fn unpacked_masks(&self) -> Option<Cow<'_, [u8]>> {
         let masks = self.masks()?;
         Some(self.layout().packed_columns().map_or(Cow::Borrowed(masks), |columns| unpack_rows(masks, columns).into()))
+    }
+
+    /// Where the image of a row is on its canvas; `None` if the row is not valid. Its inverse takes a model's points,
+    /// boxes and masks back to the original image.
+    ///
+    /// ```no_run
+    /// # fn show(batch: &maskstream::Batch) {
+    /// if let Some(geometry) = batch.geometry_of(0) {
+    ///     println!("the middle of the canvas shows {:?}", geometry.to_original([512.0, 512.0]));
+    /// }
+    /// # }
+    /// ```
+    pub fn geometry_of(&self, row: usize) -> Option<Geometry> {
+        let side = self.layout().image_size() as u32;
+        let size = self.original_sizes().as_chunks().0.get(row)?;
+        let crop = self.crops().as_chunks().0.get(row)?;
+        let affine = self.geometry().as_chunks().0.get(row)?;
+        Geometry::of_row(*size, *crop, affine, side).ok()
     }
 
     fn bytes_of(&self, spec: &FieldSpec) -> &[u8] {

@@ -3,7 +3,8 @@
 use std::error::Error;
 
 /// Settings of the library, and the flags that set them.
-const FLAGS: [(&str, &str); 22] = [
+const FLAGS: [(&str, &str); 25] = [
+    ("augment", "--augment"),
     ("batch_size", "--batch-size"),
     ("chunk_bytes", "--chunk-bytes"),
     ("coverage", "--coverage"),
@@ -26,6 +27,8 @@ const FLAGS: [(&str, &str); 22] = [
     ("top_k_by", "--top-k-by"),
     ("world_size", "--world-size"),
     ("box_format", "--box-format"),
+    ("box_jitter", "--box-jitter"),
+    ("coord_frame", "--coord-frame"),
 ];
 
 /// What only a program can do, and what the command offers instead.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory,
+    BoxFormat, CoordFrame, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory,
     Normalization, OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
 };
 
+use super::augment_args::AugmentArgs;
 use super::progress;
 use super::size::{parse_count, parse_size};
 use super::target::refuse_same;
@@ -85,9 +86,14 @@ pub(super) struct LoaderArgs {
     /// Also compute which share of each patch of a G x G grid each mask covers; 0 for none
     #[arg(long, default_value_t = 0, value_name = "G", help_heading = IMAGES)]
     coverage: u32,
-    /// The four numbers of a box, divided by the width and height of the original image
+    /// The four numbers of a box
     #[arg(long, value_enum, default_value = "xywh", value_name = "FORMAT", help_heading = IMAGES)]
     box_format: BoxesArg,
+    /// What the coordinates of boxes and points are relative to
+    #[arg(long, value_enum, default_value = "original", value_name = "FRAME", help_heading = IMAGES)]
+    coord_frame: FrameArg,
+    #[command(flatten)]
+    augment: AugmentArgs,
     /// Maximum number of masks per image [default: 10]
     #[arg(long, value_name = "K", value_parser = parse_count::<65_536>, help_heading = SELECTION)]
     top_k: Option<usize>,
@@ -130,7 +136,7 @@ pub(super) struct LoaderArgs {
     /// Shuffle the samples of all shards [default: the order of the files]
     #[arg(long, help_heading = ORDER)]
     shuffle: bool,
-    /// Seed of --shuffle and of the random orders of --top-k-by [default: 0]
+    /// Seed of --shuffle, of the random orders of --top-k-by, of --augment and of prompts [default: 0]
     #[arg(long, help_heading = ORDER)]
     seed: Option<u64>,
     /// Shuffle chunks of about this size instead of single samples [default: 0, single samples]
@@ -195,6 +201,16 @@ enum FitArg {
     Letterbox,
     /// Fill the whole square
     Stretch,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FrameArg {
+    /// The image, or the part of it that is shown: 0 to 1
+    Original,
+    /// The canvas, padding included: 0 to 1
+    Canvas,
+    /// The canvas in pixels, as SAM has them
+    CanvasPixels,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -347,8 +363,9 @@ impl LoaderArgs {
             return Err(why.to_owned());
         }
         let is_random = self.top_k_by.is_some_and(|order| order.with_seed(0) != order.with_seed(1));
+        let is_random = is_random || self.augment.is_random();
         if self.seed.is_some() && !self.shuffle && !is_random && cursor.is_none() {
-            tell!("maskstream: --seed has no effect without --shuffle or a random --top-k-by");
+            tell!("maskstream: --seed has no effect without --shuffle, a random --top-k-by, --augment or prompts");
         }
         Ok(())
     }
@@ -432,6 +449,11 @@ impl LoaderArgs {
                 BoxesArg::Xyxy => BoxFormat::Xyxy,
                 BoxesArg::Cxcywh => BoxFormat::CxCyWh,
             })
+            .coord_frame(match self.coord_frame {
+                FrameArg::Original => CoordFrame::Original,
+                FrameArg::Canvas => CoordFrame::Canvas,
+                FrameArg::CanvasPixels => CoordFrame::CanvasPixels,
+            })
             .prefetch_batches(self.prefetch_batches)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
@@ -495,7 +517,7 @@ impl LoaderArgs {
         if let Some(order) = self.top_k_by {
             options = options.top_k_by(order.with_seed(seed));
         }
-        Ok(options)
+        Ok(self.augment.apply(options, seed))
     }
 }
 

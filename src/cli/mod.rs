@@ -20,6 +20,7 @@ macro_rules! tell {
 
 mod advice;
 mod args;
+mod augment_args;
 mod bench;
 mod decode;
 mod export;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use maskstream::{Batch, Cursor, DType, FieldView, Loader};
+use maskstream::{Augment, Batch, Cursor, DType, FieldView, Loader};
 use serde::Serialize;
 
 use super::advice::in_flags;
@@ -22,8 +22,8 @@ use super::tensors::write;
 /// Image size, number types and masks are not part of it. Without --rank and --world-size, the batch is that of all
 /// ranks together. Interleaved sets need `Loader::replay` in a program of your own.
 ///
-/// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it; then a
-/// table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite. Ids have no
+/// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it, and what
+/// augmentation has drawn for it; then a table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite. Ids have no
 /// mean.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -79,7 +79,20 @@ struct Row {
     height: u32,
     width: u32,
     masks: usize,
+    drawn: Option<Drawn>,
     error: Option<String>,
+}
+
+/// What augmentation has drawn for a row.
+#[derive(Serialize)]
+struct Drawn {
+    /// Left, top, right and bottom edge of what is shown, in pixels of the image.
+    crop: [u32; 4],
+    /// Width and height on the canvas.
+    content: [u32; 2],
+    flip_x: bool,
+    flip_y: bool,
+    colors: Vec<String>,
 }
 
 /// Statistics of a field over the valid rows.
@@ -113,7 +126,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let replay = Replay {
         epoch: batch.epoch(),
         batch: batch.step(),
-        rows: rows(&loader, &batch),
+        rows: rows(&loader, &batch, cursor.augment()?),
         fields: batch.fields().map(|field| values(&batch, field)).collect(),
     };
     if args.json {
@@ -146,7 +159,7 @@ fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {
     Ok(cursor.ok_or_else(|| format!("{name} is null: {none}"))?)
 }
 
-fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
+fn rows(loader: &Loader, batch: &Batch, augment: Option<Augment>) -> Vec<Row> {
     let mut rows = Vec::new();
     let Some(set) = loader.shards() else { return rows };
     for (row, sample) in batch.samples().iter().enumerate() {
@@ -166,10 +179,24 @@ fn rows(loader: &Loader, batch: &Batch) -> Vec<Row> {
             height: entry.height,
             width: entry.width,
             masks: batch.valid()[row * masks..(row + 1) * masks].iter().filter(|&&valid| valid == 1).count(),
+            drawn: augment.and_then(|augment| drawn(batch, row, augment)),
             error: failed.map(|failed| in_flags(&failed.error)),
         });
     }
     rows
+}
+
+fn drawn(batch: &Batch, row: usize, augment: Augment) -> Option<Drawn> {
+    let geometry = batch.geometry_of(row)?;
+    let [flip_x, flip_y] = geometry.flips();
+    let colors = augment.color_steps(batch.epoch(), batch.image_ids()[row]);
+    Some(Drawn {
+        crop: geometry.window(),
+        content: [geometry.content_width(), geometry.content_height()],
+        flip_x,
+        flip_y,
+        colors: colors.iter().map(|step| format!("{step:?}")).collect(),
+    })
 }
 
 fn values(batch: &Batch, field: FieldView<'_>) -> Values {
@@ -200,15 +227,28 @@ fn numbers(field: FieldView<'_>) -> Vec<f64> {
         .unwrap_or_default()
 }
 
+impl std::fmt::Display for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { crop: [left, top, right, bottom], content: [width, height], flip_x, flip_y, colors } = self;
+        write!(f, "drawn: x {left} to {right}, y {top} to {bottom}, as {width} x {height}")?;
+        let flips = [(*flip_x, "left to right"), (*flip_y, "top to bottom")];
+        flips.iter().filter(|(is_flipped, _)| *is_flipped).try_for_each(|(_, way)| write!(f, ", flipped {way}"))?;
+        colors.iter().try_for_each(|step| write!(f, ", {step}"))
+    }
+}
+
 fn print(replay: &Replay) -> Outcome {
     let Replay { epoch, batch, rows, fields } = replay;
     say!("epoch {epoch}, batch {batch}: {} samples", rows.len());
     for row in rows {
-        let Row { row, image_id, shard, image, image_offset, image_bytes, height, width, masks, .. } = row;
+        let Row { row, image_id, shard, image, image_offset, image_bytes, height, width, masks, drawn, .. } = row;
         say!("  {row:3}  image {image_id}: {width} x {height}, {masks} masks");
         let (shard, image) = (unbroken(shard), unbroken(image));
         let place = format!("       {shard}, {image} at {image_offset} ({image_bytes} bytes)");
         say!("{}", wrap(&place));
+        if let Some(drawn) = drawn {
+            say!("{}", wrap(&format!("       {drawn}")));
+        }
     }
     for Row { row, annotations, annotations_offset, annotations_bytes, error, .. } in rows {
         if let Some(error) = error {

@@ -13,7 +13,7 @@ use super::activity::{ActivityBoard, ActivityGuard};
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
-use crate::augment::{Augment, ColorStep, Draws};
+use crate::augment::{Augment, ColorStep};
 use crate::batch::{BatchBuffers, SampleError, Slot};
 use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER, View};
 use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, StageTimes};
@@ -196,9 +196,9 @@ impl ImageTask for Task<'_> {
     }
 
     fn color_steps(&self) -> Vec<ColorStep> {
-        let draws =
-            |augment: &Augment| augment.color_steps(Draws::new(augment.seed, self.worker.epoch, self.entry.image_id));
-        self.worker.shared.sample.augment.as_ref().map(draws).unwrap_or_default()
+        let Worker { shared, epoch, .. } = self.worker;
+        let steps = |augment: Augment| augment.color_steps(*epoch, self.entry.image_id);
+        shared.sample.augment.map(steps).unwrap_or_default()
     }
 
     fn canvas(&mut self) -> Canvas<'_> {

@@ -159,6 +159,14 @@ impl Cursor {
         })
     }
 
+    /// The augmentation of the run that saved it.
+    ///
+    /// # Errors
+    /// If the cursor is of another version of the order.
+    pub fn augment(&self) -> Result<Option<Augment>> {
+        Ok(self.settings()?.augment)
+    }
+
     /// Digest of everything that the order depends on. Ranks whose cursors have equal digests agree on every batch.
     pub fn digest(&self) -> u64 {
         self.plan.digest()

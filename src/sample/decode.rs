@@ -262,6 +262,7 @@ fn or_zero(score: f32) -> f32 {
 fn write_image_fields(entry: &Entry, geometry: &Geometry, coverage: Option<u32>, out: &mut RowMut<'_>) {
     out.image_ids.copy_from_slice(&[entry.image_id]);
     out.original_sizes.copy_from_slice(&[entry.height, entry.width]);
+    out.crops.copy_from_slice(&geometry.window());
     out.geometry.copy_from_slice(&geometry.affine());
     out.image_valid.copy_from_slice(&[1]);
     if let Some(cells) = coverage {

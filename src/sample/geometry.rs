@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::annotation::MAX_SIDE as MAX_IMAGE_SIDE;
 use crate::augment::Placement;
 use crate::image::{View, letterboxed};
-use crate::mask::{Axis, Grid};
+use crate::mask::{Axis, Grid, Rle};
 use crate::{Error, Result};
 
 /// Largest side of a canvas. It keeps the arithmetic of mask grids exact in 64 bits.
@@ -14,8 +14,7 @@ const MAX_SIDE: u32 = 16_384;
 /// How an image is fitted to the square canvas of the batch.
 ///
 /// ```
-/// use maskstream::internals::Geometry;
-/// use maskstream::Fit;
+/// use maskstream::{Fit, Geometry};
 ///
 /// let letterboxed = Geometry::new(1500, 2250, 1024, Fit::Letterbox)?;
 /// assert_eq!((letterboxed.content_width(), letterboxed.content_height()), (683, 1024));
@@ -38,8 +37,7 @@ pub enum Fit {
 /// mirrored.
 ///
 /// ```
-/// use maskstream::internals::Geometry;
-/// use maskstream::Fit;
+/// use maskstream::{Fit, Geometry};
 ///
 /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Letterbox)?;
 /// // From original to canvas pixels.
@@ -90,10 +88,27 @@ impl Geometry {
         Ok(Self { width, height, side, window, flip: [false; 2], content_width, content_height })
     }
 
+    /// The geometry of a row of a batch: `original_size` (height, width), `crop` and `affine` are its rows of
+    /// [`Field::OriginalSizes`](crate::Field::OriginalSizes), [`Field::Crops`](crate::Field::Crops) and
+    /// [`Field::Geometry`](crate::Field::Geometry), and `side` is the `image_size` of the loader. For programs that have
+    /// tensors; [`Batch::geometry_of`](crate::Batch::geometry_of) is for those that have the batch.
+    ///
+    /// # Errors
+    /// If the numbers are not those of a row that is valid.
+    pub fn of_row([height, width]: [u32; 2], crop: [u32; 4], affine: &[f32; 6], side: u32) -> Result<Self> {
+        let content = |factor: f32, from: u32, to: u32| {
+            (f64::from(factor.abs()) * f64::from(to.saturating_sub(from))).round() as u32
+        };
+        let content = (content(affine[0], crop[0], crop[2]), content(affine[4], crop[1], crop[3]));
+        let placement = Placement { window: crop, content, flip: [affine[0] < 0.0, affine[4] < 0.0] };
+        Self::new(width, height, side, Fit::Letterbox)?.placed(placement)
+    }
+
     /// The same image in another place on its canvas.
     ///
     /// # Errors
     /// If nothing of it would be shown, or more than it has or the canvas holds.
+    #[doc(hidden)]
     pub fn placed(self, placement: Placement) -> Result<Self> {
         let Placement { window, content: (content_width, content_height), flip } = placement;
         let [left, top, right, bottom] = window;
@@ -171,8 +186,7 @@ impl Geometry {
     /// shown lie beside the image.
     ///
     /// ```
-    /// use maskstream::internals::Geometry;
-    /// use maskstream::Fit;
+    /// use maskstream::{Fit, Geometry};
     ///
     /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
     /// assert_eq!(geometry.to_canvas([750.0, 2250.0]), [512.0, 1024.0]);
@@ -185,8 +199,7 @@ impl Geometry {
     /// Where a point of the canvas is in the original image: the opposite of [`Geometry::to_canvas`].
     ///
     /// ```
-    /// use maskstream::internals::Geometry;
-    /// use maskstream::Fit;
+    /// use maskstream::{Fit, Geometry};
     ///
     /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
     /// assert_eq!(geometry.to_original([512.0, 1024.0]), [750.0, 2250.0]);
@@ -199,6 +212,70 @@ impl Geometry {
     /// Canvas pixels per original pixel, across and down.
     pub(super) fn scale(&self) -> [f64; 2] {
         [self.line(0).factor.abs(), self.line(1).factor.abs()]
+    }
+
+    /// Where a box of the canvas, given by its left, top, right and bottom edge in pixels, is in the original image.
+    ///
+    /// ```
+    /// use maskstream::{Fit, Geometry};
+    ///
+    /// let geometry = Geometry::new(1500, 2250, 1024, Fit::Stretch)?;
+    /// assert_eq!(geometry.box_to_original([0.0, 512.0, 512.0, 1024.0]), [0.0, 1125.0, 750.0, 2250.0]);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    pub fn box_to_original(&self, [left, top, right, bottom]: [f64; 4]) -> [f64; 4] {
+        let ([a, b], [c, d]) = (self.to_original([left, top]), self.to_original([right, bottom]));
+        [a.min(c), b.min(d), a.max(c), b.max(d)]
+    }
+
+    /// The mask in the original image of a mask over the whole canvas, such as a model's output: `rows` x `columns`
+    /// cells, row-major, of which those that are not 0 belong to it. A pixel has the value of the cell that its centre
+    /// lies in, and none if it is not shown.
+    ///
+    /// ```
+    /// use maskstream::{Fit, Geometry};
+    ///
+    /// // The left half of the canvas.
+    /// let geometry = Geometry::new(6, 4, 512, Fit::Stretch)?;
+    /// let mask = geometry.mask_to_original(&[1, 0, 1, 0], 2, 2)?;
+    /// assert_eq!(mask.bbox(), [0, 0, 3, 4]);
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are no cells, or not `rows` x `columns` of them.
+    pub fn mask_to_original(&self, cells: &[u8], rows: usize, columns: usize) -> Result<Rle> {
+        if cells.is_empty() || rows.checked_mul(columns) != Some(cells.len()) {
+            return Err(Error::config(format!("{} cells are not a grid of {rows} x {columns}", cells.len())));
+        }
+        // The cell of each pixel that is shown.
+        let cell_of = |direction: usize, cells: usize| {
+            let line = self.line(direction);
+            let scale = cells as f64 / f64::from(self.side);
+            let shown = self.window[direction]..self.window[direction + 2];
+            shown.map(move |pixel| ((line.at(f64::from(pixel) + 0.5) * scale) as usize).min(cells - 1))
+        };
+        let in_column: Vec<usize> = cell_of(1, rows).collect();
+        let (left, top) = (u64::from(self.window[0]), u64::from(self.window[1]));
+        let mut runs = vec![0_u64];
+        let mut add = |is_mask: bool, pixels: u64| {
+            if is_mask == (runs.len() % 2 == 0) {
+                *runs.last_mut().unwrap_or(&mut 0) += pixels;
+            } else if pixels > 0 {
+                runs.push(pixels);
+            }
+        };
+        let height = u64::from(self.height);
+        add(false, left * height);
+        for column in cell_of(0, columns) {
+            add(false, top);
+            in_column.iter().for_each(|row| add(cells[row * columns + column] != 0, 1));
+            add(false, height - top - in_column.len() as u64);
+        }
+        add(false, u64::from(self.width - self.window[2]) * height);
+        // A side has at most 65535 pixels, so all of them are fewer than 2^32.
+        let runs = runs.into_iter().map(|run| run as u32).collect();
+        Rle::from_runs(runs, self.height, self.width).map_err(|e| Error::config(e.to_string()).caused_by(e))
     }
 
     /// The map of one direction, across or down.

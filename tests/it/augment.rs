@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use maskstream::index::AnnotationFile;
-use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Placement, Planes};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Placement, Planes};
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
-    Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Loader, LoaderBuilder, ScaledDecode,
+    Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Geometry, Loader, LoaderBuilder, ScaledDecode,
 };
 
 use crate::fixture::{Dice, Made, annotation, content, document, jpeg, made_many, rectangle, set_of, shard};

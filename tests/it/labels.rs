@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use maskstream::Geometry;
 use maskstream::index::{Annotation, AnnotationFile, AnnotationStats, ShardIndex};
-use maskstream::internals::{Geometry, MaskMismatch};
+use maskstream::internals::MaskMismatch;
 use maskstream::mask::{Grid, GridScratch, Rle, Segmentation};
 use maskstream::{
     Batch, Fit, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory, OnError, ShardSet, TopKBy,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use half::{bf16, f16};
+use maskstream::Geometry;
 use maskstream::index::AnnotationFile;
-use maskstream::internals::Geometry;
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
     Batch, BoxFormat, CoordFrame, DType, ErrorKind, Field, FieldValues, Fit, Loader, LoaderBuilder, MaskFilter,

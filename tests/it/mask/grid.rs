@@ -1,7 +1,7 @@
 //! Drawing on grids: every cell equals the sum over its pixels in exact arithmetic.
 
 use maskstream::Fit;
-use maskstream::internals::Geometry;
+use maskstream::Geometry;
 use maskstream::mask::{Axis, Grid, GridScratch, Rle, unpack_rows};
 use proptest::prelude::*;
 

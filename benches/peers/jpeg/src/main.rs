@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use maskstream::internals::{Canvas, Decoder, Geometry, ImageJob, Planes, Simd, View};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, View};
 use maskstream::synth::{Preset, SynthOptions, sample};
-use maskstream::{Fit, ScaledDecode};
+use maskstream::{Fit, Geometry, ScaledDecode};
 use rustix::time::{ClockId, clock_gettime};
 use turbojpeg::{Decompressor, PixelFormat, ScalingFactor};
 use zune_jpeg::JpegDecoder;

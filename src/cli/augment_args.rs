@@ -1,0 +1,75 @@
+//! Flags for augmentation and prompts.
+
+use clap::ValueEnum;
+use maskstream::{Augment, LoaderBuilder, NegativeClicks, Prompts};
+
+const AUGMENT: &str = "Augmentation and prompts";
+/// The largest shift of `--box-jitter` in pixels, as in SAM 2's training.
+const BOX_JITTER_PIXELS: f64 = 20.0;
+
+#[derive(clap::Args)]
+pub(super) struct AugmentArgs {
+    /// Change each sample at random, in another way in each epoch [default: none]
+    #[arg(long, value_enum, value_name = "PRESET", help_heading = AUGMENT)]
+    augment: Option<Preset>,
+    /// Draw this many clicks in each mask, for models that are prompted by them [default: 0]
+    #[arg(long, value_name = "N", help_heading = AUGMENT)]
+    clicks: Option<usize>,
+    /// Draw this many clicks beside each mask, within its box [default: 0]
+    #[arg(long, value_name = "N", help_heading = AUGMENT)]
+    negative_clicks: Option<usize>,
+    /// Also give each box with its edges moved by up to this share of its sides, but at most 20 pixels [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = AUGMENT)]
+    box_jitter: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Preset {
+    /// Samples as they are
+    None,
+    /// Flips and slight changes of colour, as SAM 2 is trained; take --fit stretch with it
+    Sam,
+    /// Large-scale jitter: the image at 0.1 to 2 times the size of the canvas, and flips
+    Lsj,
+    /// A part of 8 to 100 % of the image, as torchvision's RandomResizedCrop, and flips
+    ResizedCrop,
+}
+
+impl Preset {
+    fn with_seed(self, seed: u64) -> Option<Augment> {
+        let preset = match self {
+            Self::None => return None,
+            Self::Sam => Augment::sam(),
+            Self::Lsj => Augment::lsj(),
+            Self::ResizedCrop => Augment::resized_crop(),
+        };
+        Some(preset.seed(seed))
+    }
+}
+
+impl AugmentArgs {
+    /// Whether `--seed` has a meaning for them.
+    pub(super) fn is_random(&self) -> bool {
+        self.augment.is_some_and(|preset| preset.with_seed(0).is_some()) || self.has_prompts()
+    }
+
+    fn has_prompts(&self) -> bool {
+        self.clicks.is_some() || self.negative_clicks.is_some() || self.box_jitter.is_some()
+    }
+
+    /// Changes the settings where a flag is given.
+    pub(super) fn apply(&self, mut options: LoaderBuilder, seed: u64) -> LoaderBuilder {
+        if let Some(preset) = self.augment {
+            options = options.augment(preset.with_seed(seed));
+        }
+        if self.has_prompts() {
+            let mut prompts = Prompts::none().seed(seed).positive(self.clicks.unwrap_or(0));
+            prompts = prompts.negative(self.negative_clicks.unwrap_or(0), NegativeClicks::InBox);
+            if let Some(share) = self.box_jitter.filter(|&share| share != 0.0) {
+                prompts = prompts.box_jitter(share, BOX_JITTER_PIXELS);
+            }
+            options = options.prompts(prompts);
+        }
+        options
+    }
+}

@@ -142,8 +142,8 @@ impl Augment {
         Self { horizontal_flip: 0.5, crop: Some(crop), ..Self::none() }
     }
 
-    /// Flips, and the colours, of SAM 2's training: brightness by 0.1, contrast and saturation by 0.03, and one image in
-    /// twenty in grey. SAM 2 stretches images to a square, so set [`Fit::Stretch`](crate::Fit::Stretch) as well. Its
+    /// Flips, and the colours, of SAM 2's training: brightness by 0.1, contrast and saturation by 0.03, and one image
+    /// in twenty in grey. SAM 2 stretches images to a square, so set [`Fit::Stretch`](crate::Fit::Stretch) as well. Its
     /// training also rotates and shears, which is not offered here, and changes the colours of each frame of a video a
     /// second time (configuration `sam2.1_hiera_b+_MOSE_finetune`).
     pub const fn sam() -> Self {

@@ -23,8 +23,8 @@ use super::tensors::write;
 /// ranks together. Interleaved sets need `Loader::replay` in a program of your own.
 ///
 /// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it, and what
-/// augmentation has drawn for it; then a table with the minimum, mean and maximum of each field, and how many of its values are NaN or infinite. Ids have no
-/// mean.
+/// augmentation has drawn for it; then a table with the minimum, mean and maximum of each field, and how many of its
+/// values are NaN or infinite. Ids have no mean.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

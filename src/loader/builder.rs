@@ -108,8 +108,8 @@ impl Default for LoaderBuilder {
 
 impl LoaderBuilder {
     /// The settings that the order of a cursor's run depends on: `top_k`, `top_k_by`, `scaled_decode`, `augment`,
-    /// `prompts`, the shuffle and its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank. All
-    /// other settings stay as they are. Its filter: [`Cursor::filter`], with an example.
+    /// `prompts`, the shuffle and its chunks, `drop_last`, and `batch_size` x `world_size` as the batch of one rank.
+    /// All other settings stay as they are. Its filter: [`Cursor::filter`], with an example.
     ///
     /// # Errors
     /// If the cursor is of another version of the order.

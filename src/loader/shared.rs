@@ -146,8 +146,8 @@ fn check_effects(
     }
     if mask_cache_bytes.is_some() && sample.prompts.is_some() {
         return Err(Error::config(
-            "mask_cache_bytes has no effect with prompts, which differ in each epoch: leave mask_cache_bytes or prompts \
-             out",
+            "mask_cache_bytes has no effect with prompts, which differ in each epoch: leave mask_cache_bytes or \
+             prompts out",
         ));
     }
     if mask_cache_bytes.is_some() && sample.top_k_by.differs_by_epoch() {

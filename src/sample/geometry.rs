@@ -90,8 +90,8 @@ impl Geometry {
 
     /// The geometry of a row of a batch: `original_size` (height, width), `crop` and `affine` are its rows of
     /// [`Field::OriginalSizes`](crate::Field::OriginalSizes), [`Field::Crops`](crate::Field::Crops) and
-    /// [`Field::Geometry`](crate::Field::Geometry), and `side` is the `image_size` of the loader. For programs that have
-    /// tensors; [`Batch::geometry_of`](crate::Batch::geometry_of) is for those that have the batch.
+    /// [`Field::Geometry`](crate::Field::Geometry), and `side` is the `image_size` of the loader. For programs that
+    /// have tensors; [`Batch::geometry_of`](crate::Batch::geometry_of) is for those that have the batch.
     ///
     /// # Errors
     /// If the numbers are not those of a row that is valid.

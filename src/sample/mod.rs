@@ -6,13 +6,15 @@ mod boxes;
 mod clock;
 mod decode;
 mod geometry;
+mod options;
 mod place;
 mod prompts;
 mod row;
 
 pub use boxes::{BoxFormat, CoordFrame};
 pub(crate) use clock::Clock;
-pub use decode::MaskKind;
-pub(crate) use decode::{LabelDecoder, LabelSource, SampleOptions, StageTimes};
+pub(crate) use decode::{LabelDecoder, LabelSource, StageTimes};
 pub use geometry::{Fit, Geometry};
+pub use options::MaskKind;
+pub(crate) use options::SampleOptions;
 pub(crate) use row::RowMut;

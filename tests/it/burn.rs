@@ -55,6 +55,7 @@ fn all_seen(batch: BurnBatch) -> BTreeMap<&'static str, Seen> {
         ("valid", seen(batch.valid)),
         ("image_ids", seen(batch.image_ids)),
         ("original_sizes", seen(batch.original_sizes)),
+        ("crops", seen(batch.crops)),
         ("geometry", seen(batch.geometry)),
         ("image_valid", seen(batch.image_valid)),
     ];
@@ -62,6 +63,9 @@ fn all_seen(batch: BurnBatch) -> BTreeMap<&'static str, Seen> {
         ("masks", batch.masks.map(seen)),
         ("coverage", batch.coverage.map(seen)),
         ("patch_valid", batch.patch_valid.map(seen)),
+        ("prompt_points", batch.prompt_points.map(seen)),
+        ("prompt_labels", batch.prompt_labels.map(seen)),
+        ("prompt_boxes", batch.prompt_boxes.map(seen)),
     ];
     always.into_iter().chain(optional.into_iter().filter_map(|(name, seen)| Some((name, seen?)))).collect()
 }
@@ -109,8 +113,8 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
                     let wanted = match name {
                         "images" => dtype,
                         "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
-                        "annotation_ids" | "image_ids" => DType::I64,
-                        "original_sizes" => DType::U32,
+                        "annotation_ids" | "image_ids" | "prompt_labels" => DType::I64,
+                        "original_sizes" | "crops" => DType::U32,
                         _ => DType::F32,
                     };
                     assert_eq!(tensor.dtype, wanted, "{name}");
@@ -145,9 +149,13 @@ fn images_of_either_kind_become_floats() {
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).into_burn(&Device::flex()).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None).prompts(None))
+        .remove(0)
+        .into_burn(&Device::flex())
+        .unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
-    assert_eq!(all_seen(batch).len(), 12);
+    assert!(batch.prompt_points.is_none() && batch.prompt_labels.is_none() && batch.prompt_boxes.is_none());
+    assert_eq!(all_seen(batch).len(), 13);
 }
 
 #[test]

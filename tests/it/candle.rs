@@ -46,10 +46,18 @@ fn tensors(batch: &CandleBatch) -> Vec<(&'static str, &Tensor)> {
         ("valid", &batch.valid),
         ("image_ids", &batch.image_ids),
         ("original_sizes", &batch.original_sizes),
+        ("crops", &batch.crops),
         ("geometry", &batch.geometry),
         ("image_valid", &batch.image_valid),
     ];
-    let optional = [("masks", &batch.masks), ("coverage", &batch.coverage), ("patch_valid", &batch.patch_valid)];
+    let optional = [
+        ("masks", &batch.masks),
+        ("coverage", &batch.coverage),
+        ("patch_valid", &batch.patch_valid),
+        ("prompt_points", &batch.prompt_points),
+        ("prompt_labels", &batch.prompt_labels),
+        ("prompt_boxes", &batch.prompt_boxes),
+    ];
     always.into_iter().chain(optional.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)))).collect()
 }
 
@@ -89,8 +97,8 @@ fn tensors_hold_what_the_batch_held_in_every_type_and_memory() {
                     let wanted = match name {
                         "images" => dtype,
                         "masks" | "valid" | "image_valid" | "patch_valid" => DType::U8,
-                        "annotation_ids" | "image_ids" => DType::I64,
-                        "original_sizes" => DType::U32,
+                        "annotation_ids" | "image_ids" | "prompt_labels" => DType::I64,
+                        "original_sizes" | "crops" => DType::U32,
                         _ => DType::F32,
                     };
                     assert_eq!(tensor.dtype(), wanted, "{name}");
@@ -113,9 +121,13 @@ fn padded_rows_are_zero_in_every_tensor() {
 
 #[test]
 fn fields_that_were_not_asked_for_are_not_there() {
-    let batch = batches(every_field().mask_size(None).coverage(None)).remove(0).into_candle(&Device::Cpu).unwrap();
+    let batch = batches(every_field().mask_size(None).coverage(None).prompts(None))
+        .remove(0)
+        .into_candle(&Device::Cpu)
+        .unwrap();
     assert!(batch.masks.is_none() && batch.coverage.is_none() && batch.patch_valid.is_none());
-    assert_eq!(tensors(&batch).len(), 12);
+    assert!(batch.prompt_points.is_none() && batch.prompt_labels.is_none() && batch.prompt_boxes.is_none());
+    assert_eq!(tensors(&batch).len(), 13);
 }
 
 #[test]

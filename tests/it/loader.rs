@@ -79,7 +79,7 @@ fn workers_prefetch_and_memory_do_not_change_a_byte() {
         let epochs = |loader: &Loader| [0, 1].map(|epoch| contents(loader, epoch));
         let options = || options().shuffle(11).image_dtype(DType::F32).normalize(Normalization::IMAGENET);
         let expected = epochs(&options().num_workers(1).prefetch_batches(1).build(Arc::clone(&set)).unwrap());
-        assert_eq!((expected[0].len(), expected[0][0].len()), (3, 17));
+        assert_eq!((expected[0].len(), expected[0][0].len()), (3, 18));
         assert_ne!(expected[0], expected[1]);
         for memory in [Memory::Heap, Memory::Pinned] {
             for workers in [1, 2, 3, 8] {
@@ -110,6 +110,7 @@ fn every_field_has_the_shape_and_type_of_the_table() {
         ("valid", DType::U8, vec![4, K]),
         ("image_ids", DType::I64, vec![4]),
         ("original_sizes", DType::U32, vec![4, 2]),
+        ("crops", DType::U32, vec![4, 4]),
         ("geometry", DType::F32, vec![4, 6]),
         ("image_valid", DType::U8, vec![4]),
         ("patch_valid", DType::U8, vec![4, g, g]),
@@ -171,7 +172,7 @@ fn what_is_not_real_is_zero_also_in_recycled_buffers() {
                     }
                 }
             }
-            assert!(padded == 6 * 2 * 15 && unused > 1000);
+            assert!(padded == 6 * 2 * 16 && unused > 1000);
         }
     });
 }

@@ -1,12 +1,14 @@
 //! Fixtures of the tests of both frameworks: small batches that hold every field, and one whose masks are known.
 
-use maskstream::{Batch, Loader, LoaderBuilder};
+use maskstream::{Batch, Loader, LoaderBuilder, NegativeClicks, Prompts};
 
 use crate::fixture::{Made, annotation, document, jpeg, made_many, rectangle, set_of, shard};
 
 /// Options for small batches that hold every field.
 pub(crate) fn every_field() -> LoaderBuilder {
-    Loader::builder().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5).num_workers(2)
+    let prompts = Prompts::none().positive(2).negative(1, NegativeClicks::Anywhere).box_jitter(0.1, 20.0);
+    let options = Loader::builder().batch_size(4).image_size(24).mask_size(Some([8, 6])).coverage(Some(4)).top_k(5);
+    options.num_workers(2).prompts(prompts)
 }
 
 /// The batches of six samples; the last one is half empty.

@@ -170,6 +170,15 @@ macro_rules! is_large {
     };
 }
 
+macro_rules! is_per_mask {
+    (B K $($rest:tt)*) => {
+        true
+    };
+    ($($other:tt)*) => {
+        false
+    };
+}
+
 macro_rules! define_field {
     ($(
         $(#[$doc:meta])*
@@ -213,6 +222,13 @@ macro_rules! define_field {
             pub(crate) fn is_large(self) -> bool {
                 match self {
                     $(Self::$variant => is_large!($storage),)*
+                }
+            }
+
+            /// Whether it has values for each mask.
+            pub(crate) fn is_per_mask(self) -> bool {
+                match self {
+                    $(Self::$variant => is_per_mask!($($dimension)*),)*
                 }
             }
 

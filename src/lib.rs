@@ -144,7 +144,7 @@ pub use field::{Field, MaskFormat};
 pub use image::{Normalization, ScaledDecode};
 pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
 pub use order::{Cursor, Distributed, Launcher};
-pub use sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind};
+pub use sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind, Sample};
 pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSetBuilder};
 
 /// What an index says of a shard, and how indexes are built: for programs that prepare or inspect shards.

@@ -16,6 +16,7 @@ pub(crate) enum Purpose {
     ColorOrder = 8,
     Color = 9,
     Grayscale = 10,
+    Transform = 11,
 }
 
 /// The numbers of one image in one epoch.

@@ -245,6 +245,11 @@ impl Augment {
         self.crop.is_some() || self.horizontal_flip > 0.0 || self.vertical_flip > 0.0
     }
 
+    /// Whether the contrast of images may change, which needs the whole image.
+    pub(crate) fn changes_contrast(&self) -> bool {
+        self.color_jitter.contrast > 0.0
+    }
+
     /// Checks that ranges are ranges and probabilities are probabilities.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |name: &str, value: &dyn fmt::Debug, rule: &str| {

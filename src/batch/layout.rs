@@ -200,6 +200,7 @@ pub(super) fn test_layout(batch_size: usize, has_grids: bool) -> BatchLayout {
         coord_frame: CoordFrame::default(),
         augment: None,
         prompts: None,
+        transform: None,
     };
     BatchLayout::of(batch_size, &sample).unwrap()
 }

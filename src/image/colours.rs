@@ -6,35 +6,37 @@ use super::planes::Canvas;
 use super::simd::{Simd, multiversion};
 use crate::augment::ColorStep;
 
-/// An image whose colours change on its way to the canvas, row by row. Contrast needs the mean of the whole image, so
-/// from there on the rows wait for the last one.
+/// An image whose colours change on its way to the canvas, row by row. Contrast needs the mean of the whole image, and
+/// a user's own step the whole image, so from there on the rows wait for the last one.
 #[derive(Debug, Default)]
 pub(super) struct Colouring {
     steps: Vec<ColorStep>,
-    /// Which of the steps waits for all rows.
+    /// How many steps are made row by row, before the rows wait; `None` if they do not.
     waits_at: Option<usize>,
     /// Sum of the grey values, rounded down.
     grey: u64,
-    width: usize,
+    /// Width and height.
+    size: (usize, usize),
     row: [Vec<u8>; 3],
-    /// The rows that wait, each of three channels.
+    /// The rows that wait: three planes.
     waiting: Vec<u8>,
 }
 
 impl Colouring {
-    /// Begins an image of `size` (width, height) on its canvas.
-    pub(super) fn begin(&mut self, steps: Vec<ColorStep>, size: (u32, u32)) {
-        let (width, height) = (size.0 as usize, size.1 as usize);
-        self.waits_at = steps.iter().position(|step| matches!(step, ColorStep::Contrast(_)));
+    /// Begins an image of `size` (width, height) on its canvas. `is_whole` makes all of it wait.
+    pub(super) fn begin(&mut self, steps: Vec<ColorStep>, size: (u32, u32), is_whole: bool) {
+        let contrast = steps.iter().position(|step| matches!(step, ColorStep::Contrast(_)));
+        self.waits_at = contrast.or(is_whole.then_some(steps.len()));
         self.steps = steps;
-        (self.grey, self.width) = (0, width);
-        let waiting = if self.waits_at.is_some() { 3 * width * height } else { 0 };
+        self.grey = 0;
+        self.size = (size.0 as usize, size.1 as usize);
+        let waiting = if self.waits_at.is_some() { 3 * self.size.0 * self.size.1 } else { 0 };
         self.waiting.resize(waiting, 0);
     }
 
     /// Takes the next row of the image, the `y`-th of the canvas.
     pub(super) fn take(&mut self, simd: Simd, y: usize, rgb: [&[u8]; 3], canvas: &mut Canvas<'_>) {
-        if self.steps.is_empty() {
+        if self.steps.is_empty() && self.waits_at.is_none() {
             return canvas.write_row(y, rgb);
         }
         for (row, channel) in self.row.iter_mut().zip(rgb) {
@@ -47,24 +49,37 @@ impl Colouring {
         if self.waits_at.is_none() {
             return canvas.write_row(y, [red, green, blue]);
         }
-        self.grey += grey_sum(simd, [red, green, blue]);
-        let width = self.width;
-        for (out, row) in self.waiting[3 * width * y..3 * width * (y + 1)].chunks_exact_mut(width).zip(&self.row) {
-            out.copy_from_slice(row);
+        if at_once < self.steps.len() {
+            self.grey += grey_sum(simd, [red, green, blue]);
+        }
+        let (width, height) = self.size;
+        for (plane, row) in self.waiting.chunks_exact_mut(width * height).zip(&self.row) {
+            plane[width * y..width * (y + 1)].copy_from_slice(row);
         }
     }
 
-    /// Passes on what waits: all rows have been taken.
-    pub(super) fn finish(&mut self, simd: Simd, canvas: &mut Canvas<'_>) {
-        let Some(first) = self.waits_at else { return };
-        let width = self.width;
-        let pixels = (self.waiting.len() / 3).max(1);
-        let mean = self.grey as f64 / pixels as f64;
-        for (y, rows) in self.waiting.chunks_exact_mut(3 * width).enumerate() {
-            let (red, rest) = rows.split_at_mut(width);
-            let (green, blue) = rest.split_at_mut(width);
-            change(simd, &self.steps[first..], mean, [red, green, blue]);
-            canvas.write_row(y, [red, green, blue]);
+    /// The whole image, three planes, once all rows have been taken; `None` if no row has waited. It is then to be
+    /// written by [`Colouring::write`].
+    pub(super) fn whole(&mut self, simd: Simd) -> Option<&mut [u8]> {
+        let first = self.waits_at?;
+        let (width, height) = self.size;
+        let mean = self.grey as f64 / (width * height).max(1) as f64;
+        let rest = &self.steps[first..];
+        if !rest.is_empty() {
+            let (red, others) = self.waiting.split_at_mut(width * height);
+            let (green, blue) = others.split_at_mut(width * height);
+            let rows = red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
+            rows.for_each(|((red, green), blue)| change(simd, rest, mean, [red, green, blue]));
+        }
+        Some(&mut self.waiting)
+    }
+
+    /// Writes the rows that have waited.
+    pub(super) fn write(&self, canvas: &mut Canvas<'_>) {
+        let (width, height) = self.size;
+        if self.waits_at.is_some() {
+            let row = |plane: usize, y: usize| &self.waiting[(plane * height + y) * width..][..width];
+            (0..height).for_each(|y| canvas.write_row(y, [row(0, y), row(1, y), row(2, y)]));
         }
     }
 }
@@ -201,7 +216,9 @@ mod tests {
     }
 
     /// Sends an image of three planes on its way; returns what arrives on a canvas of its width.
-    fn coloured(simd: Simd, steps: &[ColorStep], planes: &[u8], width: usize, height: usize) -> Vec<u8> {
+    fn coloured(simd: Simd, steps: &[ColorStep], planes: &[u8], size: (usize, usize), is_whole: bool) -> Vec<u8> {
+        let (width, height) = size;
+        let has_contrast = steps.iter().any(|step| matches!(step, ColorStep::Contrast(_)));
         let side = width.max(height);
         let mut out = vec![1; 3 * side * side];
         let size = (width as u32, height as u32);
@@ -209,12 +226,13 @@ mod tests {
         let mut colouring = Colouring::default();
         // Twice, so that what one image leaves behind would show in the next.
         for _ in 0..2 {
-            colouring.begin(steps.to_vec(), size);
+            colouring.begin(steps.to_vec(), size, is_whole);
             for y in 0..height {
                 let row = |plane: usize| &planes[(plane * height + y) * width..][..width];
                 colouring.take(simd, y, [row(0), row(1), row(2)], &mut canvas);
             }
-            colouring.finish(simd, &mut canvas);
+            assert_eq!(colouring.whole(simd).is_some(), is_whole || has_contrast);
+            colouring.write(&mut canvas);
         }
         let rows = |plane: usize| (0..height).map(move |y| (plane * side + y) * side);
         (0..3).flat_map(rows).flat_map(|at| out[at..at + width].to_vec()).collect()
@@ -230,8 +248,8 @@ mod tests {
         for line in lines.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
             let steps: Vec<ColorStep> = line["changes"].as_array().unwrap().iter().map(step).collect();
             let expected = bytes(line["pixels"].as_str().unwrap());
-            let found = coloured(Simd::best(), &steps, &pixels, width, height);
-            assert_eq!(coloured(Simd::PORTABLE, &steps, &pixels, width, height), found, "{steps:?}");
+            let found = coloured(Simd::best(), &steps, &pixels, (width, height), false);
+            assert_eq!(coloured(Simd::PORTABLE, &steps, &pixels, (width, height), true), found, "{steps:?}");
             let differing = found.iter().zip(&expected).filter(|(found, expected)| found != expected).count();
             let largest = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             // What lies between two bytes may go to either, once for each change.

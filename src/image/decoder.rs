@@ -16,11 +16,9 @@ use super::jpeg::{
 };
 use super::output::{Output, ToCanvas};
 use super::pixels::{Pixels, check_size};
-use super::planes::Canvas;
 use super::resize::{Axis, Weights};
 use super::simd::Simd;
 use super::view::{View, touched};
-use crate::augment::ColorStep;
 use crate::{Error, Result};
 
 /// Sizes whose weights are kept: SA-1B has a few common sizes.
@@ -204,7 +202,8 @@ impl Decoder {
                 Ok(Ok(Progress::InRow)) => {}
                 Ok(Ok(Progress::EndOfRow)) => return None,
                 Ok(Ok(Progress::Done)) => return Some((number, Ok(()))),
-                Ok(Err(Damaged)) => return Some((number, Err(verdict(image.task.jpeg())))),
+                Ok(Err(Failure::Damaged)) => return Some((number, Err(verdict(image.task.jpeg())))),
+                Ok(Err(Failure::Other(error))) => return Some((number, Err(error))),
                 Err(payload) => return Some((number, Err(Error::panic(&*payload)))),
             }
         }
@@ -259,7 +258,7 @@ impl Decoder {
         let shift = self.scaled.shift(&view, target);
         let Some(mut layout) = self.tables.layout(&picture, shift) else {
             self.decode_to_pixels(&picture)?;
-            self.draw_pixels(picture.size(), &view, task.color_steps(), &mut task.canvas());
+            self.draw_pixels(picture.size(), &view, task)?;
             return Ok(None);
         };
         let (scratch, mut output) = self.free.pop().unwrap_or_default();
@@ -267,8 +266,9 @@ impl Decoder {
         let (columns, lines) = (touched(&view.x, layout.size().0), touched(&view.y, layout.size().1));
         let before = layout.show(columns.clone(), lines.clone());
         let weights = self.weights(&view, (&columns, &lines), before, target);
-        output.begin(layout.size().0, &weights, task.color_steps(), target);
+        let width = layout.size().0;
         let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
+        output.begin(width, &weights, task);
         Ok(Some((decoding, output, weights)))
     }
 
@@ -299,14 +299,14 @@ impl Decoder {
         super::zune::decode(picture, &mut self.jpeg, &mut self.pixels)
     }
 
-    fn draw_pixels(&mut self, size: (u32, u32), view: &View, steps: Vec<ColorStep>, canvas: &mut Canvas<'_>) {
+    fn draw_pixels(&mut self, size: (u32, u32), view: &View, task: &mut impl ImageTask) -> Result<()> {
         let (width, height) = (size.0 as usize, size.1 as usize);
         let (columns, lines) = (touched(&view.x, width), touched(&view.y, height));
-        let weights = self.weights(view, (&columns, &lines), 0, canvas.size());
+        let weights = self.weights(view, (&columns, &lines), 0, task.canvas().size());
         let mut output = Output::default();
-        output.begin(columns.len(), &weights, steps, canvas.size());
-        let mut to_canvas =
-            ToCanvas { output: &mut output, weights: &weights, simd: self.simd, canvas: canvas.reborrow() };
+        output.begin(columns.len(), &weights, task);
+        let (simd, canvas) = (self.simd, task.canvas());
+        let mut to_canvas = ToCanvas { output: &mut output, weights: &weights, simd, canvas };
         for row in self.pixels.bytes.chunks_exact(3 * width).skip(lines.start).take(lines.len()) {
             let [red, green, blue] = to_canvas.next_row();
             for (i, pixel) in row.as_chunks::<3>().0[columns.clone()].iter().enumerate() {
@@ -314,19 +314,26 @@ impl Decoder {
             }
             to_canvas.row_written();
         }
-        to_canvas.finish();
-        canvas.pad();
+        output.finish(simd, task)?;
+        task.canvas().pad();
+        Ok(())
     }
+}
+
+/// Why an image cannot be decoded.
+enum Failure {
+    Damaged,
+    Other(Error),
 }
 
 impl<T: ImageTask> InProgress<T> {
     /// Makes pixels of the chunk that was decoded.
-    fn take(&mut self, simd: Simd) -> Result<Progress, Damaged> {
+    fn take(&mut self, simd: Simd) -> Result<Progress, Failure> {
         let Self { task, decoding, output, weights } = self;
-        let mut to_canvas = ToCanvas { output, weights, simd, canvas: task.canvas() };
-        let progress = decoding.take(&mut to_canvas)?;
+        let progress = decoding.take(&mut ToCanvas { output, weights, simd, canvas: task.canvas() });
+        let progress = progress.map_err(|Damaged| Failure::Damaged)?;
         if progress == Progress::Done {
-            to_canvas.finish();
+            output.finish(simd, task).map_err(Failure::Other)?;
         }
         Ok(progress)
     }
@@ -346,7 +353,7 @@ impl fmt::Debug for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Planes;
+    use crate::image::{Canvas, Planes};
 
     /// Small enough for Miri, which the other tests of this room are not.
     #[test]

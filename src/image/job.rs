@@ -19,6 +19,14 @@ pub(crate) trait ImageTask {
     fn color_steps(&self) -> Vec<ColorStep> {
         Vec::new()
     }
+    /// Whether [`ImageTask::transform`] is to be called.
+    fn is_transformed(&self) -> bool {
+        false
+    }
+    /// Changes the image as it will be on the canvas, without padding: three planes of bytes.
+    fn transform(&mut self, _pixels: &mut [u8]) -> Result<()> {
+        Ok(())
+    }
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
     fn canvas(&mut self) -> Canvas<'_>;
 }

@@ -1,11 +1,12 @@
-//! The way of an image from its rows of pixels to its canvas: resized, and in other colours.
+//! The way of an image from its rows of pixels to its canvas: resized, in other colours, and changed by the user.
 
 use super::colours::Colouring;
+use super::job::ImageTask;
 use super::jpeg::Rows as PictureRows;
 use super::planes::Canvas;
 use super::resize::{Rows, Weights};
 use super::simd::Simd;
-use crate::augment::ColorStep;
+use crate::Result;
 
 /// Memory that is used again for each image.
 #[derive(Debug, Default)]
@@ -15,10 +16,21 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Begins an image whose rows have `width` pixels and become an image of `size` on the canvas.
-    pub(super) fn begin(&mut self, width: usize, weights: &Weights, steps: Vec<ColorStep>, size: (u32, u32)) {
+    /// Begins an image whose rows have `width` pixels.
+    pub(super) fn begin(&mut self, width: usize, weights: &Weights, task: &mut impl ImageTask) {
         self.rows.begin(width, weights);
-        self.colouring.begin(steps, size);
+        self.colouring.begin(task.color_steps(), task.canvas().size(), task.is_transformed());
+    }
+
+    /// Ends an image of which all rows have been written.
+    ///
+    /// # Errors
+    /// Those of the user's own step.
+    pub(super) fn finish(&mut self, simd: Simd, task: &mut impl ImageTask) -> Result<()> {
+        let Some(pixels) = self.colouring.whole(simd) else { return Ok(()) };
+        task.transform(pixels)?;
+        self.colouring.write(&mut task.canvas());
+        Ok(())
     }
 }
 
@@ -28,13 +40,6 @@ pub(super) struct ToCanvas<'a> {
     pub(super) weights: &'a Weights,
     pub(super) simd: Simd,
     pub(super) canvas: Canvas<'a>,
-}
-
-impl ToCanvas<'_> {
-    /// Ends the image: all of its rows have been written.
-    pub(super) fn finish(&mut self) {
-        self.output.colouring.finish(self.simd, &mut self.canvas);
-    }
 }
 
 impl PictureRows for ToCanvas<'_> {

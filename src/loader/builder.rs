@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::OnError;
@@ -13,7 +14,7 @@ use crate::dtype::DType;
 use crate::field::MaskFormat;
 use crate::image::{Normalization, ScaledDecode};
 use crate::order::{Cursor, Distributed, Order, Settings, Shuffle};
-use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, SampleOptions};
+use crate::sample::{BoxFormat, CoordFrame, Fit, MaskKind, Sample, SampleOptions, Transform};
 
 /// The default of `stall_timeout`.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);
@@ -31,7 +32,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 ///   [`mask_kind`](Self::mask_kind), [`mask_format`](Self::mask_format), [`keep_thin_masks`](Self::keep_thin_masks),
 ///   [`coverage`](Self::coverage), [`box_format`](Self::box_format), [`coord_frame`](Self::coord_frame)
 /// * Both: [`augment`](Self::augment)
-/// * Prompts: [`prompts`](Self::prompts)
+/// * Prompts and more: [`prompts`](Self::prompts), [`transform`](Self::transform)
 /// * Order: [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle), [`chunk_bytes`](Self::chunk_bytes),
 ///   [`distributed`](Self::distributed), [`rank`](Self::rank), [`drop_last`](Self::drop_last)
 /// * Threads and memory: [`num_workers`](Self::num_workers), [`prefetch_batches`](Self::prefetch_batches),
@@ -91,6 +92,7 @@ impl Default for LoaderBuilder {
                 coord_frame: CoordFrame::default(),
                 augment: None,
                 prompts: None,
+                transform: None,
             },
             order: Order::default(),
             chunk_bytes: None,
@@ -260,6 +262,28 @@ impl LoaderBuilder {
     /// ```
     pub fn prompts(mut self, prompts: impl Into<Option<Prompts>>) -> Self {
         self.sample.prompts = prompts.into();
+        self
+    }
+
+    /// A step of your own, for what is not offered here. It is called on the worker threads for each sample, after
+    /// augmentation and before the image is normalized and written. It may change the pixels and all fields. An error
+    /// or a panic in it is an error of that sample, with its shard and member; `std::io::Error::other("why").into()`
+    /// makes one.
+    ///
+    /// A cursor does not know of it: continue and replay a run with the same function. Take random numbers from
+    /// [`Sample::draw`] only, and all runs stay the same. Default: none.
+    ///
+    /// ```
+    /// use maskstream::{Loader, Sample};
+    ///
+    /// // Every pixel in negative.
+    /// let settings = Loader::builder().transform(|sample: &mut Sample<'_>| {
+    ///     sample.pixels().iter_mut().for_each(|value| *value = 255 - *value);
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn transform(mut self, step: impl Fn(&mut Sample<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.sample.transform = Some(Transform(Arc::new(step)));
         self
     }
 

@@ -54,6 +54,8 @@ pub(super) struct MemoryRequirements {
     pub(super) batch_bytes: u64,
     pub(super) prefetch_batches: u64,
     pub(super) workers: u64,
+    /// Bytes of an image that waits for its last row before it is written.
+    pub(super) waiting_bytes: u64,
     pub(super) cache_bytes: u64,
     pub(super) samples: u64,
     pub(super) largest: MaxSampleSize,
@@ -61,7 +63,16 @@ pub(super) struct MemoryRequirements {
 
 impl MemoryPlan {
     pub(super) fn new(needs: &MemoryRequirements) -> Result<Self> {
-        let MemoryRequirements { batch_bytes, prefetch_batches, workers, cache_bytes, samples, largest, .. } = *needs;
+        let MemoryRequirements {
+            batch_bytes,
+            prefetch_batches,
+            workers,
+            cache_bytes,
+            samples,
+            largest,
+            waiting_bytes,
+            ..
+        } = *needs;
         let mut plan = Self {
             max_bytes: 0,
             batch_bytes,
@@ -71,7 +82,10 @@ impl MemoryPlan {
             // One that the feed reads, and for each worker one waiting and a few being decoded.
             samples_ahead: (1 + TOGETHER as u64) * workers + 1,
             // A progressive image while it is decoded, and of each image the inflated members and its image data.
-            worker_bytes: largest.pixels.saturating_mul(6).saturating_add(2 * TOGETHER as u64 * largest.sample_bytes),
+            worker_bytes: largest
+                .pixels
+                .saturating_mul(6)
+                .saturating_add(TOGETHER as u64 * (2 * largest.sample_bytes + waiting_bytes)),
             workers,
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,

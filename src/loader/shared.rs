@@ -82,6 +82,7 @@ impl Shared {
             batch_bytes: layout.bytes() as u64,
             prefetch_batches: prefetch_batches as u64,
             workers: num_workers as u64,
+            waiting_bytes: waiting_bytes(&sample),
             cache_bytes,
             samples,
             // Larger images are errors and are not decoded.
@@ -104,6 +105,13 @@ impl Shared {
             counters: Arc::default(),
         })
     }
+}
+
+/// Bytes of an image that has to be complete before it is written: where the contrast changes, or for a user's own
+/// step.
+fn waiting_bytes(sample: &SampleOptions) -> u64 {
+    let waits = sample.transform.is_some() || sample.augment.is_some_and(|augment| augment.changes_contrast());
+    if waits { 3 * u64::from(sample.side).pow(2) } else { 0 }
 }
 
 /// Refuses settings that have no effect with the others: whoever makes them expects one.
@@ -142,6 +150,12 @@ fn check_effects(
         return Err(Error::config(
             "mask_cache_bytes has no effect with crops and flips, which give other labels in each epoch: leave \
              mask_cache_bytes or augment out",
+        ));
+    }
+    if mask_cache_bytes.is_some() && sample.transform.is_some() {
+        return Err(Error::config(
+            "mask_cache_bytes has no effect with transform, which needs the masks of each sample: leave \
+             mask_cache_bytes or transform out",
         ));
     }
     if mask_cache_bytes.is_some() && sample.prompts.is_some() {

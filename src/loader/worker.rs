@@ -13,10 +13,11 @@ use super::activity::{ActivityBoard, ActivityGuard};
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
-use crate::augment::{Augment, ColorStep};
+use crate::augment::{Augment, ColorStep, Draws};
 use crate::batch::{BatchBuffers, SampleError, Slot};
 use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER, View};
-use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, StageTimes};
+use crate::mask::Rle;
+use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, Sample, StageTimes, Transform};
 use crate::shard::{Entry, SampleId, Samples};
 use crate::source::{Fetched, Inflated, Inflater};
 use crate::{Error, Result};
@@ -176,6 +177,8 @@ struct Task<'a> {
     entry: Entry,
     jpeg: Inflated,
     geometry: Geometry,
+    /// The masks of the row, if the user's own step needs them.
+    masks: Vec<Rle>,
     worker: &'a Worker,
     place: usize,
     _guard: Option<ActivityGuard<'a>>,
@@ -199,6 +202,24 @@ impl ImageTask for Task<'_> {
         let Worker { shared, epoch, .. } = self.worker;
         let steps = |augment: Augment| augment.color_steps(*epoch, self.entry.image_id);
         shared.sample.augment.map(steps).unwrap_or_default()
+    }
+
+    fn is_transformed(&self) -> bool {
+        self.worker.shared.sample.transform.is_some()
+    }
+
+    fn transform(&mut self, pixels: &mut [u8]) -> Result<()> {
+        let Worker { shared, epoch, .. } = self.worker;
+        let (Some(Transform(step)), Some(slot)) = (&shared.sample.transform, &mut self.job.slot) else { return Ok(()) };
+        let seed = shared.sample.augment.map_or(0, |augment| augment.seed);
+        step(&mut Sample {
+            pixels,
+            geometry: self.geometry,
+            masks: &self.masks,
+            draws: Draws::new(seed, *epoch, self.entry.image_id),
+            epoch: *epoch,
+            row: slot.row_mut(),
+        })
     }
 
     fn canvas(&mut self) -> Canvas<'_> {
@@ -286,7 +307,9 @@ impl<'a> Queue<'a> {
         match decoded {
             Ok((entry, jpeg, geometry, times)) => {
                 self.places[place] = true;
-                Some(Task { job, entry, jpeg, geometry, worker, place, _guard: guard, times })
+                let masks =
+                    if worker.shared.sample.transform.is_some() { self.labels.take_masks() } else { Vec::new() };
+                Some(Task { job, entry, jpeg, geometry, masks, worker, place, _guard: guard, times })
             }
             Err(error) => {
                 self.fail(&mut job, error);

@@ -42,8 +42,9 @@ pub(crate) struct LabelDecoder {
     options: Arc<SampleOptions>,
     /// A mask that is looked at only.
     rle: Rle,
-    /// The masks of the row.
+    /// The masks of the row: the first `chosen`.
     masks: Vec<Rle>,
+    chosen: usize,
     scratch: GridScratch,
     grids: LruCache<Geometry, Grids>,
 }
@@ -57,8 +58,14 @@ struct Grids {
 
 impl LabelDecoder {
     pub(crate) fn new(options: Arc<SampleOptions>) -> Self {
-        let (rle, masks, scratch) = Default::default();
-        Self { options, rle, masks, scratch, grids: LruCache::new(GRID_CACHE_SIZE) }
+        let (rle, masks, chosen, scratch) = Default::default();
+        Self { options, rle, masks, chosen, scratch, grids: LruCache::new(GRID_CACHE_SIZE) }
+    }
+
+    /// Takes the masks of the row that was decoded last.
+    pub(crate) fn take_masks(&mut self) -> Vec<Rle> {
+        self.masks.truncate(self.chosen);
+        std::mem::take(&mut self.masks)
     }
 
     /// Writes every field of the sample of `entry` but the image to `row`; returns where the image goes. Errors name
@@ -114,7 +121,8 @@ impl LabelDecoder {
         let lines = self.options.coord_frame.lines(&geometry);
         let is_drawn = grids.masks.is_some() || grids.coverage.is_some();
         let has_clicks = self.options.prompts.is_some_and(|prompts| prompts.clicks() > 0);
-        let has_masks = is_drawn || geometry.is_cropped() || has_clicks;
+        let has_masks = is_drawn || geometry.is_cropped() || has_clicks || self.options.transform.is_some();
+        self.chosen = chosen.len();
         if has_masks {
             self.masks.resize_with(self.masks.len().max(chosen.len()), Rle::default);
             for (mask, &index) in self.masks.iter_mut().zip(&chosen) {

@@ -10,6 +10,7 @@ mod options;
 mod place;
 mod prompts;
 mod row;
+mod transform;
 
 pub use boxes::{BoxFormat, CoordFrame};
 pub(crate) use clock::Clock;
@@ -18,3 +19,5 @@ pub use geometry::{Fit, Geometry};
 pub use options::MaskKind;
 pub(crate) use options::SampleOptions;
 pub(crate) use row::RowMut;
+pub use transform::Sample;
+pub(crate) use transform::Transform;

@@ -1,6 +1,6 @@
 //! Settings of decoding.
 
-use super::{BoxFormat, CoordFrame, Fit, Geometry};
+use super::{BoxFormat, CoordFrame, Fit, Geometry, Transform};
 use crate::Result;
 use crate::annotation::TopKBy;
 use crate::augment::{Augment, Prompts};
@@ -50,6 +50,7 @@ pub(crate) struct SampleOptions {
     pub(crate) coord_frame: CoordFrame,
     pub(crate) augment: Option<Augment>,
     pub(crate) prompts: Option<Prompts>,
+    pub(crate) transform: Option<Transform>,
 }
 
 impl SampleOptions {

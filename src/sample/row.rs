@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::dtype::{DType, Element};
 use crate::field::{Field, batch_fields};
 
 /// The Rust type that a row's numbers are written as; images are written as bytes.
@@ -30,10 +31,29 @@ macro_rules! define_row {
                 $(f(bytemuck::cast_slice_mut(self.$name));)*
             }
 
+            /// The values of a field other than the image, as bytes, and their type.
+            pub(super) fn bytes_mut(&mut self, field: Field) -> Option<(&mut [u8], DType)> {
+                if field == Field::Images {
+                    return None;
+                }
+                Some(match field {
+                    $(Field::$variant => (bytemuck::cast_slice_mut(self.$name), <element!($element)>::DTYPE),)*
+                })
+            }
+
             /// Sets every small field to zero.
             pub(crate) fn zero_small(&mut self) {
                 $(if !Field::$variant.is_large() {
                     self.$name.fill(bytemuck::Zeroable::zeroed());
+                })*
+            }
+
+            /// Sets every field of a mask to zero.
+            pub(super) fn zero_mask(&mut self, k: usize) {
+                let top_k = self.valid.len();
+                $(if Field::$variant.is_per_mask() {
+                    let values = self.$name.len() / top_k;
+                    self.$name[k * values..(k + 1) * values].fill(bytemuck::Zeroable::zeroed());
                 })*
             }
 

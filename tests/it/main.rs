@@ -57,5 +57,6 @@ mod tensor_docs;
 mod tensor_docs_burn;
 #[cfg(any(feature = "burn-flex", feature = "candle"))]
 mod tensors;
+mod transform;
 #[cfg(feature = "cli")]
 mod words;

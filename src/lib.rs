@@ -170,7 +170,7 @@ pub mod internals {
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::augment::Placement;
     pub use crate::error::OneLine;
-    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, Simd, View, exif_orientation};
+    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, RowPoints, Simd, View, exif_orientation};
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
 }
 

@@ -250,7 +250,7 @@ impl Decoder {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
             let (size, color_steps) = (picture.size(), task.color_steps());
-            return match self.begin(ImageJob { jpeg: &jpeg, size, view, color_steps, canvas: task.canvas() }) {
+            return match self.begin(ImageJob { view, color_steps, ..ImageJob::new(&jpeg, size, task.canvas()) }) {
                 Ok(image) => self.finish_alone(image).1.map(|()| None),
                 Err((_, result)) => result.map(|()| None),
             };
@@ -267,7 +267,7 @@ impl Decoder {
         let before = layout.show(columns.clone(), lines.clone());
         let weights = self.weights(&view, (&columns, &lines), before, target);
         let width = layout.size().0;
-        let decoding = Decoding::new(&picture, layout, self.simd, scratch)?;
+        let decoding = Decoding::new(&picture, layout, self.simd, scratch, task.row_points())?;
         output.begin(width, &weights, task);
         Ok(Some((decoding, output, weights)))
     }

@@ -1,5 +1,6 @@
 //! Images to decode, and where they come from.
 
+use super::jpeg::RowPoints;
 use super::planes::Canvas;
 use super::view::View;
 use crate::Result;
@@ -14,6 +15,10 @@ pub(crate) trait ImageTask {
     /// The part of it that is wanted, in pixels of `size`: all of it unless the image is cropped.
     fn view(&self) -> View {
         View::whole(self.size())
+    }
+    /// Where the rows of the JPEG begin, if that is known.
+    fn row_points(&self) -> Option<&RowPoints> {
+        None
     }
     /// The changes of its colours.
     fn color_steps(&self) -> Vec<ColorStep> {
@@ -50,6 +55,8 @@ pub struct ImageJob<'a> {
     pub size: (u32, u32),
     /// The part of it that is wanted, in pixels of `size`.
     pub view: View,
+    /// Where the rows of the JPEG begin, if that is known.
+    pub row_points: Option<&'a RowPoints>,
     /// The changes of its colours.
     pub color_steps: Vec<ColorStep>,
     /// Where it goes, resized to the canvas's image. Every byte of it is written, except where there is an error.
@@ -59,7 +66,7 @@ pub struct ImageJob<'a> {
 impl<'a> ImageJob<'a> {
     /// The whole image, in its own colours.
     pub fn new(jpeg: &'a [u8], size: (u32, u32), canvas: Canvas<'a>) -> Self {
-        Self { jpeg, size, view: View::whole(size), color_steps: Vec::new(), canvas }
+        Self { jpeg, size, view: View::whole(size), row_points: None, color_steps: Vec::new(), canvas }
     }
 }
 
@@ -74,6 +81,10 @@ impl ImageTask for ImageJob<'_> {
 
     fn view(&self) -> View {
         self.view.clone()
+    }
+
+    fn row_points(&self) -> Option<&RowPoints> {
+        self.row_points
     }
 
     fn color_steps(&self) -> Vec<ColorStep> {
@@ -112,6 +123,10 @@ impl ImageTask for Numbered<'_, '_> {
 
     fn view(&self) -> View {
         self.1.view()
+    }
+
+    fn row_points(&self) -> Option<&RowPoints> {
+        self.1.row_points()
     }
 
     fn color_steps(&self) -> Vec<ColorStep> {

@@ -7,6 +7,7 @@ use super::frame::{BlockPlan, Frame};
 use super::huffman::Tables;
 use super::lanes::{self, Lane, ROOM, Steps, Stop};
 use super::picture::Picture;
+use super::points::{RowPoint, RowPoints};
 use super::stream::{Stream, decode_units};
 use super::strips::Strips;
 use super::unstuff::unstuff;
@@ -82,6 +83,12 @@ impl Layout {
     pub(crate) fn show(&mut self, columns: Range<usize>, rows: Range<usize>) -> usize {
         self.0.show(columns, rows)
     }
+
+    /// Decodes all codes, and makes no pixel of them.
+    pub(super) fn show_nothing(&mut self) {
+        let (columns, rows) = self.0.units;
+        (self.0.shown, self.0.rows) = ((columns..columns, rows..rows), 0..0);
+    }
 }
 
 /// What a [`Decoding`] passes its rows to.
@@ -114,6 +121,34 @@ pub(crate) struct Decoding {
     is_valid: bool,
 }
 
+/// Where decoding begins.
+struct Start {
+    unit_row: usize,
+    /// The part of the scan's data that is needed.
+    data: Range<usize>,
+    /// Bits of its first byte that come before.
+    bit: usize,
+    before: [i16; 3],
+}
+
+impl Start {
+    /// At the first row.
+    fn first(length: usize) -> Self {
+        Self { unit_row: 0, data: 0..length, bit: 0, before: [0; 3] }
+    }
+
+    /// At the first row that is shown; `None` if that is the first one, or the points are of another image.
+    fn new(frame: &Frame, points: &RowPoints, length: usize) -> Option<Self> {
+        let rows = &frame.shown.1;
+        let RowPoint { position, before } = points.row(rows.start).filter(|_| points.is_of(frame.units.1))?;
+        let byte = |position: u64| usize::try_from(position / 8).ok();
+        // The last row may end within the byte that the next one begins with, or behind it, at a marker.
+        let end = points.row(rows.end).and_then(|next| byte(next.position)).map_or(length, |byte| byte + 1);
+        let data = byte(position)?..end.min(length);
+        (data.start < data.end).then_some(Self { unit_row: rows.start, data, bit: (position % 8) as usize, before })
+    }
+}
+
 /// The image data is not whole. [`verdict`] says why.
 pub(crate) struct Damaged;
 
@@ -127,18 +162,31 @@ pub(crate) enum Progress {
 }
 
 impl Decoding {
-    /// Prepares the decoding of `picture`.
+    /// Prepares the decoding of `picture`. With its `points`, the codes above what is shown are not read.
     ///
     /// # Errors
     /// If its image data has fewer intervals than it should.
-    pub(crate) fn new(picture: &Picture<'_>, Layout(frame): Layout, simd: Simd, mut scratch: Scratch) -> Result<Self> {
+    pub(crate) fn new(
+        picture: &Picture<'_>,
+        Layout(frame): Layout,
+        simd: Simd,
+        mut scratch: Scratch,
+        points: Option<&RowPoints>,
+    ) -> Result<Self> {
         let Some(scan) = picture.scans.first() else { return Err(damaged()) };
-        let is_in_order = unstuff(scan.data, &mut scratch.data, &mut scratch.intervals);
-        let units = frame.units.0 * frame.units.1;
         let restart = scan.restart as usize;
-        let left = if restart == 0 { units } else { restart.min(units) };
-        let expected = units.div_ceil(left);
-        if !is_in_order || scratch.intervals.len() != expected {
+        let start = points.and_then(|points| Start::new(&frame, points, scan.data.len()));
+        let Start { unit_row, data, bit, before } = start.unwrap_or_else(|| Start::first(scan.data.len()));
+        // Units before it, and from it to the end of the data.
+        let (units_before, units) = (unit_row * frame.units.0, (frame.units.1 - unit_row) * frame.units.0);
+        let (first, left) = match restart {
+            0 => (0, units),
+            _ => (units_before / restart, (restart - units_before % restart).min(units)),
+        };
+        let is_in_order = unstuff(&scan.data[data.clone()], first, &mut scratch.data, &mut scratch.intervals);
+        let is_all = data.end == scan.data.len();
+        let expected = if restart == 0 { 1 } else { 1 + (units - left).div_ceil(restart) };
+        if !is_in_order || (is_all && scratch.intervals.len() != expected) {
             check(picture)?;
             if scratch.intervals.len() < expected {
                 return Err(damaged());
@@ -146,11 +194,17 @@ impl Decoding {
         }
         // An image that failed may have left some.
         scratch.coefficients.fill(0);
-        let strips = Strips::new(&frame, picture.is_rgb(), simd, scratch.strips.take());
-        let position = 8 * scratch.intervals[0].start;
-        let (interval, unit, unit_row, lane) = (0, 0, 0, Lane::default());
+        let mut strips = Strips::new(&frame, picture.is_rgb(), simd, scratch.strips.take());
+        strips.begin_after(before);
+        let position = 8 * scratch.intervals[0].start + bit;
+        let (interval, unit, lane) = (0, 0, Lane::default());
         let (chunk, is_valid) = (0, true);
         Ok(Self { frame, restart, scratch, strips, position, interval, left, unit, unit_row, lane, chunk, is_valid })
+    }
+
+    /// The bit of the unstuffed data that follows, and the first coefficient of each component's latest block.
+    pub(super) fn place(&self) -> (usize, [i16; 3]) {
+        (self.position, self.strips.before())
     }
 
     /// The memory, for the next image.
@@ -192,7 +246,8 @@ impl Decoding {
     pub(crate) fn take(&mut self, rows: &mut impl Rows) -> Result<Progress, Damaged> {
         let units = std::mem::take(&mut self.chunk);
         self.left -= units;
-        let end = 8 * self.scratch.intervals[self.interval].end;
+        // With points of another image, there may be fewer intervals.
+        let end = 8 * self.scratch.intervals.get(self.interval).ok_or(Damaged)?.end;
         let is_short = self.position > end;
         if !self.is_valid || is_short || (self.left == 0 && end - self.position >= 8) {
             return Err(Damaged);

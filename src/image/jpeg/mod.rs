@@ -20,10 +20,12 @@ mod huffman;
 mod interleave;
 mod lanes;
 mod picture;
+mod points;
 mod segments;
 mod standard;
 mod stream;
 mod strips;
+mod survey;
 mod unstuff;
 mod zigzag;
 
@@ -36,3 +38,4 @@ pub use exif::orientation;
 pub(super) use holes::refuse_holes;
 pub(super) use interleave::interleave;
 pub(super) use picture::Picture;
+pub use points::RowPoints;

@@ -57,6 +57,16 @@ impl Strips {
         }
     }
 
+    /// The first coefficient of each component's latest block.
+    pub(super) fn before(&self) -> [i16; 3] {
+        self.before
+    }
+
+    /// Begins behind blocks with such first coefficients.
+    pub(super) fn begin_after(&mut self, before: [i16; 3]) {
+        self.before = before;
+    }
+
     /// Restarts the differences.
     pub(super) fn restart(&mut self) {
         self.before = [0; 3];

@@ -9,9 +9,9 @@ use super::segments::{RST0, RST7};
 /// Zeros behind the data, so that a reader need not ask for each byte whether there is one.
 const PADDING: usize = 16;
 
-/// Copies `data` to `out` without the zeros behind each 0xff and without restart markers. `intervals` are the parts
+/// Copies `data`, which begins in interval `first`, to `out` without the zeros behind each 0xff and without restart markers. `intervals` are the parts
 /// between the markers. Returns whether the markers are in order.
-pub(super) fn unstuff(data: &[u8], out: &mut Vec<u8>, intervals: &mut Vec<Range<usize>>) -> bool {
+pub(super) fn unstuff(data: &[u8], first: usize, out: &mut Vec<u8>, intervals: &mut Vec<Range<usize>>) -> bool {
     out.clear();
     out.reserve(data.len() + PADDING);
     intervals.clear();
@@ -23,7 +23,7 @@ pub(super) fn unstuff(data: &[u8], out: &mut Vec<u8>, intervals: &mut Vec<Range<
             Some(0) => out.extend_from_slice(&rest[..=at]),
             marker => {
                 out.extend_from_slice(&rest[..at]);
-                let number = RST0 + (intervals.len() % 8) as u8;
+                let number = RST0 + ((first + intervals.len()) % 8) as u8;
                 is_in_order &= marker.is_some_and(|marker| (RST0..=RST7).contains(marker) && *marker == number);
                 intervals.push(begins..out.len());
                 begins = out.len();

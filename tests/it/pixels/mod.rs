@@ -47,7 +47,7 @@ fn decode_views(decoder: &mut Decoder, images: &[(Image<'_>, View)]) -> Vec<mask
     let mut outs: Vec<Vec<u8>> = images.iter().map(|image| vec![0xa5; 3 * side(image.0.2) * side(image.0.2)]).collect();
     let jobs = images.iter().zip(&mut outs).map(|(&((jpeg, size, target), ref view), out)| {
         let canvas = Canvas::new(&Planes::U8, narrow(target), side(target) as u32, out);
-        ImageJob { jpeg, size: narrow(size), view: view.clone(), color_steps: Vec::new(), canvas }
+        ImageJob { view: view.clone(), ..ImageJob::new(jpeg, narrow(size), canvas) }
     });
     let results = decoder.decode_all(&mut jobs.collect::<Vec<_>>());
     let interleaved = |out: &[u8], target: (usize, usize)| {

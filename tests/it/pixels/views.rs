@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use maskstream::ScaledDecode::{self, Auto, Full};
-use maskstream::internals::{Simd, View};
+use maskstream::internals::{Canvas, ImageJob, Planes, RowPoints, Simd, View};
 
 use super::coded::{Coded, FORMS};
 use super::{SAMPLINGS, decode, decode_views, decoder, differences, random_size, reference};
@@ -157,5 +157,97 @@ fn a_flipped_view_is_the_view_mirrored() {
                 }
             }
         }
+    }
+}
+
+/// Decodes a view with the points of the rows.
+fn decode_from(
+    points: &RowPoints,
+    jpeg: &[u8],
+    (width, height): (usize, usize),
+    view: &View,
+    target: (usize, usize),
+) -> maskstream::Result<Vec<u8>> {
+    let side = target.0.max(target.1);
+    let mut out = vec![1; 3 * side * side];
+    let canvas = Canvas::new(&Planes::U8, (target.0 as u32, target.1 as u32), side as u32, &mut out);
+    let job = ImageJob::new(jpeg, (width as u32, height as u32), canvas);
+    decoder(Full, Simd::best()).decode(ImageJob { view: view.clone(), row_points: Some(points), ..job })?;
+    let places = (0..target.1).flat_map(|y| (0..target.0).map(move |x| y * side + x));
+    Ok(places.flat_map(|at| [0, 1, 2].map(|plane| out[plane * side * side + at])).collect())
+}
+
+#[test]
+fn views_are_the_same_from_the_points_of_their_rows() {
+    let mut dice = Dice(27);
+    let mut with_points = 0;
+    for sampling in SAMPLINGS {
+        for round in 0..40 {
+            let size = random_size(&mut dice, 90);
+            let mut coded = Coded::random(&mut dice, size, sampling, 3);
+            coded.form = FORMS[round % 4];
+            coded.restart = [0, 0, 1, 3, 7][dice.below(5) as usize];
+            let jpeg = coded.jpeg();
+            let Some(points) = RowPoints::of(&jpeg) else {
+                assert_eq!(coded.units().1, 1, "{sampling:?} {size:?}");
+                continue;
+            };
+            let bytes = points.to_bytes();
+            assert_eq!(RowPoints::from_bytes(&bytes).as_ref(), Some(&points));
+            for cut in 0..bytes.len() {
+                assert_ne!(RowPoints::from_bytes(&bytes[..cut]), Some(points.clone()));
+            }
+            with_points += 1;
+            for _ in 0..4 {
+                let (x, y) = (part(&mut dice, size.0, 1), part(&mut dice, size.1, 1));
+                let (shown, target) = (view(&x, &y), (x.len(), y.len()));
+                let expected = decode_view(Full, &jpeg, size, &shown, target);
+                let found = decode_from(&points, &jpeg, size, &shown, target).unwrap();
+                assert!(found == expected, "{sampling:?} {size:?} {x:?} {y:?} restart {}", coded.restart);
+            }
+        }
+    }
+    assert!(with_points > 300, "{with_points}");
+}
+
+#[test]
+fn what_lies_above_a_view_is_not_read_from_the_points_of_its_rows() {
+    let mut dice = Dice(28);
+    let size = (64, 96);
+    let coded = Coded::random(&mut dice, size, SAMPLINGS[3], 3);
+    let jpeg = coded.jpeg();
+    let points = RowPoints::of(&jpeg).unwrap();
+    // Ones are no valid code; the first rows of the image are full of them.
+    let begins = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    let begins = begins + 2 + usize::from(jpeg[begins + 3]);
+    let mut damaged = jpeg.clone();
+    damaged[begins..begins + 20].fill(0xfe);
+    let (below, above) = (view(&(0..64), &(50..96)), view(&(0..64), &(0..46)));
+    let expected = decode_view(Full, &jpeg, size, &below, (64, 46));
+    assert!(decode_from(&points, &damaged, size, &below, (64, 46)).unwrap() == expected);
+    assert!(decode_from(&points, &damaged, size, &above, (64, 46)).is_err());
+}
+
+#[test]
+fn points_of_another_image_give_an_error_or_some_pixels_but_no_panic() {
+    let mut dice = Dice(29);
+    for round in 0..400 {
+        let sampling = SAMPLINGS[round % 14];
+        let mut make = |size| {
+            let mut coded = Coded::random(&mut dice, size, sampling, 3);
+            coded.restart = [0, 1, 3][round % 3];
+            coded.jpeg()
+        };
+        let (jpeg, other) = (make((40, 70)), make((40, 70)));
+        let Some(mut points) = RowPoints::of(&other) else { continue };
+        if round % 2 == 0 {
+            let mut bytes = points.to_bytes();
+            let at = dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << dice.below(8);
+            let Some(changed) = RowPoints::from_bytes(&bytes) else { continue };
+            points = changed;
+        }
+        let y = part(&mut dice, 70, 1);
+        let _ = decode_from(&points, &jpeg, (40, 70), &view(&(0..40), &y), (40, y.len()));
     }
 }

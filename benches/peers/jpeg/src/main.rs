@@ -171,7 +171,7 @@ fn cropped(jpegs: &[Jpeg], side: u32, share: [f64; 2], together: usize) -> impl 
             for (jpegs, crops) in jpegs.chunks(outs.len()).zip(crops.chunks(outs.len())) {
                 let jobs = jpegs.iter().zip(crops).zip(&mut outs).map(|((jpeg, view), out)| {
                     let canvas = Canvas::new(&Planes::U8, (side, side), side, out);
-                    ImageJob { jpeg: &jpeg.bytes, size: jpeg.size, view: view.clone(), color_steps: Vec::new(), canvas }
+                    ImageJob { view: view.clone(), ..ImageJob::new(&jpeg.bytes, jpeg.size, canvas) }
                 });
                 decoder
                     .decode_all(&mut jobs.collect::<Vec<_>>())

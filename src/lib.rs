@@ -159,7 +159,7 @@ pub mod index {
     pub use crate::shard::DeriveReport;
     pub use crate::shard::{
         Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, LeftOut, RepackReport,
-        RepeatedImages, ShardIndex, ShardReport, Sidecar, resolve_patterns,
+        RepeatedImages, RowPointsReport, ShardIndex, ShardReport, Sidecar, resolve_patterns,
     };
 }
 

@@ -160,9 +160,9 @@ class Torchvision:
 
     def recolour(self, image, seed):
         torch.manual_seed(seed)
-        # Channel by channel it is faster than pixel by pixel.
         return self.colours(image)
 
+    # Its colours are faster on planes than on pixels.
     def uint8(self, image):
         return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1).contiguous())
 
@@ -172,7 +172,9 @@ class Albumentations:
         self.transform = A.Compose(
             [A.RandomResizedCrop((SIDE, SIDE), SCALE, RATIO), A.HorizontalFlip(p=FLIP)],
             # It drops boxes; the ids tell which ones are left.
-            bbox_params=A.BboxParams("pascal_voc", label_fields=["ids"], filter_invalid_bboxes=True),
+            bbox_params=A.BboxParams(
+                "pascal_voc", label_fields=["ids"], filter_invalid_bboxes=True
+            ),
             keypoint_params=A.KeypointParams("xy", remove_invisible=False),
             save_applied_params=True,
         )
@@ -256,18 +258,15 @@ class ByHand:
         nearest = cv2.INTER_NEAREST
         grids = np.stack([cv2.resize(mask, (GRID, GRID), interpolation=nearest) for mask in shown])
         grids = grids.transpose(0, 2, 1)
-        boxes = (corners(annotations) - [left, top, left, top]) * self.scale(left, top, right, bottom)
-        boxes = np.clip(boxes, 0, SIDE)
-        places = (points(annotations) - [left, top]) * self.scale(left, top, right, bottom)[:2]
+        scale = SIDE / np.array([right - left, bottom - top, right - left, bottom - top])
+        boxes = np.clip((corners(annotations) - [left, top, left, top]) * scale, 0, SIDE)
+        places = (points(annotations) - [left, top]) * scale[:2]
         if flip:
             grids = grids[:, :, ::-1]
             boxes[:, [2, 0]] = SIDE - boxes[:, [0, 2]]
             places[:, 0] = SIDE - places[:, 0]
         grids = np.ascontiguousarray(grids)
         return image, None, grids, boxes, places
-
-    def scale(self, left, top, right, bottom):
-        return SIDE / np.array([right - left, bottom - top, right - left, bottom - top])
 
 
 STACKS = {"torchvision": Torchvision, "albumentations": Albumentations, "by hand": ByHand}
@@ -327,7 +326,8 @@ def read(shards):
     samples = []
     for shard in shards:
         with tarfile.open(shard) as tar:
-            members = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+            files = [member for member in tar if member.isfile()]
+            members = {file.name: tar.extractfile(file).read() for file in files}
         for name in sorted(name for name in members if name.endswith(".jpg")):
             samples.append((members[name], members[name.removesuffix(".jpg") + ".json"]))
     return samples
@@ -360,9 +360,6 @@ def check_sample(name, stack, jpeg, text, seed):
             assert np.array_equal(grids[k], full[k][:: SIDE // GRID, :: SIDE // GRID])
         else:
             exact = nearest(bitmap, *crop, GRID)
-            if flip:
-                # A flip before the step to 256 would keep other pixels; here it comes after.
-                assert np.array_equal(exact[:, ::-1], nearest(bitmap, *crop[:4], False, GRID))
             off += np.count_nonzero(grids[k] != exact)
         # The box and the point, in floating point.
         x, y, across, down = a["bbox"]
@@ -375,7 +372,8 @@ def check_sample(name, stack, jpeg, text, seed):
         if (ends[1] > ends[0]).all() and boxes[k].any():
             assert np.allclose(boxes[k], ends.reshape(4), atol=0.02), (name, k, boxes[k], ends)
         drift = max(drift, np.abs(places[k] - point).max())
-    assert off <= 1e-3 * np.size(grids if full is None else full), f"{name}: {off} pixels differ"
+    # OpenCV computes the pixel in floating point, and takes the one before it now and then.
+    assert off <= 1e-4 * np.size(grids if full is None else full), f"{name}: {off} pixels differ"
     assert drift < 1.01, f"{name}: a point moved by {drift} pixels"
     for side in {GRID} if full is None else {GRID, SIDE}:
         drawn, shifted = prompts(full, grids, boxes, seed, side)
@@ -392,10 +390,11 @@ def check_sample(name, stack, jpeg, text, seed):
 def check(samples):
     for name, make in STACKS.items():
         stack = make()
-        found = [check_sample(name, stack, *sample, seed) for seed in range(4) for sample in samples[:5]]
+        crops = [(*sample, seed) for seed in range(4) for sample in samples[:5]]
+        found = [check_sample(name, stack, *crop) for crop in crops]
         off, drift = sum(off for off, _ in found), max(drift for _, drift in found)
-        print(f"{name}: {len(found)} crops as NumPy has them, but for {off} pixels of their masks; ", end="")
-        print(f"points up to {drift:.2f} pixels off")
+        print(f"{name}: {len(crops)} crops, {off} pixels of masks differ from NumPy's,", end="")
+        print(f" points are up to {drift:.2f} pixels off")
 
 
 def main():
@@ -433,7 +432,8 @@ def main():
         if args.maskstream:
             found["maskstream"].append(ours(args.maskstream, args.shards))
         for name, stack in stacks.items():
-            found[name].append(one_round(stack, samples, number * len(samples), args.click_side))
+            first_seed = number * len(samples)
+            found[name].append(one_round(stack, samples, first_seed, args.click_side))
     medians = {
         name: {row: statistics.median(f[row] for f in rounds) for row in rounds[0]}
         for name, rounds in found.items()
@@ -441,14 +441,15 @@ def main():
     }
     # Each Python stack has a second column with its ratio to maskstream.
     theirs = medians.get("maskstream")
-    print(f"{'CPU ms/sample':24}" + "".join(f"{name:>15}" + 9 * " " * bool(theirs) for name in medians))
+    pad = 9 * " " if theirs else ""
+    print((f"{'CPU ms/sample':24}" + "".join(f"{name:>15}{pad}" for name in medians)).rstrip())
     for row in ROWS:
         line = f"{row:24}"
         for figures in medians.values():
             line += f"{figures[row]:15.2f}" if row in figures else f"{'-':>15}"
             if theirs:
                 both = figures is not theirs and row in figures and row in theirs
-                line += f"{figures[row] / theirs[row]:8.2f}x" if both else 9 * " "
+                line += f"{figures[row] / theirs[row]:8.2f}x" if both else pad
         print(line.rstrip())
 
 

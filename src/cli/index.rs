@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
+use maskstream::index::{IndexStatus, IndexedShard, Indexer, RowPointsReport, resolve_patterns};
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
@@ -33,6 +33,13 @@ pub(super) struct Args {
     /// Index shards that are up to date as well
     #[arg(long)]
     rebuild: bool,
+    /// Also save where the rows of each JPEG begin, so that crops need not decode what lies above them
+    ///
+    /// For training with crops: --augment resized-crop or lsj, or a crop of your own. Reads the codes of every image
+    /// once, which takes about as long as loading an epoch, and saves them as SHARD.mspoints, about a kilobyte an
+    /// image. A file that is complete is kept.
+    #[arg(long)]
+    jpeg_points: bool,
     /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = parallel::jobs)]
     jobs: Option<NonZeroUsize>,
@@ -45,6 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   maskstream index 'sa1b/*.tar'
   maskstream index sa1b --index-dir ~/sa1b-index
+  maskstream index sa1b --jpeg-points
   maskstream index sa1b --task $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
 
 Exit status: 0 if all shards are indexed and valid; 1 if a shard is damaged or
@@ -65,23 +73,31 @@ pub(super) fn run(args: &Args) -> Outcome {
     // The members of plain shards are read on this pool, which all shards in progress share.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();
     pool.map_err(|e| parallel::no_threads(jobs, &e))?;
-    let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
-    let index = |path: &std::path::Path| {
-        let share = ShardProgress::new(&bar, path);
+    let passes = if args.jpeg_points { 2 } else { 1 };
+    let bar = progress::bar(passes * progress::total_bytes(&paths), "indexing", "bytes");
+    let index = |path: &std::path::Path| -> maskstream::Result<_> {
+        let share = || ShardProgress::new(&bar, path);
         let indexer = Indexer::new().sidecar(args.shards.sidecar()).rebuild(args.rebuild);
-        indexer.progress(move |bytes| share.advance(bytes)).index(path)
+        let (first, second) = (share(), args.jpeg_points.then(share));
+        let shard = indexer.clone().progress(move |bytes| first.advance(bytes)).index(path)?;
+        // A shard whose index cannot be saved is reported for that.
+        let is_saved = !matches!(shard.status, IndexStatus::Unsaved(_));
+        let points = second
+            .filter(|_| is_saved)
+            .map(|second| indexer.progress(move |bytes| second.advance(bytes)).save_row_points(&shard));
+        Ok((points.transpose()?, shard))
     };
     let (mut bad, mut unsaved, mut empty) = (0, 0, 0);
     parallel::for_each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
-            Ok(shard) => {
+            Ok((points, shard)) => {
                 empty += usize::from(shard.index.entries().is_empty());
                 if let (IndexStatus::Unsaved(reason), false) = (&shard.status, shard.index.entries().is_empty()) {
                     tell!("maskstream: {}: its index could not be saved: {reason}", shard.path.display());
                     unsaved += 1;
                 }
                 bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
-                output.print(|| print(&shard, args.json));
+                output.print(|| print(&shard, points.as_ref(), args.json));
             }
             Err(error) => {
                 bad += 1;
@@ -113,7 +129,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     output.finish(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) })
 }
 
-fn print(shard: &IndexedShard, json: bool) -> Outcome {
+fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> Outcome {
     let IndexedShard { path, status, index, .. } = shard;
     let status = match status {
         IndexStatus::Loaded => "up to date".to_owned(),
@@ -130,7 +146,7 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
         let findings: Vec<_> = index.findings().iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
-            "derived": derived,
+            "derived": derived, "row_points": points.map(|points| points.with_points),
             "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });
         say!("{line}");
@@ -140,6 +156,10 @@ fn print(shard: &IndexedShard, json: bool) -> Outcome {
     say!("{}", wrap(&format!("{path}: {samples} samples, {annotations} annotations, {status}")));
     if derived > 0 {
         say!("  LOSSY: {derived} images are derived: `maskstream inspect` tells how");
+    }
+    if let Some(RowPointsReport { images, with_points, is_kept, .. }) = points {
+        let status = if *is_kept { "up to date" } else { "saved" };
+        say!("  row points of {with_points} of {images} images: {status}");
     }
     if left_out.total() > 0 {
         say!("{}", wrap(&format!("  not used: {left_out}")));

@@ -15,7 +15,7 @@ use super::stats::Counters;
 use crate::annotation::AnnotationSelector;
 use crate::augment::{Augment, ColorStep, Draws};
 use crate::batch::{BatchBuffers, SampleError, Slot};
-use crate::image::{Canvas, Decoder, ImageSource, ImageTask, TOGETHER, View};
+use crate::image::{Canvas, Decoder, ImageSource, ImageTask, RowPoints, TOGETHER, View};
 use crate::mask::Rle;
 use crate::sample::{Clock, Geometry, LabelDecoder, LabelSource, Sample, StageTimes, Transform};
 use crate::shard::{Entry, SampleId, Samples};
@@ -177,6 +177,8 @@ struct Task<'a> {
     entry: Entry,
     jpeg: Inflated,
     geometry: Geometry,
+    /// Where the rows of the JPEG begin, if that spares something.
+    row_points: Option<RowPoints>,
     /// The masks of the row, if the user's own step needs them.
     masks: Vec<Rle>,
     worker: &'a Worker,
@@ -196,6 +198,10 @@ impl ImageTask for Task<'_> {
 
     fn view(&self) -> View {
         self.geometry.view()
+    }
+
+    fn row_points(&self) -> Option<&RowPoints> {
+        self.row_points.as_ref()
     }
 
     fn color_steps(&self) -> Vec<ColorStep> {
@@ -309,7 +315,9 @@ impl<'a> Queue<'a> {
                 self.places[place] = true;
                 let masks =
                     if worker.shared.sample.transform.is_some() { self.labels.take_masks() } else { Vec::new() };
-                Some(Task { job, entry, jpeg, geometry, masks, worker, place, _guard: guard, times })
+                let row_points = job.sample.filter(|_| geometry.is_cropped());
+                let row_points = row_points.and_then(|sample| worker.samples.row_points(sample.shard, entry.image));
+                Some(Task { job, entry, jpeg, geometry, row_points, masks, worker, place, _guard: guard, times })
             }
             Err(error) => {
                 self.fail(&mut job, error);

@@ -30,6 +30,8 @@ pub struct IndexedShard {
     pub status: IndexStatus,
     /// The index.
     pub index: ShardIndex,
+    /// Its index file, if it has one.
+    pub(super) index_file: Option<PathBuf>,
     pub(super) encoding: Encoding,
 }
 
@@ -162,6 +164,7 @@ impl Indexer {
                             shard_bytes: stamp.shard_bytes,
                             status: IndexStatus::Loaded,
                             index: saved.index,
+                            index_file: Some(file),
                             encoding: saved.restarts.map_or(Encoding::Plain, Encoding::GzipSaved),
                         }));
                     }
@@ -274,11 +277,13 @@ impl Unindexed {
                 .map_err(|e| e.to_string()),
         };
         let in_memory = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
-        let (status, encoding) = match saved {
-            Ok(saved) => (IndexStatus::Built(reason), saved.map_or(Encoding::Plain, Encoding::GzipSaved)),
-            Err(why) => (IndexStatus::Unsaved(why), in_memory),
+        let (status, encoding, index_file) = match saved {
+            Ok((file, restarts)) => {
+                (IndexStatus::Built(reason), restarts.map_or(Encoding::Plain, Encoding::GzipSaved), Some(file))
+            }
+            Err(why) => (IndexStatus::Unsaved(why), in_memory, None),
         };
-        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, encoding })
+        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, index_file, encoding })
     }
 }
 

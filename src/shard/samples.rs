@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Entry, SampleId, ShardSet, ShardTotals};
+use super::{Entry, Extent, SampleId, ShardSet, ShardTotals};
 use crate::Result;
 use crate::annotation::AnnotationSelector;
+use crate::image::RowPoints;
 use crate::source::Source;
 
 /// A set of samples that can be read by id.
@@ -15,6 +16,10 @@ pub(crate) trait Samples: Send + Sync + std::fmt::Debug {
     fn entry(&self, id: SampleId) -> Option<Entry>;
     /// The bytes that the index of a shard refers to.
     fn source(&self, shard: u32) -> Result<Arc<dyn Source>>;
+    /// Where the rows of a JPEG begin, if that has been saved.
+    fn row_points(&self, _shard: u32, _image: Extent) -> Option<RowPoints> {
+        None
+    }
     /// The path or name of a shard.
     fn path(&self, shard: u32) -> Option<PathBuf>;
     /// The rule that selects annotations of a shard's samples.
@@ -30,6 +35,10 @@ impl Samples for ShardSet {
 
     fn source(&self, shard: u32) -> Result<Arc<dyn Source>> {
         ShardSet::source(self, shard)
+    }
+
+    fn row_points(&self, shard: u32, image: Extent) -> Option<RowPoints> {
+        ShardSet::row_points(self, shard, image)
     }
 
     fn path(&self, shard: u32) -> Option<PathBuf> {

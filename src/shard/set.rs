@@ -10,8 +10,10 @@ use rayon::prelude::*;
 
 use super::indexed::{self, BuiltIndex, Encoding, IndexedShard};
 use super::indexer::Opener;
-use super::{Entry, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardReport, ShardSetBuilder, pool};
+use super::row_points::{self, RowPointsFile};
+use super::{Entry, Extent, FindingKind, IndexStatus, RepeatedImages, SampleId, ShardReport, ShardSetBuilder, pool};
 use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
+use crate::image::RowPoints;
 use crate::order::{Identity, PrefixSums, SampleSpace};
 use crate::source::Source;
 use crate::{Error, ErrorKind, Result};
@@ -47,6 +49,8 @@ pub struct ShardSet {
     unmatched: Vec<i64>,
     repeated: RepeatedImages,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
+    /// The files of row points of shards; `None` for those that have none.
+    row_points: Mutex<LruCache<u32, Option<Arc<RowPointsFile>>>>,
 }
 
 /// The samples of a shard that are in the set.
@@ -54,6 +58,7 @@ pub(crate) struct Shard {
     entries: Vec<Entry>,
     report: ShardReport,
     encoding: Encoding,
+    index_file: Option<PathBuf>,
     digests: Digests,
     /// A score that the filter bounds and no annotation of the shard has.
     missing_score: Option<&'static str>,
@@ -163,7 +168,10 @@ impl ShardSet {
             let BuiltIndex { index, restarts } = indexed::build(source.as_ref(), &path, &*options.indexer.progress)?;
             let status = IndexStatus::Unsaved("the shard is not a file".to_owned());
             let encoding = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
-            Shard::select(IndexedShard { path, shard_bytes: source.len(), status, index, encoding }, &options)
+            Shard::select(
+                IndexedShard { path, shard_bytes: source.len(), status, index, index_file: None, encoding },
+                &options,
+            )
         };
         pool::start()?;
         let shards = sources.par_iter().map(index).collect::<Result<Vec<_>>>()?;
@@ -180,6 +188,7 @@ impl ShardSet {
             unmatched: unmatched(options.selector.selection.as_ref(), &shards),
             repeated: RepeatedImages::find(&shards.iter().map(Shard::entries).collect::<Vec<_>>()),
             open: Mutex::new(LruCache::new(options.max_open())),
+            row_points: Mutex::new(LruCache::new(options.max_open())),
             shards,
         };
         set.check_scores(&options)?;
@@ -299,8 +308,8 @@ impl ShardSet {
         let weighted: Vec<(f64, &[u64])> = weights.into_iter().zip(&parts).map(of_part).collect();
         let population = SampleSpace::mixed(&weighted)?;
         let samples = PrefixSums::of(lengths.iter().copied());
-        let open = Mutex::new(LruCache::new(open_shards));
-        Ok(Self { samples, parts, population, unmatched, repeated, open, shards })
+        let (open, row_points) = (Mutex::new(LruCache::new(open_shards)), Mutex::new(LruCache::new(open_shards)));
+        Ok(Self { samples, parts, population, unmatched, repeated, open, row_points, shards })
     }
 
     /// Number of samples in the set.
@@ -425,6 +434,20 @@ impl ShardSet {
         Ok(source)
     }
 
+    /// Where the rows of a JPEG begin, if that has been saved beside the shard's index.
+    pub(crate) fn row_points(&self, shard: u32, image: Extent) -> Option<RowPoints> {
+        let cache = || self.row_points.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = cache().get(&shard).cloned();
+        let file = known.unwrap_or_else(|| {
+            let index = self.shards.get(shard as usize)?.index_file.as_deref()?;
+            // A file that cannot be used is as none: images are then decoded from the top.
+            let file = RowPointsFile::open(&row_points::path_beside(index)).ok().map(Arc::new);
+            cache().put(shard, file.clone());
+            file
+        });
+        file?.get(image)
+    }
+
     fn lock(&self) -> MutexGuard<'_, LruCache<u32, Arc<dyn Source>>> {
         // A panic of another thread cannot leave the cache inconsistent.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -469,7 +492,7 @@ impl Shard {
     /// Keeps the samples that pass the filter, however damaged the shard is.
     pub(crate) fn filtered(indexed: IndexedShard, options: &ShardSetBuilder) -> Self {
         let mut report = indexed.report();
-        let IndexedShard { mut index, encoding, .. } = indexed;
+        let IndexedShard { mut index, encoding, index_file, .. } = indexed;
         let selector = &options.selector;
         let missing_score = selector.filter.missing_score(&index.stats);
         report.kept_annotations = 0;
@@ -498,7 +521,7 @@ impl Shard {
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
         let (selector, opener) = (Arc::clone(selector), Arc::clone(&options.indexer.opener));
-        Self { entries, report, encoding, digests, missing_score, selected, selector, opener }
+        Self { entries, report, encoding, index_file, digests, missing_score, selected, selector, opener }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {

@@ -319,8 +319,8 @@ fn refuse_foreign(path: &Path) -> std::io::Result<()> {
     if is_foreign { Err(std::io::Error::other(text)) } else { Ok(()) }
 }
 
-/// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns the saved
-/// restart points.
+/// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns its path, and
+/// the saved restart points.
 pub(super) fn save(
     sidecar: &Sidecar,
     shard: &Path,
@@ -328,7 +328,7 @@ pub(super) fn save(
     stamp: FileStamp,
     index: &ShardIndex,
     restarts: Option<&Restarts>,
-) -> Result<Option<SavedRestarts>> {
+) -> Result<(PathBuf, Option<SavedRestarts>)> {
     let parts = restarts.map(Restarts::parts);
     let section = parts.as_ref().map(|parts| RestartSection {
         records: (parts.records.len() / RECORD_BYTES) as u64,
@@ -378,7 +378,7 @@ pub(super) fn save(
         }
     };
     let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
-    Ok(section.map(|section| SavedRestarts { path, start, section }))
+    Ok((path.clone(), section.map(|section| SavedRestarts { path, start, section })))
 }
 
 impl SavedRestarts {

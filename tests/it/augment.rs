@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use maskstream::index::AnnotationFile;
+use maskstream::index::{AnnotationFile, Indexer, Sidecar};
 use maskstream::internals::{Canvas, Decoder, ImageJob, Placement, Planes};
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
-    Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Geometry, Loader, LoaderBuilder, ScaledDecode,
+    Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Geometry, Loader, LoaderBuilder, MaskFilter,
+    ScaledDecode, ShardSet,
 };
 
-use crate::fixture::{Dice, Made, annotation, content, document, jpeg, made_many, rectangle, set_of, shard};
+use crate::fixture::{Dice, Made, annotation, content, document, gzip, jpeg, made_many, rectangle, set_of, shard};
 
 const SIDE: u32 = 48;
 const K: usize = 6;
@@ -556,4 +557,55 @@ fn settings_that_are_no_ranges_or_probabilities_are_named() {
     let error = cached.build(set_of(vec![shard(&samples)])).unwrap_err().to_string();
     assert!(error.contains("mask_cache_bytes has no effect with crops and flips"), "{error}");
     assert!(options().augment(Augment::none()).mask_cache_bytes(1 << 20).build(set_of(vec![shard(&samples)])).is_ok());
+}
+
+#[test]
+fn batches_are_the_same_with_points_of_rows_without_them_and_with_bad_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    for is_gzip in [false, true] {
+        let samples = scenes(12);
+        let path = dir.path().join(format!("sa_{}.tar", u8::from(is_gzip)));
+        let bytes = shard(&samples);
+        std::fs::write(&path, if is_gzip { gzip(&bytes, 6) } else { bytes }).unwrap();
+        let run = || {
+            let set = ShardSet::builder().filter(MaskFilter::all()).open(&[&path]).unwrap();
+            let loader = options().shuffle(3).augment(flips(CROPS[1])).build(set).unwrap();
+            let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
+            rows_by_id(&batches)
+        };
+        let expected = run();
+        let indexer = Indexer::new();
+        let report = indexer.save_row_points(&indexer.index(&path).unwrap()).unwrap();
+        assert_eq!((report.images, report.with_points, report.is_kept), (12, 12, false));
+        assert!(run() == expected);
+        let again = indexer.save_row_points(&indexer.index(&path).unwrap()).unwrap();
+        assert_eq!((again.images, again.with_points, again.is_kept), (12, 12, true));
+        let points = std::fs::read(&report.path).unwrap();
+        // Cut anywhere, or with any byte changed, the file is as none, or has fewer points; and it is made anew.
+        let mut dice = Dice(31);
+        for round in 0..40 {
+            let mut bad = points.clone();
+            let at = dice.below(bad.len() as u64) as usize;
+            if round % 2 == 0 {
+                bad.truncate(at)
+            } else {
+                bad[at] ^= 1 << dice.below(8)
+            }
+            std::fs::write(&report.path, bad).unwrap();
+            assert!(run() == expected, "round {round}");
+        }
+        let mended = indexer.save_row_points(&indexer.index(&path).unwrap()).unwrap();
+        assert_eq!((mended.is_kept, mended.with_points), (false, 12));
+        assert_eq!(std::fs::read(&report.path).unwrap(), points);
+        // Those of another shard are of no use, and do no harm.
+        let other = dir.path().join("sa_9.tar");
+        std::fs::write(&other, shard(&scenes(20))).unwrap();
+        let others = indexer.save_row_points(&indexer.index(&other).unwrap()).unwrap();
+        std::fs::copy(&others.path, &report.path).unwrap();
+        assert!(run() == expected);
+        std::fs::remove_file(&report.path).unwrap();
+    }
+    let shard = Indexer::new().sidecar(Sidecar::Off).index(dir.path().join("sa_0.tar")).unwrap();
+    let error = Indexer::new().save_row_points(&shard).unwrap_err().to_string();
+    assert!(error.contains("the shard has none") && error.contains("sa_0.tar"), "{error}");
 }

@@ -119,6 +119,16 @@ pub(crate) struct Decoding {
     chunk: usize,
     /// Whether all codes so far are valid.
     is_valid: bool,
+    /// Where the rows begin that are shown, but for the first: then what lies behind the shown columns is passed over.
+    /// `None` if that is not known.
+    jumps: Option<Vec<Jump>>,
+}
+
+/// The place of a row: bits of the unstuffed data, and the first coefficient of each component's latest block.
+#[derive(Clone, Copy)]
+struct Jump {
+    position: usize,
+    before: [i16; 3],
 }
 
 /// Where decoding begins.
@@ -129,23 +139,34 @@ struct Start {
     /// Bits of its first byte that come before.
     bit: usize,
     before: [i16; 3],
+    jumps: Option<Vec<Jump>>,
 }
 
 impl Start {
     /// At the first row.
     fn first(length: usize) -> Self {
-        Self { unit_row: 0, data: 0..length, bit: 0, before: [0; 3] }
+        Self { unit_row: 0, data: 0..length, bit: 0, before: [0; 3], jumps: None }
     }
 
-    /// At the first row that is shown; `None` if that is the first one, or the points are of another image.
+    /// At the first row that is shown; `None` if the points are of another image.
     fn new(frame: &Frame, points: &RowPoints, length: usize) -> Option<Self> {
         let rows = &frame.shown.1;
-        let RowPoint { position, before } = points.row(rows.start).filter(|_| points.is_of(frame.units.1))?;
-        let byte = |position: u64| usize::try_from(position / 8).ok();
+        if !points.is_of(frame.units.1) {
+            return None;
+        }
+        let RowPoint { position, byte, before } = points.row(rows.start).unwrap_or_default();
+        let start = usize::try_from(byte).ok()?;
         // The last row may end within the byte that the next one begins with, or behind it, at a marker.
-        let end = points.row(rows.end).and_then(|next| byte(next.position)).map_or(length, |byte| byte + 1);
-        let data = byte(position)?..end.min(length);
-        (data.start < data.end).then_some(Self { unit_row: rows.start, data, bit: (position % 8) as usize, before })
+        let end = points.row(rows.end).and_then(|next| usize::try_from(next.byte).ok());
+        let data = start..end.map_or(length, |byte| byte.saturating_add(1)).min(length);
+        let first = position / 8 * 8;
+        let jump = |row: usize| {
+            let RowPoint { position, before, .. } = points.row(row)?;
+            Some(Jump { position: usize::try_from(position - first).ok()?, before })
+        };
+        let jumps = Some((rows.start + 1..rows.end).map(jump).collect::<Option<_>>()?);
+        let bit = (position % 8) as usize;
+        (data.start < data.end).then_some(Self { unit_row: rows.start, data, bit, before, jumps })
     }
 }
 
@@ -176,7 +197,9 @@ impl Decoding {
         let Some(scan) = picture.scans.first() else { return Err(damaged()) };
         let restart = scan.restart as usize;
         let start = points.and_then(|points| Start::new(&frame, points, scan.data.len()));
-        let Start { unit_row, data, bit, before } = start.unwrap_or_else(|| Start::first(scan.data.len()));
+        let Start { unit_row, data, bit, before, jumps } = start.unwrap_or_else(|| Start::first(scan.data.len()));
+        // Behind a restart marker, what comes before is of no use.
+        let jumps = jumps.filter(|_| restart == 0);
         // Units before it, and from it to the end of the data.
         let (units_before, units) = (unit_row * frame.units.0, (frame.units.1 - unit_row) * frame.units.0);
         let (first, left) = match restart {
@@ -199,7 +222,21 @@ impl Decoding {
         let position = 8 * scratch.intervals[0].start + bit;
         let (interval, unit, lane) = (0, 0, Lane::default());
         let (chunk, is_valid) = (0, true);
-        Ok(Self { frame, restart, scratch, strips, position, interval, left, unit, unit_row, lane, chunk, is_valid })
+        Ok(Self {
+            frame,
+            restart,
+            scratch,
+            strips,
+            position,
+            interval,
+            left,
+            unit,
+            unit_row,
+            lane,
+            chunk,
+            is_valid,
+            jumps,
+        })
     }
 
     /// The bit of the unstuffed data that follows, and the first coefficient of each component's latest block.
@@ -226,7 +263,12 @@ impl Decoding {
     /// Units of the next chunk.
     fn next_units(&self) -> usize {
         let fit = ROOM / (self.frame.blocks.len() * BLOCK);
-        CHUNK.min(fit).min(self.left).min(self.frame.units.0 - self.unit)
+        CHUNK.min(fit).min(self.left).min(self.row_end() - self.unit)
+    }
+
+    /// The units of a row that are decoded.
+    fn row_end(&self) -> usize {
+        if self.jumps.is_some() { self.frame.shown.0.end } else { self.frame.units.0 }
     }
 
     fn begin_chunk(&mut self, steps: &Steps) {
@@ -255,9 +297,13 @@ impl Decoding {
         let coefficients = &mut self.scratch.coefficients[..units * self.frame.blocks.len() * BLOCK];
         self.strips.add(&self.frame, self.unit_row, self.unit, coefficients);
         self.unit += units;
-        let has_row_ended = self.unit == self.frame.units.0;
+        let has_row_ended = self.unit == self.row_end();
         if has_row_ended {
+            let passed_over = self.frame.units.0 - self.unit;
             self.end_row(rows);
+            if passed_over > 0 {
+                self.jump(passed_over);
+            }
         }
         if self.left == 0 {
             self.begin_interval();
@@ -281,6 +327,17 @@ impl Decoding {
             rows.row_written();
         }
         self.strips.forget_rows(&self.frame);
+    }
+
+    /// Begins a row of which the one before was not read to its end.
+    fn jump(&mut self, passed_over: usize) {
+        self.left -= passed_over;
+        let next = self.unit_row - self.frame.shown.1.start;
+        let jump = next.checked_sub(1).and_then(|row| self.jumps.as_ref()?.get(row));
+        if let Some(&Jump { position, before }) = jump {
+            self.position = position;
+            self.strips.begin_after(before);
+        }
     }
 
     fn begin_interval(&mut self) {

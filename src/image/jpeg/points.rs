@@ -13,8 +13,10 @@ pub struct RowPoints(pub(super) Vec<RowPoint>);
 /// The place of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RowPoint {
-    /// Bits of the scan's data before it, as they are in the file.
+    /// Bits of the unstuffed data before it.
     pub(super) position: u64,
+    /// Its first byte in the scan's data, as that is in the file.
+    pub(super) byte: u64,
     /// The first coefficient of each component's latest block.
     pub(super) before: [i16; 3],
 }
@@ -23,6 +25,8 @@ pub(super) struct RowPoint {
 #[derive(Serialize, Deserialize)]
 struct Step {
     bits: u64,
+    /// Bytes in the file that are no data: those of stuffing and markers.
+    stuffing: u64,
     before: [i16; 3],
 }
 
@@ -45,9 +49,10 @@ impl RowPoints {
             .iter()
             .map(|point| {
                 let bits = point.position - last.position;
+                let stuffing = point.byte - last.byte - (point.position / 8 - last.position / 8);
                 let before = std::array::from_fn(|i| point.before[i].wrapping_sub(last.before[i]));
                 last = *point;
-                Step { bits, before }
+                Step { bits, stuffing, before }
             })
             .collect();
         // Encoding numbers cannot fail.
@@ -60,8 +65,10 @@ impl RowPoints {
         let mut last = RowPoint::default();
         let points = steps.into_iter().map(|step| {
             let position = last.position.checked_add(step.bits)?;
+            let bytes = (position / 8 - last.position / 8).checked_add(step.stuffing)?;
+            let byte = last.byte.checked_add(bytes)?;
             let before = std::array::from_fn(|i| last.before[i].wrapping_add(step.before[i]));
-            last = RowPoint { position, before };
+            last = RowPoint { position, byte, before };
             Some(last)
         });
         let points: Option<Vec<_>> = points.collect();

@@ -24,7 +24,7 @@ impl RowPoints {
                 Progress::EndOfRow => {
                     let (position, before) = decoding.place();
                     let byte = raw.of(position / 8)? as u64;
-                    points.push(RowPoint { position: 8 * byte + position as u64 % 8, before });
+                    points.push(RowPoint { position: position as u64, byte, before });
                 }
                 Progress::Done => break,
             }

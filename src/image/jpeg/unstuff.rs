@@ -9,8 +9,8 @@ use super::segments::{RST0, RST7};
 /// Zeros behind the data, so that a reader need not ask for each byte whether there is one.
 const PADDING: usize = 16;
 
-/// Copies `data`, which begins in interval `first`, to `out` without the zeros behind each 0xff and without restart markers. `intervals` are the parts
-/// between the markers. Returns whether the markers are in order.
+/// Copies `data`, which begins in interval `first`, to `out` without the zeros behind each 0xff and without restart
+/// markers. `intervals` are the parts between the markers. Returns whether the markers are in order.
 pub(super) fn unstuff(data: &[u8], first: usize, out: &mut Vec<u8>, intervals: &mut Vec<Range<usize>>) -> bool {
     out.clear();
     out.reserve(data.len() + PADDING);

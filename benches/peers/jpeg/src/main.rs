@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd, View};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, RowPoints, Simd, View};
 use maskstream::synth::{Preset, SynthOptions, sample};
 use maskstream::{Fit, Geometry, ScaledDecode};
 use rustix::time::{ClockId, clock_gettime};
@@ -140,14 +140,17 @@ fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
     cases.push(("ours, 1/8, to 64 x 64, all together".to_owned(), 1, Box::new(ours(jpegs, 64, decoder, usize::MAX))));
     let decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
     cases.push(("ours, 1/8, to 64 x 64, one by one".to_owned(), 1, Box::new(ours(jpegs, 64, decoder, 1))));
-    for (name, share, together) in [
-        ("ours, auto, stretched, all together", [1.0, 1.0], usize::MAX),
-        ("ours, auto, crops of 8 to 100 %, all together", [0.08, 1.0], usize::MAX),
-        ("ours, auto, crops of 8 to 30 %, all together", [0.08, 0.3], usize::MAX),
-        ("ours, auto, stretched, one by one", [1.0, 1.0], 1),
-        ("ours, auto, crops of 8 to 100 %, one by one", [0.08, 1.0], 1),
+    for (name, share, together, has_points) in [
+        ("ours, auto, stretched, all together", [1.0, 1.0], usize::MAX, false),
+        ("ours, auto, crops of 8 to 100 %, all together", [0.08, 1.0], usize::MAX, false),
+        ("... from the points of their rows", [0.08, 1.0], usize::MAX, true),
+        ("ours, auto, crops of 8 to 30 %, all together", [0.08, 0.3], usize::MAX, false),
+        ("... from the points of their rows", [0.08, 0.3], usize::MAX, true),
+        ("ours, auto, stretched, one by one", [1.0, 1.0], 1, false),
+        ("ours, auto, crops of 8 to 100 %, one by one", [0.08, 1.0], 1, false),
+        ("... from the points of their rows", [0.08, 1.0], 1, true),
     ] {
-        cases.push((name.to_owned(), CROPS, Box::new(cropped(jpegs, side, share, together))));
+        cases.push((name.to_owned(), CROPS, Box::new(cropped(jpegs, side, share, together, has_points))));
     }
     cases
 }
@@ -156,7 +159,15 @@ fn cases(jpegs: &[Jpeg], side: u32) -> Vec<Case<'_>> {
 const CROPS: usize = 8;
 
 /// Parts of the images, of shares of their areas that are spread evenly, each in one of many places.
-fn cropped(jpegs: &[Jpeg], side: u32, share: [f64; 2], together: usize) -> impl FnMut() -> Result<()> + '_ {
+fn cropped(
+    jpegs: &[Jpeg],
+    side: u32,
+    share: [f64; 2],
+    together: usize,
+    has_points: bool,
+) -> impl FnMut() -> Result<()> + '_ {
+    let points: Vec<Option<RowPoints>> =
+        jpegs.iter().map(|jpeg| RowPoints::of(&jpeg.bytes).filter(|_| has_points)).collect();
     let mut decoder = Decoder::new(ScaledDecode::Auto, u64::MAX);
     let plane = side as usize * side as usize;
     let mut outs = vec![vec![0; 3 * plane]; jpegs.len().min(together)];
@@ -168,10 +179,15 @@ fn cropped(jpegs: &[Jpeg], side: u32, share: [f64; 2], together: usize) -> impl 
         .collect();
     move || {
         for crops in &crops {
-            for (jpegs, crops) in jpegs.chunks(outs.len()).zip(crops.chunks(outs.len())) {
-                let jobs = jpegs.iter().zip(crops).zip(&mut outs).map(|((jpeg, view), out)| {
+            let images: Vec<_> = jpegs.iter().zip(crops).zip(&points).collect();
+            for images in images.chunks(outs.len()) {
+                let jobs = images.iter().zip(&mut outs).map(|(&((jpeg, view), points), out)| {
                     let canvas = Canvas::new(&Planes::U8, (side, side), side, out);
-                    ImageJob { view: view.clone(), ..ImageJob::new(&jpeg.bytes, jpeg.size, canvas) }
+                    ImageJob {
+                        view: view.clone(),
+                        row_points: points.as_ref(),
+                        ..ImageJob::new(&jpeg.bytes, jpeg.size, canvas)
+                    }
                 });
                 decoder
                     .decode_all(&mut jobs.collect::<Vec<_>>())

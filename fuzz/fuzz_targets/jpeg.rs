@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use maskstream::ScaledDecode;
-use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, Simd};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Planes, RowPoints, Simd, View};
 
 const SIDE: u32 = 40;
 
@@ -33,5 +33,27 @@ fuzz_target!(|input: &[u8]| {
     for found in [&together[0], &together[2], &together[3]] {
         assert_eq!(found.0, alone[0].0);
         assert!(found.0.is_err() || found.1 == alone[0].1);
+    }
+    // A part of it, with the points of its rows and without them; and with points that belong to another image.
+    let part = |pixels: u32, from: u8, to: u8| {
+        let ends = [from, to].map(|end| f64::from(u32::from(end) * pixels) / 255.0);
+        ends[0].min(ends[1])..ends[0].max(ends[1]).max(ends[0].min(ends[1]) + 0.01)
+    };
+    let (x, y) = (part(size.0, *across, *height), part(size.1, *down, *width));
+    let view = View { x, y, flip_x: across % 2 == 1, flip_y: down % 2 == 1 };
+    let decode_view = |jpeg: &[u8], row_points: Option<&RowPoints>| {
+        let mut out = vec![0; 3 * (SIDE * SIDE) as usize];
+        let job = ImageJob::new(jpeg, size, Canvas::new(&Planes::U8, target, SIDE, &mut out));
+        let result = Decoder::new(scaled, 1 << 16).decode(ImageJob { view: view.clone(), row_points, ..job });
+        (result.map_err(|e| e.to_string()), out)
+    };
+    if let Some(points) = RowPoints::of(jpeg) {
+        assert_eq!(RowPoints::from_bytes(&points.to_bytes()).as_ref(), Some(&points));
+        // A size that is not that of the annotations is an error either way.
+        assert!(decode_view(jpeg, Some(&points)) == decode_view(jpeg, None));
+        decode_view(&damaged, Some(&points)).0.ok();
+    }
+    if let Some(points) = RowPoints::from_bytes(jpeg).or_else(|| RowPoints::from_bytes(input)) {
+        decode_view(jpeg, Some(&points)).0.ok();
     }
 });

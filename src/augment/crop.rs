@@ -129,3 +129,92 @@ impl Attempt {
         [x0, y0, x1, y1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws for images of all shapes; calls `check` with each placement, its frame's size and side, and its boxes.
+    fn for_each_placement(crop: Crop, mut check: impl FnMut(Placement, (u32, u32), u32, &[[f64; 4]])) {
+        let augment = Augment::none().crop(crop).horizontal_flip(0.5).vertical_flip(0.25);
+        let sides = [1, 2, 3, 7, 64, 999, 1500, 2250, 65_535];
+        let mut number = 0;
+        for width in sides {
+            for height in sides {
+                for side in [1, 5, 224, 1024, 16_384] {
+                    number += 1;
+                    let draws = Draws::new(7, number, 3);
+                    let fit = |width: u32, height: u32| {
+                        let longest = width.max(height);
+                        let part = |pixels: u32| (u64::from(pixels) * u64::from(side) / u64::from(longest)) as u32;
+                        if number % 2 == 0 { (side, side) } else { (part(width).max(1), part(height).max(1)) }
+                    };
+                    let frame = Frame { size: (width, height), side, fit: &fit };
+                    let (w, h) = (f64::from(width), f64::from(height));
+                    // Boxes as annotations have them: also of one pixel, and partly beside the image.
+                    let boxes =
+                        [[0.0, 0.0, 0.0, 0.0], [w / 3.0, h / 4.0, w / 2.0, h / 3.0], [-5.0, h - 1.0, w + 9.0, h]];
+                    for attempt in 0..12 {
+                        check(augment.place(draws, attempt, &frame, &boxes), (width, height), side, &boxes);
+                        check(augment.place(draws, attempt, &frame, &[]), (width, height), side, &[]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_crop_is_a_part_of_its_image_and_fits_the_canvas() {
+        for crop in [
+            Crop::RandomResized { scale: [f64::MIN_POSITIVE, 1.0], ratio: [0.01, 100.0] },
+            Crop::RandomResized { scale: [1.0, 1.0], ratio: [2.0, 2.0] },
+            Crop::ScaleJitter { scale: [0.01, 100.0] },
+            Crop::AroundMask { margin: [1.0, 100.0] },
+        ] {
+            for_each_placement(crop, |placement, (width, height), side, _| {
+                let Placement { window: [left, top, right, bottom], content, .. } = placement;
+                assert!(left < right && right <= width && top < bottom && bottom <= height, "{crop:?} {placement:?}");
+                let fits = (1..=side).contains(&content.0) && (1..=side).contains(&content.1);
+                assert!(fits, "{crop:?} {placement:?} on {side}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_crop_around_a_mask_shows_its_box_and_moves_about_it() {
+        let mut starts = std::collections::BTreeSet::new();
+        for epoch in 0..500 {
+            let augment = Augment::none().crop(Crop::AroundMask { margin: [2.0, 3.0] });
+            let frame = Frame { size: (1500, 1000), side: 64, fit: &|_, _| (64, 64) };
+            let bbox = [600.5, 400.0, 700.0, 480.25];
+            let Placement { window: [left, top, right, bottom], .. } =
+                augment.place(Draws::new(0, epoch, 5), 0, &frame, &[bbox]);
+            assert!(left <= 600 && right >= 700 && top <= 400 && bottom >= 481);
+            let (width, height) = (right - left, bottom - top);
+            assert!(width == height && (199..=299).contains(&width), "{width} x {height}");
+            starts.insert((left, top));
+        }
+        assert!(starts.len() > 400, "{}", starts.len());
+    }
+
+    #[test]
+    fn resized_crops_have_shares_and_shapes_that_are_spread_as_asked() {
+        let (mut shares, mut ratios, mut flips) = (Vec::new(), Vec::new(), 0);
+        for epoch in 0..4000 {
+            let augment = Augment::resized_crop();
+            let frame = Frame { size: (2000, 2000), side: 64, fit: &|_, _| (64, 64) };
+            let Placement { window: [left, top, right, bottom], flip, .. } =
+                augment.place(Draws::new(1, epoch, 9), 0, &frame, &[]);
+            let (width, height) = (f64::from(right - left), f64::from(bottom - top));
+            shares.push(width * height / 4e6);
+            ratios.push((width / height).ln() / (4.0_f64 / 3.0).ln());
+            flips += u32::from(flip[0]);
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        // Large crops of extreme shapes do not fit and are drawn again, so the mean share is below 0.54.
+        assert!((0.48..0.54).contains(&mean(&shares)), "{}", mean(&shares));
+        assert!(mean(&ratios).abs() < 0.05 && ratios.iter().all(|ratio| ratio.abs() < 1.01));
+        assert!(shares.iter().all(|share| (0.079..=1.001).contains(share)));
+        assert!((1850..2150).contains(&flips), "{flips}");
+    }
+}

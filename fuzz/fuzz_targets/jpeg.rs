@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
         ends[0].min(ends[1])..ends[0].max(ends[1]).max(ends[0].min(ends[1]) + 0.01)
     };
     let (x, y) = (part(size.0, *across, *height), part(size.1, *down, *width));
-    let view = View { x, y, flip_x: across % 2 == 1, flip_y: down % 2 == 1 };
+    let view = View { x, y, flip_x: across % 2 == 1, flip_y: down % 2 == 1, is_turned: across % 3 == 1 };
     let decode_view = |jpeg: &[u8], row_points: Option<&RowPoints>| {
         let mut out = vec![0; 3 * (SIDE * SIDE) as usize];
         let job = ImageJob::new(jpeg, size, Canvas::new(&Planes::U8, target, SIDE, &mut out));

@@ -14,8 +14,10 @@ pub struct Placement {
     pub window: [u32; 4],
     /// Width and height of what is shown, in pixels of the canvas.
     pub content: (u32, u32),
-    /// Whether it is mirrored: left and right, top and bottom.
+    /// Whether the image's left and right, and top and bottom, are exchanged.
     pub flip: [bool; 2],
+    /// Whether its columns then become rows.
+    pub is_turned: bool,
 }
 
 /// An image and the canvas that it goes to.
@@ -28,13 +30,36 @@ pub(crate) struct Frame<'a> {
     pub(crate) fit: &'a dyn Fn(u32, u32) -> (u32, u32),
 }
 
+impl Frame<'_> {
+    /// Width and height on the canvas of a part of the image, turned or not.
+    fn fitted(&self, width: u32, height: u32, is_turned: bool) -> (u32, u32) {
+        let (width, height) = turned((width, height), is_turned);
+        (self.fit)(width, height)
+    }
+}
+
+/// The same size with columns and rows exchanged, or not.
+fn turned((width, height): (u32, u32), is_turned: bool) -> (u32, u32) {
+    if is_turned { (height, width) } else { (width, height) }
+}
+
 impl Augment {
     /// The whole image, mirrored or not.
     pub(crate) fn whole(&self, draws: Draws, frame: &Frame<'_>) -> Placement {
         let (width, height) = frame.size;
-        let flip_x = draws.unit(Purpose::FlipX, 0) < self.horizontal_flip;
-        let flip_y = draws.unit(Purpose::FlipY, 0) < self.vertical_flip;
-        Placement { window: [0, 0, width, height], content: (frame.fit)(width, height), flip: [flip_x, flip_y] }
+        let is_turn = draws.unit(Purpose::Turn, 0) < self.quarter_turns;
+        // By one quarter clockwise, two or three. A turn is a change of columns and rows, and a flip.
+        let (is_turned, mut flip) = match is_turn.then(|| draws.below(Purpose::Turn, 1, 3)) {
+            None => (false, [false, false]),
+            Some(0) => (true, [false, true]),
+            Some(1) => (false, [true, true]),
+            Some(_) => (true, [true, false]),
+        };
+        // What is exchanged on the canvas are the image's rows where it is turned.
+        flip[usize::from(is_turned)] ^= draws.unit(Purpose::FlipX, 0) < self.horizontal_flip;
+        flip[usize::from(!is_turned)] ^= draws.unit(Purpose::FlipY, 0) < self.vertical_flip;
+        let content = frame.fitted(width, height, is_turned);
+        Placement { window: [0, 0, width, height], content, flip, is_turned }
     }
 
     /// The crop of an attempt. `boxes` are the left, top, right and bottom edges of the masks that one may be around.
@@ -48,7 +73,7 @@ impl Augment {
             Some(Crop::AroundMask { margin }) => draw.around(margin, frame.size, boxes),
         };
         let [left, top, right, bottom] = window;
-        Placement { window, content: (frame.fit)(right - left, bottom - top), ..whole }
+        Placement { window, content: frame.fitted(right - left, bottom - top, whole.is_turned), ..whole }
     }
 }
 
@@ -105,9 +130,11 @@ impl Attempt {
             let start = self.below(number, pixels - shown + 1);
             (start, start + shown, frame.side)
         };
-        let (left, right, across) = cut(1, frame.size.0, whole.content.0);
-        let (top, bottom, down) = cut(2, frame.size.1, whole.content.1);
-        Placement { window: [left, top, right, bottom], content: (across, down), ..whole }
+        let content = turned(whole.content, whole.is_turned);
+        let (left, right, across) = cut(1, frame.size.0, content.0);
+        let (top, bottom, down) = cut(2, frame.size.1, content.1);
+        let content = turned((across, down), whole.is_turned);
+        Placement { window: [left, top, right, bottom], content, ..whole }
     }
 
     /// A window of one of the boxes and what is around it, which is `margin` times as long as the box's longer side.
@@ -136,7 +163,7 @@ mod tests {
 
     /// Draws for images of all shapes; calls `check` with each placement, its frame's size and side, and its boxes.
     fn for_each_placement(crop: Crop, mut check: impl FnMut(Placement, (u32, u32), u32, &[[f64; 4]])) {
-        let augment = Augment::none().crop(crop).horizontal_flip(0.5).vertical_flip(0.25);
+        let augment = Augment::none().crop(crop).horizontal_flip(0.5).vertical_flip(0.25).quarter_turns(0.5);
         let sides = [1, 2, 3, 7, 64, 999, 1500, 2250, 65_535];
         let mut number = 0;
         for width in sides {

@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Color = 9,
     Grayscale = 10,
     Transform = 11,
+    Turn = 12,
 }
 
 /// The numbers of one image in one epoch.

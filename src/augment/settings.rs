@@ -36,6 +36,7 @@ pub struct Augment {
     pub(crate) seed: u64,
     pub(super) horizontal_flip: f64,
     pub(super) vertical_flip: f64,
+    pub(super) quarter_turns: f64,
     pub(super) crop: Option<Crop>,
     pub(crate) crop_attempts: u32,
     pub(super) min_visible: f64,
@@ -88,7 +89,7 @@ impl Default for Augment {
 
 impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, horizontal_flip, vertical_flip, crop, crop_attempts, .. } = *self;
+        let Self { seed, horizontal_flip, vertical_flip, quarter_turns, crop, crop_attempts, .. } = *self;
         let Self { min_visible, min_visible_pixels, tight_boxes, visible_area, color_jitter, grayscale, .. } = *self;
         write!(f, "seed {seed}, flips {horizontal_flip} and {vertical_flip}, ")?;
         match crop {
@@ -101,7 +102,9 @@ impl fmt::Display for Augment {
             write!(f, " in {crop_attempts} attempts, min_visible {min_visible} and {min_visible_pixels} pixels")?;
             write!(f, ", tight_boxes {tight_boxes}, visible_area {visible_area}")?;
         }
-        for (name, value) in color_jitter.named().into_iter().chain([("grayscale", grayscale)]) {
+        for (name, value) in
+            color_jitter.named().into_iter().chain([("grayscale", grayscale), ("quarter_turns", quarter_turns)])
+        {
             if value != 0.0 {
                 write!(f, ", {name} {value}")?;
             }
@@ -117,6 +120,7 @@ impl Augment {
             seed: 0,
             horizontal_flip: 0.0,
             vertical_flip: 0.0,
+            quarter_turns: 0.0,
             crop: None,
             crop_attempts: 10,
             min_visible: 0.0,
@@ -170,6 +174,13 @@ impl Augment {
     /// Sets the probability that top and bottom are exchanged. Default: 0.
     pub const fn vertical_flip(mut self, probability: f64) -> Self {
         self.vertical_flip = probability;
+        self
+    }
+
+    /// Sets the probability that an image is turned: by 90, 180 or 270 degrees, each as often as the others. Default:
+    /// 0.
+    pub const fn quarter_turns(mut self, probability: f64) -> Self {
+        self.quarter_turns = probability;
         self
     }
 
@@ -242,12 +253,12 @@ impl Augment {
 
     /// Whether labels may differ from those of the whole, unmirrored image.
     pub(crate) fn changes_labels(&self) -> bool {
-        self.crop.is_some() || self.horizontal_flip > 0.0 || self.vertical_flip > 0.0
+        self.crop.is_some() || self.horizontal_flip > 0.0 || self.vertical_flip > 0.0 || self.quarter_turns > 0.0
     }
 
-    /// Whether the contrast of images may change, which needs the whole image.
-    pub(crate) fn changes_contrast(&self) -> bool {
-        self.color_jitter.contrast > 0.0
+    /// Whether images have to be complete before they are written: to be turned, or for the contrast.
+    pub(crate) fn needs_whole_images(&self) -> bool {
+        self.color_jitter.contrast > 0.0 || self.quarter_turns > 0.0
     }
 
     /// Checks that ranges are ranges and probabilities are probabilities.
@@ -258,6 +269,7 @@ impl Augment {
         for (name, probability) in [
             ("horizontal_flip", self.horizontal_flip),
             ("vertical_flip", self.vertical_flip),
+            ("quarter_turns", self.quarter_turns),
             ("grayscale", self.grayscale),
             ("min_visible's share", self.min_visible),
         ] {

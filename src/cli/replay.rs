@@ -92,6 +92,7 @@ struct Drawn {
     content: [u32; 2],
     flip_x: bool,
     flip_y: bool,
+    turned: bool,
     colors: Vec<String>,
 }
 
@@ -195,6 +196,7 @@ fn drawn(batch: &Batch, row: usize, augment: Augment) -> Option<Drawn> {
         content: [geometry.content_width(), geometry.content_height()],
         flip_x,
         flip_y,
+        turned: geometry.is_turned(),
         colors: colors.iter().map(|step| format!("{step:?}")).collect(),
     })
 }
@@ -229,10 +231,11 @@ fn numbers(field: FieldView<'_>) -> Vec<f64> {
 
 impl std::fmt::Display for Drawn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { crop: [left, top, right, bottom], content: [width, height], flip_x, flip_y, colors } = self;
+        let Self { crop: [left, top, right, bottom], content: [width, height], flip_x, flip_y, turned, colors } = self;
         write!(f, "drawn: x {left} to {right}, y {top} to {bottom}, as {width} x {height}")?;
-        let flips = [(*flip_x, "left to right"), (*flip_y, "top to bottom")];
-        flips.iter().filter(|(is_flipped, _)| *is_flipped).try_for_each(|(_, way)| write!(f, ", flipped {way}"))?;
+        let flips =
+            [(*flip_x, "flipped left to right"), (*flip_y, "flipped top to bottom"), (*turned, "columns as rows")];
+        flips.iter().filter(|(is_so, _)| *is_so).try_for_each(|(_, way)| write!(f, ", {way}"))?;
         colors.iter().try_for_each(|step| write!(f, ", {step}"))
     }
 }

@@ -4,6 +4,7 @@
 
 use super::planes::Canvas;
 use super::simd::{Simd, multiversion};
+use super::turn::turn;
 use crate::augment::ColorStep;
 
 /// An image whose colours change on its way to the canvas, row by row. Contrast needs the mean of the whole image, and
@@ -18,15 +19,19 @@ pub(super) struct Colouring {
     /// Width and height.
     size: (usize, usize),
     row: [Vec<u8>; 3],
+    /// Whether columns become rows.
+    is_turned: bool,
     /// The rows that wait: three planes.
     waiting: Vec<u8>,
+    turned: Vec<u8>,
 }
 
 impl Colouring {
-    /// Begins an image of `size` (width, height) on its canvas. `is_whole` makes all of it wait.
-    pub(super) fn begin(&mut self, steps: Vec<ColorStep>, size: (u32, u32), is_whole: bool) {
+    /// Begins an image of `size` (width, height) on its canvas, before it is turned. `is_whole` makes all of it wait.
+    pub(super) fn begin(&mut self, steps: Vec<ColorStep>, size: (u32, u32), is_turned: bool, is_whole: bool) {
         let contrast = steps.iter().position(|step| matches!(step, ColorStep::Contrast(_)));
-        self.waits_at = contrast.or(is_whole.then_some(steps.len()));
+        self.waits_at = contrast.or((is_turned || is_whole).then_some(steps.len()));
+        self.is_turned = is_turned;
         self.steps = steps;
         self.grey = 0;
         self.size = (size.0 as usize, size.1 as usize);
@@ -71,7 +76,20 @@ impl Colouring {
             let rows = red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width)).zip(blue.chunks_exact_mut(width));
             rows.for_each(|((red, green), blue)| change(simd, rest, mean, [red, green, blue]));
         }
+        if self.is_turned {
+            self.turn();
+        }
         Some(&mut self.waiting)
+    }
+
+    /// Makes rows of the columns.
+    fn turn(&mut self) {
+        let (width, height) = self.size;
+        self.turned.resize(self.waiting.len(), 0);
+        let planes = self.waiting.chunks_exact(width * height).zip(self.turned.chunks_exact_mut(width * height));
+        planes.for_each(|(plane, turned)| turn(plane, width, turned));
+        std::mem::swap(&mut self.waiting, &mut self.turned);
+        self.size = (height, width);
     }
 
     /// Writes the rows that have waited.
@@ -226,7 +244,7 @@ mod tests {
         let mut colouring = Colouring::default();
         // Twice, so that what one image leaves behind would show in the next.
         for _ in 0..2 {
-            colouring.begin(steps.to_vec(), size, is_whole);
+            colouring.begin(steps.to_vec(), size, false, is_whole);
             for y in 0..height {
                 let row = |plane: usize| &planes[(plane * height + y) * width..][..width];
                 colouring.take(simd, y, [row(0), row(1), row(2)], &mut canvas);

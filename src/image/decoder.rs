@@ -243,9 +243,10 @@ impl Decoder {
 
     /// Prepares the decoding of an image. Other forms than the usual one are decoded at once.
     fn prepare(&mut self, task: &mut impl ImageTask) -> Result<Option<(Decoding, Output, Arc<Weights>)>> {
-        let (size, target) = (task.size(), task.canvas().size());
+        let (size, canvas) = (task.size(), task.canvas().size());
         let picture = self.read(task.jpeg(), size)?;
         let view = task.view().resized(size, picture.size());
+        let target = view.ordered(canvas);
         if picture.is_sequential() && !picture.has_one_scan() {
             let mut jpeg = Vec::new();
             interleave(&picture, &mut jpeg)?;
@@ -302,7 +303,7 @@ impl Decoder {
     fn draw_pixels(&mut self, size: (u32, u32), view: &View, task: &mut impl ImageTask) -> Result<()> {
         let (width, height) = (size.0 as usize, size.1 as usize);
         let (columns, lines) = (touched(&view.x, width), touched(&view.y, height));
-        let weights = self.weights(view, (&columns, &lines), 0, task.canvas().size());
+        let weights = self.weights(view, (&columns, &lines), 0, view.ordered(task.canvas().size()));
         let mut output = Output::default();
         output.begin(columns.len(), &weights, task);
         let (simd, canvas) = (self.simd, task.canvas());

@@ -17,6 +17,7 @@ mod pixels;
 mod planes;
 mod resize;
 mod simd;
+mod turn;
 mod view;
 mod zune;
 
@@ -33,4 +34,5 @@ pub(crate) use jpeg::TOGETHER;
 pub use jpeg::{Derived, RowPoints, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;
+pub(crate) use turn::turn;
 pub use view::View;

@@ -19,7 +19,9 @@ impl Output {
     /// Begins an image whose rows have `width` pixels.
     pub(super) fn begin(&mut self, width: usize, weights: &Weights, task: &mut impl ImageTask) {
         self.rows.begin(width, weights);
-        self.colouring.begin(task.color_steps(), task.canvas().size(), task.is_transformed());
+        let view = task.view();
+        let size = view.ordered(task.canvas().size());
+        self.colouring.begin(task.color_steps(), size, view.is_turned, task.is_transformed());
     }
 
     /// Ends an image of which all rows have been written.

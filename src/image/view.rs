@@ -14,12 +14,19 @@ pub struct View {
     pub flip_x: bool,
     /// Whether top and bottom are exchanged.
     pub flip_y: bool,
+    /// Whether columns then become rows.
+    pub is_turned: bool,
 }
 
 impl View {
     /// The whole of an image of `size` (width, height).
     pub fn whole(size: (u32, u32)) -> Self {
-        Self { x: 0.0..size.0.into(), y: 0.0..size.1.into(), flip_x: false, flip_y: false }
+        Self { x: 0.0..size.0.into(), y: 0.0..size.1.into(), flip_x: false, flip_y: false, is_turned: false }
+    }
+
+    /// A size on the canvas (width, height) by the image's directions.
+    pub(super) fn ordered(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        if self.is_turned { (height, width) } else { (width, height) }
     }
 
     /// The same part of the image where it has another size.

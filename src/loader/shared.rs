@@ -107,11 +107,12 @@ impl Shared {
     }
 }
 
-/// Bytes of an image that has to be complete before it is written: where the contrast changes, or for a user's own
-/// step.
+/// Bytes of an image that has to be complete before it is written: where it is turned or its contrast changes, or for
+/// a user's own step.
 fn waiting_bytes(sample: &SampleOptions) -> u64 {
-    let waits = sample.transform.is_some() || sample.augment.is_some_and(|augment| augment.changes_contrast());
-    if waits { 3 * u64::from(sample.side).pow(2) } else { 0 }
+    let waits = sample.transform.is_some() || sample.augment.is_some_and(|augment| augment.needs_whole_images());
+    // Twice, because one that is turned is copied.
+    if waits { 6 * u64::from(sample.side).pow(2) } else { 0 }
 }
 
 /// Refuses settings that have no effect with the others: whoever makes them expects one.

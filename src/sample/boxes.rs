@@ -45,10 +45,10 @@ pub enum CoordFrame {
 }
 
 impl CoordFrame {
-    /// The maps of both directions from original pixels to this frame.
-    pub(super) fn lines(self, geometry: &Geometry) -> [NormalizedLine; 2] {
+    /// The map from original pixels to this frame.
+    pub(super) fn lines(self, geometry: &Geometry) -> Lines {
         let [left, top, right, bottom] = geometry.window().map(f64::from);
-        let content = [geometry.content_width(), geometry.content_height()].map(f64::from);
+        let content = geometry.content().map(f64::from);
         let side = f64::from(geometry.side());
         let line = |direction: usize, start: f64, end: f64| {
             let factor = match self {
@@ -60,12 +60,31 @@ impl CoordFrame {
             let shown = if geometry.is_cropped() { [start, end] } else { [f64::NEG_INFINITY, f64::INFINITY] };
             NormalizedLine { start, end, shown, factor, is_flipped: geometry.flips()[direction] }
         };
-        [line(0, left, right), line(1, top, bottom)]
+        Lines { lines: [line(0, left, right), line(1, top, bottom)], is_turned: geometry.is_turned() }
+    }
+}
+
+/// The map from the shown part of the original image to a frame.
+pub(super) struct Lines {
+    /// Of the original's directions.
+    lines: [NormalizedLine; 2],
+    is_turned: bool,
+}
+
+impl Lines {
+    /// Whether a point of the original is shown.
+    pub(super) fn shows(&self, [x, y]: [f64; 2]) -> bool {
+        self.lines[0].shows(x) && self.lines[1].shows(y)
+    }
+
+    pub(super) fn point(&self, [x, y]: [f64; 2]) -> [f32; 2] {
+        let [x, y] = [self.lines[0].point(x) as f32, self.lines[1].point(y) as f32];
+        if self.is_turned { [y, x] } else { [x, y] }
     }
 }
 
 /// The map of one direction, from the shown part of the original image to a frame.
-pub(super) struct NormalizedLine {
+struct NormalizedLine {
     start: f64,
     end: f64,
     /// The first and the last coordinate that are shown.
@@ -76,11 +95,11 @@ pub(super) struct NormalizedLine {
 
 impl NormalizedLine {
     /// Whether a coordinate is shown.
-    pub(super) fn shows(&self, x: f64) -> bool {
+    fn shows(&self, x: f64) -> bool {
         (self.shown[0]..=self.shown[1]).contains(&x)
     }
 
-    pub(super) fn point(&self, x: f64) -> f64 {
+    fn point(&self, x: f64) -> f64 {
         let from_edge = if self.is_flipped { self.end - x } else { x - self.start };
         from_edge * self.factor
     }
@@ -96,8 +115,9 @@ impl NormalizedLine {
 
 impl BoxFormat {
     /// Maps the shown part of a box of left, top, width and height, and converts it to this format.
-    pub(super) fn normalize(self, [x, y, w, h]: [f64; 4], [across, down]: &[NormalizedLine; 2]) -> [f32; 4] {
-        let ((x, w), (y, h)) = (across.part(x, w), down.part(y, h));
+    pub(super) fn normalize(self, [x, y, w, h]: [f64; 4], lines: &Lines) -> [f32; 4] {
+        let (across, down) = (lines.lines[0].part(x, w), lines.lines[1].part(y, h));
+        let ((x, w), (y, h)) = if lines.is_turned { (down, across) } else { (across, down) };
         let numbers = match self {
             Self::Xywh => [x, y, w, h],
             Self::Xyxy => [x, y, x + w, y + h],

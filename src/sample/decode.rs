@@ -8,6 +8,7 @@ use lru::LruCache;
 
 use super::place::{Augmenter, Shown};
 use super::prompts::PromptPainter;
+use super::turned::Turned;
 use super::{Clock, Geometry, MaskKind, RowMut, SampleOptions};
 use crate::annotation::{AnnotationFile, AnnotationSelector};
 use crate::augment::Draws;
@@ -45,6 +46,7 @@ pub(crate) struct LabelDecoder {
     /// The masks of the row: the first `chosen`.
     masks: Vec<Rle>,
     chosen: usize,
+    turned: Turned,
     scratch: GridScratch,
     grids: LruCache<Geometry, Grids>,
 }
@@ -54,12 +56,14 @@ pub(crate) struct LabelDecoder {
 struct Grids {
     masks: Option<Arc<Grid>>,
     coverage: Option<Arc<Grid>>,
+    /// Whether their rows are the columns of the batch.
+    is_turned: bool,
 }
 
 impl LabelDecoder {
     pub(crate) fn new(options: Arc<SampleOptions>) -> Self {
-        let (rle, masks, chosen, scratch) = Default::default();
-        Self { options, rle, masks, chosen, scratch, grids: LruCache::new(GRID_CACHE_SIZE) }
+        let (rle, masks, chosen, turned, scratch) = Default::default();
+        Self { options, rle, masks, chosen, turned, scratch, grids: LruCache::new(GRID_CACHE_SIZE) }
     }
 
     /// Takes the masks of the row that was decoded last.
@@ -151,9 +155,8 @@ impl LabelDecoder {
             out.predicted_iou[k] = or_zero(annotation.predicted_iou);
             out.stability_score[k] = or_zero(annotation.stability_score);
             out.area[k] = area as f32;
-            if let Some([x, y]) = point {
-                out.points[2 * k] = lines[0].point(x) as f32;
-                out.points[2 * k + 1] = lines[1].point(y) as f32;
+            if let Some(point) = point {
+                out.points[2 * k..2 * k + 2].copy_from_slice(&lines.point(point));
             }
             if let Some(prompts) = self.options.prompts {
                 let masks = if has_masks { &self.masks[..chosen.len()] } else { &[] };
@@ -176,23 +179,35 @@ impl LabelDecoder {
 
     /// Draws the `k`-th mask of the row.
     fn draw(&mut self, grids: &Grids, k: usize, out: &mut RowMut<'_>) -> Result<(), RleError> {
+        let Self { options, masks, scratch, turned, .. } = self;
+        let mask = &masks[k];
         if let Some(grid) = &grids.masks {
-            let bytes = out.masks.len() / self.options.top_k;
+            let bytes = out.masks.len() / options.top_k;
             let out = &mut out.masks[k * bytes..(k + 1) * bytes];
-            let (rle, scratch) = (&self.masks[k], &mut self.scratch);
-            match (self.options.mask_kind, self.options.mask_format, self.options.keep_thin_masks) {
-                (MaskKind::Nearest, MaskFormat::Bytes, true) => grid.nearest_or_best(rle, scratch, out)?,
-                (MaskKind::Nearest, MaskFormat::Bytes, false) => grid.nearest(rle, scratch, out)?,
-                (MaskKind::Nearest, MaskFormat::Bits, true) => grid.nearest_or_best_packed(rle, scratch, out)?,
-                (MaskKind::Nearest, MaskFormat::Bits, false) => grid.nearest_packed(rle, scratch, out)?,
+            let format = if grids.is_turned { MaskFormat::Bytes } else { options.mask_format };
+            let cells = if grids.is_turned { turned.cells(grid) } else { &mut *out };
+            match (options.mask_kind, format, options.keep_thin_masks) {
+                (MaskKind::Nearest, MaskFormat::Bytes, true) => grid.nearest_or_best(mask, scratch, cells)?,
+                (MaskKind::Nearest, MaskFormat::Bytes, false) => grid.nearest(mask, scratch, cells)?,
+                (MaskKind::Nearest, MaskFormat::Bits, true) => grid.nearest_or_best_packed(mask, scratch, cells)?,
+                (MaskKind::Nearest, MaskFormat::Bits, false) => grid.nearest_packed(mask, scratch, cells)?,
                 // A share does not fit a bit: the loader refuses the two together.
-                (MaskKind::Area, _, true) => grid.area_or_best(rle, scratch, out)?,
-                (MaskKind::Area, _, false) => grid.area(rle, scratch, out)?,
+                (MaskKind::Area, _, true) => grid.area_or_best(mask, scratch, cells)?,
+                (MaskKind::Area, _, false) => grid.area(mask, scratch, cells)?,
+            }
+            if grids.is_turned {
+                turned.write_cells(grid, options.mask_format, out);
             }
         }
         if let Some(grid) = &grids.coverage {
             let cells = grid.rows() * grid.columns();
-            grid.coverage(&self.masks[k], &mut self.scratch, &mut out.coverage[k * cells..(k + 1) * cells])?;
+            let out = &mut out.coverage[k * cells..(k + 1) * cells];
+            if grids.is_turned {
+                grid.coverage(mask, scratch, turned.shares(grid))?;
+                turned.write_shares(grid, out);
+            } else {
+                grid.coverage(mask, scratch, out)?;
+            }
         }
         Ok(())
     }
@@ -204,7 +219,11 @@ impl LabelDecoder {
             let grid = |size: Option<[u32; 2]>| {
                 size.map(|[rows, columns]| geometry.grid(rows, columns).map(Arc::new)).transpose()
             };
-            Ok(Grids { masks: grid(options.mask_size)?, coverage: grid(options.coverage.map(|g| [g, g]))? })
+            Ok(Grids {
+                masks: grid(options.mask_size)?,
+                coverage: grid(options.coverage.map(|g| [g, g]))?,
+                is_turned: geometry.is_turned(),
+            })
         };
         self.grids.try_get_or_insert(*geometry, make).cloned()
     }

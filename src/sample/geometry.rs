@@ -54,7 +54,10 @@ pub struct Geometry {
     side: u32,
     /// Left, top, right and bottom edge of what is shown, in original pixels.
     window: [u32; 4],
+    /// Whether the original's left and right, and top and bottom, are exchanged.
     flip: [bool; 2],
+    /// Whether its columns then become rows.
+    is_turned: bool,
     content_width: u32,
     content_height: u32,
 }
@@ -85,7 +88,8 @@ impl Geometry {
         }
         let (content_width, content_height) = fit.size(width, height, side);
         let window = [0, 0, width, height];
-        Ok(Self { width, height, side, window, flip: [false; 2], content_width, content_height })
+        let (flip, is_turned) = ([false; 2], false);
+        Ok(Self { width, height, side, window, flip, is_turned, content_width, content_height })
     }
 
     /// The geometry of a row of a batch: `original_size` (height, width), `crop` and `affine` are its rows of
@@ -99,8 +103,11 @@ impl Geometry {
         let content = |factor: f32, from: u32, to: u32| {
             (f64::from(factor.abs()) * f64::from(to.saturating_sub(from))).round() as u32
         };
-        let content = (content(affine[0], crop[0], crop[2]), content(affine[4], crop[1], crop[3]));
-        let placement = Placement { window: crop, content, flip: [affine[0] < 0.0, affine[4] < 0.0] };
+        let is_turned = affine[0] == 0.0;
+        let [x, y] = if is_turned { [affine[3], affine[1]] } else { [affine[0], affine[4]] };
+        let (x_content, y_content) = (content(x, crop[0], crop[2]), content(y, crop[1], crop[3]));
+        let content = if is_turned { (y_content, x_content) } else { (x_content, y_content) };
+        let placement = Placement { window: crop, content, flip: [x < 0.0, y < 0.0], is_turned };
         Self::new(width, height, side, Fit::Letterbox)?.placed(placement)
     }
 
@@ -110,7 +117,7 @@ impl Geometry {
     /// If nothing of it would be shown, or more than it has or the canvas holds.
     #[doc(hidden)]
     pub fn placed(self, placement: Placement) -> Result<Self> {
-        let Placement { window, content: (content_width, content_height), flip } = placement;
+        let Placement { window, content: (content_width, content_height), flip, is_turned } = placement;
         let [left, top, right, bottom] = window;
         let is_part = left < right && right <= self.width && top < bottom && bottom <= self.height;
         let fits = [content_width, content_height].iter().all(|side| (1..=self.side).contains(side));
@@ -120,7 +127,7 @@ impl Geometry {
                 self.width, self.height, self.side, self.side
             )));
         }
-        Ok(Self { window, flip, content_width, content_height, ..self })
+        Ok(Self { window, flip, is_turned, content_width, content_height, ..self })
     }
 
     /// Left, top, right and bottom edge of the part of the image that is shown, in original pixels.
@@ -133,15 +140,30 @@ impl Geometry {
         self.window != [0, 0, self.width, self.height]
     }
 
-    /// Whether left and right, and top and bottom, are exchanged.
+    /// Whether the original's left and right, and top and bottom, are exchanged.
     pub fn flips(&self) -> [bool; 2] {
         self.flip
+    }
+
+    /// Whether the original's columns become rows, after that. With one flip this is a quarter turn.
+    pub fn is_turned(&self) -> bool {
+        self.is_turned
+    }
+
+    /// A pair by the original's directions in the order of the canvas's, or the reverse.
+    pub(super) fn ordered<T>(&self, [x, y]: [T; 2]) -> [T; 2] {
+        if self.is_turned { [y, x] } else { [x, y] }
+    }
+
+    /// Width and height of what is shown, in canvas pixels, by the original's directions.
+    pub(super) fn content(&self) -> [u32; 2] {
+        self.ordered([self.content_width, self.content_height])
     }
 
     /// What the image's pixels are taken from.
     pub(crate) fn view(&self) -> View {
         let [left, top, right, bottom] = self.window.map(f64::from);
-        View { x: left..right, y: top..bottom, flip_x: self.flip[0], flip_y: self.flip[1] }
+        View { x: left..right, y: top..bottom, flip_x: self.flip[0], flip_y: self.flip[1], is_turned: self.is_turned }
     }
 
     /// Width of the original image in pixels.
@@ -179,7 +201,7 @@ impl Geometry {
     /// Coordinates are those of pixel edges: an image extends from 0 to its width.
     pub fn affine(&self) -> [f32; 6] {
         let [x, y] = [self.line(0), self.line(1)].map(|line| (line.factor as f32, line.offset as f32));
-        [x.0, 0.0, x.1, 0.0, y.0, y.1]
+        if self.is_turned { [0.0, y.0, y.1, x.0, 0.0, x.1] } else { [x.0, 0.0, x.1, 0.0, y.0, y.1] }
     }
 
     /// Where a point of the original image is on the canvas, in pixels from its upper left corner. Points that are not
@@ -193,7 +215,7 @@ impl Geometry {
     /// # Ok::<(), maskstream::Error>(())
     /// ```
     pub fn to_canvas(&self, [x, y]: [f64; 2]) -> [f64; 2] {
-        [self.line(0).at(x), self.line(1).at(y)]
+        self.ordered([self.line(0).at(x), self.line(1).at(y)])
     }
 
     /// Where a point of the canvas is in the original image: the opposite of [`Geometry::to_canvas`].
@@ -205,11 +227,12 @@ impl Geometry {
     /// assert_eq!(geometry.to_original([512.0, 1024.0]), [750.0, 2250.0]);
     /// # Ok::<(), maskstream::Error>(())
     /// ```
-    pub fn to_original(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+    pub fn to_original(&self, point: [f64; 2]) -> [f64; 2] {
+        let [x, y] = self.ordered(point);
         [self.line(0).before(x), self.line(1).before(y)]
     }
 
-    /// Canvas pixels per original pixel, across and down.
+    /// Canvas pixels per original pixel, across and down the original.
     pub(super) fn scale(&self) -> [f64; 2] {
         [self.line(0).factor.abs(), self.line(1).factor.abs()]
     }
@@ -255,7 +278,8 @@ impl Geometry {
             let shown = self.window[direction]..self.window[direction + 2];
             shown.map(move |pixel| ((line.at(f64::from(pixel) + 0.5) * scale) as usize).min(cells - 1))
         };
-        let in_column: Vec<usize> = cell_of(1, rows).collect();
+        let [across, down] = self.ordered([columns, rows]);
+        let in_column: Vec<usize> = cell_of(1, down).collect();
         let (left, top) = (u64::from(self.window[0]), u64::from(self.window[1]));
         let mut runs = vec![0_u64];
         let mut add = |is_mask: bool, pixels: u64| {
@@ -267,9 +291,12 @@ impl Geometry {
         };
         let height = u64::from(self.height);
         add(false, left * height);
-        for column in cell_of(0, columns) {
+        for x in cell_of(0, across) {
             add(false, top);
-            in_column.iter().for_each(|row| add(cells[row * columns + column] != 0, 1));
+            in_column.iter().for_each(|&y| {
+                let [column, row] = self.ordered([x, y]);
+                add(cells[row * columns + column] != 0, 1);
+            });
             add(false, height - top - in_column.len() as u64);
         }
         add(false, u64::from(self.width - self.window[2]) * height);
@@ -278,9 +305,9 @@ impl Geometry {
         Rle::from_runs(runs, self.height, self.width).map_err(|e| Error::config(e.to_string()).caused_by(e))
     }
 
-    /// The map of one direction, across or down.
+    /// The map of one of the original's directions, across or down.
     fn line(&self, direction: usize) -> Line {
-        let content = f64::from([self.content_width, self.content_height][direction]);
+        let content = f64::from(self.content()[direction]);
         let [start, end] = [self.window[direction], self.window[direction + 2]].map(f64::from);
         let factor = content / (end - start);
         match self.flip[direction] {
@@ -289,7 +316,8 @@ impl Geometry {
         }
     }
 
-    /// The grid of `rows` x `columns` cells over the whole canvas, to draw masks of this image on.
+    /// The grid of `rows` x `columns` cells over the whole canvas, to draw masks of this image on. Where the image is
+    /// turned, it is the grid's rows that are drawn as columns: of `columns` x `rows` cells.
     ///
     /// # Errors
     /// If `rows` or `columns` is 0 or exceeds 16384.
@@ -301,8 +329,9 @@ impl Geometry {
                 (u64::from(content) * u64::from(cells), u64::from(shown.end - shown.start) * u64::from(self.side));
             Axis::scaled_window(pixels, shown, cells, scale, self.flip[direction])
         };
-        let axes = axis(0, self.width, self.content_width, columns)
-            .and_then(|x| Ok(Grid::new(x, axis(1, self.height, self.content_height, rows)?)));
+        let ([x_cells, y_cells], [x_content, y_content]) = (self.ordered([columns, rows]), self.content());
+        let axes = axis(0, self.width, x_content, x_cells)
+            .and_then(|x| Ok(Grid::new(x, axis(1, self.height, y_content, y_cells)?)));
         axes.map_err(|e| {
             let reason = match (rows.min(columns), rows.max(columns) > MAX_SIDE) {
                 (0, _) => "each side must be at least 1".to_owned(),

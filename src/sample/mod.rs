@@ -11,6 +11,7 @@ mod place;
 mod prompts;
 mod row;
 mod transform;
+mod turned;
 
 pub use boxes::{BoxFormat, CoordFrame};
 pub(crate) use clock::Clock;

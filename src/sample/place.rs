@@ -1,6 +1,6 @@
 //! Where the image of a sample goes on its canvas, and what is shown of its annotations there.
 
-use super::boxes::NormalizedLine;
+use super::boxes::Lines;
 use super::{Geometry, SampleOptions};
 use crate::Result;
 use crate::annotation::{Annotation, AnnotationFile};
@@ -68,13 +68,7 @@ impl Augmenter {
     }
 
     /// What a crop shows of an annotation and its mask.
-    pub(super) fn shown(
-        &self,
-        annotation: &Annotation<'_>,
-        mask: &Rle,
-        geometry: &Geometry,
-        lines: &[NormalizedLine; 2],
-    ) -> Shown {
+    pub(super) fn shown(&self, annotation: &Annotation<'_>, mask: &Rle, geometry: &Geometry, lines: &Lines) -> Shown {
         let mut shown = Shown::annotated(annotation);
         let part = mask.window(geometry.window());
         let is_cut = part.area < mask.area();
@@ -86,8 +80,7 @@ impl Augmenter {
         if is_cut && self.augment.visible_area {
             shown.area = part.area;
         }
-        let leaves = |[x, y]: [f64; 2]| !lines[0].shows(x) || !lines[1].shows(y);
-        if shown.point.is_some_and(leaves) {
+        if shown.point.is_some_and(|point| !lines.shows(point)) {
             let number = self.draws.about(annotation.id).below(Purpose::Point, 0, part.area);
             shown.point = mask.pixel_in(geometry.window(), number).map(|pixel| pixel.map(|at| f64::from(at) + 0.5));
         }

@@ -1,6 +1,6 @@
 //! Draws the prompts of a mask from its runs: clicks in it and beside it, and its box, moved a little.
 
-use super::boxes::NormalizedLine;
+use super::boxes::Lines;
 use super::{BoxFormat, Geometry, RowMut};
 use crate::augment::{Draws, NegativeClicks, Prompts, Purpose};
 use crate::mask::{Rle, RleError};
@@ -17,7 +17,7 @@ pub(super) struct PromptPainter<'a> {
     pub(super) prompts: Prompts,
     pub(super) draws: Draws,
     pub(super) geometry: &'a Geometry,
-    pub(super) lines: &'a [NormalizedLine; 2],
+    pub(super) lines: &'a Lines,
     pub(super) box_format: BoxFormat,
     /// The masks of the row.
     pub(super) masks: &'a [Rle],
@@ -41,8 +41,7 @@ impl PromptPainter<'_> {
             *place = if pixel.is_some() { label } else { NONE };
             if let Some([x, y]) = pixel {
                 // The centre of the pixel.
-                *point = [self.lines[0].point(f64::from(x) + 0.5), self.lines[1].point(f64::from(y) + 0.5)]
-                    .map(|coordinate| coordinate as f32);
+                *point = self.lines.point([f64::from(x) + 0.5, f64::from(y) + 0.5]);
             }
         };
         let (mask, window) = (&self.masks[k], self.geometry.window());

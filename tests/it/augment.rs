@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use maskstream::index::{AnnotationFile, Indexer, Sidecar};
-use maskstream::internals::{Canvas, Decoder, ImageJob, Placement, Planes};
+use maskstream::internals::{Canvas, Decoder, ImageJob, Placement, Planes, View};
 use maskstream::mask::{GridScratch, Rle};
 use maskstream::{
     Augment, Batch, BoxFormat, ColorJitter, CoordFrame, Crop, DType, Fit, Geometry, Loader, LoaderBuilder, MaskFilter,
-    ScaledDecode, ShardSet,
+    MaskFormat, NegativeClicks, Prompts, ScaledDecode, ShardSet,
 };
 
 use crate::fixture::{Dice, Made, annotation, content, document, gzip, jpeg, made_many, rectangle, set_of, shard};
@@ -56,15 +56,16 @@ fn placed(dice: &mut Dice, width: u32, height: u32, side: u32) -> Geometry {
     };
     let ((left, right), (top, bottom)) = (part(width), part(height));
     let content = (1 + dice.below(side.into()) as u32, 1 + dice.below(side.into()) as u32);
-    let flip = [dice.below(2) == 0, dice.below(2) == 0];
+    let (flip, is_turned) = ([dice.below(2) == 0, dice.below(2) == 0], dice.below(2) == 0);
     let whole = Geometry::new(width, height, side, Fit::Letterbox).unwrap();
-    whole.placed(Placement { window: [left, top, right, bottom], content, flip }).unwrap()
+    whole.placed(Placement { window: [left, top, right, bottom], content, flip, is_turned }).unwrap()
 }
 
-/// The original pixel in one direction that a point of the canvas shows, as a fraction of `den`; `None` for padding.
-/// The point is at `at / of` canvas pixels.
+/// The original pixel that a point of the canvas shows in one of the original's directions; `None` for padding. The
+/// point is at `at / of` canvas pixels, in the direction of the canvas that shows that of the original.
 fn pixel_at(geometry: &Geometry, direction: usize, at: u64, of: u64) -> Option<u32> {
-    let content = u64::from([geometry.content_width(), geometry.content_height()][direction]);
+    let on_canvas = if geometry.is_turned() { 1 - direction } else { direction };
+    let content = u64::from([geometry.content_width(), geometry.content_height()][on_canvas]);
     let (start, end) = (geometry.window()[direction], geometry.window()[direction + 2]);
     let length = u64::from(end - start);
     if at >= content * of {
@@ -104,15 +105,18 @@ fn masks_of_any_map_equal_a_reference_by_pixels() {
         let grid = geometry.grid(rows, columns).unwrap();
         let mut found = vec![9; (rows * columns) as usize];
         grid.nearest(&mask, &mut scratch, &mut found).unwrap();
+        let place = |row: u32, column: u32| {
+            (if geometry.is_turned() { column * rows + row } else { row * columns + column }) as usize
+        };
         let centre = |cell: u32, cells: u32| (u64::from(2 * cell + 1) * u64::from(side), 2 * u64::from(cells));
         for row in 0..rows {
-            let (at, of) = centre(row, rows);
-            let y = pixel_at(&geometry, 1, at, of);
             for column in 0..columns {
-                let (at, of) = centre(column, columns);
-                let x = pixel_at(&geometry, 0, at, of);
+                let (down, across) = (centre(row, rows), centre(column, columns));
+                let (for_x, for_y) = if geometry.is_turned() { (down, across) } else { (across, down) };
+                let x = pixel_at(&geometry, 0, for_x.0, for_x.1);
+                let y = pixel_at(&geometry, 1, for_y.0, for_y.1);
                 let expected = x.zip(y).map_or(0, |(x, y)| bitmap[(x * height + y) as usize]);
-                assert_eq!(found[(row * columns + column) as usize], expected, "{round}: {geometry:?} {row} {column}");
+                assert_eq!(found[place(row, column)], expected, "{round}: {geometry:?} {row} {column}");
             }
         }
         // Shares of cells: each pixel covers a rectangle of the canvas.
@@ -134,7 +138,7 @@ fn masks_of_any_map_equal_a_reference_by_pixels() {
                 };
                 for row in 0..rows {
                     for column in 0..columns {
-                        expected[(row * columns + column) as usize] += overlap(row, down) * overlap(column, across);
+                        expected[place(row, column)] += overlap(row, down) * overlap(column, across);
                     }
                 }
             }
@@ -154,11 +158,14 @@ fn points_of_the_canvas_lead_back_to_the_original() {
         let [left, top, right, bottom] = geometry.window().map(f64::from);
         let (width, height) = (f64::from(geometry.content_width()), f64::from(geometry.content_height()));
         let mirrored = |flip: bool, length: f64| if flip { [length, 0.0] } else { [0.0, length] };
+        let turn = |[x, y]: [f64; 2]| if geometry.is_turned() { [y, x] } else { [x, y] };
+        let [width, height] = turn([width, height]);
         let (x, y) = (mirrored(geometry.flips()[0], width), mirrored(geometry.flips()[1], height));
         // The corners of what is shown are the corners of the image on the canvas.
-        for (found, expected) in
-            [(geometry.to_canvas([left, top]), [x[0], y[0]]), (geometry.to_canvas([right, bottom]), [x[1], y[1]])]
-        {
+        for (found, expected) in [
+            (geometry.to_canvas([left, top]), turn([x[0], y[0]])),
+            (geometry.to_canvas([right, bottom]), turn([x[1], y[1]])),
+        ] {
             assert!((found[0] - expected[0]).abs() < 1e-9 && (found[1] - expected[1]).abs() < 1e-9);
         }
         let point = [dice.below(1000) as f64 / 7.0, dice.below(1000) as f64 / 7.0];
@@ -539,6 +546,7 @@ fn settings_that_are_no_ranges_or_probabilities_are_named() {
         (Augment::none().vertical_flip(f64::NAN), "vertical_flip is NaN"),
         (Augment::none().min_visible(-0.1, 0), "min_visible's share is -0.1"),
         (Augment::none().grayscale(2.0), "grayscale is 2.0"),
+        (Augment::none().quarter_turns(-1.0), "quarter_turns is -1.0"),
         (Augment::none().color_jitter(ColorJitter { hue: 0.6, ..ColorJitter::NONE }), "hue is 0.6"),
         (Augment::none().color_jitter(ColorJitter { contrast: f64::NAN, ..ColorJitter::NONE }), "contrast is NaN"),
         (Augment::none().crop_attempts(0), "crop_attempts is 0"),
@@ -608,4 +616,108 @@ fn batches_are_the_same_with_points_of_rows_without_them_and_with_bad_ones() {
     let shard = Indexer::new().sidecar(Sidecar::Off).index(dir.path().join("sa_0.tar")).unwrap();
     let error = Indexer::new().save_row_points(&shard).unwrap_err().to_string();
     assert!(error.contains("the shard has none") && error.contains("sa_0.tar"), "{error}");
+}
+
+#[test]
+fn turned_samples_are_those_with_the_same_crop_and_flips_with_rows_and_columns_exchanged() {
+    let samples = scenes(24);
+    let by_id: BTreeMap<i64, &Made> = samples.iter().map(|made| (made.id, made)).collect();
+    let mut turns = BTreeMap::new();
+    for (crop, format) in CROPS.into_iter().flat_map(|crop| [(crop, MaskFormat::Bytes), (crop, MaskFormat::Bits)]) {
+        let prompts = Prompts::none().positive(2).negative(1, NegativeClicks::Anywhere);
+        let options = options().augment(flips(crop).quarter_turns(0.75)).prompts(prompts).mask_format(format);
+        let options = options.coord_frame(CoordFrame::CanvasPixels).box_format(BoxFormat::Xyxy);
+        let options = options.scaled_decode(ScaledDecode::Full).keep_thin_masks(false);
+        for batch in (0..3).flat_map(|epoch| batches(options.clone(), &samples, epoch)) {
+            for row in (0..4).filter(|&row| batch.image_valid()[row] == 1) {
+                let made = by_id[&batch.image_ids()[row]];
+                let geometry = batch.geometry_of(row).unwrap();
+                *turns.entry((geometry.is_turned(), geometry.flips())).or_insert(0) += 1;
+                let (width, height) = (geometry.content_width(), geometry.content_height());
+                let turned = geometry.is_turned();
+                let swap = |(a, b): (u32, u32)| if turned { (b, a) } else { (a, b) };
+                // The image before it is turned.
+                let (across, down) = swap((width, height));
+                let [left, top, right, bottom] = geometry.window().map(f64::from);
+                let [flip_x, flip_y] = geometry.flips();
+                let view = View { x: left..right, y: top..bottom, flip_x, flip_y, is_turned: false };
+                let mut straight = vec![0; 3 * (SIDE * SIDE) as usize];
+                let canvas = Canvas::new(&Planes::U8, (across, down), SIDE, &mut straight);
+                let job = ImageJob::new(&made.image, (made.width, made.height), canvas);
+                Decoder::new(ScaledDecode::Full, 1 << 20).decode(ImageJob { view, ..job }).unwrap();
+                let plane = (SIDE * SIDE) as usize;
+                let image = &bytes_of(&batch, "images")[row * 3 * plane..(row + 1) * 3 * plane];
+                for (at, &value) in image.iter().enumerate() {
+                    let (y, x) = ((at % plane) as u32 / SIDE, (at % plane) as u32 % SIDE);
+                    let (x, y) = swap((x, y));
+                    assert_eq!(value, straight[at / plane * plane + (y * SIDE + x) as usize], "{geometry:?}");
+                }
+                let file = AnnotationFile::parse(&made.json).unwrap();
+                let masks = batch.unpacked_masks().unwrap();
+                let window = geometry.window();
+                let placement = Placement { window, content: (across, down), flip: geometry.flips(), is_turned: false };
+                let plain = Geometry::new(made.width, made.height, SIDE, Fit::Letterbox).unwrap();
+                let plain = plain.placed(placement).unwrap();
+                let (rows, columns) = swap((GRID[0] as u32, GRID[1] as u32));
+                for k in (0..K).filter(|&k| batch.valid()[row * K + k] == 1) {
+                    let id = batch.annotation_ids()[row * K + k];
+                    let annotation = file.annotations.iter().find(|annotation| annotation.id == id).unwrap();
+                    let mut rle = Rle::default();
+                    annotation.read_mask(made.height, made.width, &mut rle).unwrap();
+                    let mut scratch = GridScratch::default();
+                    let mut cells = vec![0; CELLS];
+                    plain.grid(rows, columns).unwrap().nearest(&rle, &mut scratch, &mut cells).unwrap();
+                    let mut shares = vec![0.0; 36];
+                    plain.grid(6, 6).unwrap().coverage(&rle, &mut scratch, &mut shares).unwrap();
+                    for (at, &cell) in masks[(row * K + k) * CELLS..][..CELLS].iter().enumerate() {
+                        let (x, y) = swap(((at % GRID[1]) as u32, (at / GRID[1]) as u32));
+                        assert_eq!(cell, cells[(y * columns + x) as usize], "{geometry:?}");
+                    }
+                    for (at, &share) in batch.coverage().unwrap()[(row * K + k) * 36..][..36].iter().enumerate() {
+                        let (x, y) = swap(((at % 6) as u32, (at / 6) as u32));
+                        assert_eq!(share, shares[(y * 6 + x) as usize]);
+                    }
+                    let bbox: [f64; 4] = std::array::from_fn(|i| f64::from(batch.boxes()[4 * (row * K + k) + i]));
+                    let [x, y, w, h] = annotation.bbox;
+                    let clip = |at: f64, from: f64, to: f64| at.clamp(from, to);
+                    let expected = [
+                        clip(x, left, right),
+                        clip(y, top, bottom),
+                        clip(x + w, left, right),
+                        clip(y + h, top, bottom),
+                    ];
+                    for (found, expected) in geometry.box_to_original(bbox).into_iter().zip(expected) {
+                        assert!((found - expected).abs() < 1e-3, "{geometry:?}: {found} for {expected}");
+                    }
+                    let at = 3 * (row * K + k);
+                    for (point, label) in batch.prompt_points().unwrap().as_chunks::<2>().0[at..at + 3]
+                        .iter()
+                        .zip(&batch.prompt_labels().unwrap()[at..at + 3])
+                        .filter(|(_, label)| **label >= 0)
+                    {
+                        let [x, y] = geometry.to_original(point.map(f64::from));
+                        let mut bitmap = vec![0; (made.width * made.height) as usize];
+                        rle.write_column_major(&mut bitmap).unwrap();
+                        assert_eq!(i64::from(bitmap[(x as u32 * made.height + y as u32) as usize]), *label);
+                    }
+                    // And back: a mask at the size of the canvas is that part of the original which is shown.
+                    let mut fine = vec![0; (SIDE * SIDE) as usize * 16];
+                    let grid = geometry.grid(4 * SIDE, 4 * SIDE).unwrap();
+                    grid.nearest(&rle, &mut scratch, &mut fine).unwrap();
+                    let side = 4 * SIDE as usize;
+                    let fine: Vec<u8> = (0..side * side)
+                        .map(|at| if turned { fine[at % side * side + at / side] } else { fine[at] })
+                        .collect();
+                    if across >= right as u32 - left as u32 && down >= bottom as u32 - top as u32 {
+                        let part =
+                            rle.crop(window[0], window[1], window[2] - window[0], window[3] - window[1]).unwrap();
+                        let expected =
+                            part.pad(window[0], window[1], made.width - window[2], made.height - window[3]).unwrap();
+                        assert_eq!(geometry.mask_to_original(&fine, side, side).unwrap(), expected);
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(turns.len(), 8, "{turns:?}");
 }

@@ -149,16 +149,18 @@ impl Start {
     }
 
     /// At the first row that is shown; `None` if the points are of another image.
-    fn new(frame: &Frame, points: &RowPoints, length: usize) -> Option<Self> {
+    fn new(frame: &Frame, points: &RowPoints, data: &[u8]) -> Option<Self> {
         let rows = &frame.shown.1;
         if !points.is_of(frame.units.1) {
             return None;
         }
         let RowPoint { position, byte, before } = points.row(rows.start).unwrap_or_default();
         let start = usize::try_from(byte).ok()?;
-        // The last row may end within the byte that the next one begins with, or behind it, at a marker.
-        let end = points.row(rows.end).and_then(|next| usize::try_from(next.byte).ok());
-        let data = start..end.map_or(length, |byte| byte.saturating_add(1)).min(length);
+        // The last row may end within the byte that the next one begins with; if that is 0xff, a zero belongs to it.
+        let next = points.row(rows.end).and_then(|next| usize::try_from(next.byte).ok()).unwrap_or(data.len());
+        let shared = data.get(next..).unwrap_or_default();
+        let shared = shared.iter().take_while(|&&byte| byte == 0xff).count() + 1;
+        let data = start..next.saturating_add(shared).min(data.len());
         let first = position / 8 * 8;
         let jump = |row: usize| {
             let RowPoint { position, before, .. } = points.row(row)?;
@@ -196,7 +198,7 @@ impl Decoding {
     ) -> Result<Self> {
         let Some(scan) = picture.scans.first() else { return Err(damaged()) };
         let restart = scan.restart as usize;
-        let start = points.and_then(|points| Start::new(&frame, points, scan.data.len()));
+        let start = points.and_then(|points| Start::new(&frame, points, scan.data));
         let Start { unit_row, data, bit, before, jumps } = start.unwrap_or_else(|| Start::first(scan.data.len()));
         // Behind a restart marker, what comes before is of no use.
         let jumps = jumps.filter(|_| restart == 0);

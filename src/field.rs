@@ -40,8 +40,8 @@ macro_rules! batch_fields {
             /// Clicks `x, y` for each mask, `[B, K, P, 2]` f32, in the frame of the boxes; see
             /// [`Prompts`](crate::Prompts).
             PromptPoints prompt_points: f32 [B K P 2] optional small;
-            /// What each click says, `[B, K, P]` i64: 1 in the mask, 0 beside it, -1 that there is none. 0 for masks
-            /// that are padding.
+            /// What each click says, `[B, K, P]` i64: 1 in the mask, 0 beside it, -1 that there is none. Masks that
+            /// are padding have 0 as well: weigh by `valid`.
             PromptLabels prompt_labels: i64 [B K P] optional small;
             /// Boxes with their edges moved at random, `[B, K, 4]` f32, otherwise as the boxes; see
             /// [`Prompts::box_jitter`](crate::Prompts::box_jitter).

@@ -13,13 +13,17 @@ pub(super) struct AugmentArgs {
     #[arg(long, value_enum, value_name = "PRESET", help_heading = AUGMENT)]
     augment: Option<Preset>,
     /// Draw this many clicks in each mask, for models that are prompted by them [default: 0]
-    #[arg(long, value_name = "N", help_heading = AUGMENT)]
+    ///
+    /// At most 64 with --negative-clicks. Adds the fields prompt_points and prompt_labels.
+    #[arg(long, value_name = "N", value_parser = clicks, allow_hyphen_values = true, help_heading = AUGMENT)]
     clicks: Option<usize>,
     /// Draw this many clicks beside each mask, within its box [default: 0]
-    #[arg(long, value_name = "N", help_heading = AUGMENT)]
+    #[arg(long, value_name = "N", value_parser = clicks, allow_hyphen_values = true, help_heading = AUGMENT)]
     negative_clicks: Option<usize>,
-    /// Also give each box with its edges moved by up to this share of its sides, but at most 20 pixels [default: 0]
-    #[arg(long, value_name = "SHARE", help_heading = AUGMENT)]
+    /// Also give each box with its edges moved by up to this share of its sides, but at most 20 pixels of the canvas
+    ///
+    /// From 0 to 1. Adds the field prompt_boxes; the field boxes stays as it is.
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = AUGMENT)]
     box_jitter: Option<f64>,
 }
 
@@ -47,14 +51,25 @@ impl Preset {
     }
 }
 
+fn clicks(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&clicks| clicks <= 64).ok_or_else(|| "it must be a number from 0 to 64".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "it must be a number from 0 to 1".to_owned())
+}
+
 impl AugmentArgs {
     /// Whether `--seed` has a meaning for them.
     pub(super) fn is_random(&self) -> bool {
         self.augment.is_some_and(|preset| preset.with_seed(0).is_some()) || self.has_prompts()
     }
 
+    /// Whether one of them is not its default.
     fn has_prompts(&self) -> bool {
-        self.clicks.is_some() || self.negative_clicks.is_some() || self.box_jitter.is_some()
+        let clicks = self.clicks.unwrap_or(0) + self.negative_clicks.unwrap_or(0);
+        clicks > 0 || self.box_jitter.is_some_and(|share| share > 0.0)
     }
 
     /// Changes the settings where a flag is given.

@@ -36,8 +36,8 @@ pub(super) struct Args {
     /// Also save where the rows of each JPEG begin, so that crops need not decode what lies above them
     ///
     /// For training with crops: --augment resized-crop or lsj, or a crop of your own. Reads the codes of every image
-    /// once, which takes about as long as loading an epoch, and saves them as SHARD.mspoints, about a kilobyte an
-    /// image. A file that is complete is kept.
+    /// once, which takes about as long as loading an epoch, and saves them as SHARD.mspoints, about 600 bytes an
+    /// image. A file that has all images of the shard is kept.
     #[arg(long)]
     jpeg_points: bool,
     /// Number of threads [default: one per core]
@@ -85,9 +85,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         let points = second
             .filter(|_| is_saved)
             .map(|second| indexer.progress(move |bytes| second.advance(bytes)).save_row_points(&shard));
-        Ok((points.transpose()?, shard))
+        Ok((points, shard))
     };
-    let (mut bad, mut unsaved, mut empty) = (0, 0, 0);
+    let (mut bad, mut unsaved, mut empty, mut pointless, mut damaged) = (0, 0, 0, 0, 0);
     parallel::for_each(&paths, jobs, index, |result| {
         bar.suspend(|| match result {
             Ok((points, shard)) => {
@@ -97,6 +97,15 @@ pub(super) fn run(args: &Args) -> Outcome {
                     unsaved += 1;
                 }
                 bad += usize::from(shard.index.findings().iter().any(|finding| finding.kind.is_damage()));
+                let points = points.and_then(|points| {
+                    points
+                        .inspect_err(|error| {
+                            tell!("maskstream: the row points are not saved: {}", in_flags(error));
+                            pointless += 1;
+                        })
+                        .ok()
+                });
+                damaged += points.as_ref().map_or(0, |points| points.damaged.len());
                 output.print(|| print(&shard, points.as_ref(), args.json));
             }
             Err(error) => {
@@ -126,6 +135,15 @@ pub(super) fn run(args: &Args) -> Outcome {
              DIR"
         ));
     }
+    if pointless > 0 {
+        failures.push(format!(
+            "the row points of {pointless} of {all} shards could not be saved: choose a writable directory with \
+             --index-dir DIR"
+        ));
+    }
+    if damaged > 0 {
+        failures.push(format!("{damaged} images are damaged: `maskstream inspect --decode` names them"));
+    }
     output.finish(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) })
 }
 
@@ -147,6 +165,7 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
             "derived": derived, "row_points": points.map(|points| points.with_points),
+            "damaged_images": points.map(|points| points.damaged.len()),
             "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });
         say!("{line}");
@@ -157,9 +176,12 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
     if derived > 0 {
         say!("  LOSSY: {derived} images are derived: `maskstream inspect` tells how");
     }
-    if let Some(RowPointsReport { images, with_points, is_kept, .. }) = points {
+    if let Some(RowPointsReport { images, with_points, damaged, is_kept, .. }) = points {
         let status = if *is_kept { "up to date" } else { "saved" };
         say!("  row points of {with_points} of {images} images: {status}");
+        for damage in damaged.iter().take(MAX_FINDINGS) {
+            say!("{}", wrap(&format!("  {damage}")));
+        }
     }
     if left_out.total() > 0 {
         say!("{}", wrap(&format!("  not used: {left_out}")));

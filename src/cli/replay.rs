@@ -19,7 +19,8 @@ use super::tensors::write;
 ///
 /// The cursor holds the settings that decide which samples are in a batch: filter, top-k, seed, batch size and so on.
 /// A flag that contradicts it is an error that names both values. Only lists must be given again (--ids, --quarantine).
-/// Image size, number types and masks are not part of it. Without --rank and --world-size, the batch is that of all
+/// Image size, --fit, number types and masks are not part of it: repeat them where augmentation or prompts are used,
+/// which may depend on them. Without --rank and --world-size, the batch is that of all
 /// ranks together. Interleaved sets need `Loader::replay` in a program of your own.
 ///
 /// Prints for each row its image id, size and number of masks, the shard, and the position of the image in it, and what

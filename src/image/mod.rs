@@ -31,6 +31,7 @@ pub use job::ImageJob;
 pub(crate) use job::{ImageSource, ImageTask};
 pub(crate) use jpeg::HEAD_BYTES;
 pub(crate) use jpeg::TOGETHER;
+pub(crate) use jpeg::damage;
 pub use jpeg::{Derived, RowPoints, orientation as exif_orientation};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use super::indexed::{IndexedShard, catch_panic};
 use super::{Extent, Indexer, pool};
 use crate::atomic::write_file;
-use crate::image::RowPoints;
+use crate::image::{RowPoints, damage};
 use crate::source::{self, Inflater, Source};
 use crate::{Error, Result};
 
@@ -30,11 +30,14 @@ const MAGIC: [u8; 8] = *b"MSKPOINT";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const ROW_BYTES: usize = 24;
+/// Records by the places of their JPEGs.
+type Records = BTreeMap<u64, Vec<u8>>;
+
 /// Images that are read at once: their bytes are in memory.
 const AT_ONCE: usize = 64;
 
 /// What [`Indexer::save_row_points`] has done for a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RowPointsReport {
     /// The file.
@@ -44,6 +47,8 @@ pub struct RowPointsReport {
     /// Number of those whose rows' places are known. The others are progressive, have a single row of units, or are
     /// damaged.
     pub with_points: usize,
+    /// What is wrong with the damaged ones, in the order of their places; empty if the file was there already.
+    pub damaged: Vec<Error>,
     /// Whether the file was there already.
     pub is_kept: bool,
 }
@@ -150,7 +155,8 @@ impl Indexer {
     /// ```
     ///
     /// # Errors
-    /// If the shard has no index file, or cannot be read, or the file cannot be written. Damaged JPEGs are no error.
+    /// If the shard has no index file, or cannot be read, or the file cannot be written. Damaged JPEGs are no error:
+    /// they are listed.
     pub fn save_row_points(&self, shard: &IndexedShard) -> Result<RowPointsReport> {
         pool::start()?;
         let Some(index) = &shard.index_file else {
@@ -164,9 +170,9 @@ impl Indexer {
         let kept = RowPointsFile::open(&path).ok().filter(|_| !self.rebuild).and_then(|file| file.count(&images));
         if let Some(with_points) = kept {
             images.iter().for_each(|image| (self.progress)(u64::from(image.len)));
-            return Ok(RowPointsReport { path, images: images.len(), with_points, is_kept: true });
+            return Ok(RowPointsReport { path, images: images.len(), with_points, damaged: Vec::new(), is_kept: true });
         }
-        let records = catch_panic(&shard.path, || {
+        let (records, damaged) = catch_panic(&shard.path, || {
             let file = (self.opener)(&shard.path)?;
             read_all(&images, shard.source(file)?.as_ref(), &*self.progress)
         })?;
@@ -175,33 +181,37 @@ impl Indexer {
         let (table, records) = encode(&images, &records)
             .ok_or_else(|| Error::limit("the row points of a shard exceed 4 GiB".to_owned()).in_shard(&shard.path))?;
         write_file(&path, |out| out.write_all(&table).and_then(|()| out.write_all(&records))).map_err(cannot)?;
-        Ok(RowPointsReport { path, images: images.len(), with_points, is_kept: false })
+        Ok(RowPointsReport { path, images: images.len(), with_points, damaged, is_kept: false })
     }
 }
 
-/// The record of each JPEG, by its offset; empty for one without points.
+/// The record of each JPEG, by its offset; empty for one without points. And what is wrong with the damaged ones.
 fn read_all(
     images: &[Extent],
     source: &dyn Source,
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut records = BTreeMap::new();
+) -> Result<(Records, Vec<Error>)> {
+    let (mut records, mut damaged) = (Records::new(), Vec::new());
     for images in images.chunks(AT_ONCE) {
         let read = |image: &Extent| {
             let mut inflater = Inflater::default();
             let fetched = source.fetch(image.range()).map_err(|e| e.at_offset(image.offset))?;
             let jpeg = fetched.inflate(&mut inflater).map_err(|e| e.at_offset(image.offset))?;
             let points = image.verify(jpeg).ok().and_then(|()| RowPoints::of(jpeg));
+            let damage = if points.is_none() { damage(jpeg).map(|e| e.at_offset(image.offset)) } else { None };
             progress(u64::from(image.len));
-            Ok((image.offset, points.map(|points| points.to_bytes()).unwrap_or_default()))
+            Ok((image.offset, points.map(|points| points.to_bytes()).unwrap_or_default(), damage))
         };
-        records.par_extend(images.par_iter().map(read).collect::<Result<Vec<_>>>()?);
+        for (offset, record, damage) in images.par_iter().map(read).collect::<Result<Vec<_>>>()? {
+            records.insert(offset, record);
+            damaged.extend(damage);
+        }
     }
-    Ok(records)
+    Ok((records, damaged))
 }
 
 /// The header with the table and its checksum, and the records; `None` if they are too long.
-fn encode(images: &[Extent], records: &BTreeMap<u64, Vec<u8>>) -> Option<(Vec<u8>, Vec<u8>)> {
+fn encode(images: &[Extent], records: &Records) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut table = MAGIC.to_vec();
     table.extend(VERSION.to_le_bytes());
     table.extend(u32::try_from(images.len()).ok()?.to_le_bytes());

@@ -721,3 +721,21 @@ fn turned_samples_are_those_with_the_same_crop_and_flips_with_rows_and_columns_e
     }
     assert_eq!(turns.len(), 8, "{turns:?}");
 }
+
+#[test]
+fn images_that_are_damaged_are_listed_where_row_points_are_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut samples = scenes(5);
+    // Its data ends early.
+    let end = samples[2].image.len() - 60;
+    samples[2].image.truncate(end);
+    samples[2].image.extend([0xff, 0xd9]);
+    let path = dir.path().join("sa_0.tar");
+    std::fs::write(&path, shard(&samples)).unwrap();
+    let shard = Indexer::new().index(&path).unwrap();
+    let report = Indexer::new().save_row_points(&shard).unwrap();
+    assert_eq!((report.images, report.with_points, report.damaged.len()), (5, 4, 1));
+    let entry = shard.index.entries().iter().find(|entry| entry.image_id == 3).unwrap();
+    let damage = report.damaged[0].to_string();
+    assert!(damage.contains("jpeg") && damage.contains(&entry.image.offset.to_string()), "{damage}");
+}

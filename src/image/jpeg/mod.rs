@@ -37,5 +37,11 @@ pub(super) use entropy::check;
 pub use exif::orientation;
 pub(super) use holes::refuse_holes;
 pub(super) use interleave::interleave;
+
+/// What is wrong with a JPEG's header or image data, which is read without decoding it.
+pub(crate) fn damage(jpeg: &[u8]) -> Option<crate::Error> {
+    Picture::read(jpeg).and_then(|picture| check(&picture)).err()
+}
+
 pub(super) use picture::Picture;
 pub use points::RowPoints;

@@ -46,7 +46,7 @@ pub(crate) trait ImageSource {
     fn done(&mut self, task: Self::Task, result: Result<()>);
 }
 
-/// An image for [`Decoder::decode`].
+/// An image for [`Decoder::decode`](super::Decoder::decode).
 #[derive(Debug)]
 pub struct ImageJob<'a> {
     /// The JPEG.

@@ -181,4 +181,6 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/distributed.md")]
     struct Distributed;
+    #[doc = include_str!("../docs/augmentation.md")]
+    struct Augmentation;
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use maskstream::synth::{Preset, SynthOptions, write_shard};
-use maskstream::{Fit, Loader, ShardSet};
+use maskstream::{Fit, Loader, MaskFilter, ShardSet};
 
 const SIDE: usize = 512;
 const GRID: usize = 32;
@@ -17,7 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // No masks are drawn: the share of a patch that a mask covers comes from the mask's runs.
     let options = Loader::builder().batch_size(8).image_size(SIDE as u32).fit(Fit::Stretch).top_k(24);
-    let loader = options.mask_size(None).coverage(GRID as u32).build(ShardSet::builder().open(&shards)?)?;
+    // Objects, not the scene around them.
+    let shards = ShardSet::builder().filter(MaskFilter::all().area_fraction(0.0, 0.05)).open(&shards)?;
+    let loader = options.mask_size(None).coverage(GRID as u32).build(shards)?;
     let batch = loader.epoch(0)?.candle(&Device::Cpu).next().ok_or("no image")??;
     let coverage = batch.coverage.as_ref().ok_or("no coverage")?; // [B, K, 32, 32] f32
     let (union, patches, boxes) = best_patches(coverage, &batch.valid)?;

@@ -16,7 +16,7 @@ use maskstream::synth::{Preset, SynthOptions, write_shards};
 use maskstream::{CandleBatch, Distributed};
 
 /// Images of a shard; two shards are trained on, and a third is held out.
-const SAMPLES: usize = 20;
+const SAMPLES: usize = 16;
 const BATCH: usize = 4;
 
 fn scenes(dir: &Path) -> Vec<String> {
@@ -42,17 +42,17 @@ fn sam_learns_and_a_run_resumed_in_mid_epoch_has_the_same_weights() {
         let iou = sam::train(&settings, &alone(), |step, loss, _| losses.push((step, loss))).unwrap();
         (iou, losses, fs::read(out.join("checkpoint.safetensors")).unwrap())
     };
-    // An epoch has 10 steps.
-    let (_, mut losses, whole) = run("whole", 36);
-    losses.drain(..27);
-    run("parts", 13);
-    run("parts", 27);
-    let (_, resumed, parts) = run("parts", 36);
+    // An epoch has 8 steps.
+    let (_, mut losses, whole) = run("whole", 28);
+    losses.drain(..19);
+    run("parts", 11);
+    run("parts", 19);
+    let (_, resumed, parts) = run("parts", 28);
     assert_eq!(resumed, losses);
     assert!(parts == whole, "the checkpoints differ");
 
-    let ([before, after], ..) = run("whole", 180);
-    assert!(before[0] < 0.1 && after[0] > 0.3, "IoU {before:?} before, {after:?} after");
+    let ([before, after], ..) = run("whole", 90);
+    assert!(after[0] > before[0] + 0.2, "IoU {before:?} before, {after:?} after");
 }
 
 #[test]

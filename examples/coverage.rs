@@ -1,56 +1,47 @@
-//! From the masks of an image to its most relevant patches, as ARR-COC takes them: on a 32 x 32 grid, the K = 200
-//! patches that its masks cover most.
-//!
-//! ```sh
-//! cargo run --release --example coverage -- 'sa1b/*.tar'
-//! ```
+//! Which 200 of an image's 32 x 32 patches does most of an object cover? As ARR-COC chooses patches, here by the
+//! annotated masks: `cargo run --release --example coverage [SHARDS]`
 
-use std::error::Error;
+use candle_core::{DType, Device, Tensor};
+use maskstream::synth::{Preset, SynthOptions, write_shard};
+use maskstream::{Fit, Loader, MaskFilter, ShardSet};
 
-use maskstream::{Loader, ShardSet};
-
+const SIDE: usize = 512;
 const GRID: usize = 32;
 const BEST: usize = 200;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let patterns: Vec<String> = std::env::args().skip(1).collect();
-    if patterns.is_empty() {
-        return Err("name shards; `maskstream synth DIR` makes some".into());
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut shards: Vec<String> = std::env::args().skip(1).collect();
+    if shards.is_empty() {
+        shards.push("target/coverage-example.tar".to_owned());
+        write_shard(&shards[0], 0, &SynthOptions::new(Preset::Small).samples(16).overwrite(true))?;
     }
-    // No masks are drawn: the share of each patch that each mask covers is exact without them.
-    let loader = Loader::builder()
-        .mask_size(None)
-        .coverage(GRID as u32)
-        .top_k(32)
-        .build(ShardSet::builder().open(&patterns)?)?;
-    for batch in loader.epoch(0)? {
-        let batch = batch?;
-        let (k, side) = (batch.layout().top_k(), batch.layout().image_size() / GRID);
-        let coverage = batch.coverage().ok_or("coverage was asked for")?; // [B, K, G, G]
-        for (row, masks) in coverage.chunks_exact(k * GRID * GRID).enumerate().take(batch.valid_rows()) {
-            // A patch is as relevant as the mask that covers most of it. Padding is 0.
-            let mut relevance = [0.0_f32; GRID * GRID];
-            for mask in masks.chunks_exact(GRID * GRID) {
-                relevance.iter_mut().zip(mask).for_each(|(most, &share)| *most = most.max(share));
-            }
-            let mut patches: Vec<usize> = (0..GRID * GRID).collect();
-            patches.sort_by(|&a, &b| relevance[b].total_cmp(&relevance[a]));
-            patches.truncate(BEST);
-            // Left, top, right and bottom in pixels of the canvas.
-            let boxes: Vec<[usize; 4]> = patches
-                .iter()
-                .map(|patch| (patch % GRID * side, patch / GRID * side))
-                .map(|(x, y)| [x, y, x + side, y + side])
-                .collect();
-            let kept: f32 = patches.iter().map(|&patch| relevance[patch]).sum();
-            let all: f32 = relevance.iter().sum();
-            let id = batch.image_ids()[row];
-            println!(
-                "image {id}: {BEST} patches hold {:.0} % of {all:.0}; the first is {:?}",
-                100.0 * kept / all,
-                boxes[0]
-            );
-        }
+    // No masks are drawn: the share of a patch that a mask covers comes from the mask's runs.
+    let options = Loader::builder().batch_size(8).image_size(SIDE as u32).fit(Fit::Stretch).top_k(24);
+    // Objects, not the scene around them.
+    let shards = ShardSet::builder().filter(MaskFilter::all().area_fraction(0.0, 0.05)).open(&shards)?;
+    let loader = options.mask_size(None).coverage(GRID as u32).build(shards)?;
+    let batch = loader.epoch(0)?.candle(&Device::Cpu).next().ok_or("no image")??;
+    let coverage = batch.coverage.as_ref().ok_or("no coverage")?; // [B, K, 32, 32] f32
+    let (union, patches, boxes) = best_patches(coverage, &batch.valid)?;
+    for (row, id) in batch.image_ids.to_vec1::<i64>()?.iter().enumerate() {
+        let of_row = union.get(row)?.to_vec1::<f32>()?;
+        println!("image {id}: covered by {:.3} to {:.3}", of_row[0], of_row[BEST - 1]);
+        println!("  patches {:?}...", patches.get(row)?.narrow(0, 0, 8)?.to_vec1::<u32>()?);
+        println!("  boxes {:?}...", boxes.get(row)?.narrow(0, 0, 2)?.to_vec2::<f32>()?);
     }
     Ok(())
+}
+
+/// The 200 patches that masks cover most: the share that the best mask covers, and their indices, `[B, 200]`, and
+/// boxes, `[B, 200, 4]`: left, top, right and bottom in canvas pixels.
+pub fn best_patches(coverage: &Tensor, valid: &Tensor) -> candle_core::Result<(Tensor, Tensor, Tensor)> {
+    let valid = valid.to_dtype(DType::F32)?.unsqueeze(2)?;
+    let union = coverage.flatten_from(2)?.broadcast_mul(&valid)?.max(1)?; // [B, 1024]
+    let patches = union.arg_sort_last_dim(false)?.narrow(1, 0, BEST)?.contiguous()?;
+    let index = patches.to_dtype(DType::F32)?;
+    let row = (&index / GRID as f64)?.floor()?;
+    let column = (index - (&row * GRID as f64)?)?;
+    let corners = [&column, &row, &(&column + 1.0)?, &(&row + 1.0)?];
+    let boxes = (Tensor::stack(&corners, 2)? * (SIDE / GRID) as f64)?;
+    Ok((union.gather(&patches, 1)?, patches, boxes))
 }

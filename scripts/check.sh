@@ -101,7 +101,7 @@ tests() {
     if ! up_to ci; then
         step cargo test --lib --test it
         step cargo test --doc
-        leave_out 'tests of whole processes, of Burn and of the example package (ci)'
+        leave_out 'tests of whole processes, of Burn, of the examples and of the example package (ci)'
         return
     fi
     # The README's test command.

@@ -48,7 +48,6 @@ mod resume;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod safety;
 #[cfg(feature = "candle")]
-mod sam_example;
 mod selection;
 mod shard;
 mod source;

@@ -114,6 +114,8 @@ pub(crate) struct Decoding {
     left: usize,
     unit: usize,
     unit_row: usize,
+    /// The row of units that decoding stops before.
+    rows_end: usize,
     lane: Lane,
     /// Units of the chunk that is being decoded in the lane, or 0.
     chunk: usize,
@@ -185,7 +187,9 @@ pub(crate) enum Progress {
 }
 
 impl Decoding {
-    /// Prepares the decoding of `picture`. With its `points`, the codes above what is shown are not read.
+    /// Prepares the decoding of `picture`. With its `points`, only the codes of the rows that are shown are read: an
+    /// image that has points is not damaged. Without them, all codes are read, as most damage shows only where the data
+    /// ends.
     ///
     /// # Errors
     /// If its image data has fewer intervals than it should.
@@ -199,6 +203,7 @@ impl Decoding {
         let Some(scan) = picture.scans.first() else { return Err(damaged()) };
         let restart = scan.restart as usize;
         let start = points.and_then(|points| Start::new(&frame, points, scan.data));
+        let rows_end = if start.is_some() { frame.shown.1.end } else { frame.units.1 };
         let Start { unit_row, data, bit, before, jumps } = start.unwrap_or_else(|| Start::first(scan.data.len()));
         // Behind a restart marker, what comes before is of no use.
         let jumps = jumps.filter(|_| restart == 0);
@@ -234,6 +239,7 @@ impl Decoding {
             left,
             unit,
             unit_row,
+            rows_end,
             lane,
             chunk,
             is_valid,
@@ -311,7 +317,7 @@ impl Decoding {
             self.begin_interval();
         }
         Ok(match has_row_ended {
-            true if self.unit_row == self.frame.shown.1.end => Progress::Done,
+            true if self.unit_row == self.rows_end => Progress::Done,
             true => Progress::EndOfRow,
             false => Progress::InRow,
         })

@@ -251,6 +251,43 @@ fn what_lies_above_a_view_is_not_read_from_the_points_of_its_rows() {
 }
 
 #[test]
+fn a_view_is_an_error_where_the_whole_image_is_one() {
+    let mut dice = Dice(31);
+    let (mut damaged, mut whole) = (0, 0);
+    for round in 0..600 {
+        let size = random_size(&mut dice, 90);
+        let mut coded = Coded::random(&mut dice, size, SAMPLINGS[round % 14], 3);
+        coded.restart = [0, 0, 1, 3][round % 4];
+        let mut jpeg = coded.jpeg();
+        let begins = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        let begins = begins + 2 + usize::from(jpeg[begins + 3]);
+        match round % 3 {
+            0 => {
+                let at = begins + dice.below((jpeg.len() - begins) as u64) as usize;
+                jpeg[at] ^= 1 << dice.below(8);
+            }
+            // Some of it is missing, or there twice.
+            1 => drop(jpeg.drain(jpeg.len() - 2 - (jpeg.len() - 2 - begins) / 3..jpeg.len() - 2)),
+            _ => {
+                let again = jpeg[begins..begins + (jpeg.len() - 2 - begins) / 2].to_vec();
+                jpeg.splice(begins..begins, again);
+            }
+        }
+        // The first row of pixels, which is the farthest from the end.
+        let shown = view(&(0..size.0), &(0..1));
+        let mut decode = |view: &View, target| {
+            decode_views(&mut decoder(Full, Simd::best()), &[((&jpeg[..], size, target), view.clone())]).remove(0)
+        };
+        let expected = decode(&View::whole((size.0 as u32, size.1 as u32)), size).map_err(|e| e.to_string());
+        let found = decode(&shown, (size.0, 1)).map_err(|e| e.to_string());
+        assert_eq!(found.err(), expected.clone().err(), "round {round}");
+        assert!(RowPoints::of(&jpeg).is_none() || expected.is_ok(), "round {round}");
+        *(if expected.is_err() { &mut damaged } else { &mut whole }) += 1;
+    }
+    assert!(damaged > 300 && whole > 20, "{damaged} {whole}");
+}
+
+#[test]
 fn points_of_another_image_give_an_error_or_some_pixels_but_no_panic() {
     let mut dice = Dice(29);
     for round in 0..400 {

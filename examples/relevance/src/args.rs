@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use maskstream::{Fit, TopKBy};
+use maskstream::{Augment, Fit, TopKBy};
 use serde::Serialize;
 
 use crate::result::Result;
@@ -53,6 +53,12 @@ pub struct Args {
     /// turn, the most stable, the most confident, the largest, the smallest, or random ones
     #[arg(long, value_enum, default_value = "area-stratified")]
     pub select: Select,
+
+    /// How images are changed at random in training: not at all; flips and slight changes of colour, as SAM 2 is
+    /// trained; large-scale jitter, the image at 0.1 to 2 times its size; or a part of 8 to 100 % of the image.
+    /// Held-out images are never changed
+    #[arg(long, value_enum, default_value = "none")]
+    pub augment: AugmentPreset,
 
     /// Initial weights, a safetensors file: written by this program (in either framework) with the same --context and
     /// --task, or any file with the same names and shapes. ARR-COC's own weights do not fit: its queries are 2048
@@ -134,7 +140,8 @@ pub const AFTER_HELP: &str = "Examples:
 finetune_burn takes the same options, and --trainer.
 
 Exit code 2: the trained head does not beat the baselines. With --task point, it must be above the distance to the \
-point and the colour distance in AUC and in best IoU; with --task allocate, above the strongest edges in coverage.";
+point and the colour distance in AUC and in best IoU; with --task allocate, above the strongest edges in coverage. \
+Above means that the 95 % interval of the difference, by resampling the held-out images, is.";
 
 /// Sizes that go together.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -164,6 +171,15 @@ pub enum Select {
     Random,
 }
 
+/// How training images are changed at random.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+pub enum AugmentPreset {
+    None,
+    Sam,
+    Lsj,
+    ResizedCrop,
+}
+
 /// The part whose weights are not trained.
 #[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
 pub enum Freeze {
@@ -177,6 +193,7 @@ pub enum Freeze {
 pub struct Settings {
     pub task: Task,
     pub select: Select,
+    pub augment: AugmentPreset,
     pub freeze: Freeze,
     /// Side of the canvas in pixels.
     pub image_size: u32,
@@ -206,6 +223,7 @@ impl Args {
         let settings = Settings {
             task: self.task,
             select: self.select,
+            augment: self.augment,
             freeze: self.freeze,
             image_size: self.image_size.unwrap_or(image_size),
             stretch,
@@ -261,6 +279,17 @@ impl Settings {
             Select::Smallest => TopKBy::SmallestArea,
             Select::Random => TopKBy::Random { seed },
         }
+    }
+
+    /// How training images are changed at random.
+    pub fn augment(&self) -> Augment {
+        let augment = match self.augment {
+            AugmentPreset::None => Augment::none(),
+            AugmentPreset::Sam => Augment::sam(),
+            AugmentPreset::Lsj => Augment::lsj(),
+            AugmentPreset::ResizedCrop => Augment::resized_crop(),
+        };
+        augment.seed(self.seed)
     }
 
     /// Number of patches of an image.

@@ -57,6 +57,7 @@ impl Data {
         // Independent of the seed, of --select and of the epoch, so that all runs are evaluated on the same queries.
         let held_out_builder = options.clone().top_k_by(TopKBy::FixedAreaStratified { seed: 0 });
         let shuffled = options.top_k_by(settings.top_k_by()).shuffle(settings.seed).drop_last(true);
+        let shuffled = shuffled.augment(settings.augment());
         let train = shuffled.build(train.options(&settings).open_lazy(&train.paths)?)?;
         match (train.shards(), train.warning()) {
             (Some(shards), _) => describe("train", shards),

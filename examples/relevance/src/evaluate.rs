@@ -58,16 +58,17 @@ pub fn evaluate<M: Model>(
                 Task::Point => prompted(&batch, query, &predictions).to_vec(),
                 Task::Allocate => unprompted(&batch, query, &predictions, &shares).to_vec(),
             };
-            table.add(&batch, query, &scores, &predictions[0]);
+            // The queries of an image follow each other.
             if query.slot == 0 {
-                if table.images.is_multiple_of(spacing) && shown.len() < examples {
+                if table.images().is_multiple_of(spacing) && shown.len() < examples {
                     shown.push(Example::new(&batch, query, &scores[0], &shares));
                 }
-                table.images += 1;
+                table.begin_image();
             }
+            table.add(&batch, query, &scores, &predictions[0]);
         }
     }
-    if table.images == 0 {
+    if table.images() == 0 {
         return Err("no mask of the held-out shards is large enough for a query".into());
     }
     Ok((table, shown))

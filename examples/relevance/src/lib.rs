@@ -13,8 +13,8 @@
 //! * The model: [`model`] is its interface, [`hyperparams`] has its constants, [`init`] its initial weights,
 //!   [`state_dict`] its files.
 //! * The run: [`run`], with its loop [`train`], [`run_state`], [`checkpoint`], [`report`], [`log`] and [`progress`].
-//! * The evaluation: [`evaluate`], with [`baselines`], [`metrics`], [`allocate`], [`table`], [`loss_plot`] and
-//!   [`figure`].
+//! * The evaluation: [`evaluate`], with [`baselines`], [`metrics`], [`allocate`], [`table`], [`verdict`],
+//!   [`loss_plot`] and [`figure`].
 //!
 //! To start a project of your own, copy this package, replace the path of `maskstream` in `Cargo.toml` by its version,
 //! and delete the folder, the binary and the dependencies of the framework that you do not use. With candle, also set
@@ -49,3 +49,4 @@ pub mod table;
 pub mod texture;
 pub mod train;
 pub mod training_batch;
+pub mod verdict;

@@ -2,11 +2,11 @@
 
 use crate::allocate::TOP_K;
 
-/// The global threshold is searched among `1 / LEVELS, 2 / LEVELS, ...` below 1.
+/// The table's global threshold is searched among `1 / LEVELS, 2 / LEVELS, ...` below 1.
 pub const LEVELS: usize = 1000;
 
 /// Sums over queries.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MetricSums {
     queries: f64,
     auc: f64,
@@ -14,7 +14,7 @@ pub struct MetricSums {
     with_auc: f64,
     coverage: f64,
     precision: f64,
-    /// For each threshold.
+    /// For each threshold: the multiples of 1 / `iou.len()` from 0.
     iou: Vec<f64>,
 }
 
@@ -42,9 +42,19 @@ pub fn kept_patches(patches: usize) -> usize {
 }
 
 impl MetricSums {
-    /// Sums over no queries.
-    pub fn new() -> Self {
-        Self { queries: 0.0, auc: 0.0, with_auc: 0.0, coverage: 0.0, precision: 0.0, iou: vec![0.0; LEVELS] }
+    /// Sums over no queries, with so many thresholds.
+    pub fn new(levels: usize) -> Self {
+        Self { queries: 0.0, auc: 0.0, with_auc: 0.0, coverage: 0.0, precision: 0.0, iou: vec![0.0; levels] }
+    }
+
+    /// Adds the sums over other queries, with as many thresholds.
+    pub fn add_all(&mut self, other: &Self) {
+        self.queries += other.queries;
+        self.auc += other.auc;
+        self.with_auc += other.with_auc;
+        self.coverage += other.coverage;
+        self.precision += other.precision;
+        self.iou.iter_mut().zip(&other.iou).for_each(|(sum, more)| *sum += more);
     }
 
     /// Adds a query. `patches` holds the score (0 to 1) and the true coverage of each valid patch; the best `kept` of
@@ -68,9 +78,9 @@ impl MetricSums {
             self.with_auc += 1.0;
         }
 
-        let (mut taken, mut hits) = (0, 0);
+        let (mut taken, mut hits, levels) = (0, 0, self.iou.len());
         for (level, iou) in self.iou.iter_mut().enumerate().rev() {
-            let threshold = level as f32 / LEVELS as f32;
+            let threshold = level as f32 / levels as f32;
             while taken < patches.len() && patches[taken].0 >= threshold {
                 hits += usize::from(is_positive(&&patches[taken]));
                 taken += 1;
@@ -87,22 +97,16 @@ impl MetricSums {
 
     /// The means.
     pub fn metrics(&self) -> Metrics {
-        let queries = self.queries.max(1.0);
-        let best = (1..LEVELS).max_by(|&a, &b| self.iou[a].total_cmp(&self.iou[b])).unwrap_or(0);
+        let (queries, levels) = (self.queries.max(1.0), self.iou.len());
+        let best = (1..levels).max_by(|&a, &b| self.iou[a].total_cmp(&self.iou[b])).unwrap_or(0);
         Metrics {
             queries: self.queries as usize,
             auc: self.auc / self.with_auc.max(1.0),
             best_iou: self.iou[best] / queries,
-            threshold: best as f64 / LEVELS as f64,
-            iou_at_half: self.iou[LEVELS / 2] / queries,
+            threshold: best as f64 / levels as f64,
+            iou_at_half: self.iou[levels / 2] / queries,
             coverage: self.coverage / queries,
             precision: self.precision / queries,
         }
-    }
-}
-
-impl Default for MetricSums {
-    fn default() -> Self {
-        Self::new()
     }
 }

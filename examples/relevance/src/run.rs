@@ -126,9 +126,10 @@ pub fn run<M: Model>(
     let seconds = evaluation_start.elapsed().as_secs_f64();
     print_labelled(
         "evaluated",
-        format!("{} queries on {} held-out images in {seconds:.1} s", table.queries(), table.images),
+        format!("{} queries on {} held-out images in {seconds:.1} s", table.queries(), table.images()),
     );
-    println!("\n{table}\n");
+    let verdict = table.verdict();
+    println!("\n{table}\n\n{verdict}\n");
     figure::draw(&examples, &figure_path)?;
     println!("wrote {}, {}", weights_path.display(), loss_path.display());
     println!("wrote {} (image | target | prediction | kept patches)", figure_path.display());
@@ -138,11 +139,12 @@ pub fn run<M: Model>(
         Task::Point => "the trained head beats the distance to the point and the colour distance in AUC and best IoU",
         Task::Allocate => "the trained head beats the strongest edges in coverage",
     };
-    if table.is_success() {
+    let Some(doubt) = verdict.doubt() else {
         println!("success: {criterion}");
         return Ok(ExitCode::SUCCESS);
-    }
-    println!("no success; the criterion is that {criterion}; try more --steps");
+    };
+    println!("no success; the criterion is that {criterion},");
+    println!("but {doubt}; try more --steps or more held-out images");
     Ok(ExitCode::from(2))
 }
 

@@ -1,4 +1,4 @@
-//! The table of an evaluation: a row per method, and whether the trained head beats the baselines.
+//! The table of an evaluation: a row per method.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use crate::metrics::{LEVELS, MetricSums, Metrics, kept_patches};
 use crate::model::Predictions;
 use crate::query::Query;
 use crate::training_batch::TrainingBatch;
+use crate::verdict::{self, NamedMetric, Verdict};
 
 /// A mask is small below the first share of the image, and large from the second one on.
 const SIZES: [f32; 2] = [0.01, 0.1];
@@ -16,8 +17,8 @@ const SIZES: [f32; 2] = [0.01, 0.1];
 /// Metrics of all methods over the same queries.
 pub struct Table {
     task: Task,
-    /// Images with at least one query.
-    pub images: usize,
+    /// For each image with queries: sums of the trained head and of each of the [baselines](Self::baselines).
+    images: Vec<Vec<MetricSums>>,
     /// Number of patches kept per image.
     kept: usize,
     /// For each method: sums over all masks, and over the small, medium and large ones.
@@ -38,21 +39,37 @@ impl Table {
             Task::Point => &PROMPTED,
             Task::Allocate => &UNPROMPTED,
         };
-        let rows = names.iter().map(|&name| (name, [0; 4].map(|_| MetricSums::new()))).collect();
-        Self { task, images: 0, kept: 0, rows, weights: [0.0; 3], budget: [0.0; 2] }
+        let rows = names.iter().map(|&name| (name, [0; 4].map(|_| MetricSums::new(LEVELS)))).collect();
+        Self { task, images: Vec::new(), kept: 0, rows, weights: [0.0; 3], budget: [0.0; 2] }
     }
 
-    /// Adds a query: the scores of all methods, and the predictions of the trained head.
+    /// The queries that follow are those of another image.
+    pub fn begin_image(&mut self) {
+        self.images.push(vec![MetricSums::new(verdict::LEVELS); 1 + self.baselines().len()]);
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Adds a query of the image: the scores of all methods, and the predictions of the trained head.
     pub fn add(&mut self, batch: &TrainingBatch, query: &Query, scores: &[Vec<f32>], trained: &Predictions) {
         let valid = batch.patch_slice(&batch.patches.valid, query.row);
         self.kept = kept_patches(valid.len());
         let coverage = batch.target(query);
         let size = 1 + SIZES.iter().filter(|&&bound| query.area_fraction >= bound).count();
-        for ((_, sums), scores) in self.rows.iter_mut().zip(scores) {
+        let compared: Vec<&str> = std::iter::once(TRAINED).chain(self.baselines().iter().copied()).collect();
+        let mut of_image = self.images.last_mut();
+        for ((name, sums), scores) in self.rows.iter_mut().zip(scores) {
             let patches = (0..valid.len()).filter(|&patch| valid[patch] > 0.0).map(|p| (scores[p], coverage[p]));
             let patches: Vec<(f32, f32)> = patches.collect();
             for column in [0, size] {
                 sums[column].add(patches.clone(), self.kept);
+            }
+            let at = compared.iter().position(|compared| compared == name);
+            if let Some((at, of_image)) = at.zip(of_image.as_deref_mut()) {
+                of_image[at].add(patches, self.kept);
             }
         }
 
@@ -80,23 +97,27 @@ impl Table {
         self.rows[row].1[size].metrics()
     }
 
-    /// Whether the trained head beats the baselines: both distances in AUC and best IoU for the task `point`, the
-    /// strongest edges in coverage for `allocate`.
-    pub fn is_success(&self) -> bool {
+    /// What the trained head must beat: both distances for the task `point`, the strongest edges for `allocate`.
+    fn baselines(&self) -> &'static [&'static str] {
         match self.task {
-            Task::Point => [POINT_DISTANCE, COLOUR_DISTANCE]
-                .iter()
-                .all(|distance| self.is_above(distance, |m| m.auc) && self.is_above(distance, |m| m.best_iou)),
-            Task::Allocate => self.is_above(EDGES, |m| m.coverage),
+            Task::Point => &[POINT_DISTANCE, COLOUR_DISTANCE],
+            Task::Allocate => &[EDGES],
         }
     }
 
-    /// Whether the trained head has a higher value of a metric than a baseline.
-    fn is_above(&self, baseline: &str, metric: fn(&Metrics) -> f64) -> bool {
-        let value = |name: &str| {
-            (0..self.rows.len()).find(|&row| self.rows[row].0 == name).map(|row| metric(&self.metrics(row, 0)))
+    /// Whether it beats them: in AUC and best IoU for the task `point`, in coverage for `allocate`.
+    pub fn verdict(&self) -> Verdict {
+        let metrics: &[NamedMetric] = match self.task {
+            Task::Point => &[("AUC", |m| m.auc), ("best IoU", |m| m.best_iou)],
+            Task::Allocate => &[("coverage", |m| m.coverage)],
         };
-        value(TRAINED).zip(value(baseline)).is_some_and(|(trained, baseline)| trained > baseline)
+        let of = |name: &str, metric: fn(&Metrics) -> f64| {
+            let row = self.rows.iter().position(|row| row.0 == name);
+            row.map_or(f64::NAN, |row| metric(&self.metrics(row, 0)))
+        };
+        Verdict::new(&self.images, self.baselines(), metrics, |name, (_, metric)| {
+            of(TRAINED, metric) - of(name, metric)
+        })
     }
 
     fn columns(&self, names: &[&str]) -> Vec<Column> {

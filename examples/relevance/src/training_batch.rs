@@ -17,6 +17,7 @@ pub struct BatchFields {
     pub image_ids: Vec<i64>,
     pub annotation_ids: Vec<i64>,
     pub original_sizes: Vec<u32>,
+    pub crops: Vec<u32>,
     pub geometry: Vec<f32>,
     /// Number of samples in the batch, without padding.
     pub samples: usize,
@@ -142,9 +143,10 @@ impl TrainingBatch {
 impl BatchFields {
     /// Height and width of the part of the canvas that is image.
     fn content(&self, row: usize) -> [usize; 2] {
-        let pixels = |size: u32, scale: f32| (f64::from(size) * f64::from(scale)).round() as usize;
-        let [height, width] = [0, 1].map(|axis| self.original_sizes[2 * row + axis]);
+        // What is shown of the image, times its scale, which is negative where it is mirrored.
+        let pixels = |size: u32, scale: f32| (f64::from(size) * f64::from(scale.abs())).round() as usize;
+        let crop = &self.crops[4 * row..4 * row + 4];
         let [scale_x, scale_y] = [0, 4].map(|index| self.geometry[6 * row + index]);
-        [pixels(height, scale_y), pixels(width, scale_x)]
+        [pixels(crop[3] - crop[1], scale_y), pixels(crop[2] - crop[0], scale_x)]
     }
 }

@@ -135,6 +135,7 @@ pub fn fields(batch: BurnBatch) -> Result<BatchFields> {
         image_ids: values(batch.image_ids)?,
         annotation_ids: values(batch.annotation_ids)?,
         original_sizes: values(batch.original_sizes)?,
+        crops: values(batch.crops)?,
         geometry: values(batch.geometry)?,
         samples: batch.samples.iter().flatten().count(),
         epoch: batch.epoch,

@@ -108,6 +108,7 @@ fn fields(batch: &CandleBatch) -> candle_core::Result<BatchFields> {
         image_ids: values(&batch.image_ids)?,
         annotation_ids: values(&batch.annotation_ids)?,
         original_sizes: values(&batch.original_sizes)?,
+        crops: values(&batch.crops)?,
         geometry: values(&batch.geometry)?,
         samples: batch.samples.iter().flatten().count(),
         epoch: batch.epoch,

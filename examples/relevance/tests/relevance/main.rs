@@ -8,6 +8,7 @@ mod common;
 mod queries_and_metrics;
 mod runs;
 mod training;
+mod verdicts;
 
 use candle_core::{DType, Device, Tensor};
 

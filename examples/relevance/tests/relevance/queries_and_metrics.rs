@@ -19,7 +19,7 @@ pub(crate) fn settings(args: &[&str]) -> Settings {
 
 fn options(settings: &Settings) -> LoaderBuilder {
     let options = Loader::builder().batch_size(6).image_size(settings.image_size).fit(settings.fit()).top_k(20);
-    options.coverage(Some(settings.grid)).mask_size(None).coord_frame(CoordFrame::Canvas)
+    options.coverage(settings.grid).mask_size(None).coord_frame(CoordFrame::Canvas).augment(settings.augment())
 }
 
 fn batches(settings: &Settings) -> Vec<Batch> {
@@ -41,6 +41,7 @@ fn fields(batch: &Batch) -> BatchFields {
         image_ids: batch.image_ids().to_vec(),
         annotation_ids: batch.annotation_ids().to_vec(),
         original_sizes: batch.original_sizes().to_vec(),
+        crops: batch.crops().to_vec(),
         geometry: batch.geometry().to_vec(),
         samples: 0,
         epoch: batch.epoch(),
@@ -58,7 +59,12 @@ fn values_that_do_not_fit_together_are_refused_by_name() {
 
 #[test]
 fn queries_point_into_masks_that_are_large_enough_and_never_repeat_one() {
-    let settings = settings(&["--queries", "5"]);
+    for augment in ["none", "sam", "lsj", "resized-crop"] {
+        check_queries(settings(&["--queries", "5", "--augment", augment]));
+    }
+}
+
+fn check_queries(settings: Settings) {
     let batches = batches(&settings);
     let (mut count, mut prompted) = (0, 0);
     for (batch, points) in
@@ -157,7 +163,8 @@ fn every_mask_contributes_its_confidence_to_the_allocation_targets() {
 fn metrics_are_what_counting_pairs_and_patches_gives() {
     let mut rng = Rng::new(&[5]);
     for ties in [4.0, 1000.0] {
-        let (mut sums, mut auc, mut iou, mut kept, mut touched) = (MetricSums::new(), 0.0, vec![0.0; LEVELS], 0.0, 0.0);
+        let (mut sums, mut auc, mut iou, mut kept, mut touched) =
+            (MetricSums::new(LEVELS), 0.0, vec![0.0; LEVELS], 0.0, 0.0);
         for _ in 0..20 {
             let mut draw = || ((rng.unit() * ties).floor() / ties, (rng.unit() * 2.0 - 1.0).max(0.0));
             let patches: Vec<(f32, f32)> = (0..60).map(|_| draw()).collect();

@@ -1,5 +1,7 @@
 //! Training: optimizer steps, checkpoints and frozen weights.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW};
 use maskstream::index::Indexer;
@@ -28,6 +30,12 @@ fn run(args: &Args) -> Result<(StateDict, Report)> {
 
 #[test]
 fn a_run_that_is_stopped_and_resumed_ends_as_one_that_is_not() {
+    check_resuming("none");
+    check_resuming("resized-crop");
+}
+
+fn check_resuming(augment: &str) {
+    let args = |dir: &Path, more: &[&str]| args(dir, &[&["--augment", augment], more].concat());
     let dir = tempfile::tempdir().unwrap();
     shards(dir.path());
     let log = dir.path().join("loss.csv");
@@ -65,8 +73,13 @@ fn a_checkpoint_of_other_settings_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     shards(dir.path());
     run(&args(dir.path(), &["--stop-at", "1"])).unwrap();
-    let others =
-        [("--seed", "5", "seed"), ("--lr", "0.01", "lr"), ("--steps", "9", "steps"), ("--select", "largest", "select")];
+    let others = [
+        ("--seed", "5", "seed"),
+        ("--lr", "0.01", "lr"),
+        ("--steps", "9", "steps"),
+        ("--select", "largest", "select"),
+        ("--augment", "lsj", "augment"),
+    ];
     for (option, value, name) in others {
         let (steps, more) = if option == "--steps" { (value, vec![]) } else { ("8", vec![option, value]) };
         let args = args_for(dir.path(), steps, &[&["--resume"], &more[..]].concat());

@@ -35,6 +35,18 @@ fast | ci | full) ;;
 esac
 [ $# -le 1 ] || { usage >&2; exit 2; }
 
+# Whether the mode includes the steps of another: `up_to ci` is true in ci and full.
+up_to() {
+    case $1 in
+    ci) [ "$mode" != fast ] ;;
+    full) [ "$mode" = full ] ;;
+    esac
+}
+
+# Each crate is built once for each set of features: what incremental builds save would be half of the disk that this
+# takes, and of no use.
+if up_to ci; then export CARGO_INCREMENTAL=0; fi
+
 steps=() # With their times.
 left_out=()
 running=
@@ -71,14 +83,6 @@ leave_out() { left_out+=("$*"); }
 
 has() { command -v "$1" >/dev/null; }
 has_toolchain() { has rustup && rustup toolchain list | grep "^$1" >/dev/null; }
-
-# Whether the mode includes the steps of another: `up_to ci` is true in ci and full.
-up_to() {
-    case $1 in
-    ci) [ "$mode" != fast ] ;;
-    full) [ "$mode" = full ] ;;
-    esac
-}
 
 lints() {
     step cargo fmt --all --check

@@ -38,7 +38,8 @@ pub struct Prompts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NegativeClicks {
-    /// Within the box of the mask: a pixel that is not in the mask, all with the same probability.
+    /// Within the box of the mask: a pixel that is not in the mask, all with the same probability. Clicks are the
+    /// middles of pixels, so one at the edge may lie up to half a pixel outside a box whose edges are within pixels.
     #[default]
     InBox,
     /// In another mask of the row, all with the same probability, and there in a pixel that is not in this mask.

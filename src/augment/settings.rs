@@ -94,9 +94,11 @@ impl fmt::Display for Augment {
         write!(f, "seed {seed}, flips {horizontal_flip} and {vertical_flip}, ")?;
         match crop {
             None => f.write_str("no crop"),
-            Some(Crop::RandomResized { scale, ratio }) => write!(f, "RandomResized scale {scale:?} ratio {ratio:?}"),
-            Some(Crop::ScaleJitter { scale }) => write!(f, "ScaleJitter scale {scale:?}"),
-            Some(Crop::AroundMask { margin }) => write!(f, "AroundMask margin {margin:?}"),
+            Some(Crop::RandomResized { scale: [least, most], ratio: [flat, tall] }) => {
+                write!(f, "RandomResized scale {least} to {most} ratio {flat} to {tall}")
+            }
+            Some(Crop::ScaleJitter { scale: [least, most] }) => write!(f, "ScaleJitter scale {least} to {most}"),
+            Some(Crop::AroundMask { margin: [least, most] }) => write!(f, "AroundMask margin {least} to {most}"),
         }?;
         if crop.is_some() {
             write!(f, " in {crop_attempts} attempts, min_visible {min_visible} and {min_visible_pixels} pixels")?;

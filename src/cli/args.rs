@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use maskstream::index::{IndexStatus, Sidecar, resolve_patterns};
 use maskstream::{
-    BoxFormat, CoordFrame, Cursor, DType, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskFormat, MaskKind, Memory,
-    Normalization, OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
+    BoxFormat, CoordFrame, Cursor, DType, ErrorKind, Fit, IdList, Loader, LoaderBuilder, MaskFilter, MaskFormat,
+    MaskKind, Memory, Normalization, OnCorrupt, OnError, Quarantine, ScaledDecode, ShardSet, ShardSetBuilder, TopKBy,
 };
 
+use super::advice::in_flags;
 use super::augment_args::AugmentArgs;
+use super::output::WrongArguments;
 use super::progress;
-use super::size::{parse_count, parse_size};
+use super::size::{parse_count, parse_size, parse_whole};
 use super::target::refuse_same;
 
 /// Which shards to read, and where their index files are.
@@ -48,7 +50,7 @@ pub(super) struct LoaderArgs {
     #[command(flatten)]
     pub(super) shards: ShardArgs,
     /// Side of the square images in pixels
-    #[arg(long, default_value_t = 1024, value_name = "S", help_heading = IMAGES)]
+    #[arg(long, default_value_t = 1024, value_name = "S", value_parser = parse_whole::<u32>, help_heading = IMAGES)]
     image_size: u32,
     /// How an image is fitted to the square
     #[arg(long, value_enum, default_value = "letterbox", help_heading = IMAGES)]
@@ -70,7 +72,7 @@ pub(super) struct LoaderArgs {
     /// Side of the square grid on which each mask is drawn; 0 for no masks
     ///
     /// The grid covers the whole image square, padding included.
-    #[arg(long, default_value_t = 256, value_name = "SIDE", help_heading = IMAGES)]
+    #[arg(long, default_value_t = 256, value_name = "SIDE", value_parser = parse_whole::<u32>, help_heading = IMAGES)]
     mask_size: u32,
     /// Value of a cell of the mask grid
     #[arg(long, value_enum, default_value = "nearest", value_name = "KIND", help_heading = IMAGES)]
@@ -84,7 +86,7 @@ pub(super) struct LoaderArgs {
     #[arg(long, help_heading = IMAGES)]
     no_keep_thin_masks: bool,
     /// Also compute which share of each patch of a G x G grid each mask covers; 0 for none
-    #[arg(long, default_value_t = 0, value_name = "G", help_heading = IMAGES)]
+    #[arg(long, default_value_t = 0, value_name = "G", value_parser = parse_whole::<u32>, help_heading = IMAGES)]
     coverage: u32,
     /// The four numbers of a box
     #[arg(long, value_enum, default_value = "xywh", value_name = "FORMAT", help_heading = IMAGES)]
@@ -320,19 +322,19 @@ impl LoaderArgs {
         }
         warn_repeated(&set);
         warn_unsaved(set.reports().filter(|report| report.samples > 0).map(|report| &report.status));
-        Ok(settings.build(set)?)
+        settings.build(set).map_err(misuse)
     }
 
     /// Builds the loader without waiting for indexes.
     pub(super) fn lazy_loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
         self.check(None)?;
         let shards = self.shard_settings(None)?.open_lazy(&self.shards.shards)?;
-        Ok(self.loader_settings(None)?.build(shards)?)
+        self.loader_settings(None)?.build(shards).map_err(misuse)
     }
 
     /// Refuses arguments that have no effect with the others, in the words of the command. A seed alone is only
     /// remarked on: a script may always pass it.
-    fn check(&self, cursor: Option<&Cursor>) -> Result<(), String> {
+    fn check(&self, cursor: Option<&Cursor>) -> Result<(), WrongArguments> {
         let refused = [
             (
                 self.imagenet && matches!(self.image_dtype, ImageTypeArg::U8),
@@ -360,7 +362,7 @@ impl LoaderArgs {
             ),
         ];
         if let Some((_, why)) = refused.into_iter().find(|(is_refused, _)| *is_refused) {
-            return Err(why.to_owned());
+            return Err(WrongArguments(why.to_owned()));
         }
         let is_random = self.top_k_by.is_some_and(|order| order.with_seed(0) != order.with_seed(1));
         let is_random = is_random || self.augment.is_random();
@@ -517,7 +519,15 @@ impl LoaderArgs {
         if let Some(order) = self.top_k_by {
             options = options.top_k_by(order.with_seed(seed));
         }
-        Ok(self.augment.apply(options, seed))
+        Ok(self.augment.apply(options, self.seed, cursor)?)
+    }
+}
+
+/// Settings that a loader refuses are wrong arguments.
+fn misuse(error: maskstream::Error) -> Box<dyn std::error::Error> {
+    match error.kind() {
+        ErrorKind::Config => WrongArguments(in_flags(&error)).into(),
+        _ => error.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Flags for augmentation and prompts.
 
 use clap::ValueEnum;
-use maskstream::{Augment, LoaderBuilder, NegativeClicks, Prompts};
+use maskstream::{Augment, Cursor, LoaderBuilder, NegativeClicks, Prompts};
 
 const AUGMENT: &str = "Augmentation and prompts";
 /// The largest shift of `--box-jitter` in pixels, as in SAM 2's training.
@@ -72,19 +72,33 @@ impl AugmentArgs {
         clicks > 0 || self.box_jitter.is_some_and(|share| share > 0.0)
     }
 
-    /// Changes the settings where a flag is given.
-    pub(super) fn apply(&self, mut options: LoaderBuilder, seed: u64) -> LoaderBuilder {
+    /// Changes the settings where a flag is given. With a cursor, the others stay as it has them.
+    pub(super) fn apply(
+        &self,
+        mut options: LoaderBuilder,
+        seed: Option<u64>,
+        cursor: Option<&Cursor>,
+    ) -> maskstream::Result<LoaderBuilder> {
         if let Some(preset) = self.augment {
+            let seed = seed.or_else(|| cursor?.shuffle_seed()).unwrap_or(0);
             options = options.augment(preset.with_seed(seed));
         }
-        if self.has_prompts() {
-            let mut prompts = Prompts::none().seed(seed).positive(self.clicks.unwrap_or(0));
-            prompts = prompts.negative(self.negative_clicks.unwrap_or(0), NegativeClicks::InBox);
-            if let Some(share) = self.box_jitter.filter(|&share| share != 0.0) {
-                prompts = prompts.box_jitter(share, BOX_JITTER_PIXELS);
-            }
-            options = options.prompts(prompts);
+        let mut changed = cursor.map_or(Ok(None), Cursor::prompts)?.unwrap_or(Prompts::none());
+        if let Some(seed) = seed {
+            changed = changed.seed(seed);
         }
-        options
+        if let Some(clicks) = self.clicks {
+            changed = changed.positive(clicks);
+        }
+        if let Some(clicks) = self.negative_clicks {
+            changed = changed.negative(clicks, NegativeClicks::InBox);
+        }
+        if let Some(share) = self.box_jitter {
+            changed = changed.box_jitter(share, if share > 0.0 { BOX_JITTER_PIXELS } else { 0.0 });
+        }
+        if self.clicks.is_some() || self.negative_clicks.is_some() || self.box_jitter.is_some() {
+            options = options.prompts(Some(changed).filter(|prompts| prompts.seed(0) != Prompts::none()));
+        }
+        Ok(options)
     }
 }

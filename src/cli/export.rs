@@ -24,7 +24,10 @@ pub(super) struct Args {
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]
     output: PathBuf,
-    /// Overwrite the file if it exists
+    /// Also write the cursor behind the last batch to this file, for `maskstream replay --cursor FILE`
+    #[arg(long, value_name = "FILE")]
+    save_cursor: Option<PathBuf>,
+    /// Overwrite files that exist
     #[arg(long)]
     force: bool,
 }
@@ -33,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   maskstream export 'sa1b/*.tar' --batches 2 -o batch.safetensors
   maskstream export sa1b --image-size 512 --image-dtype f32 --coverage 32
+  maskstream export sa1b --shuffle --augment lsj --save-cursor cursor.json
 
 In Python:
   fields = safetensors.numpy.load_file('batch.safetensors')
@@ -45,11 +49,18 @@ tolerates some), or if the file exists or cannot be written; 2 if the arguments 
 
 pub(super) fn run(args: &Args) -> Outcome {
     let target = Target::new(&args.output, args.force, args.loader.files()?)?;
+    let cursor_target = match &args.save_cursor {
+        Some(path) => {
+            let others = args.loader.files()?.into_iter().chain([args.output.clone()]);
+            Some(Target::new(path, args.force, others.collect())?)
+        }
+        None => None,
+    };
     let loader = args.loader.loader()?;
     let mut epoch = loader.epoch(0)?;
     let batches = args.batches.min(loader.steps().unwrap_or(0));
     let bar = progress::bar(batches, "decoding", "batches");
-    let mut failure = None;
+    let (mut failure, mut cursor) = (None, None);
     let mut columns: Vec<Vec<u8>> = vec![Vec::new(); loader.layout().fields().len()];
     for batch in epoch.by_ref().take(batches as usize) {
         let batch = match batch {
@@ -70,6 +81,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 failed.error
             );
         }
+        cursor = batch.cursor();
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -78,6 +90,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(error.into());
     }
     write(&target, loader.layout(), batches as usize, &columns)?;
+    if let Some(target) = &cursor_target {
+        target.write(|out| Ok(serde_json::to_writer(out, &cursor)?))?;
+    }
     let bytes: usize = columns.iter().map(Vec::len).sum();
     say!("{}: {batches} batches, {}", args.output.display(), size(bytes as u64));
     for field in loader.layout().fields() {

@@ -165,6 +165,7 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
             "derived": derived, "row_points": points.map(|points| points.with_points),
+            "row_points_file": points.map(|points| if points.is_kept { "up to date" } else { "saved" }),
             "damaged_images": points.map(|points| points.damaged.len()),
             "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });

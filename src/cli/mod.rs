@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use maskstream::internals::OneLine;
-use output::is_broken_pipe;
+use output::{WrongArguments, is_broken_pipe};
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
 ///
@@ -96,7 +96,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             tell!("maskstream: {}", OneLine(&advice::in_flags(&*error)));
-            ExitCode::FAILURE
+            if error.is::<WrongArguments>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     };
     signals::claim_end();

@@ -5,6 +5,18 @@ use maskstream::internals::OneLine;
 /// Ok, or any error that ends a command early.
 pub(super) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// Arguments that do not fit together: the exit status is 2.
+#[derive(Debug)]
+pub(super) struct WrongArguments(pub(super) String);
+
+impl std::fmt::Display for WrongArguments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongArguments {}
+
 /// Columns of a terminal that text output fits in.
 pub(super) const COLUMNS: usize = 80;
 

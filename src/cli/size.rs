@@ -28,6 +28,11 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "it is larger than any memory or file".to_owned())
 }
 
+/// A whole number.
+pub(super) fn parse_whole<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number from 0 on".to_owned())
+}
+
 /// A number of things of which there must be one at least.
 pub(super) fn parse_positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "it must be a number from 1 on".to_owned())

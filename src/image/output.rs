@@ -19,9 +19,8 @@ impl Output {
     /// Begins an image whose rows have `width` pixels.
     pub(super) fn begin(&mut self, width: usize, weights: &Weights, task: &mut impl ImageTask) {
         self.rows.begin(width, weights);
-        let view = task.view();
-        let size = view.ordered(task.canvas().size());
-        self.colouring.begin(task.color_steps(), size, view.is_turned, task.is_transformed());
+        let (steps, is_turned, is_transformed) = (task.color_steps(), task.view().is_turned, task.is_transformed());
+        self.colouring.begin(&steps, &task.canvas(), is_turned, is_transformed);
     }
 
     /// Ends an image of which all rows have been written.
@@ -29,9 +28,10 @@ impl Output {
     /// # Errors
     /// Those of the user's own step.
     pub(super) fn finish(&mut self, simd: Simd, task: &mut impl ImageTask) -> Result<()> {
-        let Some(pixels) = self.colouring.whole(simd) else { return Ok(()) };
-        task.transform(pixels)?;
-        self.colouring.write(&mut task.canvas());
+        if let Some(pixels) = self.colouring.whole(simd) {
+            task.transform(pixels)?;
+        }
+        self.colouring.write(simd, &mut task.canvas());
         Ok(())
     }
 }

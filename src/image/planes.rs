@@ -141,6 +141,19 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Whether its numbers are bytes.
+    pub(super) fn has_bytes(&self) -> bool {
+        matches!(self.planes.0, Lut::U8)
+    }
+
+    /// Row `y` of the image, of a canvas of bytes: its three planes.
+    pub(super) fn row_of_bytes(&mut self, y: usize) -> [&mut [u8]; 3] {
+        let (side, width) = (self.side, self.width);
+        let (red, others) = self.out.split_at_mut(side * side);
+        let (green, blue) = others.split_at_mut(side * side);
+        [red, green, blue].map(|plane| &mut plane[side * y..side * y + width])
+    }
+
     fn convert_row<T: Pod>(&mut self, y: usize, rgb: [&[u8]; 3], lut: &[[T; 256]; 3]) {
         let out: &mut [T] = bytemuck::cast_slice_mut(self.out);
         for (plane, (bytes, lut)) in rgb.into_iter().zip(lut).enumerate() {

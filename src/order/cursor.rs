@@ -167,6 +167,14 @@ impl Cursor {
         Ok(self.settings()?.augment)
     }
 
+    /// The clicks and boxes that the run that saved it drew as prompts.
+    ///
+    /// # Errors
+    /// If the cursor is of another version of the order.
+    pub fn prompts(&self) -> Result<Option<Prompts>> {
+        Ok(self.settings()?.prompts)
+    }
+
     /// Digest of everything that the order depends on. Ranks whose cursors have equal digests agree on every batch.
     pub fn digest(&self) -> u64 {
         self.plan.digest()
@@ -250,6 +258,8 @@ impl Fingerprint {
     /// The settings that differ from the saved ones, each with both values.
     fn changed_settings(&self, saved: &Self) -> Vec<String> {
         let (then, now) = (&saved.settings, &self.settings);
+        let (augment_then, augment_now) = only_different(&text_of(then.augment), &text_of(now.augment));
+        let (prompts_then, prompts_now) = only_different(&text_of(then.prompts), &text_of(now.prompts));
         let pairs = [
             ("the number of shards", saved.data.shards.to_string(), self.data.shards.to_string()),
             ("batch_size x world_size", then.global_batch.to_string(), now.global_batch.to_string()),
@@ -258,13 +268,23 @@ impl Fingerprint {
             ("top_k", then.top_k.to_string(), now.top_k.to_string()),
             ("top_k_by", then.top_k_by.to_string(), now.top_k_by.to_string()),
             ("scaled_decode", scaled_text(then.scaled_decode), scaled_text(now.scaled_decode)),
-            ("augment", text_of(then.augment), text_of(now.augment)),
-            ("prompts", text_of(then.prompts), text_of(now.prompts)),
+            ("augment", augment_then, augment_now),
+            ("prompts", prompts_then, prompts_now),
             ("drop_last", then.drop_last.to_string(), now.drop_last.to_string()),
         ];
         let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
         differing.map(|(name, then, now)| format!("{name} was {then} when it was saved and is now {now}")).collect()
     }
+}
+
+/// Two lists, each without what both have. A list of which nothing is left stays whole.
+fn only_different(then: &str, now: &str) -> (String, String) {
+    let parts = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
+    let without = |text: &str, other: &[String]| {
+        let left: Vec<String> = parts(text).into_iter().filter(|part| !other.contains(part)).collect();
+        if left.is_empty() { text.to_owned() } else { left.join(", ") }
+    };
+    (without(then, &parts(now)), without(now, &parts(then)))
 }
 
 fn text_of(setting: Option<impl ToString>) -> String {

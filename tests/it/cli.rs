@@ -279,6 +279,48 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
 }
 
 #[test]
+fn an_exported_batch_is_replayed_from_the_cursor_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --samples 7 --preset small");
+    let settings = "--image-size 64 --mask-size 32 --coord-frame canvas-pixels";
+    let drawn = "--shuffle --seed 4 --batch-size 3 --augment resized-crop --clicks 2 --box-jitter 0.1";
+    succeeds(dir, &format!("export data {settings} {drawn} --batches 2 -o two --save-cursor cursor.json"));
+    succeeds(dir, &format!("replay data {settings} --cursor cursor.json -o second"));
+    let files = ["two", "second"].map(|name| std::fs::read(dir.join(name)).unwrap());
+    let [two, second] = files.each_ref().map(|file| SafeTensors::deserialize(file).unwrap());
+    assert!(second.names().contains(&"prompt_points"));
+    for (name, tensor) in second.iter() {
+        let both = two.tensor(name).unwrap().data();
+        assert!(both[both.len() / 2..] == *tensor.data(), "{name}");
+    }
+
+    // A flag that is repeated leaves the others as they were; one that differs is refused, with what differs.
+    let replay = |more: &str| format!("replay data {settings} --cursor cursor.json {more}");
+    for same in ["--clicks 2", "--box-jitter 0.1", "--negative-clicks 0 --seed 4", "--augment resized-crop"] {
+        succeeds(dir, &replay(same));
+    }
+    let cases = [
+        ("--clicks 3", "prompts was 2 positive when it was saved and is now 3 positive"),
+        (
+            "--box-jitter 0.2",
+            "prompts was --box-jitter 0.1 up to 20 pixels when it was saved and is now --box-jitter 0.2",
+        ),
+        (
+            "--augment sam",
+            "--augment was RandomResized scale 0.08 to 1 ratio 0.75 to 1.3333333333333333 in 10 attempts",
+        ),
+    ];
+    for (other, expected) in cases {
+        let error = fails(dir, &replay(other));
+        assert!(error.contains(expected), "{other}: {error}");
+    }
+    assert!(fails(dir, "export data --save-cursor cursor.json -o third").contains("cursor.json"));
+    assert!(fails(dir, "export data --save-cursor third -o third").contains("this command needs it"));
+    assert!(!dir.join("third").exists());
+}
+
+#[test]
 fn bad_samples_are_listed_left_out_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -294,23 +294,31 @@ fn the_command_names_its_flags_and_not_the_librarys_settings() {
     fs::write(dir.join("broken.tar"), shard(&[sample(1), broken])).unwrap();
     fs::write(dir.join("cut.tar"), shard(&[sample(1), cut])).unwrap();
     fs::write(dir.join("sound.tar"), shard(&[sample(1), sample(2)])).unwrap();
-    let cases: [(&[&str], &str); 10] = [
-        (&["broken.tar"], "to use the valid samples, set --skip N"),
-        (&["cut.tar"], "; --skip N goes on without up to N bad samples"),
-        (&["sound.tar", "--max-image-pixels", "100"], "pixels, more than --max-image-pixels, 100; raise it, or go on"),
-        (&["sound.tar", "--batch-size", "4096"], "--max-memory-bytes is 8589934592 by default, but 3 batches x"),
-        (&["sound.tar", "--max-memory-bytes", "1MB"], "--max-memory-bytes is 1000000, but 3 batches x"),
-        (&["sound.tar", "--max-memory-bytes", "1MiB"], "--max-memory-bytes is 1048576, but"),
-        (&["sound.tar", "--rank", "0", "--world-size", "0"], "must be below --world-size, 0"),
-        (&["sound.tar", "--mask-size", "70000"], "--mask-size is 70000 x 70000"),
-        (&["sound.tar", "--drop-last", "--batch-size", "3"], "--drop-last is set"),
+    let cases: [(i32, &[&str], &str); 12] = [
+        (1, &["broken.tar"], "to use the valid samples, set --skip N"),
+        (1, &["cut.tar"], "; --skip N goes on without up to N bad samples"),
         (
+            1,
+            &["sound.tar", "--max-image-pixels", "100"],
+            "pixels, more than --max-image-pixels, 100; raise it, or go on",
+        ),
+        // Settings that cannot be are wrong arguments.
+        (2, &["sound.tar", "--batch-size", "4096"], "--max-memory-bytes is 8589934592 by default, but 3 batches x"),
+        (2, &["sound.tar", "--max-memory-bytes", "1MB"], "--max-memory-bytes is 1000000, but 3 batches x"),
+        (2, &["sound.tar", "--max-memory-bytes", "1MiB"], "--max-memory-bytes is 1048576, but"),
+        (2, &["sound.tar", "--rank", "0", "--world-size", "0"], "must be below --world-size, 0"),
+        (2, &["sound.tar", "--mask-size", "70000"], "--mask-size is 70000 x 70000"),
+        (2, &["sound.tar", "--drop-last", "--batch-size", "3"], "--drop-last is set"),
+        (2, &["sound.tar", "--imagenet"], "--imagenet has no effect on u8 images"),
+        (2, &["sound.tar", "--clicks", "60", "--negative-clicks", "60"], "negative clicks are more than 64"),
+        (
+            2,
             &["sound.tar", "--stream", "--rank", "0", "--world-size", "2"],
             "build the indexes first, with `maskstream in",
         ),
     ];
-    for (args, expected) in cases {
-        let said = fails(dir, 1, &[&["bench"], args].concat());
+    for (status, args, expected) in cases {
+        let said = fails(dir, status, &[&["bench"], args].concat());
         // An epoch that has begun is accounted for before the error.
         let (before, error) = said.trim_end().rsplit_once('\n').unwrap_or(("", &said));
         assert!(error.contains(expected), "{args:?}: {error}");

@@ -1,7 +1,7 @@
 //! Whether the trained head beats the baselines, or may do so by chance.
 //!
-//! The held-out images are a sample of all images. To see how much a difference depends on which ones they are, they are
-//! drawn anew many times, with replacement: the percentile bootstrap (Efron and Tibshirani, "An Introduction to the
+//! The held-out images are a sample of all images. To see how much a difference depends on which ones they are, they
+//! are drawn anew many times, with replacement: the percentile bootstrap (Efron and Tibshirani, "An Introduction to the
 //! Bootstrap", 1993). Whole images are drawn, as the queries of one are not independent. The head beats a baseline if
 //! the interval that holds 95 % of the differences lies above 0.
 

@@ -275,7 +275,7 @@ fn a_view_is_an_error_where_the_whole_image_is_one() {
         }
         // The first row of pixels, which is the farthest from the end.
         let shown = view(&(0..size.0), &(0..1));
-        let mut decode = |view: &View, target| {
+        let decode = |view: &View, target| {
             decode_views(&mut decoder(Full, Simd::best()), &[((&jpeg[..], size, target), view.clone())]).remove(0)
         };
         let expected = decode(&View::whole((size.0 as u32, size.1 as u32)), size).map_err(|e| e.to_string());

@@ -12,6 +12,7 @@ const BEST: usize = 200;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut shards: Vec<String> = std::env::args().skip(1).collect();
     if shards.is_empty() {
+        std::fs::create_dir_all("target")?;
         shards.push("target/coverage-example.tar".to_owned());
         write_shard(&shards[0], 0, &SynthOptions::new(Preset::Small).samples(16).overwrite(true))?;
     }

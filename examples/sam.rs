@@ -13,10 +13,10 @@
 mod model;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use maskstream::index::resolve_patterns;
@@ -53,7 +53,10 @@ fn main() -> Result<()> {
     if shards.is_empty() {
         let scenes = out.join("scenes");
         if ranks.rank == 0 && !scenes.exists() {
-            write_shards(&scenes, 5, &SynthOptions::new(Preset::Small), &|_| ())?;
+            // Under another name until all are there.
+            let part = out.join("scenes.part");
+            write_shards(&part, 5, &SynthOptions::new(Preset::Small).overwrite(true), &|_| ())?;
+            fs::rename(part, &scenes)?;
         }
         shards.push(scenes.display().to_string());
     }
@@ -77,6 +80,11 @@ pub(crate) fn train(
     ranks: &Distributed,
     mut after_step: impl FnMut(u64, f32, &CandleBatch),
 ) -> Result<[[f32; 2]; 2]> {
+    if !settings.batch.is_multiple_of(ranks.world_size) {
+        return Err(
+            format!("{} images of a step are no whole number on {} ranks", settings.batch, ranks.world_size).into()
+        );
+    }
     fs::create_dir_all(&settings.out)?;
     // From here on, rank 0 has drawn the scenes.
     let mut peers = connect(&settings.master, ranks)?;
@@ -120,7 +128,9 @@ pub(crate) fn train(
             continue;
         };
         let (loss, gradient) = model.loss_and_gradient(&batch)?;
-        model.step(&average(gradient, &mut peers, ranks)?)?;
+        let gradient = average(gradient, &mut peers, ranks)
+            .map_err(|e| format!("a rank has gone ({e}): start all of them to continue from the checkpoint"))?;
+        model.step(&gradient)?;
         after_step(model.steps, loss, &batch);
         // The cursor is the same on all ranks, and so are the weights.
         if ranks.rank == 0 && (model.steps % 50 == 0 || model.steps == settings.steps) {
@@ -132,19 +142,42 @@ pub(crate) fn train(
 
 /// Connects rank 0 with the others. A job on GPUs has NCCL instead of this and of [`average`].
 fn connect(master: &str, ranks: &Distributed) -> Result<Vec<TcpStream>> {
-    if ranks.world_size == 1 {
-        return Ok(vec![]);
-    }
-    if ranks.rank == 0 {
-        return TcpListener::bind(master)?.incoming().take(ranks.world_size - 1).map(|peer| Ok(peer?)).collect();
-    }
-    for _ in 0..600 {
-        if let Ok(root) = TcpStream::connect(master) {
-            return Ok(vec![root]);
+    let (listener, wanted) = match (ranks.rank, ranks.world_size - 1) {
+        (_, 0) => return Ok(vec![]),
+        (0, others) => {
+            let bound =
+                TcpListener::bind(master).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+            (Some(bound.map_err(|e| format!("{master}: {e}; set MASTER_PORT to a free port"))?), others)
         }
-        std::thread::sleep(Duration::from_millis(100));
+        _ => (None, 1),
+    };
+    let (mut peers, start) = (vec![], Instant::now());
+    while peers.len() < wanted {
+        if start.elapsed() > Duration::from_secs(60) {
+            return Err(format!("{} of {wanted} ranks answered at {master} within a minute", peers.len()).into());
+        }
+        let peer = match &listener {
+            Some(listener) => listener.accept().map(|(peer, _)| peer),
+            None => TcpStream::connect(master),
+        };
+        // Whoever else may use the port does not know the number of ranks.
+        match peer.and_then(|peer| greeted(peer, ranks.world_size as u32)) {
+            Ok(peer) => peers.push(peer),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
     }
-    Err(format!("rank 0 has not answered at {master} for a minute").into())
+    Ok(peers)
+}
+
+/// Both sides say how many ranks there are.
+fn greeted(mut peer: TcpStream, world_size: u32) -> io::Result<TcpStream> {
+    peer.set_nonblocking(false)?;
+    peer.set_read_timeout(Some(Duration::from_secs(5)))?;
+    peer.write_all(&world_size.to_le_bytes())?;
+    let mut answer = [0; 4];
+    peer.read_exact(&mut answer)?;
+    peer.set_read_timeout(Some(Duration::from_secs(600)))?;
+    if answer == world_size.to_le_bytes() { Ok(peer) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// The mean of the gradients of all ranks. Rank 0 adds them up.

@@ -39,6 +39,8 @@ impl ShardArgs {
     }
 }
 
+/// Samples per batch, as in the library.
+const DEFAULT_BATCH: usize = 8;
 const IMAGES: &str = "Images, masks and boxes";
 const SELECTION: &str = "Which images and masks";
 const ORDER: &str = "Order and batches";
@@ -306,12 +308,18 @@ impl LoaderArgs {
     /// The same, with the settings of the run that saved a cursor, changed where a flag is given. If a flag contradicts
     /// the cursor, the loader refuses it.
     pub(super) fn loader_like(&self, cursor: Option<&Cursor>) -> Result<Loader, Box<dyn std::error::Error>> {
-        self.check(cursor)?;
+        self.check(cursor, false)?;
         let settings = self.loader_settings(cursor)?;
+        let set = self.open(self.shard_settings(cursor)?)?;
+        settings.build(set).map_err(misuse)
+    }
+
+    /// Opens the shards with these settings, indexes those that have no index yet, and says what is left out.
+    pub(super) fn open(&self, settings: ShardSetBuilder) -> Result<ShardSet, Box<dyn std::error::Error>> {
         let paths = resolve_patterns(&self.shards.shards)?;
         let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
         let advance = bar.clone();
-        let set = self.shard_settings(cursor)?.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        let set = settings.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {
@@ -322,19 +330,19 @@ impl LoaderArgs {
         }
         warn_repeated(&set);
         warn_unsaved(set.reports().filter(|report| report.samples > 0).map(|report| &report.status));
-        settings.build(set).map_err(misuse)
+        Ok(set)
     }
 
     /// Builds the loader without waiting for indexes.
     pub(super) fn lazy_loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
-        self.check(None)?;
+        self.check(None, false)?;
         let shards = self.shard_settings(None)?.open_lazy(&self.shards.shards)?;
         self.loader_settings(None)?.build(shards).map_err(misuse)
     }
 
     /// Refuses arguments that have no effect with the others, in the words of the command. A seed alone is only
-    /// remarked on: a script may always pass it.
-    fn check(&self, cursor: Option<&Cursor>) -> Result<(), WrongArguments> {
+    /// remarked on: a script may always pass it. `uses_seed`: the command itself draws something.
+    pub(super) fn check(&self, cursor: Option<&Cursor>, uses_seed: bool) -> Result<(), WrongArguments> {
         let refused = [
             (
                 self.imagenet && matches!(self.image_dtype, ImageTypeArg::U8),
@@ -365,7 +373,7 @@ impl LoaderArgs {
             return Err(WrongArguments(why.to_owned()));
         }
         let is_random = self.top_k_by.is_some_and(|order| order.with_seed(0) != order.with_seed(1));
-        let is_random = is_random || self.augment.is_random();
+        let is_random = is_random || self.augment.is_random() || uses_seed;
         if self.seed.is_some() && !self.shuffle && !is_random && cursor.is_none() {
             tell!("maskstream: --seed has no effect without --shuffle, a random --top-k-by, --augment or prompts");
         }
@@ -395,9 +403,8 @@ impl LoaderArgs {
         }
     }
 
-    fn shard_settings(&self, cursor: Option<&Cursor>) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
-        self.check_log()?;
-        // What is not asked for stays as the library or the cursor has it.
+    /// The filter of the cursor, changed where a flag is given. What is not asked for stays as the library has it.
+    pub(super) fn filter(&self, cursor: Option<&Cursor>) -> maskstream::Result<MaskFilter> {
         let mut filter = cursor.map_or_else(|| Ok(MaskFilter::default()), Cursor::filter)?;
         if let Some(least) = self.min_predicted_iou {
             filter = filter.min_predicted_iou(least);
@@ -408,6 +415,26 @@ impl LoaderArgs {
         if let Some(least) = self.min_masks {
             filter = filter.min_masks(least);
         }
+        Ok(filter)
+    }
+
+    /// Samples per batch.
+    pub(super) fn samples_per_batch(&self) -> usize {
+        self.batch_size.unwrap_or(DEFAULT_BATCH)
+    }
+
+    /// The seed of what is random.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
+    /// The settings of the shards that the flags and the cursor name.
+    pub(super) fn shard_settings(
+        &self,
+        cursor: Option<&Cursor>,
+    ) -> Result<ShardSetBuilder, Box<dyn std::error::Error>> {
+        self.check_log()?;
+        let filter = self.filter(cursor)?;
         let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
         let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         options = options.use_unverified(self.unverified);
@@ -420,7 +447,8 @@ impl LoaderArgs {
         Ok(options)
     }
 
-    fn loader_settings(&self, cursor: Option<&Cursor>) -> Result<LoaderBuilder, Box<dyn std::error::Error>> {
+    /// The settings of the loader that the flags and the cursor name.
+    pub(super) fn loader_settings(&self, cursor: Option<&Cursor>) -> Result<LoaderBuilder, Box<dyn std::error::Error>> {
         let some = |side: u32| (side > 0).then_some(side);
         let options = Loader::builder()
             .image_size(self.image_size)
@@ -494,8 +522,8 @@ impl LoaderArgs {
         }
         options = options.rank(self.rank.unwrap_or(0), world_size);
         let seed = self.seed.or_else(|| cursor?.shuffle_seed()).unwrap_or(0);
-        let is_seed_of_shuffle = cursor.is_some() && self.seed.is_some() && self.top_k_by.is_none();
-        if self.shuffle || is_seed_of_shuffle {
+        // A seed alone is that of what the run has drawn.
+        if self.shuffle || self.seed.is_some() && cursor.is_some_and(|cursor| cursor.shuffle_seed().is_some()) {
             options = options.shuffle(seed);
         }
         if let Some(samples) = self.batch_size {
@@ -524,7 +552,7 @@ impl LoaderArgs {
 }
 
 /// Settings that a loader refuses are wrong arguments.
-fn misuse(error: maskstream::Error) -> Box<dyn std::error::Error> {
+pub(super) fn misuse(error: maskstream::Error) -> Box<dyn std::error::Error> {
     match error.kind() {
         ErrorKind::Config => WrongArguments(in_flags(&error)).into(),
         _ => error.into(),

@@ -79,11 +79,17 @@ impl AugmentArgs {
         seed: Option<u64>,
         cursor: Option<&Cursor>,
     ) -> maskstream::Result<LoaderBuilder> {
-        if let Some(preset) = self.augment {
-            let seed = seed.or_else(|| cursor?.shuffle_seed()).unwrap_or(0);
-            options = options.augment(preset.with_seed(seed));
-        }
-        let mut changed = cursor.map_or(Ok(None), Cursor::prompts)?.unwrap_or(Prompts::none());
+        let augment = cursor.map_or(Ok(None), Cursor::augment)?;
+        let changed = self.augment.map_or(augment, |preset| {
+            // The preset of the cursor keeps its seed.
+            let is_same = augment.map(|augment| augment.seed(0)) == preset.with_seed(0);
+            let seed = cursor.and_then(Cursor::shuffle_seed).unwrap_or(0);
+            if is_same { augment } else { preset.with_seed(seed) }
+        });
+        options = options.augment(changed.map(|augment| seed.map_or(augment, |seed| augment.seed(seed))));
+
+        let prompts = cursor.map_or(Ok(None), Cursor::prompts)?;
+        let mut changed = prompts.unwrap_or(Prompts::none());
         if let Some(seed) = seed {
             changed = changed.seed(seed);
         }
@@ -96,9 +102,6 @@ impl AugmentArgs {
         if let Some(share) = self.box_jitter {
             changed = changed.box_jitter(share, if share > 0.0 { BOX_JITTER_PIXELS } else { 0.0 });
         }
-        if self.clicks.is_some() || self.negative_clicks.is_some() || self.box_jitter.is_some() {
-            options = options.prompts(Some(changed).filter(|prompts| prompts.seed(0) != Prompts::none()));
-        }
-        Ok(options)
+        Ok(options.prompts(Some(changed).filter(|prompts| prompts.seed(0) != Prompts::none())))
     }
 }

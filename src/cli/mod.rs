@@ -37,6 +37,7 @@ mod synth;
 mod target;
 mod task;
 mod tensors;
+mod view;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ enum Command {
     Bench(bench::Args),
     Export(export::Args),
     Replay(replay::Args),
+    View(view::Args),
 }
 
 const FIRST_STEPS: &str = "\
@@ -66,6 +68,7 @@ First steps, without any data of your own:
   maskstream synth demo --preset small   writes demo/sa_000000.tar
   maskstream index demo                  finds its samples
   maskstream inspect demo                shows what is in it
+  maskstream view demo                   shows what a model gets
   maskstream bench demo                  measures how fast it loads
 
 `maskstream COMMAND --help` explains a command and its output.
@@ -89,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::View(args) => view::run(&args),
     };
     let status = match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ use super::args::LoaderArgs;
 use super::output::{Outcome, unbroken, wrap};
 use super::target::Target;
 use super::tensors::write;
+use super::view::{LookArgs, for_pictures};
 
 /// Decode one batch of a training run again, and show its samples and the values in its fields
 ///
@@ -40,7 +41,12 @@ pub(super) struct Args {
     /// Also write the batch to this safetensors file, as `maskstream export` does
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Overwrite the file of --output if it exists
+    /// Also draw the batch, as `maskstream view` does, to this PNG file
+    #[arg(long, value_name = "FILE")]
+    view: Option<PathBuf>,
+    #[command(flatten)]
+    look: LookArgs,
+    /// Overwrite the files of --output and --view if they exist
     #[arg(long)]
     force: bool,
     /// Print one JSON object, for programs
@@ -52,6 +58,7 @@ const EXAMPLES: &str = "\
 Examples:
   maskstream replay sa1b --cursor cursor.json
   maskstream replay sa1b --cursor cursor.json --batch 1207 -o batch.safetensors
+  maskstream replay sa1b --cursor cursor.json --view batch.png
   maskstream replay sa1b --cursor cursor.json --rank 3 --world-size 8
 
 Exit status: 0 on success, also if a row cannot be decoded (it is listed); 1 if
@@ -109,7 +116,8 @@ struct Values {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let target = target(args)?;
+    let output = target(args, args.output.as_deref(), None)?;
+    let picture = target(args, args.view.as_deref(), args.output.as_deref())?;
     let cursor = read_cursor(&args.cursor)?;
     let loader = args.loader.loader_like(Some(&cursor))?;
     let step = match args.batch.or(cursor.step().checked_sub(1)) {
@@ -121,9 +129,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     let batch = loader.replay(&cursor, step)?;
-    if let Some(target) = &target {
+    if let Some(target) = &output {
         let columns: Vec<Vec<u8>> = batch.fields().map(|field| field.bytes.to_vec()).collect();
         write(target, loader.layout(), 1, &columns)?;
+    }
+    if let Some(target) = &picture {
+        draw(args, &cursor, step, target)?;
     }
     let replay = Replay {
         epoch: batch.epoch(),
@@ -138,12 +149,25 @@ pub(super) fn run(args: &Args) -> Outcome {
     print(&replay)
 }
 
-/// The file to write, which is none of those that are read.
-fn target(args: &Args) -> Result<Option<Target<'_>>, Box<dyn std::error::Error>> {
-    let Some(output) = &args.output else { return Ok(None) };
+/// A file to write, which is none of those that are read, nor another one that is written.
+fn target<'a>(
+    args: &Args,
+    path: Option<&'a Path>,
+    other: Option<&Path>,
+) -> Result<Option<Target<'a>>, Box<dyn std::error::Error>> {
+    let Some(path) = path else { return Ok(None) };
     let mut files = args.loader.files()?;
     files.push(PathBuf::from(&args.cursor));
-    Target::new(output, args.force, files).map(Some)
+    files.extend(other.map(Path::to_owned));
+    Target::new(path, args.force, files).map(Some)
+}
+
+/// Decodes the batch once more, with fields that can be drawn, and writes its picture.
+fn draw(args: &Args, cursor: &Cursor, step: u64, target: &Target<'_>) -> Outcome {
+    let options = for_pictures(args.loader.loader_settings(Some(cursor))?);
+    let loader = options.build(args.loader.open(args.loader.shard_settings(Some(cursor))?)?)?;
+    let picture = args.look.draw(&loader.replay(cursor, step)?);
+    target.write(|out| picture.write_png(out))
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Box<dyn std::error::Error>> {

@@ -295,6 +295,15 @@ fn an_exported_batch_is_replayed_from_the_cursor_beside_it() {
         assert!(both[both.len() / 2..] == *tensor.data(), "{name}");
     }
 
+    // A seed without a shuffle is that of augmentation and prompts, whichever flags are repeated.
+    let drawn = "--seed 5 --batch-size 3 --augment sam --clicks 2";
+    succeeds(dir, &format!("export data {settings} {drawn} -o unshuffled --save-cursor five.json"));
+    for same in [drawn, "--seed 5", "--augment sam", "--clicks 2 --batch-size 3", "--augment sam --seed 5"] {
+        succeeds(dir, &format!("replay data {settings} --cursor five.json {same}"));
+    }
+    let error = fails(dir, &format!("replay data {settings} --cursor five.json --seed 6"));
+    assert!(error.contains("--augment was seed 5 when it was saved and is now seed 6; prompts was seed 5"), "{error}");
+
     // A flag that is repeated leaves the others as they were; one that differs is refused, with what differs.
     let replay = |more: &str| format!("replay data {settings} --cursor cursor.json {more}");
     for same in ["--clicks 2", "--box-jitter 0.1", "--negative-clicks 0 --seed 4", "--augment resized-crop"] {

@@ -141,7 +141,7 @@ finetune_burn takes the same options, and --trainer.
 
 Exit code 2: the trained head does not beat the baselines. With --task point, it must be above the distance to the \
 point and the colour distance in AUC and in best IoU; with --task allocate, above the strongest edges in coverage. \
-Above means that the 95 % interval of the difference, by resampling the held-out images, is.";
+Above means that the 95 % interval of the difference, from resampling the held-out images, lies above 0.";
 
 /// Sizes that go together.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -172,7 +172,8 @@ pub enum Select {
 }
 
 /// How training images are changed at random.
-#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum AugmentPreset {
     None,
     Sam,

@@ -13,7 +13,7 @@ pub const POINT_DISTANCE: &str = "distance to the point";
 pub const COLOUR_DISTANCE: &str = "colour distance";
 pub const EDGES: &str = "edges";
 
-const UNTRAINED: &str = "head, untrained";
+pub const UNTRAINED: &str = "head, untrained";
 
 /// Methods of the task `point`.
 pub const PROMPTED: [&str; 8] =

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::args::{Args, Settings, Task};
+use clap::ValueEnum;
+
+use crate::args::{Args, AugmentPreset, Settings, Task};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Data, MAX_ALLOCATED_MASKS};
 use crate::evaluate::{Heads, evaluate};
@@ -88,10 +90,16 @@ pub fn run<M: Model>(
         Task::Point => format!("up to {} queries each", settings.queries),
         Task::Allocate => format!("up to {MAX_ALLOCATED_MASKS} masks each"),
     };
+    let augment = match settings.augment {
+        AugmentPreset::None => String::new(),
+        preset => {
+            format!(", augment {}", preset.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned()))
+        }
+    };
     print_labelled(
         "training",
         format!(
-            "{count} weights, {steps} steps of {} images with {targets}, seed {}",
+            "{count} weights, {steps} steps of {} images with {targets}, seed {}{augment}",
             settings.batch_size, settings.seed
         ),
     );
@@ -144,7 +152,7 @@ pub fn run<M: Model>(
         return Ok(ExitCode::SUCCESS);
     };
     println!("no success; the criterion is that {criterion},");
-    println!("but {doubt}; try more --steps or more held-out images");
+    println!("but {doubt}");
     Ok(ExitCode::from(2))
 }
 

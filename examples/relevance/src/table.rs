@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::allocate::{TOTAL_TOKENS, token_budget};
 use crate::args::Task;
-use crate::baselines::{COLOUR_DISTANCE, EDGES, POINT_DISTANCE, PROMPTED, TRAINED, UNPROMPTED};
+use crate::baselines::{COLOUR_DISTANCE, EDGES, POINT_DISTANCE, PROMPTED, TRAINED, UNPROMPTED, UNTRAINED};
 use crate::metrics::{LEVELS, MetricSums, Metrics, kept_patches};
 use crate::model::Predictions;
 use crate::query::Query;
 use crate::training_batch::TrainingBatch;
-use crate::verdict::{self, NamedMetric, Verdict};
+use crate::verdict::{self, Baseline, NamedMetric, Verdict};
 
 /// A mask is small below the first share of the image, and large from the second one on.
 const SIZES: [f32; 2] = [0.01, 0.1];
@@ -59,7 +59,7 @@ impl Table {
         self.kept = kept_patches(valid.len());
         let coverage = batch.target(query);
         let size = 1 + SIZES.iter().filter(|&&bound| query.area_fraction >= bound).count();
-        let compared: Vec<&str> = std::iter::once(TRAINED).chain(self.baselines().iter().copied()).collect();
+        let compared: Vec<&str> = std::iter::once(TRAINED).chain(self.baselines().iter().map(|b| b.name)).collect();
         let mut of_image = self.images.last_mut();
         for ((name, sums), scores) in self.rows.iter_mut().zip(scores) {
             let patches = (0..valid.len()).filter(|&patch| valid[patch] > 0.0).map(|p| (scores[p], coverage[p]));
@@ -98,10 +98,16 @@ impl Table {
     }
 
     /// What the trained head must beat: both distances for the task `point`, the strongest edges for `allocate`.
-    fn baselines(&self) -> &'static [&'static str] {
+    /// The untrained head is compared as well, to show what training adds.
+    fn baselines(&self) -> &'static [Baseline] {
+        const fn baseline(name: &'static str, must_be_beaten: bool) -> Baseline {
+            Baseline { name, must_be_beaten }
+        }
         match self.task {
-            Task::Point => &[POINT_DISTANCE, COLOUR_DISTANCE],
-            Task::Allocate => &[EDGES],
+            Task::Point => {
+                &const { [baseline(POINT_DISTANCE, true), baseline(COLOUR_DISTANCE, true), baseline(UNTRAINED, false)] }
+            }
+            Task::Allocate => &const { [baseline(EDGES, true), baseline(UNTRAINED, false)] },
         }
     }
 
@@ -196,8 +202,8 @@ impl fmt::Display for Table {
             write!(
                 f,
                 "\nPositive: a patch covered at least half as much as the most covered one. Best IoU: at the best of \
-                 {} thresholds,\nthe same for all queries. precision: of the best patches, as many as are positive, \
-                 the share that the mask touches.",
+                 {} thresholds,\nthe same for all queries of a size. precision: of the best patches, as many as are \
+                 positive, the share that the mask touches.",
                 LEVELS - 1
             )?;
         }

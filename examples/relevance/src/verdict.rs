@@ -23,10 +23,18 @@ pub const MIN_IMAGES: usize = 6;
 /// A metric and its name.
 pub type NamedMetric = (&'static str, fn(&Metrics) -> f64);
 
+/// A method that the trained head is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Baseline {
+    pub name: &'static str,
+    /// Whether success means to beat it.
+    pub must_be_beaten: bool,
+}
+
 /// By how much the trained head is better than a baseline in a metric.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    pub baseline: &'static str,
+    pub baseline: Baseline,
     pub metric: &'static str,
     /// The difference on the held-out images as they are.
     pub value: f64,
@@ -47,7 +55,7 @@ impl Verdict {
     /// `values` are the differences on the images as they are, for each baseline in each metric.
     pub fn new(
         images: &[Vec<MetricSums>],
-        baselines: &[&'static str],
+        baselines: &[Baseline],
         metrics: &[NamedMetric],
         values: impl Fn(&str, NamedMetric) -> f64,
     ) -> Self {
@@ -68,7 +76,7 @@ impl Verdict {
             drawn.sort_by(f64::total_cmp);
             // A fortieth of them lies on either side.
             let interval = [drawn[RESAMPLES / 40], drawn[RESAMPLES - 1 - RESAMPLES / 40]];
-            Difference { baseline, metric: metric.0, value: values(baseline, metric), interval }
+            Difference { baseline, metric: metric.0, value: values(baseline.name, metric), interval }
         });
         Self { differences: differences.collect(), images: images.len() }
     }
@@ -83,19 +91,27 @@ impl Verdict {
         if self.images < MIN_IMAGES {
             return Some(format!("{} held-out images are too few, {MIN_IMAGES} are the least", self.images));
         }
-        let is_above = |difference: &&Difference| difference.value > 0.0 && difference.interval[0] > 0.0;
-        let Difference { baseline, metric, interval: [low, high], .. } =
-            self.differences.iter().find(|difference| !is_above(difference))?;
-        Some(format!("its {metric} is {low:+.3} to {high:+.3} above that of the {baseline}"))
+        let is_above = |difference: &Difference| difference.value > 0.0 && difference.interval[0] > 0.0;
+        let mut decisive = self.differences.iter().filter(|difference| difference.baseline.must_be_beaten);
+        let Difference { baseline: Baseline { name: baseline, .. }, metric, interval: [_, high], .. } =
+            decisive.find(|difference| !is_above(difference))?;
+        Some(match high {
+            // More images would only show it more clearly.
+            ..0.0 => format!("\"{baseline}\" is better in {metric}; try more --steps"),
+            _ => format!(
+                "these images do not tell it from \"{baseline}\" in {metric}; try more --steps or more held-out images"
+            ),
+        })
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "The trained head is above")?;
+        writeln!(f, "{:<26}{:<12}{:>10}   95 % interval", "head, trained, less", "metric", "difference")?;
         for Difference { baseline, metric, value, interval: [low, high] } in &self.differences {
-            writeln!(f, "  the {baseline:<22} in {metric:<8} by {value:+.3} ({low:+.3} to {high:+.3})")?;
+            let baseline = baseline.name;
+            writeln!(f, "{baseline:<26}{metric:<12}{value:>+10.3}   {low:+.3} to {high:+.3}")?;
         }
-        write!(f, "In brackets: what 95 % of {RESAMPLES} draws of the {} images give.", self.images)
+        write!(f, "Intervals: of {RESAMPLES} draws of the {} images, with replacement.", self.images)
     }
 }

@@ -2,7 +2,7 @@
 
 use relevance::metrics::{MetricSums, Metrics};
 use relevance::rng::Rng;
-use relevance::verdict::{LEVELS, MIN_IMAGES, NamedMetric, Verdict};
+use relevance::verdict::{Baseline, LEVELS, MIN_IMAGES, NamedMetric, Verdict};
 
 const METRIC: NamedMetric = ("coverage", |m: &Metrics| m.coverage);
 
@@ -16,7 +16,8 @@ fn verdict(images: &[[f64; 2]]) -> Verdict {
     };
     let all: Vec<Vec<MetricSums>> = images.iter().map(|pair| pair.map(sums).to_vec()).collect();
     let mean = images.iter().map(|[head, baseline]| head - baseline).sum::<f64>() / images.len() as f64;
-    Verdict::new(&all, &["edges"], &[METRIC], |_, _| mean)
+    let edges = Baseline { name: "edges", must_be_beaten: true };
+    Verdict::new(&all, &[edges], &[METRIC], |_, _| mean)
 }
 
 /// About normal: the mean of twelve numbers, with a standard deviation of 1 / 12.
@@ -67,6 +68,18 @@ fn a_head_that_is_no_better_is_rarely_called_better() {
     }
     // 2.5 % are expected: more than eight of a hundred would happen once in five hundred runs.
     assert!(successes <= 8, "{successes}");
+}
+
+#[test]
+fn a_head_that_is_worse_is_called_worse_and_one_that_may_be_either_is_not() {
+    let worse = verdict(&[[0.2, 0.5]; 20]).doubt().unwrap();
+    assert!(worse.contains("\"edges\" is better in coverage"), "{worse}");
+    let images: Vec<[f64; 2]> = (0..20).map(|i| [if i % 2 == 0 { 0.2 } else { 0.6 }, 0.4]).collect();
+    let either = verdict(&images).doubt().unwrap();
+    assert!(
+        either.contains("do not tell it from \"edges\" in coverage") && either.contains("more held-out images"),
+        "{either}"
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod advice;
 mod args;
 mod augment_args;
 mod bench;
+mod completions;
 mod decode;
 mod export;
 mod index;
@@ -61,6 +62,8 @@ enum Command {
     Export(export::Args),
     Replay(replay::Args),
     View(view::Args),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 const FIRST_STEPS: &str = "\
@@ -93,6 +96,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Completions(args) => completions::completions::<Command>(&args),
+        Command::Man(args) => completions::man::<Command>(&args),
     };
     let status = match outcome {
         Ok(()) => ExitCode::SUCCESS,

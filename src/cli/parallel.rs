@@ -49,8 +49,8 @@ pub(super) fn for_each<T: Send>(
 
 /// Reads `--jobs`. More threads than any machine has cores would only take memory.
 pub(super) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
-    let jobs: NonZeroUsize = text.parse().map_err(|e| format!("{e}"))?;
-    if jobs.get() > MAX_JOBS { Err(format!("it is more than {MAX_JOBS}")) } else { Ok(jobs) }
+    let jobs = super::size::parse_count::<MAX_JOBS>(text)?;
+    NonZeroUsize::new(jobs).ok_or_else(|| "it must be at least 1".to_owned())
 }
 
 /// The message of threads that cannot be started.

@@ -7,6 +7,7 @@ use maskstream::synth::{Preset, SynthOptions, write_shards};
 
 use super::output::{Outcome, size};
 use super::progress;
+use super::size::parse_count;
 
 /// Generate shards in the official form, from drawn scenes or from your photos
 ///
@@ -19,10 +20,10 @@ pub(super) struct Args {
     /// Directory to write sa_000000.tar, sa_000001.tar, ... to; created if necessary
     dir: PathBuf,
     /// Number of shards
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_count::<1_000_000>)]
     shards: usize,
     /// Samples per shard
-    #[arg(long, default_value_t = 64, value_name = "M")]
+    #[arg(long, default_value_t = 64, value_name = "M", value_parser = parse_count::<100_000_000>)]
     samples: usize,
     /// Compress the shards with gzip; they are still named .tar, as the official ones are
     #[arg(long)]

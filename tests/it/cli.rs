@@ -279,6 +279,30 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
 }
 
 #[test]
+fn shells_and_man_know_every_subcommand() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let help = succeeds(dir, "--help");
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(names.len() >= 10 && names.contains(&"view"), "{names:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = succeeds(dir, &format!("completions {shell}"));
+        for name in &names {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+    }
+    succeeds(dir, "man pages");
+    for name in &names {
+        let page = std::fs::read_to_string(dir.join(format!("pages/maskstream-{name}.1"))).unwrap();
+        assert!(page.contains(".TH ") && page.contains("SYNOPSIS"), "{name}");
+    }
+    assert!(fails(dir, "man pages").contains("it exists already"));
+    succeeds(dir, "man pages --force");
+}
+
+#[test]
 fn an_exported_batch_is_replayed_from_the_cursor_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -418,7 +442,9 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
             assert!(line.chars().count() <= 80, "{args}: {line}");
         }
     };
-    for name in ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay "] {
+    for name in
+        ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay ", "view ", "completions ", "man "]
+    {
         for help in ["-h", "--help"] {
             let args = format!("{name}{help}");
             let output = command(dir, &args).env("COLUMNS", "80").output().unwrap();

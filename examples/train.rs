@@ -69,6 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // Save the cursor with the weights: `loader.resume_from(&cursor)` continues after this batch, and
     // `maskstream replay SHARDS --cursor JSON` shows what was in it.
-    println!("waited {:.1?} for data; cursor: {}", loader.stats().wait, serde_json::to_string(&cursor)?);
+    println!("cursor: {}", serde_json::to_string(&cursor)?);
+    if let Some(verdict) = loader.stats().verdict() {
+        println!("{verdict}");
+    }
     Ok(())
 }

@@ -142,7 +142,10 @@ pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use field::{Field, MaskFormat};
 pub use image::{Normalization, ScaledDecode};
-pub use loader::{Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats};
+pub use loader::{
+    Bottleneck, Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats,
+    Verdict,
+};
 pub use order::{Cursor, Distributed, Launcher};
 pub use sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind, Sample};
 pub use shard::{LazyShardSet, OnCorrupt, Quarantine, SampleId, ShardSet, ShardSetBuilder};

@@ -82,6 +82,8 @@ struct Figures {
     batch_bytes: usize,
     pin_state: String,
     peak_memory_bytes: Option<u64>,
+    /// What limits the speed, in a sentence.
+    verdict: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -191,6 +193,7 @@ fn figures(
         batch_bytes,
         pin_state: pin_state.map_or_else(|| "no batch".to_owned(), |state| state.to_string()),
         peak_memory_bytes: peak_memory_bytes(),
+        verdict: stats.verdict().map(|verdict| verdict.to_string()),
     }
 }
 
@@ -211,6 +214,9 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
     say!("{}", wrap(&format!("  batches: {}, {}", size(figures.batch_bytes as u64), figures.pin_state)));
     if let Some(bytes) = figures.peak_memory_bytes {
         say!("  peak memory: {} resident", size(bytes));
+    }
+    if let Some(verdict) = &figures.verdict {
+        say!("{}", wrap(&format!("  verdict: {verdict}")));
     }
     Ok(())
 }

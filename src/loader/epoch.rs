@@ -46,6 +46,8 @@ pub struct Epoch<T = Batch> {
     ended: bool,
     failures: Failures,
     convert: Box<Convert<T>>,
+    /// When the latest batch was returned.
+    returned: Option<Instant>,
 }
 
 /// What an epoch consists of.
@@ -63,7 +65,7 @@ pub(super) struct EpochSpec {
 
 impl Epoch {
     pub(super) fn new(engine: Engine, spec: EpochSpec, on_error: OnError) -> Self {
-        Self { engine, spec, ended: false, failures: Failures::new(on_error), convert: Box::new(Ok) }
+        Self { engine, spec, ended: false, failures: Failures::new(on_error), convert: Box::new(Ok), returned: None }
     }
 
     /// An epoch whose items are the results of `convert`, for example a framework's tensors. `convert` runs in `next`,
@@ -83,8 +85,8 @@ impl Epoch {
     /// # }
     /// ```
     pub fn convert_with<T>(self, convert: impl FnMut(Batch) -> Result<T> + Send + Sync + 'static) -> Epoch<T> {
-        let Self { engine, spec, ended, failures, .. } = self;
-        Epoch { engine, spec, ended, failures, convert: Box::new(convert) }
+        let Self { engine, spec, ended, failures, returned, .. } = self;
+        Epoch { engine, spec, ended, failures, convert: Box::new(convert), returned }
     }
 }
 
@@ -138,14 +140,17 @@ impl<T> Epoch<T> {
 
     /// Timings and counts of this epoch so far.
     pub fn stats(&self) -> LoaderStats {
-        self.engine.counters().stats()
+        self.engine.counters().stats(self.engine.shared().num_workers)
     }
 
     /// The next batch, converted and counted.
     fn deliver(&mut self) -> Result<Option<T>> {
         let start = Instant::now();
         let received = self.engine.receive();
-        self.engine.counters().add_wait(start.elapsed());
+        self.engine.counters().add_wait(start.elapsed(), self.returned.is_none());
+        if let Some(returned) = self.returned {
+            self.engine.counters().add_consumer(start - returned);
+        }
         let Some(CompletedBatch { step, buffers, samples, errors }) = received? else { return Ok(None) };
         let cursor = self.cursor_at(step + 1);
         let pool = Arc::clone(self.engine.pool());
@@ -192,6 +197,7 @@ impl<T> Iterator for Epoch<T> {
             return None;
         }
         let delivered = self.deliver();
+        self.returned = Some(Instant::now());
         self.ended = !matches!(delivered, Ok(Some(_)));
         if let Err(error) = &delivered {
             self.failures.end(error);

@@ -41,6 +41,7 @@ mod planned;
 mod shared;
 mod stats;
 mod steps;
+mod verdict;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
@@ -50,6 +51,7 @@ pub use epoch::Epoch;
 pub use failures::{Budget, EpochReport, OnError};
 pub use memory::MemoryPlan;
 pub use stats::{LoaderStats, StageStats};
+pub use verdict::{Bottleneck, Verdict};
 
 use self::engine::Engine;
 use self::epoch::EpochSpec;
@@ -241,7 +243,7 @@ impl Loader {
 
     /// Timings and counts of all epochs together, so far.
     pub fn stats(&self) -> LoaderStats {
-        self.shared.counters.stats()
+        self.shared.counters.stats(self.shared.num_workers)
     }
 
     /// How the memory budget is divided. If a shard had no index when the loader was built, the largest sample is

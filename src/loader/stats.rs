@@ -15,8 +15,11 @@ pub(super) struct Counters {
     delivered: AtomicU64,
     skipped: AtomicU64,
     wait: AtomicU64,
+    first_wait: AtomicU64,
+    consumer: AtomicU64,
     decoded: AtomicU64,
     read_wall: AtomicU64,
+    work_wall: AtomicU64,
     read: AtomicU64,
     inflate: AtomicU64,
     verify: AtomicU64,
@@ -51,8 +54,16 @@ pub struct LoaderStats {
     pub decoded: u64,
     /// Time the consumer spent waiting in `next`.
     pub wait: Duration,
+    /// The part of it for the first batch of each epoch, which has to be read and decoded first.
+    pub first_wait: Duration,
+    /// Time the consumer spent on batches: between two calls of `next`.
+    pub consumer: Duration,
+    /// Number of decoding threads.
+    pub num_workers: usize,
     /// Time the feed thread spent reading, including waiting for the disk.
     pub read_wall: Duration,
+    /// Time the workers spent decoding, summed over them, including waiting for a core.
+    pub work_wall: Duration,
     /// CPU time by step, summed over all decoded samples.
     pub stages: StageStats,
 }
@@ -125,6 +136,10 @@ impl Counters {
         });
     }
 
+    pub(super) fn add_work(&self, wall: Duration) {
+        self.each(|counters| add(&counters.work_wall, wall));
+    }
+
     pub(super) fn add_batch(&self, delivered: u64, skipped: u64) {
         self.each(|counters| {
             counters.batches.fetch_add(1, Relaxed);
@@ -133,11 +148,18 @@ impl Counters {
         });
     }
 
-    pub(super) fn add_wait(&self, time: Duration) {
-        self.each(|counters| add(&counters.wait, time));
+    pub(super) fn add_wait(&self, time: Duration, is_first: bool) {
+        self.each(|counters| {
+            add(&counters.wait, time);
+            add(&counters.first_wait, if is_first { time } else { Duration::ZERO });
+        });
     }
 
-    pub(super) fn stats(&self) -> LoaderStats {
+    pub(super) fn add_consumer(&self, time: Duration) {
+        self.each(|counters| add(&counters.consumer, time));
+    }
+
+    pub(super) fn stats(&self, num_workers: usize) -> LoaderStats {
         let count = |count: &AtomicU64| count.load(Relaxed);
         let time = |ns: &AtomicU64| Duration::from_nanos(ns.load(Relaxed));
         LoaderStats {
@@ -146,7 +168,11 @@ impl Counters {
             skipped: count(&self.skipped),
             decoded: count(&self.decoded),
             wait: time(&self.wait),
+            first_wait: time(&self.first_wait),
+            consumer: time(&self.consumer),
+            num_workers,
             read_wall: time(&self.read_wall),
+            work_wall: time(&self.work_wall),
             stages: StageStats {
                 read: time(&self.read),
                 inflate: time(&self.inflate),

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -169,6 +169,8 @@ struct Queue<'a> {
     clock: Clock,
     /// CPU time of images that no sample accounts for yet.
     image: Duration,
+    /// When the samples under way began to be decoded.
+    busy_since: Option<Instant>,
 }
 
 /// A sample whose image is being decoded.
@@ -281,19 +283,25 @@ impl<'a> Queue<'a> {
     fn new(worker: &'a Worker) -> Self {
         let labels = LabelDecoder::new(Arc::clone(&worker.shared.sample));
         let (json, inflaters, places, image) = Default::default();
-        Self { worker, labels, json, inflaters, places, step: worker.first, clock: Clock::start(), image }
+        let (step, clock, busy_since) = (worker.first, Clock::start(), None);
+        Self { worker, labels, json, inflaters, places, step, clock, image, busy_since }
     }
 
     /// The next job: waits for one if no image is under way. Further images are begun only where nobody waits for them:
     /// not beside those of an epoch's first batch, which is to be ready as early as possible, and not as long as
     /// another worker could have the job.
-    fn receive(&self, under_way: usize) -> Option<Job> {
-        let Worker { jobs, stop, first, .. } = self.worker;
+    fn receive(&mut self, under_way: usize) -> Option<Job> {
+        let Worker { jobs, stop, first, counters, .. } = self.worker;
         if under_way > 0 {
             let is_welcome = self.step > *first && jobs.is_full() && !stop.load(Relaxed);
             return if is_welcome { jobs.try_recv().ok() } else { None };
         }
-        jobs.iter().find(|_| !stop.load(Relaxed))
+        if let Some(since) = self.busy_since.take() {
+            counters.add_work(since.elapsed());
+        }
+        let job = jobs.iter().find(|_| !stop.load(Relaxed));
+        self.busy_since = job.is_some().then(Instant::now);
+        job
     }
 
     /// Decodes the labels of a sample and inflates its image; `None` if the sample fails. A panic is its error.

@@ -13,7 +13,7 @@
 //! | `container`, `shard` | `shard`, `indexing`, `gzip`, `repack`, `derived`; `retain`, quarantine: `selection.rs` |
 //! | `image` | `image.rs`, `pixels/`; in a loader: `loader.rs`, `faults/` |
 //! | `sample`, `field`, `batch` | `loader.rs`; damaged masks: `faults/` |
-//! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`; `loader/live`: `stream.rs` |
+//! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`, `verdict.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
 //! | `cli` | `cli.rs`, `view.rs`; errors and patterns, of the library as well: `words.rs` |
@@ -59,6 +59,7 @@ mod tensor_docs_burn;
 #[cfg(any(feature = "burn-flex", feature = "candle"))]
 mod tensors;
 mod transform;
+mod verdict;
 #[cfg(feature = "cli")]
 mod view;
 #[cfg(feature = "cli")]

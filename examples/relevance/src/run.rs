@@ -115,6 +115,9 @@ pub fn run<M: Model>(
             report.loss()
         ),
     );
+    if let Some(verdict) = data.train.stats().verdict() {
+        print_labelled("loader", verdict);
+    }
     let [weights_path, loss_path, figure_path] = [WEIGHTS, "loss.png", "examples.png"].map(|name| args.out.join(name));
     let state = model.state_dict()?;
     state_dict::write(&weights_path, &state_dict::select(&state, shapes)?, None)?;

@@ -86,11 +86,16 @@ impl AugmentArgs {
             let seed = cursor.and_then(Cursor::shuffle_seed).unwrap_or(0);
             if is_same { augment } else { preset.with_seed(seed) }
         });
-        options = options.augment(changed.map(|augment| seed.map_or(augment, |seed| augment.seed(seed))));
+        // Where the cursor has a shuffle, a seed without one of these flags is that of the shuffle alone.
+        let is_for_all = cursor.and_then(Cursor::shuffle_seed).is_none();
+        let seed_of = |is_given: bool| seed.filter(|_| is_given || is_for_all);
+        let augment_seed = seed_of(self.augment.is_some());
+        options = options.augment(changed.map(|augment| augment_seed.map_or(augment, |seed| augment.seed(seed))));
 
-        let prompts = cursor.map_or(Ok(None), Cursor::prompts)?;
-        let mut changed = prompts.unwrap_or(Prompts::none());
-        if let Some(seed) = seed {
+        let before = cursor.map_or(Ok(None), Cursor::prompts)?.unwrap_or(Prompts::none());
+        let mut changed = before;
+        let is_given = self.clicks.is_some() || self.negative_clicks.is_some() || self.box_jitter.is_some();
+        if let Some(seed) = seed_of(is_given) {
             changed = changed.seed(seed);
         }
         if let Some(clicks) = self.clicks {
@@ -102,6 +107,10 @@ impl AugmentArgs {
         if let Some(share) = self.box_jitter {
             changed = changed.box_jitter(share, if share > 0.0 { BOX_JITTER_PIXELS } else { 0.0 });
         }
-        Ok(options.prompts(Some(changed).filter(|prompts| prompts.seed(0) != Prompts::none())))
+        // What no flag changes stays as it is, also if it draws nothing.
+        if changed != before {
+            options = options.prompts(Some(changed).filter(|prompts| prompts.seed(0) != Prompts::none()));
+        }
+        Ok(options)
     }
 }

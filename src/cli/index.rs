@@ -165,7 +165,7 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
         let line = serde_json::json!({
             "shard": path.display().to_string(), "samples": samples, "annotations": annotations, "index": status,
             "derived": derived, "row_points": points.map(|points| points.with_points),
-            "row_points_file": points.map(|points| if points.is_kept { "up to date" } else { "saved" }),
+            "row_points_file": points.map(file_status),
             "damaged_images": points.map(|points| points.damaged.len()),
             "left_out": left_out.total(), "unverified": left_out.unverified, "findings": findings,
         });
@@ -177,9 +177,8 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
     if derived > 0 {
         say!("  LOSSY: {derived} images are derived: `maskstream inspect` tells how");
     }
-    if let Some(RowPointsReport { images, with_points, damaged, is_kept, .. }) = points {
-        let status = if *is_kept { "up to date" } else { "saved" };
-        say!("  row points of {with_points} of {images} images: {status}");
+    if let Some(report @ RowPointsReport { images, with_points, damaged, .. }) = points {
+        say!("  row points of {with_points} of {images} images: {}", file_status(report));
         for damage in damaged.iter().take(MAX_FINDINGS) {
             say!("{}", wrap(&format!("  {damage}")));
         }
@@ -195,4 +194,9 @@ fn print(shard: &IndexedShard, points: Option<&RowPointsReport>, json: bool) -> 
         say!("  ... and {more} more: `maskstream inspect` counts them, --json lists all");
     }
     Ok(())
+}
+
+/// Whether the file of row points has just been written.
+fn file_status(points: &RowPointsReport) -> &'static str {
+    if points.is_kept { "up to date" } else { "saved" }
 }

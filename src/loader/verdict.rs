@@ -14,7 +14,7 @@ const HARDLY: f64 = 0.05;
 /// A thread that works for less than this share of the time is not what limits.
 const BUSY: f64 = 0.5;
 
-/// What [`LoaderStats`] say of the bottleneck: from [`LoaderStats::verdict`]. It prints as a few plain sentences.
+/// What [`LoaderStats`] say of the bottleneck: from [`LoaderStats::verdict`]. It prints as a plain sentence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use maskstream::{Batch, Loader, SampleId, ShardSet};
+use maskstream::{Augment, Batch, Loader, Prompts, SampleId, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -245,8 +245,9 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
     let dir = dir.path();
     succeeds(dir, "synth data --shards 2 --samples 5 --preset small --seed 3");
     let set = ShardSet::builder().open(&[dir.join("data")]).unwrap();
+    // Settings that draw nothing are settings, too.
     let options = Loader::builder().batch_size(2).rank(1, 2).image_size(48).top_k(3).shuffle(5);
-    let loader = options.build(set).unwrap();
+    let loader = options.augment(Augment::none()).prompts(Prompts::none()).build(set).unwrap();
     let batches: Vec<Batch> = loader.epoch(6).unwrap().map(Result::unwrap).collect();
     let cursor = serde_json::to_string(&batches[1].cursor().unwrap()).unwrap();
     std::fs::write(dir.join("cursor.json"), &cursor).unwrap();

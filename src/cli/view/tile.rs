@@ -87,12 +87,10 @@ impl<'a> Tile<'a> {
     }
 
     fn title(&self) -> String {
-        let batch = self.batch;
-        let id = batch.samples()[self.row].map_or(0, |_| batch.image_ids()[self.row]);
-        if batch.image_valid()[self.row] == 0 {
+        if self.batch.image_valid()[self.row] == 0 {
             return "CANNOT BE DECODED".to_owned();
         }
-        format!("{id}  {}", count(self.masks.len()))
+        format!("{}  {}", self.batch.image_ids()[self.row], count(self.masks.len()))
     }
 
     /// The image, resized if the canvas is larger than the picture.

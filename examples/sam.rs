@@ -137,6 +137,9 @@ pub(crate) fn train(
             model.save(&checkpoint, batch.cursor)?;
         }
     }
+    if let Some(verdict) = training.stats().verdict() {
+        println!("{verdict}");
+    }
     Ok([before, model.evaluate(&held_out)?])
 }
 

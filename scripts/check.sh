@@ -92,7 +92,7 @@ lints() {
     step cargo clippy --no-default-features --features candle -- -D warnings
     step cargo clippy --no-default-features --features synth --tests -- -D warnings
     step cargo clippy --no-default-features --features burn -- -D warnings
-    step cargo clippy --features burn-flex --lib --test it -- -D warnings
+    step cargo clippy --features burn-flex,tracing --lib --test it --test tracing -- -D warnings
     step cargo clippy -p relevance --all-targets -- -D warnings
     step cargo clippy -p relevance --features burn --all-targets -- -D warnings
     # These are workspaces of their own, which `--all` above does not include.
@@ -112,7 +112,7 @@ tests() {
     step cargo test
     step cargo test -p relevance
     # Burn takes ten minutes of one core to compile, so only the tests that use it run with it.
-    step cargo test --features burn-flex --lib --test it burn
+    step cargo test --features burn-flex,tracing --lib --test it --test tracing -- burn spans
     step cargo test -p relevance --features burn
 }
 

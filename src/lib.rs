@@ -98,6 +98,7 @@
 //! | `cli` | yes | the `maskstream` command; training programs do not need it |
 //! | `derive` | with `cli` | shards with smaller images, `Indexer::derive` |
 //! | `synth` | with `cli` | generated shards for tests, benches and demos |
+//! | `tracing` | no | spans of the loader's work for a subscriber of the crate `tracing` |
 //!
 //! No feature changes what a batch holds. The public API contains types of candle 0.11 and Burn 0.22, so a new
 //! minor version of either is a breaking change of this crate. The crate is built for and measured on Linux; on other
@@ -143,8 +144,8 @@ pub use error::{Error, ErrorKind, Location, Result};
 pub use field::{Field, MaskFormat};
 pub use image::{Normalization, ScaledDecode};
 pub use loader::{
-    Bottleneck, Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, OnError, StageStats,
-    Verdict,
+    Bottleneck, Budget, Epoch, EpochReport, Loader, LoaderBuilder, LoaderStats, MemoryPlan, Occupancy, OnError,
+    StageBytes, StageStats, Verdict,
 };
 pub use order::{Cursor, Distributed, Launcher};
 pub use sample::{BoxFormat, CoordFrame, Fit, Geometry, MaskKind, Sample};

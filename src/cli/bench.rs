@@ -72,6 +72,8 @@ struct Figures {
     first_batch_seconds: f64,
     samples_per_second: f64,
     stages_ms: Vec<(&'static str, f64)>,
+    /// Bytes per sample that the steps processed; `batches`: of what was delivered.
+    stages_bytes: Vec<(&'static str, f64)>,
     /// CPU time of the whole process, including the stages above.
     process_cpu_ms: f64,
     /// `process_cpu_ms` divided by the CPU time of the step `image`.
@@ -168,7 +170,8 @@ fn figures(
     pin_state: Option<PinState>,
     batch_bytes: usize,
 ) -> Figures {
-    let per_sample = |time: Duration| time.as_secs_f64() * 1e3 / stats.decoded.max(1) as f64;
+    let samples = stats.decoded.max(1) as f64;
+    let per_sample = |time: Duration| time.as_secs_f64() * 1e3 / samples;
     let process_cpu_ms = per_sample(cpu);
     Figures {
         epoch: report.epoch,
@@ -186,6 +189,7 @@ fn figures(
         first_batch_seconds: 0.0,
         samples_per_second: stats.delivered as f64 / seconds,
         stages_ms: stats.stages.named().map(|(name, time)| (name, per_sample(time))).to_vec(),
+        stages_bytes: stats.bytes.named().map(|(name, bytes)| (name, bytes as f64 / samples)).to_vec(),
         process_cpu_ms,
         cpu_over_image: process_cpu_ms / per_sample(stats.stages.image),
         wait_ms: per_sample(stats.wait),
@@ -203,9 +207,11 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
     say!("  first batch after {:.2} s", figures.first_batch_seconds);
     say!("{}", wrap(&format!("  {report}")));
     let total: f64 = figures.stages_ms.iter().map(|(_, ms)| ms).sum();
-    say!("  {:10} {:>12} {:>7}", "step", "CPU ms/sample", "share");
+    say!("  {:10} {:>12} {:>7} {:>10}", "step", "CPU ms/sample", "share", "kB/sample");
     for (name, ms) in &figures.stages_ms {
-        say!("  {name:10} {ms:13.3} {:6.1}%", 100.0 * ms / total);
+        let bytes = figures.stages_bytes.iter().find(|(step, _)| step == name);
+        let bytes = bytes.map_or_else(String::new, |(_, bytes)| format!("{:.1}", bytes / 1e3));
+        say!("{}", format!("  {name:10} {ms:13.3} {:6.1}% {bytes:>10}", 100.0 * ms / total).trim_end());
     }
     say!("  {:10} {total:13.3}", "all steps");
     say!("  {:10} {:13.3}   {:.2} x image", "process", figures.process_cpu_ms, figures.cpu_over_image);

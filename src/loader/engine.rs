@@ -216,9 +216,7 @@ impl Engine {
                 return received.map(Some);
             }
             match self.messages.as_ref().map(|messages| messages.recv_timeout(CHECK_INTERVAL)) {
-                Some(Ok(Message::Batch(batch))) => drop(self.reorder_buffer.insert(batch.step, Ok(batch))),
-                Some(Ok(Message::Failed { step, error })) => drop(self.reorder_buffer.insert(step, Err(error))),
-                Some(Ok(Message::End { steps })) => self.end = Some(steps),
+                Some(Ok(message)) => self.keep(message),
                 // No batch can come if delivered batches, perhaps of other epochs, hold the whole memory budget.
                 Some(Err(RecvTimeoutError::Timeout)) => {
                     if let Some(error) = self.pool.exhausted().or_else(|| self.stalled()) {
@@ -229,6 +227,23 @@ impl Engine {
                 Some(Err(RecvTimeoutError::Disconnected)) | None => return Err(self.join().unwrap_or_else(lost)),
             }
         }
+    }
+
+    fn keep(&mut self, message: Message) {
+        match message {
+            Message::Batch(batch) => drop(self.reorder_buffer.insert(batch.step, Ok(batch))),
+            Message::Failed { step, error } => drop(self.reorder_buffer.insert(step, Err(error))),
+            Message::End { steps } => self.end = Some(steps),
+        }
+    }
+
+    /// Number of batches that [`receive`](Self::receive) returns without waiting.
+    pub(super) fn ready(&mut self) -> u64 {
+        while let Some(Ok(message)) = self.messages.as_ref().map(Receiver::try_recv) {
+            self.keep(message);
+        }
+        let steps = self.reorder_buffer.keys().zip(self.next_step..);
+        steps.take_while(|(step, turn)| *step == turn).count() as u64
     }
 
     /// The error of a thread that has been at one activity for longer than `stall_timeout`.

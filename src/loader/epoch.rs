@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::engine::Engine;
 use super::failures::Failures;
 use super::live::LiveCounts;
+use super::trace::Span;
 use super::worker::CompletedBatch;
 use super::{EpochReport, LoaderStats, OnError};
 use crate::batch::Batch;
@@ -140,16 +141,21 @@ impl<T> Epoch<T> {
 
     /// Timings and counts of this epoch so far.
     pub fn stats(&self) -> LoaderStats {
-        self.engine.counters().stats(self.engine.shared().num_workers)
+        self.engine.shared().stats(self.engine.counters())
     }
 
     /// The next batch, converted and counted.
     fn deliver(&mut self) -> Result<Option<T>> {
         let start = Instant::now();
-        let received = self.engine.receive();
+        let ready = self.engine.ready();
+        let next = self.engine.next_step();
+        let received = Span::wait(next).run(|| self.engine.receive());
         self.engine.counters().add_wait(start.elapsed(), self.returned.is_none());
         if let Some(returned) = self.returned {
             self.engine.counters().add_consumer(start - returned);
+            if matches!(received, Ok(Some(_))) {
+                self.engine.counters().add_ready(ready);
+            }
         }
         let Some(CompletedBatch { step, buffers, samples, errors }) = received? else { return Ok(None) };
         let cursor = self.cursor_at(step + 1);
@@ -159,10 +165,11 @@ impl<T> Epoch<T> {
         let tally = self.failures.check(&mut batch)?;
         let (delivered, skipped) = (batch.valid_rows() as u64, batch.errors().len() as u64);
         // A panic would leave the epoch waiting for a batch that it has received.
-        let converted = catch_unwind(AssertUnwindSafe(|| (self.convert)(batch)));
+        let convert = || Span::convert(step).run(|| (self.convert)(batch));
+        let converted = catch_unwind(AssertUnwindSafe(convert));
         let converted = converted.unwrap_or_else(|payload| Err(Error::panic(&*payload)))?;
         self.failures.commit(tally);
-        self.engine.counters().add_batch(delivered, skipped);
+        self.engine.counters().add_batch(delivered, skipped, self.engine.pool().layout().bytes());
         self.engine.advance();
         Ok(Some(converted))
     }

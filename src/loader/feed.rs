@@ -13,6 +13,7 @@ use super::activity::ActivityBoard;
 use super::shared::Shared;
 use super::stats::Counters;
 use super::steps::Steps;
+use super::trace::Span;
 use super::worker::{Job, LabelBytes, Message, PendingBatch, SampleBytes, locate};
 use crate::batch::{BatchBuffers, Pool, slots};
 use crate::sample::Clock;
@@ -92,7 +93,7 @@ impl Feed {
             };
             let fetched = {
                 let _guard = self.board.begin(0, sample);
-                self.fetch(sample)
+                Span::read(step, sample).run(|| self.fetch(sample))
             };
             match fetched {
                 Ok(bytes) => job.bytes = Some(bytes),
@@ -150,7 +151,8 @@ impl Feed {
             Ok(SampleBytes { entry, selector, image, labels })
         };
         let bytes = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|payload| Err(Error::panic(&*payload)));
-        self.counters.add_read(clock.lap(), wall.elapsed());
+        let fetched = bytes.as_ref().map_or(0, SampleBytes::fetched_bytes);
+        self.counters.add_read(clock.lap(), wall.elapsed(), fetched);
         bytes
     }
 }

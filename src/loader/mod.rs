@@ -37,10 +37,13 @@ mod failures;
 mod feed;
 mod live;
 mod memory;
+mod metrics;
+mod occupancy;
 mod planned;
 mod shared;
 mod stats;
 mod steps;
+mod trace;
 mod verdict;
 mod worker;
 
@@ -50,7 +53,8 @@ pub use builder::LoaderBuilder;
 pub use epoch::Epoch;
 pub use failures::{Budget, EpochReport, OnError};
 pub use memory::MemoryPlan;
-pub use stats::{LoaderStats, StageStats};
+pub use occupancy::Occupancy;
+pub use stats::{LoaderStats, StageBytes, StageStats};
 pub use verdict::{Bottleneck, Verdict};
 
 use self::engine::Engine;
@@ -243,7 +247,7 @@ impl Loader {
 
     /// Timings and counts of all epochs together, so far.
     pub fn stats(&self) -> LoaderStats {
-        self.shared.counters.stats(self.shared.num_workers)
+        self.shared.stats(&self.shared.counters)
     }
 
     /// How the memory budget is divided. If a shard had no index when the loader was built, the largest sample is

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cache::LabelCache;
 use super::memory::{MemoryPlan, MemoryRequirements};
-use super::stats::Counters;
+use super::stats::{Counters, LoaderStats};
 use super::{LoaderBuilder, OnError};
 use crate::augment::{Augment, Prompts};
 use crate::batch::{BatchLayout, SharedPool};
@@ -104,6 +104,11 @@ impl Shared {
             cache: (cache_bytes > 0).then(|| LabelCache::new(cache_bytes)),
             counters: Arc::default(),
         })
+    }
+
+    /// A snapshot of the counters of an epoch or of the loader.
+    pub(super) fn stats(&self, counters: &Counters) -> LoaderStats {
+        counters.stats(self.num_workers, self.prefetch_batches)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Timings and counts. An epoch's threads add to [`Counters`]; [`LoaderStats`] is a snapshot of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::occupancy::Occupancy;
 use crate::sample::StageTimes;
 
 /// Counters of an epoch or of its loader. No decision depends on them, so relaxed atomics suffice.
@@ -26,6 +27,13 @@ pub(super) struct Counters {
     json: AtomicU64,
     masks: AtomicU64,
     image: AtomicU64,
+    read_bytes: AtomicU64,
+    inflated_bytes: AtomicU64,
+    json_bytes: AtomicU64,
+    image_bytes: AtomicU64,
+    batch_bytes: AtomicU64,
+    /// Only the consumer adds to it, once per batch.
+    occupancy: Mutex<Occupancy>,
 }
 
 /// Timings and counts so far, of an epoch ([`Epoch::stats`](crate::Epoch::stats)) or of all epochs of a loader
@@ -66,6 +74,34 @@ pub struct LoaderStats {
     pub work_wall: Duration,
     /// CPU time by step, summed over all decoded samples.
     pub stages: StageStats,
+    /// Bytes by step, summed over all decoded samples.
+    pub bytes: StageBytes,
+    /// How many batches were ready whenever the consumer asked for one.
+    pub occupancy: Occupancy,
+}
+
+/// Bytes by step of the work, for rates such as bytes read per second.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct StageBytes {
+    /// Bytes read from the device, compressed or not.
+    pub read: u64,
+    /// Bytes that came out of inflating members of gzip shards.
+    pub inflate: u64,
+    /// Bytes of annotations parsed.
+    pub json: u64,
+    /// Bytes of JPEGs decoded.
+    pub image: u64,
+    /// Bytes of batches delivered.
+    pub batches: u64,
+}
+
+impl StageBytes {
+    /// The bytes with the names of the steps, in the order of the work.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        let Self { read, inflate, json, image, batches } = *self;
+        [("read", read), ("inflate", inflate), ("json", json), ("image", image), ("batches", batches)]
+    }
 }
 
 /// CPU time by step of the work.
@@ -118,10 +154,11 @@ impl Counters {
         Self { parent: Some(Arc::clone(parent)), ..Self::default() }
     }
 
-    pub(super) fn add_read(&self, cpu: Duration, wall: Duration) {
+    pub(super) fn add_read(&self, cpu: Duration, wall: Duration, bytes: u64) {
         self.each(|counters| {
             add(&counters.read, cpu);
             add(&counters.read_wall, wall);
+            counters.read_bytes.fetch_add(bytes, Relaxed);
         });
     }
 
@@ -133,6 +170,9 @@ impl Counters {
             add(&counters.json, times.json);
             add(&counters.masks, times.masks);
             add(&counters.image, times.image);
+            counters.inflated_bytes.fetch_add(times.inflated_bytes, Relaxed);
+            counters.json_bytes.fetch_add(times.json_bytes, Relaxed);
+            counters.image_bytes.fetch_add(times.image_bytes, Relaxed);
         });
     }
 
@@ -140,9 +180,10 @@ impl Counters {
         self.each(|counters| add(&counters.work_wall, wall));
     }
 
-    pub(super) fn add_batch(&self, delivered: u64, skipped: u64) {
+    pub(super) fn add_batch(&self, delivered: u64, skipped: u64, bytes: usize) {
         self.each(|counters| {
             counters.batches.fetch_add(1, Relaxed);
+            counters.batch_bytes.fetch_add(bytes as u64, Relaxed);
             counters.delivered.fetch_add(delivered, Relaxed);
             counters.skipped.fetch_add(skipped, Relaxed);
         });
@@ -159,7 +200,12 @@ impl Counters {
         self.each(|counters| add(&counters.consumer, time));
     }
 
-    pub(super) fn stats(&self, num_workers: usize) -> LoaderStats {
+    pub(super) fn add_ready(&self, batches: u64) {
+        self.each(|counters| counters.occupancy.lock().unwrap_or_else(PoisonError::into_inner).add(batches));
+    }
+
+    pub(super) fn stats(&self, num_workers: usize, prefetch_batches: usize) -> LoaderStats {
+        let occupancy = *self.occupancy.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |count: &AtomicU64| count.load(Relaxed);
         let time = |ns: &AtomicU64| Duration::from_nanos(ns.load(Relaxed));
         LoaderStats {
@@ -181,6 +227,14 @@ impl Counters {
                 masks: time(&self.masks),
                 image: time(&self.image),
             },
+            bytes: StageBytes {
+                read: count(&self.read_bytes),
+                inflate: count(&self.inflated_bytes),
+                json: count(&self.json_bytes),
+                image: count(&self.image_bytes),
+                batches: count(&self.batch_bytes),
+            },
+            occupancy: occupancy.of(prefetch_batches),
         }
     }
 

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::activity::{ActivityBoard, ActivityGuard};
 use super::shared::Shared;
 use super::stats::Counters;
+use super::trace::Span;
 use crate::annotation::AnnotationSelector;
 use crate::augment::{Augment, ColorStep, Draws};
 use crate::batch::{BatchBuffers, SampleError, Slot};
@@ -70,6 +71,17 @@ pub(super) struct SampleBytes {
     pub(super) selector: Arc<AnnotationSelector>,
     pub(super) image: Fetched,
     pub(super) labels: LabelBytes,
+}
+
+impl SampleBytes {
+    /// Bytes that were read from the device.
+    pub(super) fn fetched_bytes(&self) -> u64 {
+        let labels = match &self.labels {
+            LabelBytes::Json(json) => json.fetched_bytes(),
+            LabelBytes::Saved(_) => 0,
+        };
+        self.image.fetched_bytes() + labels
+    }
 }
 
 /// The labels of a sample: annotations to decode, or a row from the mask cache.
@@ -186,6 +198,7 @@ struct Task<'a> {
     worker: &'a Worker,
     place: usize,
     _guard: Option<ActivityGuard<'a>>,
+    _span: Option<Span>,
     times: StageTimes,
 }
 
@@ -312,7 +325,13 @@ impl<'a> Queue<'a> {
             return None;
         };
         let guard = job.sample.map(|sample| worker.board.begin(worker.place + place, sample));
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode_labels(&mut job)));
+        let step = job.pending.step;
+        let span = job.sample.map(|sample| Span::labels(step, sample));
+        let decode = || match span {
+            Some(span) => span.run(|| self.decode_labels(&mut job)),
+            None => self.decode_labels(&mut job),
+        };
+        let decoded = catch_unwind(AssertUnwindSafe(decode));
         let decoded = decoded.unwrap_or_else(|payload| {
             self.labels = LabelDecoder::new(Arc::clone(&worker.shared.sample));
             self.json = Inflater::default();
@@ -325,7 +344,20 @@ impl<'a> Queue<'a> {
                     if worker.shared.sample.transform.is_some() { self.labels.take_masks() } else { Vec::new() };
                 let row_points = job.sample.filter(|_| geometry.is_cropped());
                 let row_points = row_points.and_then(|sample| worker.samples.row_points(sample.shard, entry.image));
-                Some(Task { job, entry, jpeg, geometry, row_points, masks, worker, place, _guard: guard, times })
+                let span = job.sample.map(|sample| Span::image(step, sample));
+                Some(Task {
+                    job,
+                    entry,
+                    jpeg,
+                    geometry,
+                    row_points,
+                    masks,
+                    worker,
+                    place,
+                    _guard: guard,
+                    _span: span,
+                    times,
+                })
             }
             Err(error) => {
                 self.fail(&mut job, error);
@@ -346,15 +378,21 @@ impl<'a> Queue<'a> {
         let mut clock = Clock::start();
         let in_image = |e: Error| e.in_member(&entry.image_name()).at_offset(entry.image.offset);
         let inflater = self.inflaters.pop().unwrap_or_default();
+        times.inflated_bytes = image.inflated_bytes();
         let image = image.into_inflated(inflater).map_err(|e| e.in_member(&entry.image_name()))?;
         let source = match &labels {
             LabelBytes::Json(json) => {
+                times.inflated_bytes += json.inflated_bytes();
                 let json = json.inflate(&mut self.json).map_err(|e| e.in_member(&entry.annotations_name()))?;
                 LabelSource::Json { json, selector: &selector, epoch: *epoch }
             }
             LabelBytes::Saved(row) => LabelSource::Saved(row),
         };
         times.inflate += clock.lap();
+        if let LabelSource::Json { json, .. } = source {
+            times.json_bytes = json.len() as u64;
+        }
+        times.image_bytes = image.bytes().len() as u64;
         let is_new = matches!(source, LabelSource::Json { .. });
         let geometry = self.labels.decode(&entry, source, slot.row_mut(), &mut times)?;
         if let (Some(cache), true) = (&shared.cache, is_new) {

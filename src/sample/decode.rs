@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Number of image sizes whose grids are cached: SA-1B has a few common sizes.
 const GRID_CACHE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
-/// CPU time that each step of a sample took.
+/// CPU time that each step of a sample took, and the bytes that it processed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StageTimes {
     pub(crate) inflate: Duration,
@@ -28,6 +28,9 @@ pub(crate) struct StageTimes {
     pub(crate) json: Duration,
     pub(crate) masks: Duration,
     pub(crate) image: Duration,
+    pub(crate) inflated_bytes: u64,
+    pub(crate) json_bytes: u64,
+    pub(crate) image_bytes: u64,
 }
 
 /// Where the fields other than the image come from.

@@ -58,6 +58,14 @@ impl Fetched {
         Ok(Inflated { fetched: self, inflater, range })
     }
 
+    /// Number of bytes that were read from the device, compressed or not.
+    pub fn fetched_bytes(&self) -> u64 {
+        match &self.0 {
+            Encoding::Plain(bytes) => bytes.len() as u64,
+            Encoding::Gzip(range) => range.compressed_bytes() as u64,
+        }
+    }
+
     /// Number of bytes that [`inflate`](Fetched::inflate) has to decompress: those of the range and the few between the
     /// restart point and its start. It is 0 for bytes that are not compressed.
     pub fn inflated_bytes(&self) -> u64 {
@@ -99,10 +107,9 @@ impl From<Bytes> for Fetched {
 
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = match &self.0 {
-            Encoding::Plain(bytes) => bytes.len(),
-            Encoding::Gzip(range) => range.compressed_bytes(),
-        };
-        f.debug_struct("Fetched").field("bytes", &bytes).field("inflated_bytes", &self.inflated_bytes()).finish()
+        f.debug_struct("Fetched")
+            .field("bytes", &self.fetched_bytes())
+            .field("inflated_bytes", &self.inflated_bytes())
+            .finish()
     }
 }

@@ -1,12 +1,14 @@
 //! What the statistics of a loader say of the bottleneck: made-up numbers, and loops whose bottleneck is known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use maskstream::{Bottleneck, Loader, LoaderBuilder, LoaderStats, Sample, Verdict};
+use maskstream::index::Entry;
+use maskstream::{Bottleneck, Loader, LoaderBuilder, LoaderStats, Sample, SampleId, Verdict};
 
-use crate::fixture::{Faulty, made_many, set_of, set_of_sources, shard};
+use crate::fixture::{Faulty, gzip, made_many, set_of, set_of_sources, shard};
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -74,6 +76,8 @@ fn verdict(loader: &Loader, time: Duration) -> Verdict {
     let stats = loader.stats();
     // What passed between two batches is either the loop's or waited for.
     assert!(stats.consumer >= time * 10 && stats.wait >= stats.first_wait, "{stats:?}");
+    assert_eq!((stats.occupancy.asked, stats.occupancy.capacity), (stats.batches - 1, 1));
+    assert_eq!(stats.occupancy.ready + stats.occupancy.empty, stats.occupancy.asked, "one batch is ready, or none");
     stats.verdict().unwrap()
 }
 
@@ -81,8 +85,10 @@ fn verdict(loader: &Loader, time: Duration) -> Verdict {
 fn a_slow_loop_a_slow_source_and_too_few_workers_are_told_apart() {
     let bytes = shard(&made_many(24));
     let plain = || set_of(vec![bytes.clone()]);
-    let slow_loop = verdict(&options().build(plain()).unwrap(), Duration::from_millis(40));
+    let loader = options().build(plain()).unwrap();
+    let slow_loop = verdict(&loader, Duration::from_millis(40));
     assert_eq!(slow_loop.bottleneck, Bottleneck::Consumer, "{slow_loop}");
+    assert!(loader.stats().occupancy.mean() > 0.5, "{}", loader.stats().occupancy);
 
     let source = Faulty::new(bytes.clone(), |_, bytes| {
         sleep(Duration::from_millis(20));
@@ -92,6 +98,7 @@ fn a_slow_loop_a_slow_source_and_too_few_workers_are_told_apart() {
     source.arm();
     let slow_source = verdict(&loader, Duration::from_millis(1));
     assert_eq!(slow_source.bottleneck, Bottleneck::Source, "{slow_source}");
+    assert!(loader.stats().occupancy.mean() < 0.5, "{}", loader.stats().occupancy);
 
     // A step of the user's own that takes 20 ms of a worker.
     let busy = |_: &mut Sample<'_>| {
@@ -104,4 +111,80 @@ fn a_slow_loop_a_slow_source_and_too_few_workers_are_told_apart() {
     let slow_worker = verdict(&options().transform(busy).build(plain()).unwrap(), Duration::from_millis(1));
     assert_eq!(slow_worker.bottleneck, Bottleneck::Workers, "{slow_worker}");
     assert_eq!(slow_worker.slowest_step.0, "image", "{slow_worker}");
+}
+
+#[test]
+fn bytes_are_counted_by_step() {
+    for is_gzip in [false, true] {
+        let bytes = shard(&made_many(10));
+        let set = set_of(vec![if is_gzip { gzip(&bytes, 6) } else { bytes }]);
+        let entry = |entry: u32| set.entry(SampleId { shard: 0, entry }).unwrap().clone();
+        let entries: Vec<Entry> = (0..set.len() as u32).map(entry).collect();
+        let [images, jsons] = [|entry: &Entry| entry.image.len, |entry: &Entry| entry.annotations.len]
+            .map(|len| entries.iter().map(|entry| u64::from(len(entry))).sum::<u64>());
+        let loader = options().build(set).unwrap();
+        loader.epoch(0).unwrap().for_each(|batch| drop(batch.unwrap()));
+        let found = loader.stats().bytes;
+        assert_eq!((found.image, found.json), (images, jsons));
+        assert_eq!(found.batches, 5 * loader.layout().bytes() as u64);
+        if is_gzip {
+            // Members begin a little behind the restart points from which they are inflated.
+            assert!(found.inflate >= images + jsons && found.inflate < 2 * (images + jsons), "{found:?}");
+            assert!(found.read > 0, "{found:?}");
+        } else {
+            assert_eq!((found.read, found.inflate), (images + jsons, 0));
+        }
+        let sum: u64 = found.named().iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(sum, found.read + found.inflate + images + jsons + found.batches);
+    }
+}
+
+/// The metrics of a page in Prometheus' text format: name and labels, and the value. Each name must have been declared.
+fn metrics(page: &str) -> BTreeMap<String, f64> {
+    let mut declared = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').unwrap();
+            assert!(declared.insert(name, None).is_none() && text.ends_with('.'), "{line}");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            *declared.get_mut(name).unwrap() = Some(kind);
+        } else {
+            let (metric, value) = line.rsplit_once(' ').unwrap();
+            let name = metric.split('{').next().unwrap();
+            assert!(declared[name].is_some(), "{line}");
+            assert!(found.insert(metric.to_owned(), value.parse().unwrap()).is_none(), "{line}");
+        }
+    }
+    found
+}
+
+#[test]
+fn metrics_for_prometheus_are_the_statistics() {
+    let mut stats = stats(4.0, 6.0, [34.0, 4.0], 2.0);
+    (stats.delivered, stats.skipped, stats.decoded, stats.bytes.read) = (158, 2, 170, 1_234_567);
+    let found = metrics(&stats.prometheus(&[]));
+    for (metric, value) in [
+        ("maskstream_batches_total", 10.0),
+        ("maskstream_samples_total{result=\"delivered\"}", 158.0),
+        ("maskstream_samples_total{result=\"skipped\"}", 2.0),
+        ("maskstream_decoded_samples_total", 170.0),
+        ("maskstream_wait_seconds_total", 5.0),
+        ("maskstream_first_wait_seconds_total", 1.0),
+        ("maskstream_consumer_seconds_total", 6.0),
+        ("maskstream_read_wall_seconds_total", 2.0),
+        ("maskstream_work_wall_seconds_total", 38.0),
+        ("maskstream_step_cpu_seconds_total{step=\"image\"}", 34.0),
+        ("maskstream_step_cpu_seconds_total{step=\"masks\"}", 4.0),
+        ("maskstream_step_bytes_total{step=\"read\"}", 1_234_567.0),
+        ("maskstream_workers", 4.0),
+    ] {
+        assert_eq!(found.get(metric), Some(&value), "{metric}");
+    }
+    let labelled = stats.prometheus(&[("job", "a \"b\" \\c\nd"), ("rank", "3")]);
+    assert_eq!(metrics(&labelled).len(), found.len());
+    let line = "\nmaskstream_samples_total{job=\"a \\\"b\\\" \\\\c\\nd\",rank=\"3\",result=\"skipped\"} 2\n";
+    assert!(labelled.contains(line), "{labelled}");
 }

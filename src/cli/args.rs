@@ -163,15 +163,9 @@ pub(super) struct LoaderArgs {
     /// Number of decoding threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = parse_count::<1024>, help_heading = RESOURCES)]
     num_workers: Option<usize>,
-    /// Maximum number of batches prepared ahead
-    #[arg(
-        long,
-        default_value_t = 2,
-        value_name = "N",
-        value_parser = parse_count::<1024>,
-        help_heading = RESOURCES
-    )]
-    prefetch_batches: usize,
+    /// Maximum number of batches prepared ahead [default: 2]
+    #[arg(long, value_name = "N", value_parser = parse_count::<1024>, help_heading = RESOURCES)]
+    prefetch_batches: Option<usize>,
     /// Append each sample that cannot be decoded to this file, as a line of JSON
     #[arg(long, value_name = "FILE", help_heading = RESOURCES)]
     quarantine_log: Option<PathBuf>,
@@ -231,6 +225,15 @@ enum ScaledDecodeArg {
     Auto,
     /// Never: pixels as Pillow decodes and resizes them
     Full,
+}
+
+impl ScaledDecodeArg {
+    fn in_library(self) -> ScaledDecode {
+        match self {
+            Self::Auto => ScaledDecode::Auto,
+            Self::Full => ScaledDecode::Full,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -299,7 +302,28 @@ enum BoxesArg {
     Cxcywh,
 }
 
+/// Settings of the loader's speed that flags give.
+pub(super) struct GivenSettings {
+    pub(super) num_workers: Option<usize>,
+    pub(super) prefetch_batches: Option<usize>,
+    /// 0 means samples, not chunks.
+    pub(super) chunk_bytes: Option<u64>,
+    pub(super) scaled_decode: Option<ScaledDecode>,
+    pub(super) is_shuffled: bool,
+}
+
 impl LoaderArgs {
+    /// The settings of the loader's speed that flags give.
+    pub(super) fn given(&self) -> GivenSettings {
+        GivenSettings {
+            num_workers: self.num_workers,
+            prefetch_batches: self.prefetch_batches,
+            chunk_bytes: self.chunk_bytes,
+            scaled_decode: self.scaled_decode.map(ScaledDecodeArg::in_library),
+            is_shuffled: self.shuffle,
+        }
+    }
+
     /// Opens the shards, indexes those that have no index yet, and builds the loader.
     pub(super) fn loader(&self) -> Result<Loader, Box<dyn std::error::Error>> {
         self.loader_like(None)
@@ -484,7 +508,6 @@ impl LoaderArgs {
                 FrameArg::Canvas => CoordFrame::Canvas,
                 FrameArg::CanvasPixels => CoordFrame::CanvasPixels,
             })
-            .prefetch_batches(self.prefetch_batches)
             .memory(if self.pinned { Memory::Pinned } else { Memory::Heap })
             .on_error(if self.skip > 0 { OnError::skip(self.skip) } else { OnError::Stop });
         let mut options = self.order_settings(options, cursor)?;
@@ -493,6 +516,9 @@ impl LoaderArgs {
         }
         if let Some(workers) = self.num_workers {
             options = options.num_workers(workers);
+        }
+        if let Some(batches) = self.prefetch_batches {
+            options = options.prefetch_batches(batches);
         }
         if let Some(bytes) = self.max_memory_bytes {
             options = options.max_memory_bytes(bytes);
@@ -536,10 +562,7 @@ impl LoaderArgs {
             options = options.drop_last(true);
         }
         if let Some(scaled) = self.scaled_decode {
-            options = options.scaled_decode(match scaled {
-                ScaledDecodeArg::Auto => ScaledDecode::Auto,
-                ScaledDecodeArg::Full => ScaledDecode::Full,
-            });
+            options = options.scaled_decode(scaled.in_library());
         }
         if let Some(masks) = self.top_k {
             options = options.top_k(masks);

@@ -38,6 +38,7 @@ mod synth;
 mod target;
 mod task;
 mod tensors;
+mod tune;
 mod view;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ enum Command {
     Repack(repack::Args),
     Synth(synth::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Export(export::Args),
     Replay(replay::Args),
     View(view::Args),
@@ -93,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Repack(args) => repack::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::View(args) => view::run(&args),

@@ -279,16 +279,59 @@ fn a_batch_is_replayed_from_its_cursor_and_other_settings_are_refused() {
     assert!(fails(dir, "replay data --cursor {}").contains("the cursor cannot be read"));
 }
 
-#[test]
-fn shells_and_man_know_every_subcommand() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
+/// The names of all subcommands.
+fn subcommands(dir: &Path) -> Vec<String> {
     let help = succeeds(dir, "--help");
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     // What is indented further continues a line.
     let names = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
-    let names: Vec<&str> = names.filter(|name| *name != "help").collect();
-    assert!(names.len() >= 10 && names.contains(&"view"), "{names:?}");
+    let names: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
+    assert!(names.len() >= 11 && names.iter().any(|name| name == "view"), "{names:?}");
+    names
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_package_unpacks_into_a_prefix_and_is_the_same_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package.sh");
+    let package = |out: &str| {
+        let mut bash = Command::new("bash");
+        bash.arg(&script).arg("--binary").arg(env!("CARGO_BIN_EXE_maskstream")).arg(dir.path().join(out));
+        bash.output().unwrap()
+    };
+    let archives = ["a", "b"].map(|out| {
+        let output = package(out);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        std::path::PathBuf::from(text(&output.stdout).trim_end())
+    });
+    let [a, b] = archives.each_ref().map(|archive| std::fs::read(archive).unwrap());
+    assert!(a == b && archives[0].file_name() == archives[1].file_name());
+    let refused = package("a");
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("exists"));
+
+    let prefix = dir.path().join("prefix");
+    std::fs::create_dir(&prefix).unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(&archives[0]).arg("-C").arg(&prefix).arg("--strip-components=1");
+    assert!(tar.status().unwrap().success());
+    for name in subcommands(dir.path()) {
+        assert!(prefix.join(format!("share/man/man1/maskstream-{name}.1")).exists(), "{name}");
+    }
+    for file in
+        ["bash-completion/completions/maskstream", "zsh/site-functions/_maskstream", "doc/maskstream/LICENSE-MIT"]
+    {
+        assert!(prefix.join("share").join(file).exists(), "{file}");
+    }
+    let version = Command::new(prefix.join("bin/maskstream")).arg("--version").output().unwrap();
+    assert_eq!(text(&version.stdout).trim_end(), concat!("maskstream ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn shells_and_man_know_every_subcommand() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let names = subcommands(dir);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = succeeds(dir, &format!("completions {shell}"));
         for name in &names {
@@ -444,9 +487,8 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
             assert!(line.chars().count() <= 80, "{args}: {line}");
         }
     };
-    for name in
-        ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay ", "view ", "completions ", "man "]
-    {
+    let names = subcommands(dir).into_iter().map(|name| name + " ");
+    for name in std::iter::once(String::new()).chain(names) {
         for help in ["-h", "--help"] {
             let args = format!("{name}{help}");
             let output = command(dir, &args).env("COLUMNS", "80").output().unwrap();

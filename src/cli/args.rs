@@ -340,10 +340,18 @@ impl LoaderArgs {
 
     /// Opens the shards with these settings, indexes those that have no index yet, and says what is left out.
     pub(super) fn open(&self, settings: ShardSetBuilder) -> Result<ShardSet, Box<dyn std::error::Error>> {
-        let paths = resolve_patterns(&self.shards.shards)?;
-        let bar = progress::bar(progress::total_bytes(&paths), "indexing", "bytes");
+        self.open_some(settings, &resolve_patterns(&self.shards.shards)?)
+    }
+
+    /// Opens some of the shards.
+    pub(super) fn open_some(
+        &self,
+        settings: ShardSetBuilder,
+        paths: &[PathBuf],
+    ) -> Result<ShardSet, Box<dyn std::error::Error>> {
+        let bar = progress::bar(progress::total_bytes(paths), "indexing", "bytes");
         let advance = bar.clone();
-        let set = settings.progress(move |bytes| advance.inc(bytes)).open(&paths)?;
+        let set = settings.progress(move |bytes| advance.inc(bytes)).open(paths)?;
         bar.finish_and_clear();
         let quarantined: usize = set.reports().map(|report| report.quarantined_samples).sum();
         if quarantined > 0 {

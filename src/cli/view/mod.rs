@@ -160,14 +160,15 @@ fn loaders(args: &Args) -> Result<Vec<Loader>, Box<dyn std::error::Error>> {
     if !args.original {
         return Ok(vec![loader(&args.loader, choices.as_deref(), |_, options| options)?]);
     }
-    let choices = choices.map_or_else(|| select::first(&args.loader), Ok)?;
+    let mut choices = choices.map_or_else(|| select::first(&args.loader), Ok)?;
+    select::locate(&mut choices, &args.loader)?;
     let tile = args.look.tile;
     let as_it_is = |set: &ShardSet, options: LoaderBuilder| {
         let side = select::entries(set).map(|(_, entry)| entry.width.max(entry.height)).max().unwrap_or(1);
         let options = options.image_size(side).fit(Fit::Letterbox).scaled_decode(ScaledDecode::Full);
         options.mask_size([tile.min(side); 2]).top_k(ORIGINAL_MASKS).top_k_by(TopKBy::LargestArea)
     };
-    choices.iter().map(|choice| loader(&args.loader, Some(&[*choice]), as_it_is)).collect()
+    choices.iter().map(|choice| loader(&args.loader, Some(std::slice::from_ref(choice)), as_it_is)).collect()
 }
 
 /// A loader of the chosen samples, with the fields in the form that they are drawn from.
@@ -176,13 +177,15 @@ fn loader(
     choices: Option<&[Choice]>,
     change: impl FnOnce(&ShardSet, LoaderBuilder) -> LoaderBuilder,
 ) -> Result<Loader, Box<dyn std::error::Error>> {
-    let (mut shards, mut options) = (args.shard_settings(None)?, for_pictures(args.loader_settings(None)?));
-    if let Some(choices) = choices {
-        let ids = select::ids(choices)?;
-        options = options.batch_size(ids.len());
-        shards = shards.ids(ids);
-    }
-    let set = args.open(shards)?;
+    let (shards, mut options) = (args.shard_settings(None)?, for_pictures(args.loader_settings(None)?));
+    let set = match choices {
+        Some(choices) => {
+            let ids = select::ids(choices)?;
+            options = options.batch_size(ids.len());
+            args.open_some(shards.ids(ids), &select::shards(choices, args)?)?
+        }
+        None => args.open(shards)?,
+    };
     options = change(&set, options);
     options.build(set).map_err(misuse)
 }

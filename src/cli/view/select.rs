@@ -1,6 +1,7 @@
 //! Which samples are shown: by id, by place, at random, or those with the lowest scores.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use maskstream::index::{AnnotationStats, Entry, Indexer, resolve_patterns};
@@ -15,7 +16,13 @@ const WHICH: &str = "Which samples to show";
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// An image, and one of its annotations or all of them.
-pub(super) type Choice = (i64, Option<i64>);
+#[derive(Clone)]
+pub(super) struct Choice {
+    image: i64,
+    annotation: Option<i64>,
+    /// Its shard, if that is known. Then no other one has to be opened.
+    shard: Option<PathBuf>,
+}
 
 #[derive(clap::Args)]
 pub(super) struct SelectArgs {
@@ -62,14 +69,15 @@ impl SelectArgs {
         if self.index.is_empty() && !self.random && self.worst.is_none() {
             return Ok(None);
         }
-        let images = images(loader)?;
+        let set = selected(loader)?;
         if let Some(score) = self.worst {
-            return worst(score, &images, loader).map(Some);
+            return worst(score, &set, loader).map(Some);
         }
-        let places = if self.random { random(images.len(), loader) } else { self.index.clone() };
+        let samples = set.len() as usize;
+        let places = if self.random { random(samples, loader) } else { self.index.clone() };
         let image = |place: usize| {
-            let why = || format!("--index {place}: there are {} samples, counted from 0", images.len());
-            images.get(place).map(|&id| (id, None)).ok_or_else(|| WrongArguments(why()))
+            let why = || format!("--index {place}: there are {samples} samples, counted from 0");
+            entries(&set).nth(place).map(|found| image(&set, found)).ok_or_else(|| WrongArguments(why()))
         };
         Ok(Some(places.into_iter().map(image).collect::<Result<_, _>>()?))
     }
@@ -78,9 +86,9 @@ impl SelectArgs {
 /// The choices as a list. It holds images or annotations, not both.
 pub(super) fn ids(choices: &[Choice]) -> Result<IdList, WrongArguments> {
     let annotations: Vec<(i64, i64)> =
-        choices.iter().filter_map(|&(image, annotation)| Some((image, annotation?))).collect();
+        choices.iter().filter_map(|choice| Some((choice.image, choice.annotation?))).collect();
     match annotations.len() {
-        0 => Ok(IdList::images(choices.iter().map(|&(image, _)| image))),
+        0 => Ok(IdList::images(choices.iter().map(|choice| choice.image))),
         all if all == choices.len() => Ok(IdList::annotations(annotations)),
         _ => Err(WrongArguments("--id: name images, or annotations as IMAGE,ANNOTATION, not both".to_owned())),
     }
@@ -88,7 +96,28 @@ pub(super) fn ids(choices: &[Choice]) -> Result<IdList, WrongArguments> {
 
 /// The first samples, as many as a batch has.
 pub(super) fn first(loader: &LoaderArgs) -> Outcome<Vec<Choice>> {
-    Ok(images(loader)?.into_iter().take(loader.samples_per_batch()).map(|id| (id, None)).collect())
+    let set = selected(loader)?;
+    Ok(entries(&set).take(loader.samples_per_batch()).map(|found| image(&set, found)).collect())
+}
+
+/// The shards that hold the choices: all of them, if it is not known of each choice.
+pub(super) fn shards(choices: &[Choice], loader: &LoaderArgs) -> Outcome<Vec<PathBuf>> {
+    let known: Option<BTreeSet<PathBuf>> = choices.iter().map(|choice| choice.shard.clone()).collect();
+    Ok(known.map_or_else(|| resolve_patterns(&loader.shards.shards), |known| Ok(known.into_iter().collect()))?)
+}
+
+/// Finds the shards of choices that were given by id.
+pub(super) fn locate(choices: &mut [Choice], loader: &LoaderArgs) -> Outcome<()> {
+    if choices.iter().all(|choice| choice.shard.is_some()) {
+        return Ok(());
+    }
+    let set = loader.open(loader.shard_settings(None)?.ids(ids(choices)?))?;
+    let mut found: HashMap<i64, PathBuf> = HashMap::new();
+    for (id, entry) in entries(&set) {
+        found.extend(set.shard_path(id).map(|path| (entry.image_id, path.to_owned())));
+    }
+    choices.iter_mut().for_each(|choice| choice.shard = found.get(&choice.image).cloned());
+    Ok(())
 }
 
 fn choice(text: &str) -> Result<Choice, WrongArguments> {
@@ -98,7 +127,7 @@ fn choice(text: &str) -> Result<Choice, WrongArguments> {
         None => (text, None),
     };
     let image: IdList = image.parse().map_err(|_| wrong())?;
-    Ok((*image.image_ids().first().ok_or_else(wrong)?, annotation))
+    Ok(Choice { image: *image.image_ids().first().ok_or_else(wrong)?, annotation, shard: None })
 }
 
 /// The samples of a set, in the order of the shards.
@@ -108,10 +137,14 @@ pub(super) fn entries(set: &ShardSet) -> impl Iterator<Item = (SampleId, &Entry)
     all.flat_map(|ids| ids.map_while(|id| Some((id, set.entry(id)?))))
 }
 
-/// The ids of the images that are selected and pass the filter, in the order of the shards.
-fn images(loader: &LoaderArgs) -> Outcome<Vec<i64>> {
-    let set = loader.open(loader.shard_settings(None)?)?;
-    Ok(entries(&set).map(|(_, entry)| entry.image_id).collect())
+/// The samples that are selected and pass the filter.
+fn selected(loader: &LoaderArgs) -> Outcome<ShardSet> {
+    loader.open(loader.shard_settings(None)?)
+}
+
+/// The choice of one of them with all its annotations.
+fn image(set: &ShardSet, (id, entry): (SampleId, &Entry)) -> Choice {
+    Choice { image: entry.image_id, annotation: None, shard: set.shard_path(id).map(Path::to_owned) }
 }
 
 /// Different places below `samples`, as many as a batch has.
@@ -120,16 +153,18 @@ fn random(samples: usize, loader: &LoaderArgs) -> Vec<usize> {
     (0..samples.min(loader.samples_per_batch()) as u64).map(|at| order.get(at) as usize).collect()
 }
 
-/// The annotations of `images` that pass the filter and have the lowest scores, as many as a batch has samples.
-fn worst(score: Metric, images: &[i64], loader: &LoaderArgs) -> Outcome<Vec<Choice>> {
-    let (filter, images): (_, HashSet<&i64>) = (loader.filter(None)?, images.iter().collect());
+/// The annotations in `set` that pass the filter and have the lowest scores, as many as a batch has samples.
+fn worst(score: Metric, set: &ShardSet, loader: &LoaderArgs) -> Outcome<Vec<Choice>> {
+    let images: HashSet<i64> = entries(set).map(|(_, entry)| entry.image_id).collect();
+    let filter = loader.filter(None)?;
     let mut lowest: Vec<(f64, Choice)> = Vec::new();
     for path in resolve_patterns(&loader.shards.shards)? {
         let shard = Indexer::new().sidecar(loader.shards.sidecar()).index(&path)?;
         let entries = shard.index.entries().iter().enumerate().filter(|(_, entry)| images.contains(&entry.image_id));
         for (at, entry) in entries {
             let stats = shard.index.stats(at).iter().filter(|stats| filter.keeps(stats, entry.width, entry.height));
-            let scored = stats.map(|stats| (score.of(stats), (entry.image_id, Some(stats.id))));
+            let choice = |id| Choice { image: entry.image_id, annotation: Some(id), shard: Some(path.clone()) };
+            let scored = stats.map(|stats| (score.of(stats), choice(stats.id)));
             lowest.extend(scored.filter(|(score, _)| !score.is_nan()));
         }
         lowest.sort_by(|a, b| a.0.total_cmp(&b.0));

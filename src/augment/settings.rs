@@ -257,10 +257,14 @@ impl Augment {
     pub(crate) fn changes_labels(&self) -> bool {
         self.crop.is_some() || self.horizontal_flip > 0.0 || self.vertical_flip > 0.0 || self.quarter_turns > 0.0
     }
+    /// Whether images may be turned, for which they have to be complete.
+    pub(crate) fn turns(&self) -> bool {
+        self.quarter_turns > 0.0
+    }
 
-    /// Whether images have to be complete before they are written: to be turned, or for the contrast.
-    pub(crate) fn needs_whole_images(&self) -> bool {
-        self.color_jitter.contrast > 0.0 || self.quarter_turns > 0.0
+    /// Whether the contrast may change, for which the mean of the complete image is needed.
+    pub(crate) fn changes_contrast(&self) -> bool {
+        self.color_jitter.contrast > 0.0
     }
 
     /// Checks that ranges are ranges and probabilities are probabilities.

@@ -112,12 +112,19 @@ impl Shared {
     }
 }
 
-/// Bytes of an image that has to be complete before it is written: where it is turned or its contrast changes, or for
-/// a user's own step.
+/// Bytes of an image that waits for its last row: where it is turned or its contrast changes, or for a user's own step.
 fn waiting_bytes(sample: &SampleOptions) -> u64 {
-    let waits = sample.transform.is_some() || sample.augment.is_some_and(|augment| augment.needs_whole_images());
-    // Twice, because one that is turned is copied.
-    if waits { 6 * u64::from(sample.side).pow(2) } else { 0 }
+    let is_turned = sample.augment.is_some_and(|augment| augment.turns());
+    let changes_contrast = sample.augment.is_some_and(|augment| augment.changes_contrast());
+    let image = 3 * u64::from(sample.side).pow(2);
+    match () {
+        // It is copied.
+        () if is_turned => 2 * image,
+        () if sample.transform.is_some() => image,
+        // Bytes wait on the canvas.
+        () if changes_contrast && sample.image_dtype != DType::U8 => image,
+        () => 0,
+    }
 }
 
 /// Refuses settings that have no effect with the others: whoever makes them expects one.

@@ -739,3 +739,25 @@ fn images_that_are_damaged_are_listed_where_row_points_are_saved() {
     let damage = report.damaged[0].to_string();
     assert!(damage.contains("jpeg") && damage.contains(&entry.image.offset.to_string()), "{damage}");
 }
+
+#[test]
+fn the_memory_plan_counts_images_that_wait_only_where_they_do() {
+    let bytes = shard(&made_many(2));
+    let plan = |options: LoaderBuilder| {
+        options.image_size(64).num_workers(1).build(set_of(vec![bytes.clone()])).unwrap().memory_plan().worker_bytes
+    };
+    let plain = plan(Loader::builder());
+    let contrast = Augment::none().color_jitter(ColorJitter { contrast: 0.5, ..ColorJitter::NONE });
+    let image = (plan(Loader::builder().transform(|_| Ok(()))) - plain) / (3 * 64 * 64);
+    assert!(image > 0, "a user's step has the whole image, of a few samples at once");
+    for (options, images) in [
+        (Loader::builder().augment(Augment::none().horizontal_flip(0.5)), 0),
+        // Bytes wait on the canvas, floats in a buffer.
+        (Loader::builder().augment(contrast), 0),
+        (Loader::builder().augment(contrast).image_dtype(DType::F32), 1),
+        // Turned images are copied.
+        (Loader::builder().augment(Augment::none().quarter_turns(0.5)), 2),
+    ] {
+        assert_eq!(plan(options) - plain, images * image * 3 * 64 * 64, "{images}");
+    }
+}

@@ -28,6 +28,7 @@ mod export;
 mod index;
 mod inspect;
 mod output;
+mod pack;
 mod parallel;
 mod progress;
 mod repack;
@@ -56,6 +57,7 @@ use output::{WrongArguments, is_broken_pipe};
 enum Command {
     Index(index::Args),
     Inspect(inspect::Args),
+    Pack(pack::Args),
     Repack(repack::Args),
     Synth(synth::Args),
     Bench(bench::Args),
@@ -90,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match command {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Repack(args) => repack::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),

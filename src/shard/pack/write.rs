@@ -15,7 +15,7 @@ use crate::shard::{Entry, IfExists, OnCorrupt, ShardIndex};
 use crate::{Error, Result};
 
 /// Samples that are read at a time, while those before them are written. About 1 MB each.
-const SAMPLES_AHEAD: usize = 64;
+const SAMPLES_AHEAD: usize = 32;
 /// Bad samples that an error names.
 const NAMED: usize = 3;
 

@@ -50,8 +50,8 @@ use output::{WrongArguments, is_broken_pipe};
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
 ///
-/// Indexes shards, shows what is in them, repacks them, and measures, exports and replays the batches that the
-/// maskstream library makes of them for training.
+/// Packs samples into shards, indexes shards, shows what is in them, repacks them, and measures, exports and replays
+/// the batches that the maskstream library makes of them for training.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 100, after_long_help = FIRST_STEPS)]
 enum Command {

@@ -53,7 +53,7 @@ pub(super) struct Args {
     ///
     /// Then the sizes of the files are not looked at beforehand, which every task would do for all files. That saves
     /// time where very many files are on a network file system.
-    #[arg(long, value_name = "N", value_parser = parse_count::<100_000_000>)]
+    #[arg(long, value_name = "N", value_parser = parse_count::<1_048_576>)]
     samples: Option<usize>,
     #[command(flatten)]
     task: TaskArgs,

@@ -100,7 +100,7 @@ impl Contents {
     /// How many pairs there are, and the first image.
     fn pairs(&self) -> Option<String> {
         let complete = || self.stems.values().filter_map(|(image, has_json)| image.as_ref().filter(|_| *has_json));
-        let (count, first) = (complete().count(), complete().min()?);
+        let (count, first) = (complete().count(), complete().min_by_key(|name| (name.len(), *name))?);
         let more = if self.stems.len() >= MAX_STEMS { "at least " } else { "" };
         let noun = if count == 1 { "pair" } else { "pairs" };
         Some(format!("{more}{count} image/json {noun} ({first}{})", if count > 1 { ", ..." } else { "" }))

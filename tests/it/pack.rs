@@ -506,6 +506,53 @@ fn a_file_that_changes_or_vanishes_after_the_plan_is_named() {
 }
 
 #[test]
+fn a_shard_that_is_not_what_was_read_from_the_files_gets_no_name() {
+    let place = Place::new();
+    for mut made in made_many(200) {
+        // Spaces do not change what json says, and take a while to write.
+        made.json.resize(made.json.len() + 200_000, b' ');
+        place.add(&made);
+    }
+    let plan = place.plan(Packer::new()).unwrap();
+    // Changes a byte of the first image behind the writer's back, as soon as it has been written.
+    let tamper = |is_done: &std::sync::atomic::AtomicBool| {
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            for file in fs::read_dir(place.out()).into_iter().flatten().flatten() {
+                let is_draft = file.file_name().to_string_lossy().starts_with(".maskstream_sa_000000.tar_");
+                if is_draft && file.metadata().is_ok_and(|found| found.len() > 1 << 20) {
+                    let file = fs::File::options().write(true).open(file.path());
+                    let _ = file.and_then(|file| std::os::unix::fs::FileExt::write_at(&file, b"?", 1030));
+                    return;
+                }
+            }
+        }
+    };
+    let mut refused = None;
+    // It may come too late.
+    for _ in 0..30 {
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        let written = std::thread::scope(|scope| {
+            scope.spawn(|| tamper(&is_done));
+            let written = plan.write(0, IfExists::Replace, &|_| ());
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            written
+        });
+        if let Err(error) = written {
+            refused = Some(error);
+            break;
+        }
+        fs::remove_dir_all(place.out()).unwrap();
+    }
+    let error = refused.unwrap();
+    assert!(error.is_corrupt() && error.to_string().contains("sample 0 is not that of the original"), "{error}");
+    assert_eq!(error.location().member.as_deref(), Some("./sa_1.jpg"));
+    assert!(place.shards().is_empty());
+    // Undisturbed, it is written.
+    plan.write(0, IfExists::Keep, &|_| ()).unwrap();
+    assert!(read_with_tar(&place.shards()["sa_000000.tar"])["sa_1.jpg"].1 == made_many(1)[0].image);
+}
+
+#[test]
 fn directories_without_samples_say_what_they_have() {
     let place = Place::new();
     let text = |place: &Place| place.plan(Packer::new()).unwrap_err().to_string();
@@ -674,7 +721,7 @@ mod command {
     fn a_file_that_may_not_be_read_is_a_bad_sample() {
         let place = Place::of(4);
         let path = place.input().join("sa_3.json");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         // Root may read everything, so the command runs as nobody.
         fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let program = place.dir.path().join("maskstream");
@@ -696,7 +743,7 @@ mod command {
         assert_eq!(read_with_tar(&place.shards()["sa_000000.tar"]).len(), 6);
 
         fs::create_dir(place.input().join("closed")).unwrap();
-        fs::set_permissions(place.input().join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(place.input().join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let (status, said) = run("pack in -o out --skip 1");
         assert_eq!(status, Some(1), "{said}");
         assert!(said.contains("cannot list the directory in/closed") && said.contains("Permission denied"), "{said}");

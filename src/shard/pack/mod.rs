@@ -26,6 +26,8 @@ use crate::{Error, Result};
 
 /// About the size of an official shard: then SA-1B has as many shards as there are official ones.
 const DEFAULT_SHARD_BYTES: u64 = 11_000_000_000;
+/// Half the members that a shard may have.
+const MAX_SAMPLES: usize = 1 << 20;
 /// The names of more shards would not have the same length.
 const MAX_SHARDS: usize = 1_000_000;
 
@@ -89,8 +91,8 @@ impl Packer {
         self
     }
 
-    /// Sets the number of samples in a shard, instead of its size. Then [`Packer::plan`] need not look at every file,
-    /// which takes long on network file systems.
+    /// Sets the number of samples in a shard, at most 2^20, instead of its size. Then [`Packer::plan`] need not look at
+    /// every file, which takes long on network file systems.
     pub fn samples(mut self, samples: usize) -> Self {
         self.size = ShardSize::Samples(samples);
         self
@@ -138,7 +140,7 @@ impl Packer {
         }
         let listing = Listing::read(&dirs, out, progress)?;
         let (lengths, parts) = match self.size {
-            ShardSize::Samples(samples) => (None, by_count(listing.len(), samples.max(1))),
+            ShardSize::Samples(samples) => (None, by_count(listing.len(), samples.clamp(1, MAX_SAMPLES))),
             ShardSize::Bytes(bytes) => {
                 let lengths = listing.lengths(progress)?;
                 let parts = by_size(&listing, &lengths, bytes);
@@ -165,13 +167,14 @@ fn by_count(all: usize, samples: usize) -> Vec<(Range<usize>, Option<u64>)> {
     (0..all).step_by(samples).map(|start| (start..all.min(start.saturating_add(samples)), None)).collect()
 }
 
-/// Shards of at most `most` bytes, but of at least one sample, and their lengths.
+/// Shards of at most `most` bytes, but of at least one sample and at most as many as an index can have; and their
+/// lengths.
 fn by_size(listing: &Listing, lengths: &[Lengths], most: u64) -> Vec<(Range<usize>, Option<u64>)> {
     let mut parts = Vec::new();
     let (mut start, mut bytes) = (0, FRAME_BYTES);
     for (at, &lengths) in lengths.iter().enumerate() {
         let sample = listing.bytes(at, lengths);
-        if at > start && bytes + sample > most {
+        if at > start && (bytes + sample > most || at - start == MAX_SAMPLES) {
             parts.push((start..at, Some(bytes)));
             (start, bytes) = (at, FRAME_BYTES);
         }

@@ -35,6 +35,17 @@ impl<'a> TarWriter<'a> {
 
 /// Length of the name field of a tar header.
 const NAME_BYTES: usize = 100;
+const BLOCK_BYTES: u64 = 512;
+
+/// Bytes that an archive has besides its members: the directory entry and the end-of-archive marker.
+pub(crate) const FRAME_BYTES: u64 = 3 * BLOCK_BYTES;
+
+/// Bytes that a member takes whose name has `name` bytes and whose content has `len`.
+pub(crate) fn member_bytes(name: usize, len: u64) -> u64 {
+    let blocks = |len: u64| BLOCK_BYTES + len.next_multiple_of(BLOCK_BYTES);
+    let long = if name > NAME_BYTES { blocks(name as u64 + 1) } else { 0 };
+    long + blocks(len)
+}
 
 /// A header without time or owner, so that the same members always give the same bytes. The name is copied unchanged,
 /// because the setter of the `tar` crate drops a leading `./`.

@@ -162,8 +162,9 @@ pub mod index {
     #[cfg_attr(docsrs, doc(cfg(feature = "derive")))]
     pub use crate::shard::DeriveReport;
     pub use crate::shard::{
-        Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, LeftOut, RepackReport,
-        RepeatedImages, RowPointsReport, ShardIndex, ShardReport, Sidecar, resolve_patterns,
+        BadSample, Entry, Extent, Finding, FindingKind, IfExists, IndexStatus, IndexedShard, Indexer, LeftOut,
+        PackPlan, PackReport, Packer, PlannedShard, RepackReport, RepeatedImages, RowPointsReport, ShardIndex,
+        ShardReport, Sidecar, Stray, StrayKind, resolve_patterns,
     };
 }
 

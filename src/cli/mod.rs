@@ -28,6 +28,7 @@ mod export;
 mod index;
 mod inspect;
 mod output;
+mod pack;
 mod parallel;
 mod progress;
 mod repack;
@@ -50,13 +51,14 @@ use output::{WrongArguments, is_broken_pipe};
 
 /// Works with SA-1B tar shards in place: gzip streams named .tar, or plain tar files
 ///
-/// Indexes shards, shows what is in them, repacks them, and measures, exports and replays the batches that the
-/// maskstream library makes of them for training.
+/// Packs samples into shards, indexes shards, shows what is in them, repacks them, and measures, exports and replays
+/// the batches that the maskstream library makes of them for training.
 #[derive(Parser)]
 #[command(name = "maskstream", version, max_term_width = 100, after_long_help = FIRST_STEPS)]
 enum Command {
     Index(index::Args),
     Inspect(inspect::Args),
+    Pack(pack::Args),
     Repack(repack::Args),
     Synth(synth::Args),
     Bench(bench::Args),
@@ -92,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match command {
         Command::Index(args) => index::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Repack(args) => repack::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -16,14 +16,21 @@ pub(super) fn bar(total: u64, what: &str, unit: &str) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// A count of what has been found so far, when nobody knows how much there is.
+pub(super) fn counter(what: &str, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+    let template = format!("{{msg}}: {{human_pos}} {unit} {{elapsed}}");
+    bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
 /// Total size of the files in bytes; files that cannot be read count as 0.
 pub(super) fn total_bytes(paths: &[std::path::PathBuf]) -> u64 {
     paths.iter().map(|path| file_bytes(path)).sum()
 }
 
-/// The progress of one shard, on a bar of bytes for all shards.
+/// The progress of one shard, on a bar of bytes, or of samples, for all shards.
 ///
-/// When it is dropped, bytes that were not processed are taken off the bar's total: there was nothing to do, or the
+/// When it is dropped, what was not processed is taken off the bar's total: there was nothing to do, or the
 /// shard failed. So the rate and the time left are those of actual work.
 pub(super) struct ShardProgress {
     bar: ProgressBar,
@@ -33,7 +40,12 @@ pub(super) struct ShardProgress {
 
 impl ShardProgress {
     pub(super) fn new(bar: &ProgressBar, path: &Path) -> Self {
-        Self { bar: bar.clone(), all: file_bytes(path), done: AtomicU64::new(0) }
+        Self::of(bar, file_bytes(path))
+    }
+
+    /// A share of the bar.
+    pub(super) fn of(bar: &ProgressBar, all: u64) -> Self {
+        Self { bar: bar.clone(), all, done: AtomicU64::new(0) }
     }
 
     pub(super) fn advance(&self, bytes: u64) {

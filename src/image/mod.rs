@@ -33,6 +33,7 @@ pub(crate) use jpeg::HEAD_BYTES;
 pub(crate) use jpeg::TOGETHER;
 pub(crate) use jpeg::damage;
 pub use jpeg::{Derived, RowPoints, orientation as exif_orientation};
+pub(crate) use pixels::check_header;
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;
 pub(crate) use turn::turn;

@@ -1,6 +1,6 @@
 //! The buffer that JPEG codecs decode into, and the check of the size they find.
 
-use super::jpeg::{Derived, orientation};
+use super::jpeg::{Derived, Picture, orientation};
 use crate::{Error, Result};
 
 /// Interleaved RGB, 3 bytes a pixel, row by row.
@@ -18,6 +18,12 @@ impl Pixels {
         self.bytes.resize(width as usize * height as usize * 3, 0);
         &mut self.bytes
     }
+}
+
+/// Refuses a file that is no JPEG, has no end, or is not of the size that its annotations say. Its image data is not
+/// decoded.
+pub(crate) fn check_header(jpeg: &[u8], annotated: (u32, u32)) -> Result<()> {
+    check_size(Picture::read(jpeg)?.size(), annotated, jpeg)
 }
 
 /// Refuses a JPEG of `found` pixels whose annotations were made for another size: unless it says of itself that it was

@@ -13,8 +13,9 @@ use rayon::prelude::*;
 
 use super::indexed::IndexedShard;
 use super::indexer::Progress;
-use super::repack::{Append, IfExists, RepackReport, Rewrite, Summary, summary, will_need, with_member};
-use super::{Entry, Indexer, OnCorrupt, ShardIndex, pool};
+use super::output::{Append, Summary, summary};
+use super::repack::{RepackReport, Rewrite, will_need, with_member};
+use super::{Entry, IfExists, Indexer, OnCorrupt, ShardIndex, pool};
 use crate::image::{Derive, Derived, Deriver};
 use crate::source::{Inflater, Source};
 use crate::{Error, Result};

@@ -317,7 +317,7 @@ impl BuiltIndex {
 }
 
 /// Builds the index of a shard, which need not be a file.
-pub(super) fn build(file: &dyn Source, path: &Path, progress: &Progress) -> Result<BuiltIndex> {
+pub(super) fn build(file: &dyn Source, path: &Path, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<BuiltIndex> {
     catch_panic(path, || match is_gzip(file)? {
         true => gzip(file, progress, &mut ()),
         false => Ok(BuiltIndex { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
@@ -337,7 +337,7 @@ pub(super) fn pass(
     })
 }
 
-fn gzip(file: &dyn Source, progress: &Progress, observer: &mut dyn PassObserver) -> Result<BuiltIndex> {
+fn gzip(file: &dyn Source, progress: &dyn Fn(u64), observer: &mut dyn PassObserver) -> Result<BuiltIndex> {
     let (index, restarts) = ShardIndex::pass_gzip(file, progress, observer)?;
     Ok(BuiltIndex { index, restarts: Some(restarts) })
 }

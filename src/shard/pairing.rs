@@ -17,7 +17,7 @@ use crate::source::Restarts;
 use crate::{Error, Result};
 
 /// Largest image or JSON member: a hundred times the largest seen. Members are held in memory.
-const MAX_MEMBER_BYTES: u32 = 256 << 20;
+pub(super) const MAX_MEMBER_BYTES: u32 = 256 << 20;
 /// Shard bytes per sample: official shards have 11 GB for 11,186 samples.
 const TYPICAL_SAMPLE_BYTES: u64 = 1 << 20;
 
@@ -32,6 +32,18 @@ pub(super) enum MemberKind {
 pub(super) enum Content {
     Image(ImageSummary),
     Annotations(Extent, Box<AnnotationSummary>),
+}
+
+/// What the index will have of a sample that is not in a shard yet, as if both its members began at byte 0: its entry,
+/// and the statistics of its annotations.
+///
+/// # Errors
+/// If the JSON cannot be parsed.
+pub(super) fn sample_of(image_name: &str, image: &[u8], json: &[u8]) -> Result<(Entry, Vec<AnnotationStats>)> {
+    let extent = |bytes: &[u8]| Extent { offset: 0, len: bytes.len() as u32, crc32c: crc32c::crc32c(bytes) };
+    let summary = AnnotationSummary::of(json)?;
+    let entry = entry(image_name, &ImageSummary::of(extent(image), image), extent(json), &summary);
+    Ok((entry, summary.stats))
 }
 
 /// What the index keeps of an image.
@@ -251,17 +263,7 @@ impl Pairing {
         let Annotations::Read(_, summary) = std::mem::replace(content, Annotations::Indexed(annotations)) else {
             return Ok(());
         };
-        let (stem, extension) = image_member.name.rsplit_once('.').unwrap_or((&image_member.name, ""));
-        let entry = Entry {
-            image_id: summary.image_id,
-            width: summary.width,
-            height: summary.height,
-            image: image.extent,
-            derived: image.derived.clone(),
-            annotations,
-            stem: (stem != usual_stem(summary.image_id)).then(|| stem.into()),
-            extension: (extension != "jpg").then(|| extension.into()),
-        };
+        let entry = entry(&image_member.name, image, annotations, &summary);
         let at = self.index.entries.len();
         let before = pair.sample.replace(at);
         if before.is_some_and(|before| before < self.emitted || self.passed_over.contains(&before)) {
@@ -352,6 +354,21 @@ impl Pairing {
     }
 }
 
+/// The entry of a sample.
+fn entry(image_name: &str, image: &ImageSummary, annotations: Extent, summary: &AnnotationSummary) -> Entry {
+    let (stem, extension) = image_name.rsplit_once('.').unwrap_or((image_name, ""));
+    Entry {
+        image_id: summary.image_id,
+        width: summary.width,
+        height: summary.height,
+        image: image.extent,
+        derived: image.derived.clone(),
+        annotations,
+        stem: (stem != usual_stem(summary.image_id)).then(|| stem.into()),
+        extension: (extension != "jpg").then(|| extension.into()),
+    }
+}
+
 impl Pair {
     /// Position in the shard of the last member of a kind.
     fn place(&self, kind: MemberKind) -> Option<u64> {
@@ -406,7 +423,7 @@ fn members_behind(members: u64, reached: u64, shard_bytes: u64) -> u64 {
     behind as u64
 }
 
-fn member_kind(name: &str) -> Option<(&str, MemberKind)> {
+pub(super) fn member_kind(name: &str) -> Option<(&str, MemberKind)> {
     let (stem, extension) = name.rsplit_once('.').filter(|_| !is_apple_double(name))?;
     match extension.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => Some((stem, MemberKind::Image)),

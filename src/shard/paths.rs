@@ -2,7 +2,7 @@
 //! that says what is there instead.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 
 use super::braces::{self, MAX_NAMES};
+use super::contents::Contents;
 use crate::source::check_regular;
 use crate::{Error, Result};
 
@@ -175,10 +176,9 @@ fn expand_wildcards(pattern: &Path) -> Result<Vec<PathBuf>> {
             let parsed = Pattern::new(&name)
                 .map_err(|e| Error::config(format!("the pattern {}: {e}", pattern.display())).caused_by(e))?;
             for dir in found.iter().filter(|dir| is_dir_or_here(dir)) {
-                let names = names_in(dir)?.into_iter().filter(|name| parsed.matches(&name.to_string_lossy()));
-                next.extend(
-                    names.filter(|found| is_wanted(found) || name.starts_with("._")).map(|name| dir.join(name)),
-                );
+                let is_match = |found: &OsStr| parsed.matches(&found.to_string_lossy());
+                let is_such = |found: &OsStr| is_match(found) && (is_wanted(found) || name.starts_with("._"));
+                next.extend(names_in(dir, is_such)?.into_iter().map(|name| dir.join(name)));
             }
         }
         found = next;
@@ -198,7 +198,7 @@ fn add_tree(dir: PathBuf, all: &mut Vec<PathBuf>) -> Result<()> {
     if !is_dir_or_here(&dir) {
         return Ok(());
     }
-    for name in names_in(&dir)? {
+    for name in names_in(&dir, |_| true)? {
         let path = dir.join(name);
         if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
             add_tree(path, all)?;
@@ -210,25 +210,36 @@ fn add_tree(dir: PathBuf, all: &mut Vec<PathBuf>) -> Result<()> {
 
 /// The shards in a directory, in the order of their names.
 fn shards_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    let names = names_in(dir)?;
-    let is_tar = |name: &&OsString| name.as_encoded_bytes().ends_with(b".tar") && is_wanted(name);
-    let paths = names.iter().filter(is_tar).map(|name| dir.join(name));
-    let paths: Vec<_> = paths.filter(|path| !path.is_dir()).collect();
-    if paths.is_empty() { Err(no_tar_in(dir, &names)) } else { Ok(paths) }
+    let names = names_in(dir, |name| name.as_encoded_bytes().ends_with(b".tar") && is_wanted(name))?;
+    let paths: Vec<_> = names.iter().map(|name| dir.join(name)).filter(|path| !path.is_dir()).collect();
+    if paths.is_empty() {
+        let contents = Contents::of(dir).map_err(|e| cannot_list(dir, e))?;
+        return Err(Error::config(format!("the directory {} {}", dir.display(), contents.instead(dir))));
+    }
+    Ok(paths)
 }
 
-/// The names in a directory, sorted by their bytes.
-fn names_in(dir: &Path) -> Result<Vec<OsString>> {
+/// The names in a directory that are such, sorted by their bytes. The others are not kept: there may be very many.
+fn names_in(dir: &Path, is_such: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString>> {
     let real = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let cannot = |e| Error::io(format!("cannot list the directory {}", real.display()), e);
-    let entries = fs::read_dir(real).map_err(cannot)?;
-    let mut names = entries.map(|entry| Ok(entry.map_err(cannot)?.file_name())).collect::<Result<Vec<_>>>()?;
+    let cannot = |e| cannot_list(real, e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(real).map_err(cannot)? {
+        let name = entry.map_err(cannot)?.file_name();
+        if is_such(&name) {
+            names.push(name);
+        }
+    }
     names.sort();
     Ok(names)
 }
 
+fn cannot_list(dir: &Path, cause: std::io::Error) -> Error {
+    Error::io(format!("cannot list the directory {}", dir.display()), cause)
+}
+
 /// Whether it is not one of the files in which macOS keeps attributes of another file.
-fn is_wanted(name: &OsString) -> bool {
+fn is_wanted(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b"._")
 }
 
@@ -286,10 +297,10 @@ fn unmatched(pattern: &Path, directories: &[PathBuf]) -> Error {
         None => {
             let is_fixed = |path: &&Path| !is_pattern(&path.to_string_lossy());
             let base = pattern.ancestors().skip(1).find(is_fixed).unwrap_or(Path::new(""));
-            let names = if is_dir_or_here(base) { names_in(base).ok() } else { None };
-            match names {
-                None => absence(&base.join("x")),
-                Some(names) => format!("{} {}", holder(base), contents(&names)),
+            let real = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+            match Contents::of(real) {
+                Err(_) => absence(&base.join("x")),
+                Ok(contents) => format!("{} {}", holder(base), contents.pairs_or_count(real)),
             }
         }
     };
@@ -298,52 +309,4 @@ fn unmatched(pattern: &Path, directories: &[PathBuf]) -> Error {
 
 fn holder(dir: &Path) -> String {
     if dir.as_os_str().is_empty() { "this directory".to_owned() } else { dir.display().to_string() }
-}
-
-/// How many names a directory has, and one of them.
-fn contents(names: &[OsString]) -> String {
-    match names {
-        [] => "is empty".to_owned(),
-        [one] => format!("has only {}", one.display()),
-        [first, ..] => format!("has {} files, such as {}", names.len(), first.display()),
-    }
-}
-
-/// The error of a directory without a shard: what it has instead, and what to do.
-fn no_tar_in(dir: &Path, names: &[OsString]) -> Error {
-    let shown = dir.display();
-    let ending = |endings: &'static [&'static str]| {
-        let is_such = move |name: &&OsString| {
-            let name = name.to_string_lossy().to_lowercase();
-            endings.iter().any(|ending| name.ends_with(ending))
-        };
-        let such: Vec<_> = names.iter().filter(|name| is_wanted(name)).filter(is_such).collect();
-        such.first().map(|first| format!("{} such as {}", such.len(), first.display()))
-    };
-    let nested = || {
-        names.iter().find(|name| {
-            let inner = names_in(&dir.join(name)).unwrap_or_default();
-            inner.iter().any(|name| name.as_encoded_bytes().ends_with(b".tar"))
-        })
-    };
-    let text = if names.is_empty() {
-        format!("the directory {shown} is empty: shards are its *.tar files")
-    } else if let Some(packed) = ending(&[".tar.gz"]) {
-        format!("the directory {shown} has no *.tar file, but {packed}: name them as '{shown}/*.tar.gz'")
-    } else if let Some(packed) = ending(&[".tgz"]) {
-        format!("the directory {shown} has no *.tar file, but {packed}: name them as '{shown}/*.tgz'")
-    } else if let Some(extracted) = ending(&[".jpg", ".jpeg", ".json"]) {
-        format!(
-            "the directory {shown} has no *.tar file, but extracted samples, {extracted}: the tar itself is read; \
-             pack them with `tar cf sa_000000.tar -C {shown} .`"
-        )
-    } else if let Some(inner) = nested() {
-        format!("the directory {shown} has no *.tar file, but directories with some: name {shown}/{}", inner.display())
-    } else {
-        format!(
-            "the directory {shown} has no *.tar file: it {}; name shards with other names one by one",
-            contents(names)
-        )
-    };
-    Error::config(text)
 }

@@ -5,30 +5,17 @@
 //! compared with the source's index before it gets its name; on any error, a file that was there before is unchanged.
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 
-use super::indexed::{self, IndexedShard, catch_panic};
+use super::indexed::{IndexedShard, catch_panic};
 use super::indexer::Progress;
-use super::{Entry, Extent, IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar};
+use super::output::{Append, NewShard, Summary, check_same, reason, stage_progress, summary};
+use super::{Entry, Extent, IfExists, Indexer, ShardIndex, ShardReport};
 use crate::annotation::ScoreColumns;
-use crate::atomic::{AtomicFile, FileId, check_target, dir_of};
-use crate::container::TarWriter;
-use crate::source::{self, Inflater, Source};
-use crate::{Error, ErrorKind, Result};
-
-/// What [`Indexer::repack`] does if the repacked shard exists already, and deriving if the derived one does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IfExists {
-    /// Keep it if it has the same samples in the same order. If it differs, that is an error, because it may be a file
-    /// of someone else's.
-    #[default]
-    Keep,
-    /// Write it again, whatever it is.
-    Replace,
-}
+use crate::atomic::{FileId, check_target, dir_of};
+use crate::source::{Inflater, Source};
+use crate::{Error, Result};
 
 /// The result of [`Indexer::repack`] for one shard.
 #[derive(Clone, Debug)]
@@ -65,16 +52,6 @@ pub(super) trait Rewrite {
 
     /// Whether `found` has the image that becomes of the one of `original`, a sample of `source`.
     fn is_image_of(&self, source: &IndexedShard, original: &Entry, found: &Entry) -> Result<bool>;
-}
-
-/// Appends a member with a name and bytes.
-pub(super) type Append<'a> = dyn FnMut(&str, &[u8]) -> Result<()> + 'a;
-
-/// Length and checksum of a member.
-pub(super) type Summary = (u32, u32);
-
-pub(super) fn summary(extent: &Extent) -> Summary {
-    (extent.len, extent.crc32c)
 }
 
 /// Copies every member as it is.
@@ -133,7 +110,7 @@ impl Indexer {
             let (source, stages) = match self.load(shard, ScoreColumns::ALL)? {
                 Ok(source) => (source, 2),
                 Err(unindexed) => {
-                    let progress = stage_progress(self, unindexed.shard_bytes() / 3, unindexed.shard_bytes());
+                    let progress = self.stage(unindexed.shard_bytes() / 3, unindexed.shard_bytes());
                     (self.clone().progress(progress).index(shard)?, 3)
                 }
             };
@@ -148,19 +125,16 @@ impl Indexer {
                 return Err(Error::corrupt(format!("no sample is valid: {why}")));
             }
             rewrite.check(&source.index)?;
-            let written = match existing {
-                _ if fs::symlink_metadata(&path).is_err() => Some("it did not exist yet".to_owned()),
-                IfExists::Keep => {
-                    check_kept(&path, &source, rewrite)?;
-                    None
-                }
-                IfExists::Replace => Some("replaced on request".to_owned()),
-            };
+            let target = NewShard { path: &path, existing, name: "the repacked shard" };
+            let written = reason(&path, existing);
             let shard_bytes = match written {
-                Some(_) => self.write(&source, &path, existing, source.shard_bytes / stages, rewrite)?,
-                None => fs::metadata(&path)
-                    .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
-                    .len(),
+                Some(_) => self.write(&source, &target, source.shard_bytes / stages, rewrite)?,
+                None => {
+                    check_kept(&target, &source, rewrite)?;
+                    fs::metadata(&path)
+                        .map_err(|e| Error::io("cannot read the file's metadata", e).in_shard(&path))?
+                        .len()
+                }
             };
             Ok((RepackReport { path, shard_bytes, written, source: report }, source.index))
         })
@@ -192,43 +166,26 @@ impl Indexer {
 
     /// Writes and checks the repacked shard; returns its length. Each of the two steps reports `share` bytes of
     /// progress.
-    fn write(
-        &self,
-        source: &IndexedShard,
-        path: &Path,
-        existing: IfExists,
-        share: u64,
-        rewrite: &dyn Rewrite,
-    ) -> Result<u64> {
-        let failed = |e: io::Error| Error::io("cannot write the repacked shard", e).in_shard(path);
+    fn write(&self, source: &IndexedShard, target: &NewShard<'_>, share: u64, rewrite: &dyn Rewrite) -> Result<u64> {
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
         let bytes = source.source((self.opener)(&source.path)?)?;
-        let mut draft = AtomicFile::of(path).map_err(failed)?;
-        let mut out = BufWriter::with_capacity(1 << 20, draft.file());
-        let mut tar = TarWriter::start(&mut out).map_err(failed)?;
-        let mut append = |name: &str, bytes: &[u8]| tar.append(name, bytes.len() as u64, bytes).map_err(failed);
-        let progress = stage_progress(self, share, members);
-        let images = rewrite.copy(bytes.as_ref(), &source.index, &mut append, &progress)?;
-        tar.finish().and_then(|()| out.flush()).map_err(failed)?;
-        drop(out);
+        let progress = self.stage(share, members);
+        let (_, len) = target.write(
+            |append| rewrite.copy(bytes.as_ref(), &source.index, append, &progress),
+            |len| self.stage(share, len),
+            |images, found| {
+                check_same(&source.index, found, |wanted, found| rewrite.is_image_of(source, wanted, found))?;
+                check_images(images, found)
+            },
+            || check_kept(target, source, rewrite),
+        )?;
+        Ok(len)
+    }
 
-        let written = source::open(draft.path())?;
-        let built = indexed::build(written.as_ref(), path, &stage_progress(self, share, written.len()))?;
-        check_same(source, &built.index, rewrite)
-            .and_then(|()| check_images(&images, &built.index))
-            .map_err(|e| e.in_shard(path))?;
-        match draft.publish(path, existing == IfExists::Replace) {
-            // Another process has repacked the same shard meanwhile.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_kept(path, source, rewrite)?,
-            published => published.map_err(failed)?,
-        }
-        // A reader may have opened the new shard already, and built the same index.
-        let status = match target_indexer().load(path, ScoreColumns::ALL)? {
-            Ok(indexed) => indexed.status,
-            Err(unindexed) => unindexed.finish(&written, built, &|| ())?.status,
-        };
-        check_saved(status, "the repacked shard was written", path)?;
-        Ok(written.len())
+    /// The progress of one stage: after `all` units of work, it has reported `share` bytes.
+    fn stage(&self, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
+        let progress = Arc::clone(&self.progress);
+        stage_progress(move |bytes| progress(bytes), share, all)
     }
 }
 
@@ -285,82 +242,11 @@ pub(super) fn with_member<T>(
     work(bytes)
 }
 
-/// Checks that the shard at `path` is a repacked form of the source, and that it has an index.
-fn check_kept(path: &Path, source: &IndexedShard, rewrite: &dyn Rewrite) -> Result<()> {
-    let differs = |reason: Error| {
-        let text = format!("{} exists already and is no {} ({reason})", path.display(), rewrite.form());
-        Error::config(format!("{text}: move it away, or overwrite it with --force"))
-    };
-    let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
-        Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
-        Ok(found) => return check_sound(source, &found.index, rewrite).map_err(differs),
-        Err(unindexed) => unindexed,
-    };
-    // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file that
-    // turns out to be something else.
-    let file = source::open(path)?;
-    let built = indexed::build(file.as_ref(), path, &|_| ()).map_err(differs)?;
-    if built.restarts.is_some() {
-        return Err(differs(Error::corrupt("it is a gzip stream")));
-    }
-    check_sound(source, &built.index, rewrite).map_err(differs)?;
-    check_saved(unindexed.finish(&file, built, &|| ())?.status, "the repacked shard is there", path)
-}
-
-/// The same as `check_same`, in fewer words if it is damaged: it may be no shard at all.
-fn check_sound(source: &IndexedShard, repacked: &ShardIndex, rewrite: &dyn Rewrite) -> Result<()> {
-    match repacked.findings().iter().find(|finding| finding.kind.is_damage()) {
-        Some(_) => Err(Error::corrupt("it is damaged, or no tar file")),
-        None => check_same(source, repacked, rewrite),
-    }
-}
-
-/// Checks that the index of a repacked shard has been saved.
-fn check_saved(status: IndexStatus, shard: &str, path: &Path) -> Result<()> {
-    match status {
-        IndexStatus::Unsaved(reason) => {
-            let text = format!("{shard}, but its index could not be saved: {reason}");
-            Err(Error::new(ErrorKind::Io, text).in_shard(path))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Checks that `repacked` has exactly the samples of `source`, in the same order, and the two members of each side by
-/// side.
-fn check_same(source: &IndexedShard, repacked: &ShardIndex, rewrite: &dyn Rewrite) -> Result<()> {
-    if let Some(finding) = repacked.findings().first() {
-        return Err(Error::corrupt(finding.to_string()));
-    }
-    let original = &source.index;
-    let (wanted, found) = (original.entries().len(), repacked.entries().len());
-    if wanted != found {
-        return Err(Error::corrupt(format!("it has {found} samples instead of {wanted}")));
-    }
-    let mut end = 0;
-    for (i, (wanted, found)) in original.entries().iter().zip(repacked.entries()).enumerate() {
-        let named = |text: String| Error::corrupt(text).in_member(&found.image_name()).at_offset(found.image.offset);
-        if content(wanted) != content(found) || !rewrite.is_image_of(source, wanted, found)? {
-            return Err(named(format!("sample {i} is not that of the original, {}", wanted.image_name())));
-        }
-        if original.stats(i) != repacked.stats(i) {
-            return Err(named(format!("sample {i} has different annotation statistics")));
-        }
-        // There are no other members, so this order means that nothing lies between them.
-        if found.image.offset < end || found.annotations.offset < found.image.offset {
-            return Err(named(format!(
-                "the members of sample {i} are not adjacent, or not after those of the sample before it"
-            )));
-        }
-        end = found.annotations.range().end;
-    }
-    Ok(())
-}
-
-/// Everything in an entry except its image and the places of its members.
-fn content(entry: &Entry) -> impl PartialEq {
-    let size = [entry.width, entry.height];
-    (entry.image_id, size, summary(&entry.annotations), entry.image_name(), entry.annotations_name())
+/// Checks that the shard which is there already is a repacked form of the source.
+fn check_kept(target: &NewShard<'_>, source: &IndexedShard, rewrite: &dyn Rewrite) -> Result<()> {
+    target.check_kept(target.path.display(), &rewrite.form(), |found| {
+        check_same(&source.index, found, |wanted, found| rewrite.is_image_of(source, wanted, found))
+    })
 }
 
 /// Checks that a shard has the images that were written to it.
@@ -374,23 +260,7 @@ fn check_images(written: &[Summary], found: &ShardIndex) -> Result<()> {
     }
 }
 
-/// The index file of a repacked shard is always next to it.
-fn target_indexer() -> Indexer {
-    // A changed file is read again as a whole.
-    Indexer { is_exact: true, ..Indexer::new().sidecar(Sidecar::Beside) }
-}
-
 /// Whether two paths refer to the same file or directory.
 fn is_same(a: &Path, b: &Path) -> bool {
     FileId::of(a) == FileId::of(b)
-}
-
-/// Scales the progress of one stage: after `all` bytes of work, it has reported `share` bytes.
-fn stage_progress(options: &Indexer, share: u64, all: u64) -> impl Fn(u64) + Send + Sync + 'static {
-    let (progress, done) = (options.progress.clone(), AtomicU64::new(0));
-    move |bytes| {
-        let before = done.fetch_add(bytes, Relaxed);
-        let due = |done: u64| (u128::from(share) * u128::from(done.min(all)) / u128::from(all.max(1))) as u64;
-        progress(due(before + bytes) - due(before));
-    }
 }

@@ -10,7 +10,7 @@
 //! | `annotation` | `annotation.rs`; what is missing, draws, thin masks: `labels.rs`; lists of ids: `selection.rs` |
 //! | `source` | `source.rs`, `gzip.rs`, `shard.rs`; the inflater against flate2: `src/source/gzip/tests` |
 //! | `order` | `order.rs`; cursors: `resume.rs` |
-//! | `container`, `shard` | `shard`, `indexing`, `gzip`, `repack`, `derived`; `retain`, quarantine: `selection.rs` |
+//! | `container`, `shard` | `shard`, `indexing`, `gzip`, `repack`, `derived`, `pack`; quarantine: `selection.rs` |
 //! | `image` | `image.rs`, `pixels/`; in a loader: `loader.rs`, `faults/` |
 //! | `sample`, `field`, `batch` | `loader.rs`; damaged masks: `faults/` |
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`, `verdict.rs`; `loader/live`: `stream.rs` |
@@ -41,6 +41,7 @@ mod labels;
 mod loader;
 mod mask;
 mod order;
+mod pack;
 mod pixels;
 mod prompts;
 mod repack;

@@ -20,8 +20,14 @@ fn place() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_shards(dir.path().join("data"), 2, &small(4), &|_| ()).unwrap();
     succeeds(dir.path(), "index data");
+    extract(dir.path(), "data/sa_000000.tar");
     fs::write(dir.path().join("cursor.json"), cursor(&dir.path().join("data"), 2)).unwrap();
     dir
+}
+
+/// Extracts a shard into `dir/extracted`.
+fn extract(dir: &Path, shard: &str) {
+    tar::Archive::new(File::open(dir.join(shard)).unwrap()).unpack(dir.join("extracted")).unwrap();
 }
 
 /// The cursor behind the first batch of an epoch over these shards.
@@ -73,19 +79,20 @@ fn fails(dir: &Path, args: &str) -> String {
 }
 
 /// The commands that write one file, with that file; `{}` stands for its name where it can be chosen.
-fn writers() -> [(String, &'static str); 5] {
+fn writers() -> [(String, &'static str); 6] {
     [
         ("synth {} --preset small --samples 2".to_owned(), "sa_000000.tar"),
         (format!("export data -o {{}} {SMALL}"), "batch.safetensors"),
         (format!("replay data --cursor cursor.json -o {{}} {SMALL}"), "batch.safetensors"),
         ("repack data/sa_000000.tar -o {}".to_owned(), "sa_000000.tar"),
         ("repack data/sa_000000.tar -o {} --longest-side 64".to_owned(), "sa_000000.tar"),
+        ("pack extracted -o {}".to_owned(), "sa_000000.tar"),
     ]
 }
 
 /// The command that writes `path`, which ends in the writer's file name.
 fn writing(writer: &str, path: &str) -> String {
-    let chosen = if writer.starts_with("synth") || writer.starts_with("repack") {
+    let chosen = if ["synth", "repack", "pack"].iter().any(|command| writer.starts_with(command)) {
         path.rsplit_once('/').unwrap().0
     } else {
         path
@@ -317,7 +324,7 @@ fn wait(mut child: Child) -> (ExitStatus, String) {
 }
 
 /// Commands whose work takes a while, and the files that they write in `out`.
-fn long() -> [(String, &'static [&'static str]); 6] {
+fn long() -> [(String, &'static [&'static str]); 7] {
     let batch = "--image-size 384 --batch-size 32";
     [
         ("synth out --preset small --samples 40 --gzip".to_owned(), &["sa_000000.tar"]),
@@ -326,6 +333,7 @@ fn long() -> [(String, &'static [&'static str]); 6] {
         ("repack many.tar -o out".to_owned(), &["many.tar", "many.tar.msidx"]),
         ("repack many.tar -o out --longest-side 128".to_owned(), &["many.tar", "many.tar.msidx"]),
         ("index many.tar --index-dir out --jobs 1".to_owned(), &["many.tar.msidx"]),
+        ("pack extracted -o out".to_owned(), &["sa_000000.tar", "sa_000000.tar.msidx"]),
     ]
 }
 
@@ -333,6 +341,7 @@ fn long() -> [(String, &'static [&'static str]); 6] {
 fn many() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_shard(dir.path().join("many.tar"), 0, &small(200)).unwrap();
+    extract(dir.path(), "many.tar");
     let cursor = cursor(&dir.path().join("many.tar"), 32);
     fs::write(dir.path().join("cursor.json"), cursor).unwrap();
     dir

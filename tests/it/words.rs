@@ -50,7 +50,9 @@ fn with_shard() -> tempfile::TempDir {
 fn what_is_there_in_place_of_shards_is_said_with_the_remedy() {
     let dir = with_shard();
     let dir = dir.path();
-    for name in ["gz/a.tar.gz", "tgz/a.tgz", "ext/sa_1.jpg", "ext/sa_1.json", "other/a.tar.zst", "deep/in/a.tar"] {
+    let extracted = ["ext/sa_1.jpg", "ext/sa_1.json", "parts/b/sa_2.jpeg", "parts/b/sa_2.json", "half/sa_1.json"];
+    let archives = ["gz/a.tar.gz", "tgz/a.tgz", "other/a.tar.zst", "deep/in/a.tar"];
+    for name in extracted.into_iter().chain(archives) {
         fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
         fs::write(dir.join(name), "").unwrap();
     }
@@ -69,7 +71,13 @@ fn what_is_there_in_place_of_shards_is_said_with_the_remedy() {
         ("empty/*.tar", "no shard matches empty/*.tar: empty is empty"),
         ("gz", "the directory gz has no *.tar file, but 1 such as a.tar.gz: name them as 'gz/*.tar.gz'"),
         ("tgz", "name them as 'tgz/*.tgz'"),
-        ("ext", "but extracted samples, 2 such as sa_1.jpg: the tar itself is read; pack them with `tar cf"),
+        ("ext", "but 1 image/json pair (sa_1.jpg): make shards of it with `maskstream pack ext -o OUT`"),
+        ("ext/*.tar", "ext has 1 image/json pair (sa_1.jpg): make shards of it with `maskstream pack ext -o OUT`"),
+        (
+            "parts",
+            "but directories with image/json pairs, such as parts/b: make shards of it with `maskstream pack parts",
+        ),
+        ("half", "but images or json files, 1 such as sa_1.json: a sample needs both, under one name"),
         ("other", "the directory other has no *.tar file: it has only a.tar.zst; name shards with other names"),
         ("deep", "but directories with some: name deep/in"),
         ("https://example.org/sa.tar", "is an address, but shards are read from files: download them, or mount"),

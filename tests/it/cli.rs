@@ -445,7 +445,7 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
         }
     };
     for name in
-        ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay ", "view ", "completions ", "man "]
+        ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay ", "verify ", "view ", "completions ", "man "]
     {
         for help in ["-h", "--help"] {
             let args = format!("{name}{help}");
@@ -458,6 +458,7 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
         "synth data --samples 9 --preset small",
         "index data",
         "inspect data",
+        "verify data",
         "bench data --image-size 64",
         "bench data --image-size 64 --stream --batches 1",
         "repack data -o flat",

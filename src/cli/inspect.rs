@@ -30,7 +30,8 @@ pub(super) struct Args {
     /// Also decode every image and every mask
     ///
     /// Counts images, annotations and masks that cannot be decoded; masks without a pixel, and masks that differ from
-    /// their box or area; and images that their EXIF data turns. Takes about as long as an epoch.
+    /// their box or area; and images that their EXIF data turns. Reads the whole file, as `verify` does, and finds what
+    /// that finds. Takes about as long as an epoch.
     #[arg(long)]
     decode: bool,
     /// With --decode: largest image in pixels

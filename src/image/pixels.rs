@@ -20,8 +20,9 @@ impl Pixels {
     }
 }
 
-/// The (width, height) that the annotations of a JPEG should say, according to itself: that of its frame header, or that
-/// of the original of a derived one. `head` are its bytes up to the frame header or more; `None` if it has none there.
+/// The (width, height) that the annotations of a JPEG should say, according to itself: that of its frame header, or
+/// that of the original of a derived one. `head` are its bytes up to the frame header or more; `None` if it has none
+/// there.
 pub fn own_size(head: &[u8]) -> Option<(u32, u32)> {
     let size = frame_size(head)?;
     Some(Derived::read(head).map_or(size, |derived| (derived.original_width, derived.original_height)))

@@ -56,8 +56,8 @@ impl ShardIndex {
         pairing.finish(findings, None, source.len(), u64::MAX)
     }
 
-    /// Reads the headers of a plain shard, the heads of its images, and its JSON: as good as an index of it, but without
-    /// the checksums of the images.
+    /// Reads the headers of a plain shard, the heads of its images, and its JSON: as good as an index of it, but
+    /// without the checksums of the images.
     pub(super) fn outline(source: &dyn Source) -> Result<Self> {
         let Listed { mut pairing, members, findings } = Listed::of(source)?;
         for (member, kind) in &members {
@@ -180,9 +180,9 @@ fn read_bytes(source: &dyn Source, member: &Member) -> Result<(Extent, Bytes)> {
 fn content_of(extent: Extent, bytes: &[u8], member: &Member, kind: MemberKind) -> Result<Content> {
     match kind {
         MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, bytes))),
-        MemberKind::Annotations => AnnotationSummary::of(bytes)
-            .map(|summary| Content::Annotations(extent, summary))
-            .map_err(named(member)),
+        MemberKind::Annotations => {
+            AnnotationSummary::of(bytes).map(|summary| Content::Annotations(extent, summary)).map_err(named(member))
+        }
     }
 }
 

@@ -40,6 +40,7 @@ mod stored;
 mod totals;
 mod whole;
 
+pub use braces::expand as expand_braces;
 pub use builder::ShardSetBuilder;
 #[cfg(feature = "derive")]
 pub use derive::DeriveReport;
@@ -55,9 +56,8 @@ pub(crate) use lazy::{Opened, PartlyIndexed, no_index};
 pub use left_out::LeftOut;
 pub use on_corrupt::OnCorrupt;
 pub use paths::resolve_patterns;
-pub use braces::expand as expand_braces;
-pub use quarantine::{Quarantine, quarantine_line};
 pub(crate) use quarantine::QuarantineLog;
+pub use quarantine::{Quarantine, quarantine_line};
 pub use repack::{IfExists, RepackReport};
 pub use repeated::RepeatedImages;
 pub use report::ShardReport;

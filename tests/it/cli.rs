@@ -444,9 +444,20 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
             assert!(line.chars().count() <= 80, "{args}: {line}");
         }
     };
-    for name in
-        ["", "index ", "inspect ", "repack ", "synth ", "bench ", "export ", "replay ", "verify ", "view ", "completions ", "man "]
-    {
+    for name in [
+        "",
+        "index ",
+        "inspect ",
+        "repack ",
+        "synth ",
+        "bench ",
+        "export ",
+        "replay ",
+        "verify ",
+        "view ",
+        "completions ",
+        "man ",
+    ] {
         for help in ["-h", "--help"] {
             let args = format!("{name}{help}");
             let output = command(dir, &args).env("COLUMNS", "80").output().unwrap();

@@ -133,11 +133,13 @@ fn a_flipped_bit_in_an_image_is_found_where_it_is() {
     let into = |bytes: &mut Vec<u8>| bytes[offset as usize..][..bad.len()].copy_from_slice(&bad);
     finds(&sound, true, into, Some((&name, offset)), [&[], &["changed member"], &["changed member"]]);
     let last = offset as usize + image.len() - 3;
-    finds(&sound, true, |bytes| bytes[last] ^= 1, Some((&name, offset)), [
-        &[],
-        &["changed member"],
-        &["changed member"],
-    ]);
+    finds(
+        &sound,
+        true,
+        |bytes| bytes[last] ^= 1,
+        Some((&name, offset)),
+        [&[], &["changed member"], &["changed member"]],
+    );
 }
 
 #[test]
@@ -181,8 +183,11 @@ fn damaged_gzip_streams_are_found_with_an_index_and_without() {
         finds(&flipped, false, |_| (), None, [checksum; 3]);
         finds(&packed, true, flip, None, [&[], checksum, checksum]);
     }
-    let broken: &[&str] = &["broken shard"];
+    // The JSON come first, and the last image is cut.
+    let broken: &[&str] = &["annotations without image", "broken shard"];
     finds(&packed[..packed.len() - 20], false, |_| (), None, [broken; 3]);
+    // Another size is another shard: it is indexed again, with what its old index still leads to.
+    finds(&packed, true, |bytes| bytes.truncate(bytes.len() - 20), None, [broken; 3]);
 }
 
 #[test]
@@ -452,7 +457,8 @@ fn a_state_is_of_the_shards_as_they_were() {
     let limited = "a.tar --state limited --max-image-pixels 100";
     assert_eq!([resumed(dir, limited).2, resumed(dir, limited).2], [0, 0]);
 
-    for foreign in [&b"notes of mine\n"[..], b"{\"shard\":\"a.tar\"}\n", b"{\"maskstream\":\"verify\",\"version\":2}\n"] {
+    for foreign in [&b"notes of mine\n"[..], b"{\"shard\":\"a.tar\"}\n", b"{\"maskstream\":\"verify\",\"version\":2}\n"]
+    {
         fs::write(dir.join("mine"), foreign).unwrap();
         let output = run(dir, "verify a.tar --state mine");
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));

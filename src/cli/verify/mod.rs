@@ -10,6 +10,7 @@ mod shard;
 mod state;
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -36,9 +37,9 @@ use state::{Stamp, State};
 
 /// Check whether shards are whole: every byte, every mask and every image, on all cores
 ///
-/// Prints a line for each shard, and below it a line for each defect: shard, kind, member, byte offset in the tar (of a
-/// gzip shard: in the inflated tar), and the reason. Lines that begin with "note:" are no defects: members that later
-/// ones replace or that belong to no sample, and images that EXIF turns. The last line has the totals.
+/// Prints a line for each shard, and below it a line for each defect: shard, kind, member, byte offset in the tar (of
+/// a gzip shard: in the inflated tar), and the reason. What is marked "note" is no defect: members that later ones
+/// replace or that belong to no sample, and images that EXIF turns. The last line has the totals.
 ///
 /// The bytes are judged by what the file holds now. If the shard has an index, samples that are not as they were
 /// indexed are defects too, because a loader refuses them; the index stays as it is. A shard without an index gets one,
@@ -50,7 +51,13 @@ pub(super) struct Args {
     shards: ShardArgs,
     #[command(flatten)]
     task: TaskArgs,
-    /// How thoroughly
+    /// How thoroughly; each level includes the ones before it
+    ///
+    /// Level header reads the headers of a plain tar, its json, and the head of each JPEG: seconds per shard. Of a gzip
+    /// shard it reads the index, and compares 16 samples with it; a gzip shard without an index has to be read whole,
+    /// and is indexed. Level crc compares the bytes with the CRC-32 and the length of the gzip stream, and with the
+    /// checksums of the members in the index, if there is one. A plain tar without an index has checksums for its
+    /// headers only: damage in its images shows at level full.
     #[arg(long, value_enum, default_value = "full")]
     level: Level,
     /// Write the samples that cannot be decoded to this file, as a list that --quarantine of other commands reads
@@ -168,7 +175,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         });
     }
     let seconds = start.elapsed().as_secs_f64();
-    if samples > 0 {
+    // Not where the output is compared with that of another run.
+    if samples > 0 && std::io::stderr().is_terminal() {
         tell!("maskstream: {samples} samples in {seconds:.1} s: {:.1} samples/s", samples as f64 / seconds);
     }
     failures.dedup();
@@ -212,7 +220,8 @@ fn resolve(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, WrongArguments> {
             continue;
         };
         let names = pattern.to_str().and_then(expand_braces);
-        for name in names.map_or_else(|| vec![pattern.clone()], |names| names.into_iter().map(PathBuf::from).collect()) {
+        for name in names.map_or_else(|| vec![pattern.clone()], |names| names.into_iter().map(PathBuf::from).collect())
+        {
             if resolve_patterns(&[&name]).is_ok() {
                 found.push(name);
             } else if is_file_name(&name) {

@@ -52,7 +52,8 @@ impl Report {
             0 => "whole".to_owned(),
             count => counted(count, "defect"),
         };
-        let what = format!("{}, {}, {}", size(*bytes), counted(*samples, "sample"), counted(*annotations, "annotation"));
+        let what =
+            format!("{}, {}, {}", size(*bytes), counted(*samples, "sample"), counted(*annotations, "annotation"));
         say!("{}", wrap(&format!("{}: {found}: {what}", unbroken(shard))));
         for defect in &self.defects {
             say!("{}", defect.line(shard));

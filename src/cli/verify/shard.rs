@@ -49,7 +49,8 @@ pub(in crate::cli) struct Verified {
 }
 
 pub(super) fn verify(path: &Path, settings: &Settings, reading: &Reading<'_>, checker: &mut Checker) -> Verified {
-    let mut pass = Pass { path, settings, reading, gathered: Arc::default(), report: Report::new(path, settings.level) };
+    let mut pass =
+        Pass { path, settings, reading, gathered: Arc::default(), report: Report::new(path, settings.level) };
     let (mut shard, mut remark) = (None, None);
     let done = match settings.level {
         Level::Header => pass.look_at_headers(checker).map(|indexed| {

@@ -1,6 +1,8 @@
 //! What a decoder needs of a JPEG, and a JPEG of only that.
 
-use super::segments::{APP0, APP14, DAC, DHT, DQT, DRI, EOI, RST0, SOI, SOS, Segment, TEM, body, next_marker, segments};
+use super::segments::{
+    APP0, APP14, DAC, DHT, DQT, DRI, EOI, RST0, SOI, SOS, Segment, TEM, body, next_marker, segments,
+};
 use super::standard;
 use crate::{Error, Result};
 

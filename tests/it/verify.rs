@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use maskstream::index::Sidecar;
-use maskstream::{Loader, MaskFilter, OnError, Quarantine, ShardSet};
+use maskstream::{Loader, MaskFilter, OnCorrupt, OnError, Quarantine, ShardSet};
 use serde_json::{Value, json};
 
-use crate::fixture::{Made, gzip, jpeg, made_many, members, pack, read_with_tar};
+use crate::fixture::{Dice, Made, gzip, jpeg, made_many, members, pack, read_with_tar};
 
 fn run(dir: &Path, args: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split_whitespace()).output().unwrap()
@@ -214,14 +214,7 @@ fn a_broken_stream_costs_no_sample_behind_the_break_that_its_index_leads_to() {
             })
             .collect();
         // What a loader gets with this index.
-        let set = ShardSet::builder().filter(MaskFilter::all()).open(&[dir.join("a.tar")]).unwrap();
-        let loader = Loader::builder().batch_size(1).image_size(16).on_error(OnError::skip(100)).build(set).unwrap();
-        let mut failed = BTreeSet::new();
-        for batch in loader.epoch(0).unwrap() {
-            let batch = batch.unwrap();
-            let ids = batch.samples().iter().zip(1..).filter(|_| !batch.errors().is_empty());
-            failed.extend(ids.filter_map(|(id, _)| Some(loader.shards()?.entry((*id)?)?.image_id)));
-        }
+        let failed = failing(&dir.join("a.tar"));
         assert_eq!(lost, failed);
         assert!(!lost.is_empty() && lost.len() < samples.len());
         assert_eq!(listed(&dir.join("bad.jsonl")), lost);
@@ -374,7 +367,7 @@ fn the_quarantine_list_has_the_damaged_samples_and_an_epoch_without_them_has_no_
         let set = set.open(&[dir.join("s/c_bad.tar")]).unwrap();
         let loader = Loader::builder().batch_size(2).image_size(16).build(set).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
-        let failed = (&mut epoch).any(|batch| batch.is_err());
+        let failed = epoch.any(|batch| batch.is_err());
         (failed, epoch.report().delivered)
     };
     assert!(epoch(None).0);
@@ -395,6 +388,53 @@ fn the_quarantine_list_has_the_damaged_samples_and_an_epoch_without_them_has_no_
     assert_eq!(fs::read(dir.join("bad.jsonl")).unwrap(), before);
     verify(dir, "s/a_sound.tar --quarantine bad.jsonl --force");
     assert!(listed(&dir.join("bad.jsonl")).is_empty());
+}
+
+/// The samples that a loader fails on, all masks included.
+fn failing(path: &Path) -> BTreeSet<i64> {
+    let set = ShardSet::builder().filter(MaskFilter::all()).on_corrupt(OnCorrupt::KEEP).use_unverified(true);
+    let Ok(set) = set.open(&[path]) else { return BTreeSet::new() };
+    let loader =
+        Loader::builder().batch_size(1).image_size(16).mask_size([8, 8]).top_k(50).on_error(OnError::skip(1000));
+    let loader = loader.build(set).unwrap();
+    let mut failed = BTreeSet::new();
+    for batch in loader.epoch(0).unwrap() {
+        for error in batch.unwrap().errors() {
+            failed.insert(loader.shards().unwrap().entry(error.sample).unwrap().image_id);
+        }
+    }
+    failed
+}
+
+#[test]
+fn what_a_loader_fails_on_is_listed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, mut dice) = (dir.path(), Dice(18));
+    let sound = tar(&made_many(9));
+    let (mut listed_ones, mut sound_ones) = (0, 0);
+    for round in 0..60 {
+        let path = dir.join(format!("{round}.tar"));
+        let bytes = match round % 3 {
+            0 => sound.clone(),
+            1 => gzip(&sound, 6),
+            _ => gzip(&sound, 0),
+        };
+        fs::write(&path, &bytes).unwrap();
+        if round % 2 == 0 {
+            assert!(run(dir, &format!("index {round}.tar")).status.success());
+        }
+        rot(&path, |bytes| {
+            for _ in 0..=dice.below(3) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << dice.below(8);
+            }
+        });
+        verify(dir, &format!("{round}.tar --quarantine {round}.jsonl"));
+        let (listed, failing) = (listed(&dir.join(format!("{round}.jsonl"))), failing(&path));
+        assert_eq!(listed, failing, "round {round}");
+        *if listed.is_empty() { &mut sound_ones } else { &mut listed_ones } += 1;
+    }
+    assert!(listed_ones > 10 && sound_ones > 5, "{listed_ones} {sound_ones}");
 }
 
 /// The output of a run that another one preceded: the number of skipped shards may differ.

@@ -175,8 +175,12 @@ pub mod internals {
     pub use crate::atomic::{AtomicFile, FileId, check_target, dir_of, stop_writing};
     pub use crate::augment::Placement;
     pub use crate::error::OneLine;
-    pub use crate::image::{Canvas, Decoder, ImageJob, Planes, RowPoints, Simd, View, exif_orientation};
+    pub use crate::image::{
+        Canvas, Decoder, ImageJob, ImageSource, ImageTask, Planes, RowPoints, Simd, View, check_head, exif_orientation,
+        own_size,
+    };
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
+    pub use crate::shard::{ReadMember, WholeShard, expand_braces, outline, quarantine_line, read_whole};
 }
 
 /// The code blocks of the README and the documents are compiled as tests.

@@ -65,7 +65,7 @@ pub(super) fn in_flags(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Replaces whole words only: a path may contain the name of a setting.
-fn translated(text: &str) -> String {
+pub(super) fn translated(text: &str) -> String {
     let text = PHRASES.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let flag_of = |word: &str| FLAGS.iter().find(|(setting, _)| *setting == word).map(|(_, flag)| *flag);
     let translate = |token: &str| {

@@ -131,7 +131,7 @@ pub(super) struct LoaderArgs {
     /// name, as sa_1 or sa_1.jpg. Empty lines and lines that begin with # are ignored.
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     ids: Option<PathBuf>,
-    /// Leave out the bad samples listed in this file, which --quarantine-log wrote
+    /// Leave out the bad samples listed in this file, which --quarantine-log or `verify --quarantine` wrote
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     quarantine: Option<PathBuf>,
     /// Samples per batch [default: 8]

@@ -142,7 +142,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         ));
     }
     if damaged > 0 {
-        failures.push(format!("{damaged} images are damaged: `maskstream inspect --decode` names them"));
+        failures.push(format!("{damaged} images are damaged: `maskstream verify` names them"));
     }
     output.finish(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) })
 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::advice::in_flags;
 use super::args::{ShardArgs, warn_unsaved};
-use super::decode::{Problem, decode};
 use super::output::{Outcome, size, unbroken, wrap};
 use super::progress;
+use super::verify::{Defect, Level, Settings, Severity, verify_one};
 
 /// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
 ///
@@ -30,7 +30,8 @@ pub(super) struct Args {
     /// Also decode every image and every mask
     ///
     /// Counts images, annotations and masks that cannot be decoded; masks without a pixel, and masks that differ from
-    /// their box or area; and images that their EXIF data turns. Takes about as long as an epoch.
+    /// their box or area; and images that their EXIF data turns. Reads the whole file, as `verify` does, and finds what
+    /// that finds. Takes about as long as an epoch.
     #[arg(long)]
     decode: bool,
     /// With --decode: largest image in pixels
@@ -109,7 +110,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
             Err(error) => {
                 bad += 1;
-                tell!("maskstream: {}", in_flags(&error));
+                tell!("maskstream: {}", in_flags(&*error));
             }
         }
     }
@@ -120,19 +121,24 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn look_at(path: &Path, args: &Args) -> maskstream::Result<(Summary, IndexStatus)> {
-    let bar = progress::bar(progress::total_bytes(&[path.to_owned()]), "indexing", "bytes");
+fn look_at(path: &Path, args: &Args) -> Result<(Summary, IndexStatus), Box<dyn std::error::Error>> {
+    let total = progress::total_bytes(&[path.to_owned()]);
+    if args.decode {
+        let bar = progress::bar(total, "decoding", "bytes");
+        let (sidecar, max_pixels) = (args.shards.sidecar(), args.max_image_pixels);
+        let settings = Settings { level: Level::Full, sidecar, max_pixels, md5: false, bar: bar.clone() };
+        let (shard, defects) = verify_one(path, &settings)?;
+        bar.finish_and_clear();
+        let mut summary = summarize(&shard);
+        summary.replace(&defects);
+        return Ok((summary, shard.status));
+    }
+    let bar = progress::bar(total, "indexing", "bytes");
     let advance = bar.clone();
     let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
     let shard = indexer.index(path)?;
     bar.finish_and_clear();
-    let mut summary = summarize(&shard);
-    if args.decode {
-        let bar = progress::bar(shard.index.entries().len() as u64, "decoding", "samples");
-        summary.add(&decode(&shard, args.max_image_pixels, &bar)?);
-        bar.finish_and_clear();
-    }
-    Ok((summary, shard.status))
+    Ok((summarize(&shard), shard.status))
 }
 
 fn summarize(shard: &IndexedShard) -> Summary {
@@ -188,13 +194,14 @@ fn summarize(shard: &IndexedShard) -> Summary {
 }
 
 impl Summary {
-    /// Adds what decoding has found.
-    fn add(&mut self, problems: &[Problem]) {
+    /// Takes what decoding has found, which includes what is wrong with the structure.
+    fn replace(&mut self, defects: &[Defect]) {
         self.decoded = true;
-        for problem in problems {
-            self.damaged |= problem.is_damage;
-            *self.finding_counts.entry(problem.kind.to_owned()).or_default() += 1;
-            self.findings.push(problem.to_string());
+        self.damaged = defects.iter().any(|defect| defect.severity == Severity::Damage);
+        self.findings = defects.iter().map(ToString::to_string).collect();
+        self.finding_counts.clear();
+        for defect in defects {
+            *self.finding_counts.entry(defect.kind.clone()).or_default() += 1;
         }
     }
 }

@@ -23,7 +23,6 @@ mod args;
 mod augment_args;
 mod bench;
 mod completions;
-mod decode;
 mod export;
 mod index;
 mod inspect;
@@ -40,6 +39,7 @@ mod target;
 mod task;
 mod tensors;
 mod tune;
+mod verify;
 mod view;
 
 use std::process::ExitCode;
@@ -65,6 +65,7 @@ enum Command {
     Tune(tune::Args),
     Export(export::Args),
     Replay(replay::Args),
+    Verify(verify::Args),
     View(view::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -75,6 +76,7 @@ First steps, without any data of your own:
   maskstream synth demo --preset small   writes demo/sa_000000.tar
   maskstream index demo                  finds its samples
   maskstream inspect demo                shows what is in it
+  maskstream verify demo                 tells whether all of it is whole
   maskstream view demo                   shows what a model gets
   maskstream bench demo                  measures how fast it loads
 
@@ -101,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tune(args) => tune::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::View(args) => view::run(&args),
         Command::Completions(args) => completions::completions::<Command>(&args),
         Command::Man(args) => completions::man::<Command>(&args),

@@ -141,7 +141,7 @@ impl Decoder {
     }
 
     /// Decodes images until there is none to be begun, a few at once while there are as many.
-    pub(crate) fn run<S: ImageSource>(&mut self, source: &mut S) {
+    pub fn run<S: ImageSource>(&mut self, source: &mut S) {
         let mut active: Vec<InProgress<S::Task>> = Vec::new();
         loop {
             while active.len() < TOGETHER {

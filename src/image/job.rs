@@ -7,7 +7,7 @@ use crate::Result;
 use crate::augment::ColorStep;
 
 /// An image to decode.
-pub(crate) trait ImageTask {
+pub trait ImageTask {
     /// The JPEG.
     fn jpeg(&self) -> &[u8];
     /// The (width, height) that its annotations say: that of the JPEG unless it is a derived one.
@@ -37,7 +37,8 @@ pub(crate) trait ImageTask {
 }
 
 /// Where images come from, and where they go.
-pub(crate) trait ImageSource {
+pub trait ImageSource {
+    /// The type of the images.
     type Task: ImageTask;
     /// The next image, if there is one to begin while `under_way` others are being decoded. Is asked again where a few
     /// rows have been decoded since.

@@ -27,13 +27,13 @@ pub use derive::Derive;
 #[cfg(feature = "derive")]
 pub(crate) use derive::Deriver;
 pub(crate) use fit::letterboxed;
-pub use job::ImageJob;
-pub(crate) use job::{ImageSource, ImageTask};
+pub use job::{ImageJob, ImageSource, ImageTask};
 pub(crate) use jpeg::HEAD_BYTES;
 pub(crate) use jpeg::TOGETHER;
 pub(crate) use jpeg::damage;
 pub use jpeg::{Derived, RowPoints, orientation as exif_orientation};
 pub(crate) use pixels::check_header;
+pub use pixels::{check_head, own_size};
 pub use planes::{Canvas, Normalization, Planes};
 pub use simd::Simd;
 pub(crate) use turn::turn;

@@ -1,6 +1,6 @@
 //! The buffer that JPEG codecs decode into, and the check of the size they find.
 
-use super::jpeg::{Derived, Picture, orientation};
+use super::jpeg::{Derived, Picture, frame_size, orientation};
 use crate::{Error, Result};
 
 /// Interleaved RGB, 3 bytes a pixel, row by row.
@@ -24,6 +24,23 @@ impl Pixels {
 /// decoded.
 pub(crate) fn check_header(jpeg: &[u8], annotated: (u32, u32)) -> Result<()> {
     check_size(Picture::read(jpeg)?.size(), annotated, jpeg)
+}
+
+/// The (width, height) that the annotations of a JPEG should say, according to itself: that of its frame header, or
+/// that of the original of a derived one. `head` are its bytes up to the frame header or more; `None` if it has none
+/// there.
+pub fn own_size(head: &[u8]) -> Option<(u32, u32)> {
+    let size = frame_size(head)?;
+    Some(Derived::read(head).map_or(size, |derived| (derived.original_width, derived.original_height)))
+}
+
+/// Checks the size of a JPEG against its annotations, without reading its image data.
+///
+/// # Errors
+/// If the frame header is not in `head`, or says another size.
+pub fn check_head(head: &[u8], annotated: (u32, u32)) -> Result<()> {
+    let no_frame = || Error::corrupt("jpeg: damaged: it has no frame header, which tells its size");
+    check_size(frame_size(head).ok_or_else(no_frame)?, annotated, head)
 }
 
 /// Refuses a JPEG of `found` pixels whose annotations were made for another size: unless it says of itself that it was

@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 16;
 
 /// The names that a pattern stands for, in order; `None` if they are more than [`MAX_NAMES`]. Braces that hold neither
 /// a list nor a range stay as they are.
-pub(super) fn expand(pattern: &str) -> Option<Vec<String>> {
+pub fn expand(pattern: &str) -> Option<Vec<String>> {
     expand_nested(pattern, MAX_DEPTH)
 }
 

@@ -9,12 +9,13 @@ use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::Extent;
-use super::index::{PassObserver, ShardIndex};
+use super::index::{PassObserver, ReadMember, ShardIndex};
 use super::pairing::{Admitted, AnnotationSummary, Content, ImageSummary, MemberKind, Pairing, named};
 use super::scan::{self, Member, Walked};
+use super::{Extent, Finding};
 use crate::image::HEAD_BYTES;
 use crate::source::{GzipPass, Restarts, Source, is_gzip};
 use crate::{Error, Result};
@@ -37,29 +38,38 @@ impl ShardIndex {
 
     /// Reads a whole plain shard once, on the current rayon pool.
     pub(super) fn build_plain(source: &dyn Source, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
-        let mut pairing = Pairing::default();
-        let mut members = Vec::new();
-        let findings = scan::walk(source, &mut |member| {
-            let at = member.offset;
-            members.extend(pairing.admit(member).map(|admitted| {
-                let (Admitted::Data(member, kind) | Admitted::Link { member, kind, .. }) = admitted;
-                (member, kind, at)
-            }));
-            Ok(())
-        })?;
-        members.retain(|(member, kind, at)| pairing.is_last(&member.name, *kind, *at));
+        let Listed { mut pairing, members, findings } = Listed::of(source)?;
         // In file order, so that each thread reads a contiguous part of the shard.
         let read: Vec<Result<Content>> = members
             .par_iter()
-            .map(|(member, kind, _)| {
+            .map(|(member, kind)| {
                 let result = read_member(source, member, *kind);
                 progress(u64::from(member.len));
                 result
             })
             .collect();
-        let member_bytes: u64 = members.iter().map(|(member, ..)| u64::from(member.len)).sum();
+        let member_bytes: u64 = members.iter().map(|(member, _)| u64::from(member.len)).sum();
         progress(source.len().saturating_sub(member_bytes));
-        for ((member, ..), content) in members.iter().zip(read) {
+        for ((member, _), content) in members.iter().zip(read) {
+            pairing.add(member, content)?;
+        }
+        pairing.finish(findings, None, source.len(), u64::MAX)
+    }
+
+    /// Reads the headers of a plain shard, the heads of its images, and its JSON: as good as an index of it, but
+    /// without the checksums of the images.
+    pub(super) fn outline(source: &dyn Source) -> Result<Self> {
+        let Listed { mut pairing, members, findings } = Listed::of(source)?;
+        for (member, kind) in &members {
+            let content = match kind {
+                MemberKind::Image => {
+                    let head = u64::from(member.len).min(HEAD_BYTES as u64);
+                    let head = source.read(member.offset..member.offset + head).map_err(named(member))?;
+                    let extent = Extent { offset: member.offset, len: member.len, crc32c: 0 };
+                    content_of(extent, &head, member, *kind)
+                }
+                MemberKind::Annotations => read_member(source, member, *kind),
+            };
             pairing.add(member, content)?;
         }
         pairing.finish(findings, None, source.len(), u64::MAX)
@@ -72,7 +82,11 @@ impl ShardIndex {
             observer.on_member()?;
             if let Some(Admitted::Data(member, kind) | Admitted::Link { member, kind, .. }) = pairing.admit(member) {
                 let end = member.offset + u64::from(member.len);
-                let content = read_member(source, &member, kind);
+                let content = read_bytes(source, &member).and_then(|(extent, bytes)| {
+                    let content = content_of(extent, &bytes, &member, kind);
+                    observe(observer, &member, kind, extent, bytes);
+                    content
+                });
                 pairing.add(&member, content)?;
                 pairing.emit(observer, None, u64::MAX)?;
                 progress(end.saturating_sub(done));
@@ -100,8 +114,10 @@ impl ShardIndex {
             pairing.emit(observer, Some(&restarts), pass.borrow().valid_until())?;
             match pairing.admit(member) {
                 Some(Admitted::Data(member, kind)) => {
-                    let content = read_streamed_member(data, &member, kind)?;
+                    let (extent, bytes) = read_streamed_member(data, &member, kind, observer.wants_bytes())?;
+                    let content = content_of(extent, &bytes, &member, kind);
                     pairing.add(&member, content)?;
+                    observe(observer, &member, kind, extent, bytes.into());
                 }
                 Some(Admitted::Link { member, kind, target }) => {
                     if let Some(content) = pairing.linked_content(&target, kind) {
@@ -123,17 +139,68 @@ impl ShardIndex {
     }
 }
 
-fn read_member(source: &dyn Source, member: &Member, kind: MemberKind) -> Result<Content> {
-    let bytes = source.read(member.offset..member.offset + u64::from(member.len)).map_err(named(member))?;
-    let extent = Extent { offset: member.offset, len: member.len, crc32c: crc32c::crc32c(&bytes) };
-    match kind {
-        MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, &bytes))),
-        MemberKind::Annotations => annotations(extent, &bytes, member),
+/// The members of a plain shard that are the last of their names, in file order.
+struct Listed {
+    pairing: Pairing,
+    members: Vec<(Member, MemberKind)>,
+    findings: Vec<Finding>,
+}
+
+impl Listed {
+    fn of(source: &dyn Source) -> Result<Self> {
+        let mut pairing = Pairing::default();
+        let mut members = Vec::new();
+        let findings = scan::walk(source, &mut |member| {
+            let at = member.offset;
+            members.extend(pairing.admit(member).map(|admitted| {
+                let (Admitted::Data(member, kind) | Admitted::Link { member, kind, .. }) = admitted;
+                (member, kind, at)
+            }));
+            Ok(())
+        })?;
+        let is_last = |(member, kind, at): &(Member, MemberKind, u64)| pairing.is_last(&member.name, *kind, *at);
+        members.retain(is_last);
+        let members = members.into_iter().map(|(member, kind, _)| (member, kind)).collect();
+        Ok(Self { pairing, members, findings })
     }
 }
 
-/// The same for data that can be read once only. The outer error is that of the stream.
-fn read_streamed_member(data: &mut dyn Read, member: &Member, kind: MemberKind) -> Result<Result<Content>> {
+fn read_member(source: &dyn Source, member: &Member, kind: MemberKind) -> Result<Content> {
+    let (extent, bytes) = read_bytes(source, member)?;
+    content_of(extent, &bytes, member, kind)
+}
+
+fn read_bytes(source: &dyn Source, member: &Member) -> Result<(Extent, Bytes)> {
+    let bytes = source.read(member.offset..member.offset + u64::from(member.len)).map_err(named(member))?;
+    let extent = Extent { offset: member.offset, len: member.len, crc32c: crc32c::crc32c(&bytes) };
+    Ok((extent, bytes))
+}
+
+/// `bytes` are those of the member; of an image, its head suffices.
+fn content_of(extent: Extent, bytes: &[u8], member: &Member, kind: MemberKind) -> Result<Content> {
+    match kind {
+        MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, bytes))),
+        MemberKind::Annotations => {
+            AnnotationSummary::of(bytes).map(|summary| Content::Annotations(extent, summary)).map_err(named(member))
+        }
+    }
+}
+
+/// Hands the bytes of a member to the observer, if it wants them.
+fn observe(observer: &mut dyn PassObserver, member: &Member, kind: MemberKind, extent: Extent, bytes: Bytes) {
+    if observer.wants_bytes() {
+        observer.on_bytes(ReadMember { name: member.name.clone(), is_image: kind == MemberKind::Image, extent, bytes });
+    }
+}
+
+/// Reads the data of a member of a stream. Returns what is to be kept of it: JSON whole, and of an image only the head
+/// unless `keeps_images`. An error is that of the stream.
+fn read_streamed_member(
+    data: &mut dyn Read,
+    member: &Member,
+    kind: MemberKind,
+    keeps_images: bool,
+) -> Result<(Extent, Vec<u8>)> {
     let mut extent = Extent { offset: member.offset, len: member.len, crc32c: 0 };
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 128 << 10];
@@ -145,17 +212,10 @@ fn read_streamed_member(data: &mut dyn Read, member: &Member, kind: MemberKind) 
         extent.crc32c = crc32c::crc32c_append(extent.crc32c, &buffer[..count]);
         // Grow with the data, because the size in a header may be wrong.
         let wanted = match kind {
-            MemberKind::Image => HEAD_BYTES.saturating_sub(bytes.len()),
-            MemberKind::Annotations => count,
+            MemberKind::Image if !keeps_images => HEAD_BYTES.saturating_sub(bytes.len()),
+            MemberKind::Image | MemberKind::Annotations => count,
         };
         bytes.extend_from_slice(&buffer[..count.min(wanted)]);
     }
-    Ok(match kind {
-        MemberKind::Image => Ok(Content::Image(ImageSummary::of(extent, &bytes))),
-        MemberKind::Annotations => annotations(extent, &bytes, member),
-    })
-}
-
-fn annotations(extent: Extent, json: &[u8], member: &Member) -> Result<Content> {
-    AnnotationSummary::of(json).map(|summary| Content::Annotations(extent, summary)).map_err(named(member))
+    Ok((extent, bytes))
 }

@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Entry, Extent, Finding, LeftOut};
 use crate::annotation::AnnotationStats;
 use crate::image::Derived;
@@ -47,6 +49,27 @@ pub(crate) trait PassObserver {
 
     /// Called at each member. An error ends the pass.
     fn on_member(&self) -> Result<()>;
+
+    /// Whether [`PassObserver::on_bytes`] is to be called.
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
+    /// Receives the bytes of each image and JSON member as soon as they have been read.
+    fn on_bytes(&mut self, _member: ReadMember) {}
+}
+
+/// The bytes of an image or JSON member, as a pass has read them.
+#[derive(Debug)]
+pub struct ReadMember {
+    /// Its name in the tar.
+    pub name: String,
+    /// Whether it is an image; otherwise it is JSON.
+    pub is_image: bool,
+    /// Its place, and the checksum of its bytes.
+    pub extent: Extent,
+    /// Its bytes.
+    pub bytes: Bytes,
 }
 
 /// An observer that does nothing.

@@ -55,10 +55,44 @@ struct Line {
     image_crc32c: u32,
     annotations_bytes: u32,
     annotations_crc32c: u32,
-    epoch: u64,
-    step: u64,
+    /// Where a loader came across it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
     kind: String,
     error: String,
+}
+
+impl Line {
+    fn new(shard: &Path, entry: &Entry, place: Option<[u64; 2]>, kind: ErrorKind, error: String) -> Self {
+        Self {
+            shard: shard.display().to_string(),
+            image_id: entry.image_id,
+            image: entry.image_name(),
+            image_offset: entry.image.offset,
+            image_bytes: entry.image.len,
+            image_crc32c: entry.image.crc32c,
+            annotations_bytes: entry.annotations.len,
+            annotations_crc32c: entry.annotations.crc32c,
+            epoch: place.map(|[epoch, _]| epoch),
+            step: place.map(|[_, step]| step),
+            kind: format!("{kind:?}"),
+            error,
+        }
+    }
+}
+
+/// A line of a list, without its end, for a sample that no loader came across.
+///
+/// # Errors
+/// None: every line can be encoded.
+pub fn quarantine_line(shard: &Path, entry: &Entry, kind: ErrorKind, error: &str) -> Result<String> {
+    serde_json::to_string(&Line::new(shard, entry, None, kind, error.to_owned())).map_err(cannot_encode)
+}
+
+fn cannot_encode(error: serde_json::Error) -> Error {
+    Error::io("cannot encode a line of the quarantine list", error.into())
 }
 
 /// How a line begins.
@@ -199,22 +233,8 @@ impl QuarantineLog {
             return Ok(());
         }
         known.insert(Key::of(entry));
-        let line = Line {
-            shard: shard.display().to_string(),
-            image_id: entry.image_id,
-            image: entry.image_name(),
-            image_offset: entry.image.offset,
-            image_bytes: entry.image.len,
-            image_crc32c: entry.image.crc32c,
-            annotations_bytes: entry.annotations.len,
-            annotations_crc32c: entry.annotations.crc32c,
-            epoch,
-            step,
-            kind: format!("{:?}", error.kind()),
-            error: error.to_string(),
-        };
-        let mut bytes = serde_json::to_vec(&line)
-            .map_err(|e| Error::io("cannot encode a line of the quarantine list", e.into()))?;
+        let line = Line::new(shard, entry, Some([epoch, step]), error.kind(), error.to_string());
+        let mut bytes = serde_json::to_vec(&line).map_err(cannot_encode)?;
         bytes.push(b'\n');
         // A single write to the end of the file, by one process at a time.
         let cannot = |e| Error::io(format!("cannot write the quarantine list {}", self.path.display()), e);

@@ -500,6 +500,7 @@ fn help_and_usual_output_fit_a_terminal_of_80_columns() {
         "synth data --samples 9 --preset small",
         "index data",
         "inspect data",
+        "verify data",
         "bench data --image-size 64",
         "bench data --image-size 64 --stream --batches 1",
         "repack data -o flat",

@@ -43,5 +43,5 @@ pub(crate) fn damage(jpeg: &[u8]) -> Option<crate::Error> {
     Picture::read(jpeg).and_then(|picture| check(&picture)).err()
 }
 
-pub(super) use picture::Picture;
+pub(super) use picture::{Picture, frame_size};
 pub use points::RowPoints;

@@ -1,6 +1,8 @@
 //! What a decoder needs of a JPEG, and a JPEG of only that.
 
-use super::segments::{APP0, APP14, DAC, DHT, DQT, DRI, EOI, SOS, Segment, segments};
+use super::segments::{
+    APP0, APP14, DAC, DHT, DQT, DRI, EOI, RST0, SOI, SOS, Segment, TEM, body, next_marker, segments,
+};
 use super::standard;
 use crate::{Error, Result};
 
@@ -350,6 +352,29 @@ pub(super) fn segment(marker: u8, parts: &[&[u8]], out: &mut Vec<u8>) {
 
 fn damaged(what: &str) -> Error {
     Error::corrupt(format!("jpeg: damaged: {what}"))
+}
+
+/// Width and height, from the bytes of a JPEG up to its frame header or more.
+pub(crate) fn frame_size(head: &[u8]) -> Option<(u32, u32)> {
+    let mut at = head.starts_with(b"\xff\xd8").then_some(2)?;
+    loop {
+        let next = next_marker(head, at)?;
+        match next.marker {
+            SOS | EOI => return None,
+            // Markers without a body.
+            TEM | RST0..=SOI => {
+                at = next.ends;
+                continue;
+            }
+            _ => {}
+        }
+        let body = body(head, next.ends)?;
+        if coding(next.marker).is_some() {
+            let [_, h1, h0, w1, w0, ..] = body else { return None };
+            return Some((u16::from_be_bytes([*w1, *w0]).into(), u16::from_be_bytes([*h1, *h0]).into()));
+        }
+        at = next.ends + 2 + body.len();
+    }
 }
 
 /// The number of a start of frame, if `marker` is one.

@@ -20,7 +20,7 @@ pub(super) const DHT: u8 = 0xc4;
 pub(super) const DAC: u8 = 0xcc;
 pub(super) const RST0: u8 = 0xd0;
 pub(super) const RST7: u8 = 0xd7;
-const SOI: u8 = 0xd8;
+pub(super) const SOI: u8 = 0xd8;
 pub(super) const EOI: u8 = 0xd9;
 pub(super) const SOS: u8 = 0xda;
 pub(super) const DQT: u8 = 0xdb;
@@ -29,7 +29,7 @@ pub(super) const APP0: u8 = 0xe0;
 pub(super) const APP1: u8 = 0xe1;
 pub(super) const APP14: u8 = 0xee;
 pub(super) const COM: u8 = 0xfe;
-const TEM: u8 = 0x01;
+pub(super) const TEM: u8 = 0x01;
 
 /// The segments from the first to the end marker.
 ///

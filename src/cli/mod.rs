@@ -34,6 +34,7 @@ mod repack;
 mod replay;
 mod signals;
 mod size;
+mod stats;
 mod synth;
 mod target;
 mod task;
@@ -62,6 +63,7 @@ enum Command {
     Export(export::Args),
     Replay(replay::Args),
     View(view::Args),
+    Stats(stats::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -96,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Stats(args) => stats::run(&args),
         Command::Completions(args) => completions::completions::<Command>(&args),
         Command::Man(args) => completions::man::<Command>(&args),
     };

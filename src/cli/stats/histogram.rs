@@ -60,16 +60,18 @@ pub(super) struct Bars {
 const MAX_SCORE_BIN: usize = 4000;
 const DECADES: usize = 14;
 const LOWEST: i32 = -4;
-/// Numbers this close below an edge count as at it: 0.88 as `f32` is less than 0.88.
-const SCORE_TOLERANCE: f64 = 0.01;
+/// Numbers that are this close below an edge, as a share of it, count as at it.
 const TOLERANCE: f64 = 1e-12;
 const POWERS: [f64; DECADES] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 impl Scale {
     fn bin(self, value: f64) -> usize {
         match self {
-            // The cast takes numbers below 0 to 0.
-            Self::Score => ((value * 2000.0 + 1000.0 + SCORE_TOLERANCE) as usize).min(MAX_SCORE_BIN),
+            // Scores and edges are compared as `f32`, as thresholds are: 0.88 as `f32` is less than 0.88.
+            Self::Score => {
+                let bin = ((value * 2000.0 + 1000.0 + 0.01) as usize).min(MAX_SCORE_BIN);
+                if (value as f32) < self.edge(bin) as f32 { bin.saturating_sub(1) } else { bin }
+            }
             Self::Decimal => {
                 let value = value * (1.0 + TOLERANCE);
                 let Some(decade) = POWERS.partition_point(|power| *power <= value).checked_sub(1) else { return 0 };
@@ -90,11 +92,12 @@ impl Scale {
         }
     }
 
-    /// The width of the bins around a number, as a power of ten.
+    /// The smallest width of bars around a number, as a power of ten: what bars of equal width count is whole, if it is
+    /// no score.
     fn exponent(self, value: f64) -> i32 {
         match self {
             Self::Score => -3,
-            Self::Decimal => (self.bin(value).saturating_sub(1) / 900) as i32 + LOWEST - 2,
+            Self::Decimal => ((self.bin(value).saturating_sub(1) / 900) as i32 + LOWEST - 2).max(0),
         }
     }
 }

@@ -3,6 +3,7 @@
 /// Three significant digits, with k, M and G for thousands, millions and billions.
 pub(super) fn short(value: f64) -> String {
     let (value, suffix) = match value.abs() {
+        1e12.. => return format!("{value:.0e}"),
         1e9.. => (value / 1e9, "G"),
         1e6.. => (value / 1e6, "M"),
         1e4.. => (value / 1e3, "k"),
@@ -21,7 +22,7 @@ pub(super) fn short(value: f64) -> String {
 
 /// A score, to four decimals.
 pub(super) fn score(value: f64) -> String {
-    trimmed(value, 4)
+    if value.abs() < 100.0 { trimmed(value, 4) } else { short(value) }
 }
 
 /// A number of this unit.

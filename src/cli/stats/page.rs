@@ -10,8 +10,8 @@ use super::curve::{Point, worth_showing};
 use super::histogram::{Axis, Quantiles};
 use super::number::{grouped, of_unit, percent, plural, score, share, short};
 use super::quantity::{About, Quantity};
-use super::report::{Class, Distribution, Report, Sample};
-use super::svg::{Bar, Line, Plot, Tick, bars, count_ticks, escaped, lines, log_ticks, thinned};
+use super::report::{Class, Distribution, ImageSize, Report, Sample};
+use super::svg::{Bar, Line, Plot, Tick, bars, count_ticks, escaped, fits, lines, log_ticks, thinned};
 use super::text::{
     ChosenCurve, LAYERS, bounds, chosen_curves, class_label, compression_sentence, means, remarks, sample_line,
 };
@@ -87,11 +87,36 @@ fn section(out: &mut String, title: &str, intro: &str, plots: &str) {
 }
 
 fn figure(title: &str, sentence: &str, plot: &str, table: &str) -> String {
-    format!(
-        "<figure><h3>{}</h3>{}{plot}<details><summary>Numbers</summary>{table}</details></figure>\n",
-        escaped(title),
-        paragraph("", sentence)
-    )
+    let table = if table.is_empty() { String::new() } else { details("Numbers", plot.is_empty(), table) };
+    format!("<figure><h3>{}</h3>{}{plot}{table}</figure>\n", escaped(&heading(title)), paragraph("", sentence))
+}
+
+/// With a capital letter, if it is no name of a field.
+fn heading(title: &str) -> String {
+    let mut letters = title.chars();
+    match letters.next() {
+        Some(first) if !title.contains('_') => first.to_uppercase().chain(letters).collect(),
+        _ => title.to_owned(),
+    }
+}
+
+fn details(summary: &str, is_open: bool, content: &str) -> String {
+    let open = if is_open { " open=\"open\"" } else { "" };
+    format!("<details{open}><summary>{summary}</summary>{content}</details>")
+}
+
+/// Ticks at some of the edges: of a linear axis, at those that are multiples of a round number.
+fn edge_ticks(edges: &[f64], axis: Axis, tick: impl Fn(usize) -> Tick) -> Vec<Tick> {
+    let every = |round: u32| {
+        let step = (edges[1] - edges[0]) * f64::from(round);
+        let is_multiple = |n: &usize| (edges[*n] / step - (edges[*n] / step).round()).abs() < 1e-6;
+        (0..edges.len()).filter(is_multiple).map(&tick).collect::<Vec<_>>()
+    };
+    let round = [1, 2, 5, 10].into_iter().filter(|_| axis == Axis::Linear).map(every);
+    round.filter(|ticks| ticks.len() > 1).find(|ticks| fits(ticks)).unwrap_or_else(|| {
+        let all = (0..edges.len()).map(&tick);
+        thinned(all.collect())
+    })
 }
 
 /// A table whose first row is its head. Rows that begin with `>` are marked.
@@ -121,7 +146,7 @@ fn quantiles(distributions: &[Distribution]) -> String {
         Some([title.to_owned()].into_iter().chain(values).collect())
     });
     let rows = table([head].into_iter().chain(rows));
-    format!("<details open=\"open\"><summary>Quantiles</summary>{rows}</details><p></p>")
+    details("Quantiles", true, &format!("<div class=\"names\">{rows}</div>"))
 }
 
 fn histogram(distribution: &Distribution, report: &Report) -> String {
@@ -131,7 +156,7 @@ fn histogram(distribution: &Distribution, report: &Report) -> String {
         return figure(title, &format!("{sentence} None of the {of} has it."), "", "");
     };
     let last = histogram.counts.len() as f64;
-    let ticks = histogram.edges.iter().enumerate().map(|(n, edge)| (n as f64 / last, of_unit(*edge, unit)));
+    let tick = |n: usize| (n as f64 / last, of_unit(histogram.edges[n], unit));
     let most = histogram.counts.iter().copied().max().unwrap_or(0) as f64;
     let (y_ticks, end) = count_ticks(most);
     let bound = match quantity {
@@ -142,12 +167,12 @@ fn histogram(distribution: &Distribution, report: &Report) -> String {
     let edges = (histogram.edges.first().copied().unwrap_or(0.0), histogram.edges.last().copied().unwrap_or(1.0));
     let mark = bound
         .filter(|_| axis == Axis::Linear)
-        .map(|bound| ((f64::from(bound) - edges.0) / (edges.1 - edges.0), format!("your {}", score(f64::from(bound)))));
+        .map(|bound| ((f64::from(bound) - edges.0) / (edges.1 - edges.0), format!(">= {}", score(f64::from(bound)))));
     let plot = Plot {
         label: format!("Histogram of {title}: median {}", of_unit(quantiles.p50, unit)),
         x_title: title.to_owned(),
         y_title: of.to_owned(),
-        x_ticks: thinned(ticks.collect()),
+        x_ticks: edge_ticks(&histogram.edges, axis, tick),
         y_ticks,
         mark,
     };
@@ -179,34 +204,21 @@ fn histogram(distribution: &Distribution, report: &Report) -> String {
 }
 
 fn image_sizes(report: &Report) -> String {
-    let most = report.image_sizes.iter().map(|size| size.images).max().unwrap_or(0);
-    let (y_ticks, end) = count_ticks(most as f64);
-    let count = report.image_sizes.len().max(1) as f64;
-    let name = |width: u32, height: u32| format!("{width} x {height}");
-    let (mut ticks, mut shown, mut rows) = (Vec::new(), Vec::new(), vec![strings(["size", "images", "share"])]);
-    for (n, size) in report.image_sizes.iter().enumerate() {
-        let (name, images) = (name(size.width, size.height), grouped(size.images));
-        let share = percent(share(size.images, report.images));
-        ticks.push(((n as f64 + 0.5) / count, name.clone()));
-        shown.push(Bar { height: size.images as f64 / end, tip: format!("{name}: {images} images, {share}") });
-        rows.push(vec![name, images, share]);
-    }
-    let plot = Plot {
-        label: "The most frequent image sizes".to_owned(),
-        x_title: "width x height, pixels".to_owned(),
-        y_title: "images".to_owned(),
-        x_ticks: thinned(ticks),
-        y_ticks,
-        mark: None,
+    let row = |size: &ImageSize| {
+        let name = format!("{} x {}", size.width, size.height);
+        vec![name, grouped(size.images), percent(share(size.images, report.images))]
     };
-    figure("most frequent image sizes", "Of the annotated images.", &bars(&plot, &shown), &table(rows))
+    let head = strings(["width x height", "images", "share"]);
+    let rows = table([head].into_iter().chain(report.image_sizes.iter().map(row)));
+    figure("most frequent image sizes", "In pixels, of the annotated images.", "", &rows)
 }
 
 fn curve(curve: &ChosenCurve<'_>) -> String {
     let all: Vec<&Point> = worth_showing(curve.points).iter().filter(|point| point.threshold.is_some()).collect();
     let threshold = |point: &Point| f64::from(point.threshold.unwrap_or(0.0));
-    let (Some(first), Some(last)) = (all.first(), all.last()) else {
-        return figure(curve.name, &format!("No mask has a {}.", curve.name), "", "");
+    let (None, Some(first), Some(last)) = (curve.nothing, all.first(), all.last()) else {
+        let nothing = curve.nothing.unwrap_or("No threshold keeps fewer masks than another.");
+        return figure(curve.name, &format!("{}. {nothing}", curve.sentence), "", "");
     };
     let (low, high) = (threshold(first), threshold(last));
     let place = |at: f64| if high > low { (at - low) / (high - low) } else { 0.0 };
@@ -239,7 +251,7 @@ fn curve(curve: &ChosenCurve<'_>) -> String {
         y_title: "% kept".to_owned(),
         x_ticks: round.map(|n| n as f64 * step).map(|at| (place(at), score(at))).collect(),
         y_ticks: (0..=5).map(|n| (f64::from(n) / 5.0, format!("{}", 20 * n))).collect(),
-        mark: curve.chosen.map(|chosen| (place(f64::from(chosen)), format!("your {}", score(f64::from(chosen))))),
+        mark: curve.chosen.map(|chosen| (place(f64::from(chosen)), format!(">= {}", score(f64::from(chosen))))),
     };
     let rows = curve.points.first().into_iter().filter(|point| point.threshold.is_none()).chain(all.iter().copied());
     let row = |point: &Point| {

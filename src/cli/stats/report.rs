@@ -12,7 +12,7 @@ use super::quantity::{About, Quantity};
 use super::totals::{Bounds, Totals};
 
 /// Bars of a histogram in JSON and HTML, and in the terminal.
-const BARS: usize = 24;
+const BARS: usize = 32;
 const TERMINAL_BARS: usize = 16;
 /// Image sizes that are listed.
 const IMAGE_SIZES: usize = 8;

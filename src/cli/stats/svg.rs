@@ -6,15 +6,15 @@ use super::number::short;
 
 /// The size of a plot in its own units, and the frame around its axes.
 const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 290.0;
-const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 26.0;
+const HEIGHT: f64 = 306.0;
+const LEFT: f64 = 66.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 42.0;
 const BOTTOM: f64 = 48.0;
 const INNER_WIDTH: f64 = WIDTH - LEFT - RIGHT;
 const INNER_HEIGHT: f64 = HEIGHT - TOP - BOTTOM;
-/// About the width of a character.
-const CHARACTER: f64 = 7.3;
+/// About the width of a character on a phone, where letters are larger.
+const CHARACTER: f64 = 9.0;
 
 /// A place on an axis, from 0 to 1, and its text.
 pub(super) type Tick = (f64, String);
@@ -106,10 +106,14 @@ pub(super) fn count_ticks(most: f64) -> (Vec<Tick>, f64) {
 
 /// Ticks that are far enough apart for their texts: every n-th of them.
 pub(super) fn thinned(ticks: Vec<Tick>) -> Vec<Tick> {
-    let longest = ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(1);
-    let most = (INNER_WIDTH / (CHARACTER * (longest as f64 + 1.5))).max(2.0) as usize;
-    let step = ticks.len().saturating_sub(1).div_ceil(most.saturating_sub(1).max(1)).max(1);
-    ticks.into_iter().step_by(step).collect()
+    let every = |step: usize| ticks.iter().step_by(step).cloned().collect::<Vec<_>>();
+    (1..ticks.len()).map(every).find(|ticks| fits(ticks)).unwrap_or_else(|| every(ticks.len().max(1)))
+}
+
+/// Whether the texts have room side by side.
+pub(super) fn fits(ticks: &[Tick]) -> bool {
+    let longest = ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+    ticks.len() as f64 * CHARACTER * (longest as f64 + 1.2) <= INNER_WIDTH + LEFT
 }
 
 /// Powers of ten that mark a logarithmic axis around these numbers, and the function from a number to its place.
@@ -156,13 +160,15 @@ fn framed(plot: &Plot, inner: &str) -> String {
         );
     }
     if let Some((at, text)) = plot.mark.as_ref().filter(|(at, _)| (0.0..=1.0).contains(at)) {
-        let (x, class) = (x(*at), if *at > 0.7 { "mark end" } else { "mark" });
+        let (x, is_right) = (x(*at), *at > 0.5);
         let _ = write!(
             out,
-            "<line class=\"mark\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\"/><text class=\"{class}\" \
+            "<line class=\"mark\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom}\"/><text class=\"mark{}\" \
              x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            x + if *at > 0.7 { -5.0 } else { 5.0 },
-            TOP + 12.0,
+            TOP - 12.0,
+            if is_right { " end" } else { "" },
+            x + if is_right { -5.0 } else { 5.0 },
+            TOP - 4.0,
             escaped(text)
         );
     }

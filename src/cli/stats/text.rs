@@ -5,7 +5,7 @@ use crate::cli::output::{COLUMNS, Outcome, size, unbroken, wrap};
 use super::curve::{Point, worth_showing};
 use super::histogram::{Bars, Quantiles};
 use super::number::{grouped, of_unit, percent, plural, score, share, short};
-use super::quantity::About;
+use super::quantity::{About, Quantity};
 use super::report::{Class, Distribution, Report, Sample};
 
 /// Columns of the bars.
@@ -101,13 +101,12 @@ fn quantiles(distributions: &[Distribution]) -> Outcome {
 fn curves(report: &Report) -> Outcome {
     for curve in chosen_curves(report) {
         say!("\n{}", wrap(&curve.sentence));
-        let points = rows(curve.points, curve.chosen);
-        if points.len() < 2 {
-            say!("  No mask has a {}.", curve.name);
+        if let Some(nothing) = curve.nothing {
+            say!("  {nothing}");
             continue;
         }
         say!("  {:>9} {:>11} {:>8} {:>13} {:>8}", "threshold", "images", "", "masks", "");
-        for point in points {
+        for point in rows(curve.points, curve.chosen) {
             let is_chosen = point.threshold == curve.chosen;
             let threshold = point.threshold.map_or_else(|| "none".to_owned(), |t| score(f64::from(t)));
             let line = format!(
@@ -131,6 +130,8 @@ pub(super) struct ChosenCurve<'a> {
     pub(super) sentence: String,
     pub(super) points: &'a [Point],
     pub(super) chosen: Option<f32>,
+    /// Why there is nothing to show.
+    pub(super) nothing: Option<&'static str>,
 }
 
 pub(super) fn chosen_curves(report: &Report) -> [ChosenCurve<'_>; 2] {
@@ -141,18 +142,28 @@ pub(super) fn chosen_curves(report: &Report) -> [ChosenCurve<'_>; 2] {
             "What {flag} keeps: images with at least one mask, and masks, with {name} at the threshold or above{among}"
         )
     };
+    let nothing = |quantity: Quantity, points: &[Point]| {
+        let has_scores = report.quantities.iter().any(|one| one.quantity == quantity && one.count > 0);
+        let is_empty = points.first().is_none_or(|point| point.masks == 0);
+        match has_scores {
+            false => Some("No mask has this score."),
+            true => is_empty.then_some("No mask passes the bound on the other score."),
+        }
+    };
     [
         ChosenCurve {
             name: "predicted_iou",
             sentence: sentence("predicted_iou", "--min-predicted-iou", "stability_score", filter.min_stability_score),
             points: &report.curves.predicted_iou,
             chosen: filter.min_predicted_iou,
+            nothing: nothing(Quantity::PredictedIou, &report.curves.predicted_iou),
         },
         ChosenCurve {
             name: "stability_score",
             sentence: sentence("stability_score", "--min-stability-score", "predicted_iou", filter.min_predicted_iou),
             points: &report.curves.stability_score,
             chosen: filter.min_stability_score,
+            nothing: nothing(Quantity::StabilityScore, &report.curves.stability_score),
         },
     ]
 }
@@ -267,7 +278,8 @@ pub(super) fn sample_line(sample: &Sample) -> String {
 pub(super) fn compression_sentence(what: &str, all: &Class) -> String {
     format!(
         "Bytes of the compressed RLE counts by {what}: means, and how many times as large the bitmap is at 1 bit and \
-         at 1 byte per pixel, and in zlib (level 6) and PNG, of 1 bit per pixel ({} were compressed)",
+         at 1 byte per pixel, and that of 1 bit in zlib (level 6) and as PNG ({} were compressed); above 1, the counts \
+         are smaller",
         plural(all.sizes.compressed_masks, "mask")
     )
 }

@@ -196,6 +196,18 @@ impl Annotation<'_> {
 
     /// The mask in the form that the file has: polygons, a list of runs, or a counts string.
     ///
+    /// ```
+    /// use maskstream::index::AnnotationFile;
+    /// use maskstream::mask::Segmentation;
+    ///
+    /// let json = br#"{"image": {"image_id": 7, "width": 6, "height": 4},
+    ///     "annotations": [{"segmentation": [[2, 1, 4, 1, 4, 3, 2, 3]]}]}"#;
+    /// let file = AnnotationFile::parse(json)?;
+    /// let segmentation = file.annotations[0].segmentation()?;
+    /// assert!(matches!(segmentation, Segmentation::Polygons(polygons) if polygons.len() == 1));
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the segmentation cannot be parsed.
     pub fn segmentation(&self) -> Result<Segmentation<'_>> {

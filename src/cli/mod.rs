@@ -74,6 +74,7 @@ First steps, without any data of your own:
   maskstream index demo                  finds its samples
   maskstream inspect demo                shows what is in it
   maskstream view demo                   shows what a model gets
+  maskstream stats demo                  shows what a score threshold keeps
   maskstream bench demo                  measures how fast it loads
 
 `maskstream COMMAND --help` explains a command and its output.

@@ -241,6 +241,7 @@ fn log_edges(low: f64, high: f64, most: usize) -> Vec<f64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

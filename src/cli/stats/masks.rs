@@ -221,6 +221,7 @@ fn crop_layer(area: f64) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@ pub(super) fn of(report: &Report) -> String {
         let mut intro = paragraph("", &format!("{}.", sample_line(sample)));
         if forms.counts_list + forms.polygons > 0 {
             let text = format!(
-                "{} have RLE counts as a string. The {} with a list of numbers and the {} polygons are not in the sizes.",
+                "{} have RLE counts as a string. {} with a list of numbers and {} polygons are not in the sizes.",
                 plural(forms.counts_string, "mask"),
                 grouped(forms.counts_list),
                 grouped(forms.polygons)
@@ -83,7 +83,7 @@ fn paragraph(class: &str, text: &str) -> String {
 }
 
 fn section(out: &mut String, title: &str, intro: &str, plots: &str) {
-    let _ = write!(out, "<section><h2>{}</h2>{intro}<div class=\"plots\">{plots}</div></section>\n", escaped(title));
+    let _ = writeln!(out, "<section><h2>{}</h2>{intro}<div class=\"plots\">{plots}</div></section>", escaped(title));
 }
 
 fn figure(title: &str, sentence: &str, plot: &str, table: &str) -> String {
@@ -121,7 +121,7 @@ fn edge_ticks(edges: &[f64], axis: Axis, tick: impl Fn(usize) -> Tick) -> Vec<Ti
 
 /// A table whose first row is its head. Rows that begin with `>` are marked.
 fn table(rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut out = "<div class=\"scroll\"><table>".to_owned();
+    let mut out = "<div class=\"scroll\" tabindex=\"0\"><table>".to_owned();
     for (number, row) in rows.into_iter().enumerate() {
         let tag = if number == 0 { "th scope=\"col\"" } else { "td" };
         let is_chosen = row.first().is_some_and(|cell| cell.starts_with('>'));

@@ -315,9 +315,9 @@ pub(super) fn class_label(class: &Class) -> String {
     class.to.map_or_else(|| format!("from {from}"), |to| format!("{from} to {}", short(to as f64)))
 }
 
-pub(super) const LAYERS: &str = "Masks by the crop that they were found in (crop_box): smaller crops find smaller masks. \
-                                 Layer 0 is the whole image; a crop of layer n has sides from 1/2^n to 2/2^n \
-                                 of the image's";
+pub(super) const LAYERS: &str = "\
+Masks by the crop that they were found in (crop_box): smaller crops find smaller masks. Layer 0 is the whole image; a \
+crop of layer n has sides from 1/2^n to 2/2^n of the image's";
 
 fn layers(sample: &Sample) -> Outcome {
     say!("\n{}", wrap(LAYERS));

@@ -47,14 +47,26 @@ impl Curve {
         self.all_images += 1;
         let mut best = None;
         for score in scores {
-            // A missing score, NaN, reaches none.
-            let reached = self.thresholds.partition_point(|threshold| *threshold <= score);
+            let reached = self.reached(score);
             self.masks[reached] += 1;
             best = best.max(Some(reached));
         }
         if let Some(best) = best {
             self.images[best] += 1;
         }
+    }
+
+    /// The number of thresholds that a score reaches; a missing score, NaN, reaches none.
+    fn reached(&self, score: f32) -> usize {
+        // Near the result, because the thresholds are evenly spaced.
+        let mut reached = ((score * (1000.0 / STEP as f32)) as usize).min(self.thresholds.len());
+        while self.thresholds.get(reached).is_some_and(|threshold| *threshold <= score) {
+            reached += 1;
+        }
+        while reached > 0 && self.thresholds[reached - 1] > score {
+            reached -= 1;
+        }
+        reached
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -95,4 +107,21 @@ pub(super) fn worth_showing(points: &[Point]) -> &[Point] {
     let last = points.iter().position(|point| point.masks == 0).unwrap_or(points.len() - 1);
     // Without masks, all thresholds are alike.
     if first < last { &points[first..=last] } else { &points[..1] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_reaches_the_thresholds_that_are_not_above_it() {
+        for chosen in [f32::NEG_INFINITY, -2.5, 0.88, 0.8812, 7.0] {
+            let curve = Curve::new(chosen);
+            let near = (0..1200_u16).map(|n| f32::from(n) / 1000.0).flat_map(|at| [at.next_down(), at, at.next_up()]);
+            for score in near.chain([f32::NAN, -3.0, 8.0, f32::MAX, f32::MIN]) {
+                let expected = curve.thresholds.iter().filter(|threshold| **threshold <= score).count();
+                assert_eq!(curve.reached(score), expected, "{score}");
+            }
+        }
+    }
 }

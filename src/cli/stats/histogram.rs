@@ -63,6 +63,8 @@ const LOWEST: i32 = -4;
 /// Numbers that are this close below an edge, as a share of it, count as at it.
 const TOLERANCE: f64 = 1e-12;
 const POWERS: [f64; DECADES] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// 100 over the powers: what takes a number of a decade to its three digits.
+const DIGITS: [f64; DECADES] = [1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7];
 
 impl Scale {
     fn bin(self, value: f64) -> usize {
@@ -74,8 +76,14 @@ impl Scale {
             }
             Self::Decimal => {
                 let value = value * (1.0 + TOLERANCE);
-                let Some(decade) = POWERS.partition_point(|power| *power <= value).checked_sub(1) else { return 0 };
-                let digits = (value / POWERS[decade] * 100.0) * (1.0 + TOLERANCE);
+                if value < POWERS[0] {
+                    return 0;
+                }
+                // The decade follows from the binary exponent, or is the next one.
+                let exponent = (value.to_bits() >> 52) as i32 - 1023;
+                let decade = (((exponent * 1233) >> 12) - LOWEST).clamp(0, DECADES as i32 - 1) as usize;
+                let decade = decade + usize::from(POWERS.get(decade + 1).is_some_and(|power| *power <= value));
+                let digits = value * DIGITS[decade] * (1.0 + TOLERANCE);
                 1 + decade * 900 + (digits as usize).clamp(100, 999) - 100
             }
         }

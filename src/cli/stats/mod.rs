@@ -215,8 +215,7 @@ fn look_at(path: &Path, args: &Args, bounds: Bounds, share: Share, bar: &Progres
     let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| indexing.advance(bytes));
     let shard = indexer.index(path)?;
     drop(indexer);
-    let mut totals = Totals::new(bounds);
-    totals.add(&shard);
+    let totals = Totals::of(&shard, bounds);
     let masks = if share.images == Some(0) { None } else { Some(Masks::read(&shard, share, bar)?) };
     let damage = shard.index.findings().iter().find(|finding| finding.kind.is_damage());
     let damage = damage.map(|finding| {

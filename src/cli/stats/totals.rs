@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use maskstream::MaskFilter;
-use maskstream::index::{IndexedShard, LeftOut};
+use maskstream::index::{AnnotationStats, Entry, IndexedShard, LeftOut};
+use rayon::prelude::*;
 
 use super::curve::Curve;
 use super::histogram::Histogram;
@@ -24,6 +25,9 @@ impl Bounds {
 
 /// Different image sizes that are counted; more of them are counted together.
 const MAX_IMAGE_SIZES: usize = 1 << 14;
+
+/// Samples that are worth a core of their own.
+const MIN_PART: usize = 256;
 
 #[derive(Clone, Debug)]
 pub(super) struct Totals {
@@ -67,51 +71,67 @@ impl Totals {
         }
     }
 
-    /// Adds the samples of a shard that a loader uses: not those that no checksum vouches for.
-    pub(super) fn add(&mut self, shard: &IndexedShard) {
+    /// The figures of a shard, counted on all cores.
+    pub(super) fn of(shard: &IndexedShard, bounds: Bounds) -> Self {
         let index = &shard.index;
-        self.shard_bytes += shard.shard_bytes;
-        self.left_out += index.left_out();
+        // Without the samples that no checksum vouches for: no loader uses them.
+        let used: Vec<usize> =
+            (0..index.entries().len()).filter(|at| index.is_verified(&index.entries()[*at])).collect();
+        let count = |part: &[usize]| {
+            let mut totals = Self::new(bounds);
+            part.iter().for_each(|at| totals.add(&index.entries()[*at], index.stats(*at)));
+            totals
+        };
+        let parts = used.par_chunks(used.len().div_ceil(rayon::current_num_threads()).max(MIN_PART)).map(count);
+        let mut totals = parts.reduce(
+            || Self::new(bounds),
+            |mut sum, part| {
+                sum.merge(&part);
+                sum
+            },
+        );
+        totals.shard_bytes = shard.shard_bytes;
+        totals.left_out = index.left_out();
         for finding in index.findings() {
-            *self.findings.entry(finding.kind.to_string()).or_default() += 1;
+            *totals.findings.entry(finding.kind.to_string()).or_default() += 1;
         }
+        totals
+    }
+
+    fn add(&mut self, entry: &Entry, scores: &[AnnotationStats]) {
         let Bounds { predicted_iou, stability_score } = self.bounds;
+        self.images += 1;
+        self.masks += scores.len() as u64;
+        self.derived_images += u64::from(entry.derived().is_some());
+        self.histograms.add(Quantity::MasksPerImage, [scores.len() as f64]);
+        let [jpeg, json] = [entry.image.len, entry.annotations.len].map(f64::from);
+        self.histograms.add(Quantity::ImageWidth, [f64::from(entry.width), f64::from(entry.height), jpeg, json]);
+        self.add_image_sizes((entry.width, entry.height), 1);
+        let pixels = f64::from(entry.width) * f64::from(entry.height);
+        let filter = self.bounds.filter();
+        let kept = scores.iter().filter(|score| filter.keeps(score, entry.width, entry.height)).count();
+        self.kept_masks += kept as u64;
+        self.kept_images += u64::from(kept > 0);
+        for score in scores {
+            let [box_width, box_height] = [score.box_width, score.box_height].map(f64::from);
+            let has_sides = box_width > 0.0 && box_height > 0.0;
+            let numbers = [
+                f64::from(score.predicted_iou),
+                f64::from(score.stability_score),
+                score.area as f64,
+                100.0 * score.area as f64 / pixels,
+                box_width,
+                box_height,
+                if has_sides { box_width / box_height } else { f64::NAN },
+            ];
+            self.histograms.add(Quantity::PredictedIou, numbers);
+        }
         // As the loader's filter has it: minus infinity is no bound, and a missing score, NaN, passes no other.
         let passes = |score: f32, bound: f32| bound == f32::NEG_INFINITY || score >= bound;
-        let filter = self.bounds.filter();
-        let used = index.entries().iter().enumerate().filter(|(_, entry)| index.is_verified(entry));
-        for (at, entry) in used {
-            let (scores, width, height) = (index.stats(at), entry.width, entry.height);
-            self.images += 1;
-            self.masks += scores.len() as u64;
-            self.derived_images += u64::from(entry.derived().is_some());
-            self.kept_images += u64::from(filter.keeps_image(scores, width, height));
-            self.histograms.add(Quantity::MasksPerImage, [scores.len() as f64]);
-            let [jpeg, json] = [entry.image.len, entry.annotations.len].map(f64::from);
-            self.histograms.add(Quantity::ImageWidth, [f64::from(width), f64::from(height), jpeg, json]);
-            self.add_image_sizes((width, height), 1);
-            let pixels = f64::from(width) * f64::from(height);
-            for score in scores {
-                self.kept_masks += u64::from(filter.keeps(score, width, height));
-                let [box_width, box_height] = [score.box_width, score.box_height].map(f64::from);
-                let has_sides = box_width > 0.0 && box_height > 0.0;
-                let aspect = if has_sides { box_width / box_height } else { f64::NAN };
-                let numbers = [
-                    f64::from(score.predicted_iou),
-                    f64::from(score.stability_score),
-                    score.area as f64,
-                    100.0 * score.area as f64 / pixels,
-                    box_width,
-                    box_height,
-                    aspect,
-                ];
-                self.histograms.add(Quantity::PredictedIou, numbers);
-            }
-            let others = scores.iter().filter(|score| passes(score.stability_score, stability_score));
-            self.predicted_iou.add(others.map(|score| score.predicted_iou));
-            let others = scores.iter().filter(|score| passes(score.predicted_iou, predicted_iou));
-            self.stability_score.add(others.map(|score| score.stability_score));
-        }
+        let others = scores.iter().filter(|score| passes(score.stability_score, stability_score));
+        self.predicted_iou.add(others.map(|score| score.predicted_iou));
+        let others = scores.iter().filter(|score| passes(score.predicted_iou, predicted_iou));
+        self.stability_score.add(others.map(|score| score.stability_score));
     }
 
     pub(super) fn merge(&mut self, other: &Self) {

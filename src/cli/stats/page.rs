@@ -248,7 +248,7 @@ fn curve(curve: &ChosenCurve<'_>) -> String {
     let plot = Plot {
         label: format!("Share of images and of masks that each threshold of {} keeps", curve.name),
         x_title: format!("{} at least", curve.name),
-        y_title: "% kept".to_owned(),
+        y_title: "% of all".to_owned(),
         x_ticks: round.map(|n| n as f64 * step).map(|at| (place(at), score(at))).collect(),
         y_ticks: (0..=5).map(|n| (f64::from(n) / 5.0, format!("{}", 20 * n))).collect(),
         mark: curve.chosen.map(|chosen| (place(f64::from(chosen)), format!(">= {}", score(f64::from(chosen))))),

@@ -188,17 +188,34 @@ impl Annotation<'_> {
     /// If the segmentation cannot be parsed, its size is not `height` x `width`, or its runs do not add up to that
     /// size.
     pub fn read_mask(&self, height: u32, width: u32, rle: &mut Rle) -> Result<()> {
-        let mut read = || -> Result<(), (String, Box<dyn std::error::Error + Send + Sync>)> {
-            let segmentation: Segmentation<'_> =
-                serde_json::from_str(self.segmentation.get()).map_err(|e| (e.to_string(), e.into()))?;
-            segmentation.read_into(height, width, rle).map_err(|e| match &e {
-                RleError::Sizes { found, .. } => (wrong_size(*found, [height, width]), e.into()),
-                _ => (e.to_string(), e.into()),
-            })
-        };
-        read().map_err(|(text, cause)| {
-            Error::corrupt(format!("annotation {}: segmentation: {text}", self.id)).caused_by(cause)
+        self.segmentation()?.read_into(height, width, rle).map_err(|e| match &e {
+            RleError::Sizes { found, .. } => self.bad_segmentation(&wrong_size(*found, [height, width]), e.into()),
+            _ => self.bad_segmentation(&e.to_string(), e.into()),
         })
+    }
+
+    /// The mask in the form that the file has: polygons, a list of runs, or a counts string.
+    ///
+    /// ```
+    /// use maskstream::index::AnnotationFile;
+    /// use maskstream::mask::Segmentation;
+    ///
+    /// let json = br#"{"image": {"image_id": 7, "width": 6, "height": 4},
+    ///     "annotations": [{"segmentation": [[2, 1, 4, 1, 4, 3, 2, 3]]}]}"#;
+    /// let file = AnnotationFile::parse(json)?;
+    /// let segmentation = file.annotations[0].segmentation()?;
+    /// assert!(matches!(segmentation, Segmentation::Polygons(polygons) if polygons.len() == 1));
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the segmentation cannot be parsed.
+    pub fn segmentation(&self) -> Result<Segmentation<'_>> {
+        serde_json::from_str(self.segmentation.get()).map_err(|e| self.bad_segmentation(&e.to_string(), e.into()))
+    }
+
+    fn bad_segmentation(&self, text: &str, cause: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        Error::corrupt(format!("annotation {}: segmentation: {text}", self.id)).caused_by(cause)
     }
 
     fn check(&self, has_scores: [Option<f32>; 2], image: &ImageInfo<'_>) -> Result<()> {

@@ -629,7 +629,7 @@ pub(super) fn warn_unsaved<'a>(statuses: impl Iterator<Item = &'a IndexStatus>) 
 }
 
 /// A lower bound of a score. `none`: minus infinity, which [`MaskFilter`] takes for no bound.
-fn lower_bound(text: &str) -> Result<f32, String> {
+pub(super) fn lower_bound(text: &str) -> Result<f32, String> {
     match text {
         "none" => Ok(f32::NEG_INFINITY),
         _ => text.parse().map_err(|_| "it must be a number, or none".to_owned()),

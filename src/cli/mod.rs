@@ -34,6 +34,7 @@ mod repack;
 mod replay;
 mod signals;
 mod size;
+mod stats;
 mod synth;
 mod target;
 mod task;
@@ -67,6 +68,7 @@ enum Command {
     Replay(replay::Args),
     Verify(verify::Args),
     View(view::Args),
+    Stats(stats::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -78,6 +80,7 @@ First steps, without any data of your own:
   maskstream inspect demo                shows what is in it
   maskstream verify demo                 tells whether all of it is whole
   maskstream view demo                   shows what a model gets
+  maskstream stats demo                  shows what a score threshold keeps
   maskstream bench demo                  measures how fast it loads
 
 `maskstream COMMAND --help` explains a command and its output.
@@ -105,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Stats(args) => stats::run(&args),
         Command::Completions(args) => completions::completions::<Command>(&args),
         Command::Man(args) => completions::man::<Command>(&args),
     };

@@ -16,7 +16,7 @@
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`, `verdict.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
-//! | `cli` | `cli.rs`, `tune.rs`, `verify.rs`, `view.rs`; errors and patterns, of the library as well: `words.rs` |
+//! | `cli` | a file for each of `stats`, `tune`, `verify`, `view`; all others: `cli.rs`; errors, patterns: `words.rs` |
 //! | `atomic`, and what commands write, at signals too | `safety.rs` |
 //! | the rooms themselves | `architecture/`: what `src` may not contain, and the list of public names |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -52,6 +52,8 @@ mod safety;
 mod selection;
 mod shard;
 mod source;
+#[cfg(feature = "cli")]
+mod stats;
 mod stream;
 #[cfg(feature = "candle")]
 mod tensor_docs;

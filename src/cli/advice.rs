@@ -2,6 +2,10 @@
 
 use std::error::Error;
 
+use maskstream::ErrorKind;
+
+use super::output::WrongArguments;
+
 /// Settings of the library, and the flags that set them.
 const FLAGS: [(&str, &str); 25] = [
     ("augment", "--augment"),
@@ -78,6 +82,14 @@ pub(super) fn translated(text: &str) -> String {
         }
     };
     text.split_inclusive(' ').map(translate).collect()
+}
+
+/// Settings that a loader refuses are wrong arguments.
+pub(super) fn misuse(error: maskstream::Error) -> Box<dyn std::error::Error> {
+    match error.kind() {
+        ErrorKind::Config => WrongArguments(in_flags(&error)).into(),
+        _ => error.into(),
+    }
 }
 
 #[cfg(test)]

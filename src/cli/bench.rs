@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
-use super::args::{LoaderArgs, warn_unsaved};
+use super::args::LoaderArgs;
 use super::output::{Outcome, size, wrap};
 use super::progress;
 use super::size::parse_positive;
+use super::warnings::warn_unsaved;
 
 /// Measure how fast the loader makes batches on this machine, and where the time goes
 ///

@@ -8,10 +8,11 @@ use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
 use serde::Serialize;
 
 use super::advice::in_flags;
-use super::args::{ShardArgs, warn_unsaved};
+use super::args::ShardArgs;
 use super::output::{Outcome, size, unbroken, wrap};
 use super::progress;
 use super::verify::{Defect, Level, Settings, Severity, verify_one};
+use super::warnings::warn_unsaved;
 
 /// Show what is in a shard: samples, image sizes, scores, and what is wrong with it
 ///

@@ -42,6 +42,7 @@ mod tensors;
 mod tune;
 mod verify;
 mod view;
+mod warnings;
 
 use std::process::ExitCode;
 

@@ -22,10 +22,11 @@ use maskstream::index::{IndexStatus, Indexer, resolve_patterns};
 use maskstream::internals::OneLine;
 
 use super::advice::in_flags;
-use super::args::{ShardArgs, lower_bound, warn_unsaved};
+use super::args::{ShardArgs, lower_bound};
 use super::output::{Outcome, ProgressOutput, WrongArguments};
 use super::progress::ShardProgress;
 use super::target::Target;
+use super::warnings::warn_unsaved;
 use super::{parallel, progress};
 use masks::{Masks, Share};
 use report::{Damaged, Report};

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use maskstream::{Loader, LoaderBuilder, LoaderStats, MemoryPlan, ScaledDecode, ShardSet};
 
+use crate::cli::advice::misuse;
+
 /// Settings to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -91,7 +93,7 @@ impl Trials {
             }
         }
         if let (true, Some(error)) = (found.is_empty(), refused) {
-            return Err(super::super::args::misuse(error));
+            return Err(misuse(error));
         }
         for _ in 0..rounds {
             for measured in &mut found {

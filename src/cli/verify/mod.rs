@@ -21,10 +21,11 @@ use maskstream::index::{IndexedShard, resolve_patterns};
 use maskstream::internals::expand_braces;
 
 use super::advice::in_flags;
-use super::args::{ShardArgs, warn_unsaved};
+use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, WrongArguments, unbroken, wrap};
 use super::target::{Target, refuse_same};
 use super::task::TaskArgs;
+use super::warnings::warn_unsaved;
 use super::{parallel, progress};
 use crew::Crew;
 pub(super) use defect::{Defect, Severity};

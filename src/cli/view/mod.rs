@@ -13,7 +13,8 @@ use maskstream::{
 };
 use serde::Serialize;
 
-use super::args::{LoaderArgs, misuse};
+use super::advice::misuse;
+use super::args::LoaderArgs;
 use super::output::{Outcome, WrongArguments, unbroken, wrap};
 use super::target::Target;
 use picture::Picture;

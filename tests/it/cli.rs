@@ -7,32 +7,12 @@ use maskstream::{Augment, Batch, Loader, Prompts, SampleId, ShardSet};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::command::{command, run, succeeds, text};
 use crate::fixture::{Made, annotation, document, gzip, made, made_many, members, pack, rectangle, shard};
-
-fn command(dir: &Path, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maskstream"));
-    command.current_dir(dir).args(args.split(' '));
-    command
-}
-
-fn maskstream(dir: &Path, args: &str) -> Output {
-    command(dir, args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Standard output of a command that must succeed and print nothing else, because progress is shown only on terminals.
-fn succeeds(dir: &Path, args: &str) -> String {
-    let output = maskstream(dir, args);
-    assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
 
 /// Standard error of a command that fails.
 fn fails(dir: &Path, args: &str) -> String {
-    let output = maskstream(dir, args);
+    let output = run(dir, args);
     assert!(!output.status.success(), "{args}: {}", text(&output.stdout));
     text(&output.stderr)
 }
@@ -123,7 +103,7 @@ fn arguments_without_effect_are_refused_in_the_words_of_the_command() {
     assert!(fails(dir, "bench data --mask-size 0 --no-keep-thin-masks").contains("--no-keep-thin-masks has no effect"));
     assert!(fails(dir, "bench data --mask-size 0 --mask-format bits").contains("--mask-format has no effect"));
     assert!(fails(dir, "bench data --mask-kind area --mask-format bits").contains("--mask-format bits holds 0 or 1"));
-    let seeded = maskstream(dir, "bench data --image-size 32 --seed 3");
+    let seeded = run(dir, "bench data --image-size 32 --seed 3");
     assert!(seeded.status.success() && text(&seeded.stderr).contains("--seed has no effect without --shuffle"));
     succeeds(dir, "bench data --image-size 32 --seed 3 --top-k-by random");
 }
@@ -416,7 +396,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     let bench = "bench data --json --index-dir . --batch-size 2 --image-size 64";
     assert!(fails(dir, bench).contains(&third.image_name()));
     let figures = |args: &str| -> Value {
-        let output = maskstream(dir, args);
+        let output = run(dir, args);
         assert!(output.status.success(), "{args}: {}", text(&output.stderr));
         serde_json::from_str(&text(&output.stdout)).unwrap()
     };
@@ -425,7 +405,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     let without = figures(&format!("{bench} --quarantine bad.jsonl --drop-last"));
     assert_eq!((&without["planned"], &without["samples"], &without["dropped"]), (&4.into(), &4.into(), &1.into()));
     std::fs::write(dir.join("ids"), format!("# one\n{}\n12345\n", third.image_id + 1)).unwrap();
-    let output = maskstream(dir, &format!("{bench} --ids ids"));
+    let output = run(dir, &format!("{bench} --ids ids"));
     assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
     let error = fails(dir, &format!("{bench} --max-memory-bytes 1000000"));
     assert!(error.contains("--max-memory-bytes is 1000000, but 3 batches x"), "{error}");
@@ -534,15 +514,15 @@ fn every_command_that_reads_shards_says_what_indexing_left_out() {
             ["held", "selected", "left_out", "unverified"].map(|name| figures[name].as_u64().unwrap()),
             [8, 6, 2, 0]
         );
-        let index = maskstream(dir, "index s.tar");
+        let index = run(dir, "index s.tar");
         let said = text(&index.stdout);
         assert!(said.contains("not used: 1 image without annotations, 1 with broken annotations"), "{said}");
         assert_eq!(index.status.code(), Some(1), "damage");
         // A broken JSON is damage, an orphan alone is none.
         assert!(fails(dir, &format!("export s.tar --force -o o.safetensors {shape}")).contains("--skip N"));
     }
-    assert!(text(&maskstream(dir, "index s.tar").stdout).contains("up to date"));
-    let rebuilt = text(&maskstream(dir, "index s.tar --rebuild").stdout);
+    assert!(text(&run(dir, "index s.tar").stdout).contains("up to date"));
+    let rebuilt = text(&run(dir, "index s.tar --rebuild").stdout);
     assert!(rebuilt.contains("indexed: rebuilt on request"), "{rebuilt}");
 }
 
@@ -570,7 +550,7 @@ fn images_that_come_twice_and_scores_that_are_missing_are_named() {
     let dir = dir.path();
     succeeds(dir, "synth data --shards 1 --samples 3 --preset small");
     std::fs::copy(dir.join("data/sa_000000.tar"), dir.join("data/copy.tar")).unwrap();
-    let output = maskstream(dir, "export data --image-size 32 -o o.safetensors");
+    let output = run(dir, "export data --image-size 32 -o o.safetensors");
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("3 samples have the image id of another one"), "{said}");
     assert!(said.contains("copy.tar") && said.contains("sa_000000.tar"), "{said}");

@@ -30,6 +30,8 @@ mod burn;
 mod candle;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod command;
 mod derived;
 mod documents;
 mod faults;

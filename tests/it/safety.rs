@@ -7,11 +7,13 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use maskstream::synth::{Preset, SynthOptions, write_shard, write_shards};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{command, run, succeeds, text};
 
 const SMALL: &str = "--batch-size 2 --image-size 32 --mask-size 8";
 
@@ -42,12 +44,6 @@ fn small(samples: usize) -> SynthOptions {
     SynthOptions::new(Preset::Small).samples(samples)
 }
 
-fn command(dir: &Path, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maskstream"));
-    command.current_dir(dir).args(args.split_whitespace());
-    command
-}
-
 /// The same, with signals as a terminal leaves them: a shell that runs the tests in the background has SIGINT ignored,
 /// and what is ignored from the start stays ignored.
 fn interruptible(dir: &Path, args: &str) -> Command {
@@ -55,20 +51,6 @@ fn interruptible(dir: &Path, args: &str) -> Command {
     command.current_dir(dir).args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_maskstream")]);
     command.args(args.split_whitespace());
     command
-}
-
-fn run(dir: &Path, args: &str) -> Output {
-    command(dir, args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn succeeds(dir: &Path, args: &str) -> String {
-    let output = run(dir, args);
-    assert!(output.status.success() && output.stderr.is_empty(), "{args}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 fn fails(dir: &Path, args: &str) -> String {

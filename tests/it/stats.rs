@@ -4,17 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Output};
 
 use flate2::read::GzDecoder;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
+use crate::command::run;
 use crate::fixture::{Made, annotation, document, jpeg, made_many, pack, read_with_tar, rectangle, shard};
-
-fn run(dir: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split(' ')).output().unwrap()
-}
 
 fn succeeds(dir: &Path, args: &str) -> String {
     let output = run(dir, args);

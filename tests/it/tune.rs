@@ -1,26 +1,15 @@
 //! `maskstream tune`: what it tries, and what it chooses of that.
 
-use std::path::Path;
-use std::process::{Command, Output};
-
 use serde_json::Value;
 
-fn run(dir: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split(' ')).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && errors.is_empty(), "{errors}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
+use crate::command::{run, succeeds, text};
 
 const SHAPE: &str = "--image-size 64 --mask-size 16 --batch-size 4 --top-k 3";
 
 fn shards() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    text(&run(dir.path(), "synth data --shards 2 --samples 20 --preset small"));
-    text(&run(dir.path(), "index data"));
+    succeeds(dir.path(), "synth data --shards 2 --samples 20 --preset small");
+    succeeds(dir.path(), "index data");
     dir
 }
 
@@ -39,7 +28,7 @@ fn smallest(tried: &[(Value, f64)]) -> Value {
 #[test]
 fn each_setting_is_the_smallest_that_is_nearly_as_fast_as_the_fastest() {
     let dir = shards();
-    let report = text(&run(dir.path(), &format!("tune data --shuffle --seconds 1 --json {SHAPE}")));
+    let report = succeeds(dir.path(), &format!("tune data --shuffle --seconds 1 --json {SHAPE}"));
     let report: Value = serde_json::from_str(&report).unwrap();
     let (workers, prefetch) = (tried(&report, "num_workers"), tried(&report, "prefetch_batches"));
     assert!(workers.len() >= 2 && workers.iter().chain(&prefetch).all(|(_, rate)| *rate > 0.0), "{report}");
@@ -54,7 +43,7 @@ fn each_setting_is_the_smallest_that_is_nearly_as_fast_as_the_fastest() {
 
     // The flags are those of a training run.
     let flags = report["flags"].as_str().unwrap();
-    let figures = text(&run(dir.path(), &format!("bench data --shuffle --json {SHAPE} {flags}")));
+    let figures = succeeds(dir.path(), &format!("bench data --shuffle --json {SHAPE} {flags}"));
     assert_eq!(serde_json::from_str::<Value>(&figures).unwrap()["samples"], 40);
 }
 
@@ -62,7 +51,7 @@ fn each_setting_is_the_smallest_that_is_nearly_as_fast_as_the_fastest() {
 fn settings_that_are_given_are_kept_and_the_output_fits_80_columns() {
     let dir = shards();
     let given = format!("--num-workers 2 --prefetch-batches 3 --scaled-decode full --chunk-bytes 64k {SHAPE}");
-    let report = text(&run(dir.path(), &format!("tune data --shuffle --seconds 1 --step-ms 1 {given}")));
+    let report = succeeds(dir.path(), &format!("tune data --shuffle --seconds 1 --step-ms 1 {given}"));
     assert!(report.lines().all(|line| line.chars().count() <= 80), "{report}");
     for line in [
         "  --num-workers 2 --prefetch-batches 3 --chunk-bytes 64000",
@@ -88,7 +77,7 @@ fn what_cannot_be_measured_is_an_error_with_a_reason() {
         ("tune nowhere", 1, "no shard matches nowhere"),
     ] {
         let output = run(dir.path(), args);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{args}: {errors}");
         assert!(errors.contains(reason), "{args}: {errors}");
     }

@@ -3,22 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use maskstream::index::Sidecar;
 use maskstream::{Loader, MaskFilter, OnCorrupt, OnError, Quarantine, ShardSet};
 use serde_json::{Value, json};
 
+use crate::command::{run, text};
 use crate::fixture::{Dice, Made, gzip, jpeg, made_many, members, pack, read_with_tar};
-
-fn run(dir: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split_whitespace()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 /// What the command prints, and its exit status.
 fn verify(dir: &Path, args: &str) -> (String, i32) {

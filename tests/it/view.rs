@@ -3,24 +3,21 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use maskstream::index::{AnnotationFile, Indexer};
 use maskstream::{Augment, Batch, Fit, Loader, MaskFilter, ShardSet, TopKBy};
 use serde_json::Value;
 
-fn maskstream(dir: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_maskstream")).current_dir(dir).args(args.split(' ')).output().unwrap()
-}
+use crate::command::run;
 
 fn succeeds(dir: &Path, args: &str) -> String {
-    let output = maskstream(dir, args);
+    let output = run(dir, args);
     assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn fails(dir: &Path, status: i32, args: &str) -> String {
-    let output = maskstream(dir, args);
+    let output = run(dir, args);
     assert_eq!(output.status.code(), Some(status), "{args}");
     String::from_utf8(output.stderr).unwrap()
 }

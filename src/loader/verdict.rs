@@ -13,6 +13,8 @@ const LEAST_BATCHES: u64 = 4;
 const HARDLY: f64 = 0.05;
 /// A thread that works for less than this share of the time is not what limits.
 const BUSY: f64 = 0.5;
+/// Workers that have a core for less than this share of their work share the cores with something else.
+const CROWDED: f64 = 0.75;
 
 /// What [`LoaderStats`] say of the bottleneck: from [`LoaderStats::verdict`]. It prints as a plain sentence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,14 +26,17 @@ pub struct Verdict {
     pub waiting: f64,
     /// Share of the workers' time that they worked, 0 to 1.
     pub workers_busy: f64,
+    /// Share of that in which they had a core, 0 to 1. It is low where other programs, or more workers than cores, take
+    /// the cores.
+    pub on_core: f64,
     /// Share of the time that the feed thread was reading, 0 to 1.
     pub reading: f64,
     /// The step that takes most of the workers' time, and its share of the time that they worked.
     pub slowest_step: (&'static str, f64),
     /// Number of workers.
     pub num_workers: usize,
-    /// How many workers would be enough for a consumer that never waits, if they limit the speed and it does anything
-    /// but wait.
+    /// How many workers would be enough for a consumer that never waits, if they limit the speed, have cores to run on,
+    /// and it does anything but wait.
     pub workers_needed: Option<usize>,
 }
 
@@ -87,11 +92,13 @@ impl LoaderStats {
         };
         // The same work in the consumer's time alone.
         let needed = (share(self.work_wall, self.consumer) / workers_busy.max(1e-9)).ceil();
-        let is_known = bottleneck == Bottleneck::Workers && needed <= 1024.0;
+        let is_crowded = share(work, self.work_wall) < CROWDED;
+        let is_known = bottleneck == Bottleneck::Workers && needed <= 1024.0 && !is_crowded;
         Some(Verdict {
             bottleneck,
             waiting,
             workers_busy,
+            on_core: share(work, self.work_wall).min(1.0),
             reading,
             slowest_step: (name, share(time, work)),
             num_workers: self.num_workers,
@@ -116,6 +123,11 @@ impl fmt::Display for Verdict {
                 write!(f, "decoding is the limit; the workers are busy {busy} of the time")?;
                 write!(f, ", {} of that with the step {step}; ", percent(of_work))?;
                 let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+                if self.on_core < CROWDED {
+                    let on_core = percent(self.on_core);
+                    let why = if self.num_workers > cores { "there are more workers than" } else { "others use the" };
+                    return write!(f, "they had a core for only {on_core} of it: {why} {cores} cores");
+                }
                 match self.workers_needed {
                     Some(needed) if needed <= cores => {
                         write!(f, "{needed} workers instead of {} would cover it", self.num_workers)

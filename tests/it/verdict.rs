@@ -56,6 +56,12 @@ fn the_sentence_follows_from_the_numbers() {
         }
     }
     assert_eq!(stats(4.0, 6.0, [34.0, 4.0], 2.0).verdict().unwrap().workers_needed, Some(8));
+    // Four workers on fewer cores, or beside other programs: 38 s of work took them 80 s.
+    let mut crowded = stats(20.0, 6.0, [34.0, 4.0], 2.0);
+    crowded.work_wall = seconds(80.0);
+    let verdict = crowded.verdict().unwrap();
+    assert_eq!((verdict.bottleneck, verdict.workers_needed), (Bottleneck::Workers, None));
+    assert!(verdict.to_string().contains("they had a core for only 48 % of it: "), "{verdict}");
     // A loop that does nothing but wait is never served fast enough.
     assert_eq!(stats(10.0, 0.0, [40.0, 2.0], 2.0).verdict().unwrap().workers_needed, None);
     let mut few = stats(4.0, 6.0, [34.0, 4.0], 2.0);

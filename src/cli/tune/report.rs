@@ -173,12 +173,16 @@ fn limit_text(verdict: &Verdict) -> String {
         Bottleneck::Source => "reading the shards",
         _ => "neither decoding nor reading alone",
     };
-    format!(
+    let mut text = format!(
         "{what}: workers are busy {} of the time, {} of that with the step {step}; reading takes {}",
         percent(verdict.workers_busy),
         percent(share),
         percent(verdict.reading)
-    )
+    );
+    if verdict.on_core < 0.75 {
+        text += &format!("; workers had a core for only {} of their work", percent(verdict.on_core));
+    }
+    text
 }
 
 impl Tried {

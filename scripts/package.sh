@@ -39,6 +39,10 @@ if [ -z "$binary" ]; then
     binary=${CARGO_TARGET_DIR:-target}/release/maskstream
 fi
 
+case $("$binary" --version 2>/dev/null) in
+maskstream\ *) ;;
+*) fail "$binary is not the command maskstream" ;;
+esac
 version=$("$binary" --version | cut -d ' ' -f 2)
 target=$(rustc -vV | sed -n 's/^host: //p')
 name=maskstream-$version-$target

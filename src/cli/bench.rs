@@ -6,7 +6,7 @@ use maskstream::{EpochReport, Loader, LoaderStats, PinState};
 use serde::Serialize;
 
 use super::args::LoaderArgs;
-use super::output::{Outcome, size, wrap};
+use super::output::{Outcome, counted, size, wrap};
 use super::progress;
 use super::size::parse_positive;
 use super::warnings::warn_unsaved;
@@ -149,9 +149,10 @@ fn announce(loader: &Loader) -> Outcome {
         return Ok(());
     };
     say!(
-        "{} samples in {} shards, {steps} batches of {} ({} each)",
-        set.len(),
-        set.reports().len(),
+        "{} in {}, {} of {} ({} each)",
+        counted(set.len() as usize, "sample"),
+        counted(set.reports().len(), "shard"),
+        if steps == 1 { "1 batch".to_owned() } else { format!("{steps} batches") },
         layout.batch_size(),
         size(layout.bytes() as u64)
     );

@@ -48,6 +48,9 @@ pub(super) fn completions<C: CommandFactory>(args: &CompletionsArgs) -> Outcome 
 }
 
 pub(super) fn man<C: CommandFactory>(args: &ManArgs) -> Outcome {
+    if args.dir.exists() && !args.dir.is_dir() {
+        return Err(format!("{} is no directory: name one for the pages", args.dir.display()).into());
+    }
     fs::create_dir_all(&args.dir).map_err(|e| format!("cannot create {}: {e}", args.dir.display()))?;
     let mut command = C::command();
     // Gives subcommands the names of their pages, such as maskstream-index.

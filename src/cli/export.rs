@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// Number of batches to write
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_positive)]
     batches: u64,
+    /// Epoch whose batches are written: --shuffle, --augment and random orders differ from epoch to epoch
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    epoch: u64,
     /// File to write
     #[arg(short, long, default_value = "batch.safetensors", value_name = "FILE")]
     output: PathBuf,
@@ -57,7 +60,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => None,
     };
     let loader = args.loader.loader()?;
-    let mut epoch = loader.epoch(0)?;
+    let mut epoch = loader.epoch(args.epoch)?;
     let batches = args.batches.min(loader.steps().unwrap_or(0));
     let bar = progress::bar(batches, "decoding", "batches");
     let (mut failure, mut cursor) = (None, None);

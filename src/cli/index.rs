@@ -9,7 +9,7 @@ use maskstream::index::{IndexStatus, IndexedShard, Indexer, RowPointsReport, res
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
-use super::output::{Outcome, ProgressOutput, unbroken, wrap};
+use super::output::{Outcome, ProgressOutput, counted, unbroken, wrap};
 use super::progress::ShardProgress;
 use super::task::TaskArgs;
 use super::{parallel, progress};
@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     })?;
     bar.finish_and_clear();
     if !args.json {
-        output.line(format_args!("{} shards in {:.1} s", paths.len(), start.elapsed().as_secs_f64()));
+        output.line(format_args!("{} in {:.1} s", counted(paths.len(), "shard"), start.elapsed().as_secs_f64()));
     }
     let all = paths.len();
     let mut failures = Vec::new();

@@ -102,7 +102,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         match look_at(path, args) {
             Ok((summary, status)) => {
                 bad += usize::from(summary.damaged);
-                statuses.push(status);
+                // An empty index is not saved, wherever it would be.
+                statuses.extend(Some(status).filter(|_| summary.samples > 0));
                 if args.json {
                     say!("{}", serde_json::to_string(&summary)?);
                 } else {

@@ -72,6 +72,11 @@ pub(super) fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool 
     error.downcast_ref().is_some_and(|StdoutError(e)| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// A number of things.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A size in MB, GB or TB (powers of 1000).
 pub(super) fn size(bytes: u64) -> String {
     let bytes = bytes as f64;

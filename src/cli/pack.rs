@@ -10,7 +10,7 @@ use maskstream::index::{IfExists, PackPlan, PackReport, Packer, Stray};
 use serde_json::json;
 
 use super::advice::in_flags;
-use super::output::{Outcome, ProgressOutput, size, unbroken, wrap};
+use super::output::{Outcome, ProgressOutput, counted, size, unbroken, wrap};
 use super::progress::ShardProgress;
 use super::size::{parse_count, parse_size};
 use super::task::TaskArgs;
@@ -184,7 +184,15 @@ fn print_plan(plan: &PackPlan, args: &Args) -> Outcome {
         return Ok(());
     }
     let (files, samples, shards) = (plan.files(), plan.samples(), plan.shards().len());
-    say!("{}", wrap(&format!("{files} files: {samples} samples for {shards} shards")));
+    say!(
+        "{}",
+        wrap(&format!(
+            "{}: {} for {}",
+            counted(files as usize, "file"),
+            counted(samples, "sample"),
+            counted(shards, "shard")
+        ))
+    );
     for Stray { kind, count, first, .. } in plan.strays() {
         let named: Vec<String> = first.iter().take(MAX_NAMED).map(|path| unbroken(path.display())).collect();
         let more = if *count > named.len() as u64 { ", ..." } else { "" };

@@ -23,6 +23,13 @@ pub(super) fn counter(what: &str, unit: &str) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
+/// A bar of milliseconds, which shows how much of the time has passed.
+pub(super) fn clock(what: &str) -> ProgressBar {
+    let template = "{msg} {wide_bar} {percent} %, {elapsed}";
+    let bar = ProgressBar::new(0).with_message(what.to_owned());
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
 /// Total size of the files in bytes; files that cannot be read count as 0.
 pub(super) fn total_bytes(paths: &[std::path::PathBuf]) -> u64 {
     paths.iter().map(|path| file_bytes(path)).sum()

@@ -2,12 +2,13 @@
 
 use maskstream::ShardSet;
 use maskstream::index::IndexStatus;
+use maskstream::internals::OneLine;
 
 /// Says if images come more than once: a shard may have been copied under another name.
 pub(super) fn warn_repeated(set: &ShardSet) {
     let repeated = set.repeated_images();
     let place = |id| {
-        let shard = set.shard_path(id).map_or_else(String::new, |path| path.display().to_string());
+        let shard = set.shard_path(id).map_or_else(String::new, |path| OneLine(path.display()).to_string());
         set.entry(id).map_or(shard.clone(), |entry| format!("{} in {shard}", entry.image_name()))
     };
     if let Some([first, second]) = repeated.examples.first() {

@@ -163,7 +163,7 @@ impl fmt::Display for EpochReport {
         let at_least = if self.planned.is_none() && self.lost_by.is_some() { "at least " } else { "" };
         write!(f, "{}, {at_least}{lost} lost", if self.skipped_by.is_empty() { "" } else { ")" })?;
         if let Some((kind, _)) = &self.lost_by {
-            write!(f, " ({kind})")?;
+            write!(f, " because of an error ({kind})")?;
         }
         match self.planned {
             Some(planned) => write!(f, ", of {planned} planned")?,

@@ -181,7 +181,7 @@ struct Queue<'a> {
     clock: Clock,
     /// CPU time of images that no sample accounts for yet.
     image: Duration,
-    /// When the samples under way began to be decoded.
+    /// When the samples under way began to be decoded, or were last counted as work. `None` while it waits.
     busy_since: Option<Instant>,
 }
 
@@ -269,6 +269,8 @@ impl<'a> ImageSource for Queue<'a> {
     fn done(&mut self, task: Task<'a>, result: Result<()>) {
         let Task { mut job, entry, jpeg, place, mut times, .. } = task;
         self.image += self.clock.lap();
+        // Not only when the worker waits again: one that always has an image under way never does.
+        self.count_work();
         // The bytes may be a source's own, whose release is foreign code.
         let released = catch_unwind(AssertUnwindSafe(|| jpeg.into_inflater()));
         let result = match released {
@@ -304,17 +306,23 @@ impl<'a> Queue<'a> {
     /// not beside those of an epoch's first batch, which is to be ready as early as possible, and not as long as
     /// another worker could have the job.
     fn receive(&mut self, under_way: usize) -> Option<Job> {
-        let Worker { jobs, stop, first, counters, .. } = self.worker;
+        let Worker { jobs, stop, first, .. } = self.worker;
         if under_way > 0 {
             let is_welcome = self.step > *first && jobs.is_full() && !stop.load(Relaxed);
             return if is_welcome { jobs.try_recv().ok() } else { None };
         }
-        if let Some(since) = self.busy_since.take() {
-            counters.add_work(since.elapsed());
-        }
+        self.count_work();
         let job = jobs.iter().find(|_| !stop.load(Relaxed));
         self.busy_since = job.is_some().then(Instant::now);
         job
+    }
+
+    /// Counts the time since the samples under way began to be decoded, or since it was last counted.
+    fn count_work(&mut self) {
+        let now = Instant::now();
+        if let Some(since) = self.busy_since.replace(now) {
+            self.worker.counters.add_work(now - since);
+        }
     }
 
     /// Decodes the labels of a sample and inflates its image; `None` if the sample fails. A panic is its error.

@@ -7,8 +7,8 @@ pub(super) const MAX_NAMES: usize = 100_000;
 /// Deepest nesting of braces.
 const MAX_DEPTH: usize = 16;
 
-/// The names that a pattern stands for, in order; `None` if they are more than [`MAX_NAMES`]. Braces that hold neither
-/// a list nor a range stay as they are.
+/// The names that a pattern stands for, in order; `None` if they are more than `MAX_NAMES`. Braces that hold neither a
+/// list nor a range stay as they are.
 pub fn expand(pattern: &str) -> Option<Vec<String>> {
     expand_nested(pattern, MAX_DEPTH)
 }

@@ -406,7 +406,7 @@ fn bad_samples_are_listed_left_out_and_counted() {
     assert_eq!((&without["planned"], &without["samples"], &without["dropped"]), (&4.into(), &4.into(), &1.into()));
     std::fs::write(dir.join("ids"), format!("# one\n{}\n12345\n", third.image_id + 1)).unwrap();
     let output = run(dir, &format!("{bench} --ids ids"));
-    assert!(text(&output.stderr).contains("1 of the listed images are in none of the shards"));
+    assert!(text(&output.stderr).contains("in none of the shards: 1 listed image: "));
     let error = fails(dir, &format!("{bench} --max-memory-bytes 1000000"));
     assert!(error.contains("--max-memory-bytes is 1000000, but 3 batches x"), "{error}");
 }

@@ -194,3 +194,24 @@ fn metrics_for_prometheus_are_the_statistics() {
     let line = "\nmaskstream_samples_total{job=\"a \\\"b\\\" \\\\c\\nd\",rank=\"3\",result=\"skipped\"} 2\n";
     assert!(labelled.contains(line), "{labelled}");
 }
+
+/// A loader whose one worker always has a sample under way, which takes 2 ms of it.
+#[test]
+fn a_worker_that_is_never_without_work_counts_as_busy() {
+    let busy = |_: &mut Sample<'_>| {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    };
+    let loader = options().prefetch_batches(8).transform(busy).build(set_of(vec![shard(&made_many(60))])).unwrap();
+    let mut epoch = loader.epoch(0).unwrap();
+    for batch in epoch.by_ref().take(20) {
+        batch.unwrap();
+    }
+    let stats = epoch.stats();
+    // A thread has a core for no longer than it works.
+    let cpu = stats.stages.total() - stats.stages.read;
+    assert!(stats.work_wall >= cpu.mul_f64(0.9) && cpu >= Duration::from_millis(40), "{stats:?}");
+}

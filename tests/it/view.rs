@@ -203,3 +203,39 @@ fn a_replayed_batch_has_the_picture_of_the_batch() {
     let error = fails(dir, 1, &format!("view data {drawn} -o seen.png"));
     assert!(error.contains("cannot write seen.png"), "{error}");
 }
+
+#[test]
+fn the_worst_masks_are_all_shown_however_many_an_image_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --samples 1 --preset small --seed 2");
+    let shown = |args: &str| -> Vec<(i64, f64)> {
+        let found: Value = serde_json::from_str(&succeeds(dir, &format!("view data --json {args}"))).unwrap();
+        let masks = found["rows"][0]["masks"].as_array().unwrap().clone();
+        let mask = |mask: &Value| (mask["annotation_id"].as_i64().unwrap(), mask["stability_score"].as_f64().unwrap());
+        masks.iter().map(mask).collect()
+    };
+    let mut all = shown("--top-k 1000");
+    assert!(all.len() > 14, "{} masks", all.len());
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut worst = shown("--worst stability-score --batch-size 14");
+    worst.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let scores = |masks: &[(i64, f64)]| masks.iter().map(|(_, score)| *score).collect::<Vec<_>>();
+    assert_eq!(scores(&worst), scores(&all[..14]));
+}
+
+#[test]
+fn annotations_that_are_not_there_and_files_that_are_no_png_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeeds(dir, "synth data --samples 2 --preset small");
+    let found: Value = serde_json::from_str(&succeeds(dir, "view data --json --batch-size 1")).unwrap();
+    let (image, known) = (&found["rows"][0]["image_id"], &found["rows"][0]["masks"][0]["annotation_id"]);
+    let output = run(dir, &format!("view data --json --id {image},{known} {image},1"));
+    assert!(output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error, format!("maskstream: image {image} has no annotation 1 that passes the filter\n"));
+    for name in ["picture.jpg", "-"] {
+        assert!(fails(dir, 2, &format!("view data -o {name}")).contains("the picture is a PNG"), "{name}");
+    }
+}

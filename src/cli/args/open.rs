@@ -7,8 +7,12 @@ use maskstream::{Cursor, Loader, ShardSet, ShardSetBuilder};
 
 use super::LoaderArgs;
 use crate::cli::advice::misuse;
+use crate::cli::output::counted;
 use crate::cli::progress;
 use crate::cli::warnings::{warn_repeated, warn_unsaved};
+
+/// Listed images that a warning names.
+const MAX_NAMED: usize = 5;
 
 impl LoaderArgs {
     /// Opens the shards, indexes those that have no index yet, and builds the loader.
@@ -45,7 +49,10 @@ impl LoaderArgs {
             tell!("maskstream: {quarantined} samples are left out because they are on the quarantine list");
         }
         if !set.unmatched().is_empty() {
-            tell!("maskstream: {} of the listed images are in none of the shards", set.unmatched().len());
+            let ids: Vec<String> = set.unmatched().iter().take(MAX_NAMED).map(i64::to_string).collect();
+            let more = if set.unmatched().len() > ids.len() { ", ..." } else { "" };
+            let count = counted(set.unmatched().len(), "listed image");
+            tell!("maskstream: in none of the shards: {count}: {}{more}", ids.join(", "));
         }
         warn_repeated(&set);
         warn_unsaved(set.reports().filter(|report| report.samples > 0).map(|report| &report.status));

@@ -38,15 +38,18 @@ pub(crate) struct Args {
     ///
     /// The loader is then asked for a batch only as often as your loop asks for one, and the fewest workers that keep
     /// up with it are enough: the others are left to you.
-    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true, value_parser = step_ms)]
     step_ms: u64,
-    /// Time to measure, in seconds; a large machine has more to try
+    /// Time to measure, in seconds; a large machine has more to try, and a long --step-ms takes longer
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = parse_positive)]
     seconds: u64,
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
 }
+
+/// A step of a minute.
+const MAX_STEP_MS: u64 = 60_000;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,12 +61,18 @@ Examples:
 Exit status: 0 on success; 1 if a shard or a sample cannot be read, or if no
 sample passes the filter; 2 if the arguments are wrong.";
 
+/// Reads `--step-ms`.
+fn step_ms(text: &str) -> Result<u64, String> {
+    let step = text.parse().ok().filter(|step| (0..=MAX_STEP_MS).contains(step));
+    step.ok_or_else(|| format!("it must be a number of milliseconds from 0 to {MAX_STEP_MS}"))
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
     args.loader.check(None, false)?;
     let builder = args.loader.loader_settings(None)?;
     let set = Arc::new(args.loader.open(args.loader.shard_settings(None)?)?);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let bar = progress::bar(args.seconds * 1000, "measuring", "ms");
+    let bar = progress::clock("measuring");
     let trials = Trials::new(builder, set, Duration::from_millis(args.step_ms), bar.clone());
     let outcome = Search { trials, given: args.loader.given(), cores, budget: Duration::from_secs(args.seconds) }.run();
     bar.finish_and_clear();

@@ -13,6 +13,11 @@ const NEARLY: f64 = 0.98;
 const CHUNKS_GAIN: f64 = 1.1;
 /// Below this share of bytes from the device, all come from the page cache, where chunks gain nothing.
 pub(super) const FROM_DEVICE: f64 = 0.05;
+/// Shares of the time, for numbers of workers, for prefetch depths, and for both ways of decoding. What is left is for
+/// chunks, and for further numbers of workers.
+const WORKERS_SHARE: f64 = 0.5;
+const PREFETCH_SHARE: f64 = 0.35;
+const DECODING_SHARE: f64 = 0.15;
 /// Trials of each candidate.
 const ROUNDS: usize = 3;
 /// The least time of a trial.
@@ -43,16 +48,20 @@ impl Search {
         let scaled_decode = self.given.scaled_decode.unwrap_or(ScaledDecode::Auto);
         let prefetch = self.given.prefetch_batches;
         let chunk_bytes = self.given.chunk_bytes.filter(|&bytes| bytes > 0);
-        let start = Candidate {
-            num_workers: self.given.num_workers.unwrap_or(1),
-            // Enough for any number of workers.
-            prefetch_batches: prefetch.unwrap_or(4),
-            chunk_bytes,
-            scaled_decode,
-        };
         let numbers = self.given.num_workers.map_or_else(|| workers(self.cores), |given| vec![given]);
+        let depths = prefetch.map_or_else(|| vec![1, 2, 3, 4, 8], |given| vec![given]);
+        let mut start = Candidate { num_workers: numbers[0], prefetch_batches: depths[0], chunk_bytes, scaled_decode };
+        // Enough for any number of workers, if the memory budget allows it.
+        let enough = depths
+            .iter()
+            .rev()
+            .find(|&&depth| depth <= 4 && self.trials.fits(Candidate { prefetch_batches: depth, ..start }));
+        start.prefetch_batches = enough.copied().unwrap_or(start.prefetch_batches);
+        let all = [(numbers.len(), WORKERS_SHARE), (depths.len(), PREFETCH_SHARE), (2, DECODING_SHARE)];
+        let time = all.map(|(trials, share)| self.trial_time(trials, share) * (trials * ROUNDS) as u32).iter().sum();
+        self.trials.announce(time, self.budget);
         let candidates: Vec<_> = numbers.iter().map(|&num_workers| Candidate { num_workers, ..start }).collect();
-        let mut workers = self.measure(&candidates, 0.45)?;
+        let mut workers = self.measure(&candidates, WORKERS_SHARE)?;
         let mut best = smallest(&workers).candidate;
         while let Some(candidate) = between(&workers, best) {
             workers.extend(self.measure(&[candidate], 0.05)?);
@@ -60,10 +69,9 @@ impl Search {
             best = smallest(&workers).candidate;
         }
 
-        let depths = prefetch.map_or_else(|| vec![1, 2, 3, 4, 8], |given| vec![given]);
         let candidates: Vec<_> =
             depths.iter().map(|&prefetch_batches| Candidate { prefetch_batches, ..best }).collect();
-        let prefetch = self.measure(&candidates, 0.3)?;
+        let prefetch = self.measure(&candidates, PREFETCH_SHARE)?;
         let mut best = smallest(&prefetch).clone();
 
         let mut chunks = Vec::new();
@@ -83,7 +91,7 @@ impl Search {
             _ => ScaledDecode::Full,
         };
         let both = [scaled_decode, other].map(|scaled_decode| Candidate { scaled_decode, ..best.candidate });
-        let decoding = self.measure(&both, 0.1)?;
+        let decoding = self.measure(&both, DECODING_SHARE)?;
         // Measured last, and with as many trials as the other way, to which it is compared.
         let best = decoding[0].clone();
         Ok(Found { workers, prefetch, chunks, decoding, best })
@@ -91,8 +99,14 @@ impl Search {
 
     /// Measures candidates in this share of the time.
     fn measure(&mut self, candidates: &[Candidate], share: f64) -> Result<Vec<Measured>, Box<dyn std::error::Error>> {
-        let time = self.budget.mul_f64(share / (candidates.len() * ROUNDS) as f64);
-        self.trials.measure(candidates, ROUNDS, time.max(SHORTEST))
+        let time = self.trial_time(candidates.len(), share);
+        self.trials.measure(candidates, ROUNDS, time)
+    }
+
+    /// The time of a trial if as many candidates take this share of the time.
+    fn trial_time(&self, candidates: usize, share: f64) -> Duration {
+        let time = self.budget.mul_f64(share / (candidates * ROUNDS) as f64);
+        self.trials.trial_time(time.max(SHORTEST))
     }
 }
 

@@ -67,6 +67,29 @@ impl Trials {
         Self { builder, set, step, bar, epoch: 0 }
     }
 
+    /// The time of a trial that is meant to take `time`: with a long step, batches take longer.
+    pub(super) fn trial_time(&self, time: Duration) -> Duration {
+        time.max(self.step * (WARM_UP + LEAST + 1) as u32)
+    }
+
+    /// Says how long all trials will take.
+    pub(super) fn announce(&self, time: Duration, wanted: Duration) {
+        self.bar.set_length(time.as_millis() as u64);
+        // Shorter steps are not what takes the time.
+        if time > wanted * 2 && self.step >= Duration::from_millis(20) {
+            let (time, step) = (time.as_secs(), self.step.as_millis());
+            tell!(
+                "maskstream: this takes about {time} s, because each step takes {step} ms; lower --step-ms, or give \
+                   --num-workers or --prefetch-batches, to try less"
+            );
+        }
+    }
+
+    /// Whether the memory budget allows a candidate.
+    pub(super) fn fits(&self, candidate: Candidate) -> bool {
+        self.loader(candidate).is_ok()
+    }
+
     /// Measures candidates in turn, `rounds` times, each for about this long. Candidates that need more memory than the
     /// budget are left out.
     ///

@@ -22,7 +22,7 @@ use maskstream::internals::expand_braces;
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
-use super::output::{Outcome, ProgressOutput, WrongArguments, unbroken, wrap};
+use super::output::{Outcome, ProgressOutput, WrongArguments, counted, unbroken, wrap};
 use super::target::{Target, refuse_same};
 use super::task::TaskArgs;
 use super::warnings::warn_unsaved;
@@ -32,7 +32,7 @@ pub(super) use defect::{Defect, Severity};
 pub(super) use level::Level;
 use md5::Checksums;
 use member::Checker;
-use report::{Report, Totals, counted};
+use report::{Report, Totals};
 pub(super) use shard::{Settings, Verified};
 use state::{Stamp, State};
 

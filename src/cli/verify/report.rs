@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::defect::{Defect, Severity};
 use super::level::Level;
-use crate::cli::output::{Outcome, size, unbroken, wrap};
+use crate::cli::output::{Outcome, counted, size, unbroken, wrap};
 
 /// What was found in a shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -159,9 +159,4 @@ impl Totals {
             .into()),
         }
     }
-}
-
-/// A number of things.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -5,7 +5,7 @@ mod select;
 mod terminal;
 mod tile;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use maskstream::{
     Batch, BoxFormat, CoordFrame, DType, Fit, Loader, LoaderBuilder, MaskFormat, MaskKind, Normalization, ScaledDecode,
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::advice::misuse;
 use super::args::LoaderArgs;
-use super::output::{Outcome, WrongArguments, unbroken, wrap};
+use super::output::{Outcome, WrongArguments, counted, unbroken, wrap};
 use super::target::Target;
 use picture::Picture;
 use select::{Choice, SelectArgs};
@@ -41,12 +41,14 @@ pub(super) struct Args {
     /// Epoch to show: --augment and random orders differ from epoch to epoch
     #[arg(long, default_value_t = 0, value_name = "N")]
     epoch: u64,
-    /// Show whole images with all masks that pass the filter, up to 64, as they are in the shards
+    /// Show whole images as they are in the shards, with the largest 64 of the masks that pass the filter
     #[arg(long, conflicts_with_all = ["augment", "top_k"])]
     original: bool,
     #[command(flatten)]
     look: LookArgs,
     /// How the terminal shows pictures
+    ///
+    /// With auto, there is no picture if NO_COLOR is set or TERM is dumb.
     #[arg(long, value_enum, default_value = "auto", value_name = "PROTOCOL", conflicts_with = "output")]
     terminal: Protocol,
     /// Write the picture to this PNG file
@@ -114,7 +116,15 @@ struct ShownMask {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let target = match &args.output {
-        Some(path) => Some(Target::new(path, args.force, args.loader.files()?)?),
+        Some(path) => {
+            if path.extension().is_some_and(|extension| !extension.eq_ignore_ascii_case("png"))
+                || path == Path::new("-")
+            {
+                let why = format!("{}: the picture is a PNG, so name it FILE.png", path.display());
+                return Err(WrongArguments(why).into());
+            }
+            Some(Target::new(path, args.force, args.loader.files()?)?)
+        }
         None if args.json || terminal::is_there() => None,
         None => {
             let why = "standard output is no terminal: name a file for the picture with -o FILE.png, or take --json";
@@ -122,12 +132,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     let (mut tiles, mut rows) = (Vec::new(), Vec::new());
-    for loader in loaders(args)? {
+    args.loader.check(None, args.select.random)?;
+    let choices = args.select.choices(&args.loader)?;
+    for loader in loaders(args, choices.clone())? {
         let Some(batch) = loader.epoch(args.epoch)?.next() else { continue };
         let batch = batch?;
         tiles.extend(tile::all(&batch, &args.look.look(args.original)));
         rows.extend(shown_rows(&loader, &batch));
     }
+    select::warn_missing(&choices.unwrap_or_default(), |image, annotation| {
+        let mut shown = rows.iter().filter(|row: &&ShownRow| row.image_id == image);
+        shown.any(|row| row.masks.iter().any(|mask| mask.annotation_id == annotation))
+    });
     let picture = Picture::grid(&tiles, args.look.columns);
     if let Some(target) = &target {
         target.write(|out| picture.write_png(out))?;
@@ -140,7 +156,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         say!("{}", serde_json::to_string(&shown)?);
         return Ok(());
     }
-    print(&shown)
+    print(&shown, args.original)
 }
 
 impl LookArgs {
@@ -155,9 +171,7 @@ impl LookArgs {
 }
 
 /// The loaders whose first batches are shown: one of all samples, or one for each original image.
-fn loaders(args: &Args) -> Result<Vec<Loader>, Box<dyn std::error::Error>> {
-    args.loader.check(None, args.select.random)?;
-    let choices = args.select.choices(&args.loader)?;
+fn loaders(args: &Args, choices: Option<Vec<Choice>>) -> Result<Vec<Loader>, Box<dyn std::error::Error>> {
     if !args.original {
         return Ok(vec![loader(&args.loader, choices.as_deref(), |_, options| options)?]);
     }
@@ -183,6 +197,9 @@ fn loader(
         Some(choices) => {
             let ids = select::ids(choices)?;
             options = options.batch_size(ids.len());
+            if let Some(masks) = select::most_masks(choices) {
+                options = options.top_k(masks);
+            }
             args.open_some(shards.ids(ids), &select::shards(choices, args)?)?
         }
         None => args.open(shards)?,
@@ -229,11 +246,16 @@ fn shown_rows(loader: &Loader, batch: &Batch) -> Vec<ShownRow> {
     rows.filter_map(shown).collect()
 }
 
-fn print(shown: &Shown) -> Outcome {
+fn print(shown: &Shown, is_original: bool) -> Outcome {
     for ShownRow { image_id, shard, width, height, masks, error } in &shown.rows {
+        let largest = if is_original && masks.len() == ORIGINAL_MASKS { "the largest " } else { "" };
         say!(
             "{}",
-            wrap(&format!("image {image_id}: {width} x {height}, {}, {}", tile::count(masks.len()), unbroken(shard)))
+            wrap(&format!(
+                "image {image_id}: {width} x {height}, {largest}{}, {}",
+                counted(masks.len(), "mask"),
+                unbroken(shard)
+            ))
         );
         if let Some(error) = error {
             say!("{}", wrap(&format!("  CANNOT BE DECODED: {error}")));

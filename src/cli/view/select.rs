@@ -94,6 +94,24 @@ pub(super) fn ids(choices: &[Choice]) -> Result<IdList, WrongArguments> {
     }
 }
 
+/// The largest number of annotations of one image; `None` if all of each are chosen.
+pub(super) fn most_masks(choices: &[Choice]) -> Option<usize> {
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    choices.iter().filter(|choice| choice.annotation.is_some()).for_each(|choice| {
+        *counts.entry(choice.image).or_default() += 1;
+    });
+    counts.into_values().max()
+}
+
+/// Names the annotations that were chosen by id and are not among those that are shown.
+pub(super) fn warn_missing(choices: &[Choice], is_shown: impl Fn(i64, i64) -> bool) {
+    for Choice { image, annotation, .. } in choices {
+        if let Some(annotation) = annotation.filter(|&annotation| !is_shown(*image, annotation)) {
+            tell!("maskstream: image {image} has no annotation {annotation} that passes the filter");
+        }
+    }
+}
+
 /// The first samples, as many as a batch has.
 pub(super) fn first(loader: &LoaderArgs) -> Outcome<Vec<Choice>> {
     let set = selected(loader)?;

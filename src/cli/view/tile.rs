@@ -5,6 +5,7 @@ use fast_image_resize::{PixelType, Resizer};
 use maskstream::Batch;
 
 use super::picture::{Picture, Rgb};
+use crate::cli::output::counted;
 
 /// How rows are drawn.
 pub(in crate::cli) struct Look {
@@ -90,7 +91,7 @@ impl<'a> Tile<'a> {
         if self.batch.image_valid()[self.row] == 0 {
             return "CANNOT BE DECODED".to_owned();
         }
-        format!("{}  {}", self.batch.image_ids()[self.row], count(self.masks.len()))
+        format!("{}  {}", self.batch.image_ids()[self.row], counted(self.masks.len(), "mask"))
     }
 
     /// The image, resized if the canvas is larger than the picture.
@@ -203,11 +204,6 @@ impl<'a> Tile<'a> {
             picture.label(corner, &(mask % top_k + 1).to_string(), self.color(mask));
         }
     }
-}
-
-/// A number of masks, in words.
-pub(super) fn count(masks: usize) -> String {
-    if masks == 1 { "1 mask".to_owned() } else { format!("{masks} masks") }
 }
 
 fn mixed(from: Rgb, to: Rgb, share: f32) -> Rgb {

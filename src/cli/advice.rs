@@ -36,12 +36,13 @@ const FLAGS: [(&str, &str); 25] = [
 ];
 
 /// What only a program can do, and what the command offers instead.
-const PHRASES: [(&str, &str); 12] = [
+const PHRASES: [(&str, &str); 13] = [
     ("build the index again (Indexer::rebuild)", "build the index again with `maskstream index --rebuild`"),
     ("with use_unverified(true)", "with --unverified"),
     ("with MaskFilter::all() or min_predicted_iou(f32::NEG_INFINITY)", "with --min-predicted-iou none"),
     ("with MaskFilter::all() or min_stability_score(f32::NEG_INFINITY)", "with --min-stability-score none"),
     (" or ShardSet::builder().open(..)", ""),
+    ("(index::Packer)", "with `maskstream pack DIR -o OUT`"),
     ("index::Packer makes shards of ", "make shards of it with `maskstream pack "),
     (" in a directory of their own", " -o OUT`"),
     ("or pack them in parts", "or pack them in parts, on several disks, with --task I/N"),

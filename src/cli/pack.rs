@@ -26,8 +26,9 @@ use super::{parallel, progress};
 /// same files give the same shards, byte for byte, on every machine and with any --task and --jobs.
 ///
 /// Each shard is read back and compared with the checksums of the bytes that were read from the files before it gets
-/// its final name. A shard that has the names and lengths of its files is kept, so an interrupted command can simply be
-/// run again. No file in DIR is changed.
+/// its final name. A shard that has the names and lengths of its files is kept, if they have not changed since and its
+/// index is there; otherwise their bytes are compared. So an interrupted command can simply be run again. No file in
+/// DIR is changed.
 ///
 /// Prints how many files there are, those that belong to no sample, a line for each shard, and a summary.
 #[derive(clap::Args)]
@@ -47,7 +48,7 @@ pub(super) struct Args {
     ///
     /// The default is the size of the official shards. Smaller ones are indexed and packed by more machines at a time,
     /// and less work is lost when the command is interrupted. A single sample that is larger has a shard of its own.
-    #[arg(long, default_value = "11GB", value_name = "SIZE", value_parser = parse_size, conflicts_with = "samples")]
+    #[arg(long, default_value = "11GB", value_name = "SIZE", value_parser = shard_size, conflicts_with = "samples")]
     shard_size: u64,
     /// Samples per shard, instead of a size
     ///
@@ -106,6 +107,14 @@ struct Totals {
     samples: usize,
     bad: usize,
     bytes: u64,
+}
+
+/// Reads `--shard-size`.
+fn shard_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a shard has at least one sample: give its largest size, such as 1GB".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 pub(super) fn run(args: &Args) -> Outcome {

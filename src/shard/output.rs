@@ -96,11 +96,13 @@ impl NewShard<'_> {
 
     /// Checks that the shard which is at the path already is what was to be written, as far as `check` can tell from
     /// its index, and that it has an index file. `subject` is what an error calls it, and `form` what it should be.
+    /// `check` is also told whether the index is that of when the shard was written: one that is made of the shard as
+    /// it is now does not show that it was changed.
     pub(super) fn check_kept<T>(
         &self,
         subject: impl std::fmt::Display,
         form: &str,
-        check: impl FnOnce(&ShardIndex) -> Result<T>,
+        check: impl FnOnce(&ShardIndex, bool) -> Result<T>,
     ) -> Result<T> {
         let Self { path, name, .. } = *self;
         // That a file cannot be read says nothing about the shard.
@@ -111,14 +113,18 @@ impl NewShard<'_> {
                 Error::config(format!("{text}: move it away, or overwrite it with --force"))
             }
         };
-        let sound = |index: &ShardIndex| match index.findings().iter().any(|finding| finding.kind.is_damage()) {
+        let sound = |index: &ShardIndex, is_original: bool| match index
+            .findings()
+            .iter()
+            .any(|finding| finding.kind.is_damage())
+        {
             // In few words, because it may be no shard at all.
             true => Err(Error::corrupt("it is damaged, or no tar file")),
-            false => check(index),
+            false => check(index, is_original),
         };
         let unindexed = match target_indexer().load(path, ScoreColumns::ALL)? {
             Ok(found) if found.is_gzip() => return Err(differs(Error::corrupt("it is a gzip stream"))),
-            Ok(found) => return sound(&found.index).map_err(differs),
+            Ok(found) => return sound(&found.index, true).map_err(differs),
             Err(unindexed) => unindexed,
         };
         // A process that was killed after it had renamed the shard has left no index. Nothing is written beside a file
@@ -128,7 +134,7 @@ impl NewShard<'_> {
         if built.restarts.is_some() {
             return Err(differs(Error::corrupt("it is a gzip stream")));
         }
-        let checked = sound(&built.index).map_err(differs)?;
+        let checked = sound(&built.index, false).map_err(differs)?;
         check_saved(unindexed.finish(&file, built, &|| ())?.status, &format!("{name} is there"), path)?;
         Ok(checked)
     }

@@ -244,7 +244,7 @@ pub(super) fn with_member<T>(
 
 /// Checks that the shard which is there already is a repacked form of the source.
 fn check_kept(target: &NewShard<'_>, source: &IndexedShard, rewrite: &dyn Rewrite) -> Result<()> {
-    target.check_kept(target.path.display(), &rewrite.form(), |found| {
+    target.check_kept(target.path.display(), &rewrite.form(), |found, _| {
         check_same(&source.index, found, |wanted, found| rewrite.is_image_of(source, wanted, found))
     })
 }

@@ -15,7 +15,9 @@ pub(super) fn describe(bytes: &[u8]) -> &'static str {
         [b'P', b'K', 3 | 5 | 7, ..] => "it is a zip archive, not a tar: extract it and pack the files with `tar cf`",
         [b'7', b'z', 0xbc, 0xaf, ..] => "it is a 7z archive, not a tar: extract it and pack the files with `tar cf`",
         [b'R', b'a', b'r', b'!', ..] => "it is a rar archive, not a tar: extract it and pack the files with `tar cf`",
-        [0xff, 0xd8, 0xff, ..] => "it is a JPEG image, not a tar: pack images and json files with `tar cf`",
+        [0xff, 0xd8, 0xff, ..] => {
+            "it is a JPEG image, not a tar: pack the directory of the images and json files (index::Packer)"
+        }
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG image, not a tar",
         [b'P', b'A', b'R', b'1', ..] => "it is a Parquet file, not a tar",
         [0x89, b'H', b'D', b'F', ..] => "it is an HDF5 file, not a tar",

@@ -477,6 +477,35 @@ fn a_source_that_changed_after_its_shard_was_made_is_noticed() {
 }
 
 #[test]
+fn a_packed_shard_that_was_damaged_is_not_kept() {
+    let place = Place::of(4);
+    let report = place.pack(Packer::new()).remove(0);
+    let image = Indexer::new().index(&report.path).unwrap().index.entries()[2].image;
+    let mut bytes = fs::read(&report.path).unwrap();
+    bytes[(image.offset + u64::from(image.len) / 2) as usize] ^= 1;
+    let index = Sidecar::Beside.path(&report.path).unwrap();
+    // The time shows that the shard is another one, or nothing does because the index is gone.
+    for has_index in [true, false] {
+        fs::write(&report.path, &bytes).unwrap();
+        if !has_index {
+            fs::remove_file(&index).unwrap();
+        }
+        let error = place.plan(Packer::new()).unwrap().write(0, IfExists::Keep, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains("sa_3.jpg has other bytes"), "{error}");
+    }
+}
+
+#[test]
+fn shards_of_another_packing_are_not_mixed_with_these() {
+    let place = Place::of(4);
+    place.pack(Packer::new().samples(1));
+    let error = place.plan(Packer::new().samples(2)).unwrap_err().to_string();
+    assert!(error.contains("has sa_000002.tar, which is none of the 2 shards"), "{error}");
+    fs::remove_file(place.out().join("sa_000002.tar")).unwrap();
+    assert!(place.plan(Packer::new().samples(2)).unwrap_err().to_string().contains("has sa_000003.tar"));
+}
+
+#[test]
 fn a_file_that_changes_or_vanishes_after_the_plan_is_named() {
     for (packer, sees_length) in [(Packer::new(), true), (Packer::new().samples(9), false)] {
         let place = Place::of(5);

@@ -214,6 +214,7 @@ fn zlib_and_png(bits: &[u8], height: usize, width: usize) -> [usize; 2] {
     let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::One);
+    encoder.set_filter(png::Filter::NoFilter);
     encoder.write_header().unwrap().write_image_data(bits).unwrap();
     [zlib.finish().unwrap().len(), file.len()]
 }

@@ -326,6 +326,27 @@ fn output_fits_80_columns_and_is_the_same_for_any_number_of_threads() {
 }
 
 #[test]
+fn an_index_of_another_version_of_the_file_is_made_anew_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = dir.join("s.tar");
+    fs::write(&path, tar(&made_many(6))).unwrap();
+    assert_eq!(verify(dir, "s.tar").1, 0);
+    let mut bytes = fs::read(&path).unwrap();
+    let (offset, jpeg) = place(&bytes, "sa_3.jpg");
+    // Still a JPEG, and now a newer file.
+    bytes[offset as usize + jpeg.len() - 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    let (found, _) = verify_json(dir, "s.tar --level crc");
+    let notes: Vec<&Value> = found.iter().filter(|defect| defect["severity"] == "note").collect();
+    assert!(notes.len() == 1 && notes[0]["kind"] == "index made anew", "{found:?}");
+    // The new one is of this file.
+    assert_eq!(verify_json(dir, "s.tar --level crc").0, Vec::<Value>::new());
+}
+
+#[test]
 fn inspect_and_verify_agree() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

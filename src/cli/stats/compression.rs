@@ -125,6 +125,8 @@ pub(super) fn compress(mask: &Rle) -> Result<Option<Compressed>, Box<dyn std::er
     let mut encoder = png::Encoder::new(&mut png, width, height);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::One);
+    // Filters make bitmaps of less than 8 bits larger, as the PNG specification says.
+    encoder.set_filter(png::Filter::NoFilter);
     encoder.write_header()?.write_image_data(&bits)?;
     Ok(Some(Compressed { zlib: zlib.finish()?.0, png: png.0 }))
 }

@@ -39,8 +39,8 @@ use totals::{Bounds, Totals};
 /// images (--masks): runs per mask, the size of RLE against bitmaps, zlib and PNG, and the crops that the masks were
 /// found in. Prints tables and histograms; --html writes them as one page with plots, which needs no network.
 ///
-/// A shard without an index is indexed first. Samples that no loader uses are counted apart. Quantiles have three
-/// significant digits, those of scores a step of 0.0005.
+/// A shard without an index is indexed first. Samples that no loader uses are counted apart. Quantiles are
+/// rounded down to three significant digits, those of scores to a step of 0.0005.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

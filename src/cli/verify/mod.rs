@@ -43,8 +43,9 @@ use state::{Stamp, State};
 /// replace or that belong to no sample, and images that EXIF turns. The last line has the totals.
 ///
 /// The bytes are judged by what the file holds now. If the shard has an index, samples that are not as they were
-/// indexed are defects too, because a loader refuses them; the index stays as it is. A shard without an index gets one,
-/// as with `inspect`, except that --level header makes none for a plain tar.
+/// indexed are defects too, because a loader refuses them; the index stays as it is. An index of another version of the
+/// file is made anew, which a note says. A shard without an index gets one, as with `inspect`, except that --level
+/// header makes none for a plain tar.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

@@ -133,6 +133,7 @@ impl Pass<'_> {
             file = Arc::clone(hashing) as Arc<dyn Source>;
         }
         let gathered = Arc::clone(&self.gathered);
+        let had_index = settings.sidecar.path(path).is_some_and(|file| file.exists());
         let whole = read_whole(&indexer, path, &file, &mut |ReadMember { name, is_image, extent, bytes }| {
             let member = Member { name, is_image, extent, bytes, size: None };
             match settings.level {
@@ -146,6 +147,13 @@ impl Pass<'_> {
             self.report.md5 = Some(hashing.finish()?);
         }
         self.report.defects.extend(whole.findings.iter().map(Defect::of_finding));
+        if let (true, IndexStatus::Built(reason)) = (had_index, &whole.shard.status) {
+            let why = format!(
+                "the index that it had is not of this file ({reason}), and has been made anew: what has changed since \
+                 and still decodes cannot be told"
+            );
+            self.report.defects.push(Defect::of_shard("index made anew", Severity::Note, why));
+        }
         let index = &whole.shard.index;
         self.count(index.entries(), index.annotations());
         let mut source = None;

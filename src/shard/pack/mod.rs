@@ -116,8 +116,9 @@ impl Packer {
     /// samples looked at, since its last call.
     ///
     /// # Errors
-    /// If a directory cannot be listed or is `out` itself, if there is no sample, if two samples have the same name, or
-    /// if there would be more than a million shards.
+    /// If a directory cannot be listed or is `out` itself, if there is no sample, if two samples have the same name, if
+    /// there would be more than a million shards, or if `out` has shards of another packing that would stay beside
+    /// these.
     pub fn plan<P: AsRef<Path>>(
         &self,
         dirs: &[P],
@@ -157,8 +158,27 @@ impl Packer {
             bytes,
             range: samples,
         };
-        let shards = parts.into_iter().enumerate().map(shard).collect();
+        let shards: Vec<PlannedShard> = parts.into_iter().enumerate().map(shard).collect();
+        check_surplus(out, shards.len())?;
         Ok(PackPlan { listing, lengths, shards, out: out.to_owned(), on_corrupt: self.on_corrupt })
+    }
+}
+
+/// Refuses a directory that has shards of another packing: a loader would take those as well, and see samples twice.
+fn check_surplus(out: &Path, shards: usize) -> Result<()> {
+    let number = |name: &str| name.strip_prefix("sa_")?.strip_suffix(".tar")?.parse::<usize>().ok();
+    let names =
+        fs::read_dir(out).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    match names.filter(|name| number(name).is_some_and(|number| number >= shards)).min() {
+        Some(name) => {
+            let last = shards.saturating_sub(1);
+            Err(Error::config(format!(
+                "{} has {name}, which is none of the {shards} shards of these samples (the last one is \
+                 sa_{last:06}.tar): it may be of another packing; move it away, or choose another directory",
+                out.display()
+            )))
+        }
+        None => Ok(()),
     }
 }
 
@@ -249,7 +269,10 @@ impl PackPlan {
         if found.f_blocks == 0 || needed <= free {
             return Ok(());
         }
-        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+        let gigabytes = |bytes: u64| match bytes {
+            1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+            _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        };
         Err(Error::config(format!(
             "the shards need {}, but {} has {} left: make room, choose another directory, or pack them in parts",
             gigabytes(needed),

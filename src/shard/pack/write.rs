@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -186,7 +186,9 @@ impl PackPlan {
     fn check_kept(&self, planned: &PlannedShard, target: &NewShard<'_>) -> Result<(usize, Vec<BadSample>)> {
         let made = fs::metadata(target.path).map_err(|e| Error::io("cannot read the file's metadata", e))?;
         let made = (made.mtime(), made.mtime_nsec());
-        target.check_kept("it", "shard of these samples", |found| {
+        target.check_kept("it", "shard of these samples", |found, is_original| {
+            // Without its own index, nothing but the files tells whether the shard is whole.
+            let made = if is_original { made } else { (i64::MIN, 0) };
             check_adjacent(found)?;
             let missing = self.missing(planned, found.entries())?;
             if missing.len() as u64 > self.budget() {
@@ -240,10 +242,16 @@ impl PackPlan {
         if is_older {
             return Ok(());
         }
-        let differs = || Error::corrupt(format!("{} has other bytes", paths[0].display()));
-        let Members { entry: wanted, .. } = self.read(at)?.map_err(|_| differs())?;
-        let is_same = same_image(&wanted, entry)? && summary(&wanted.annotations) == summary(&entry.annotations);
-        if is_same { Ok(()) } else { Err(differs()) }
+        let differs = |path: &Path| Err(Error::corrupt(format!("{} has other bytes", path.display())));
+        let wanted = match self.read(at)? {
+            Ok(Members { entry, .. }) => entry,
+            Err(bad) => return differs(&bad.path),
+        };
+        match () {
+            () if !same_image(&wanted, entry)? => differs(&paths[0]),
+            () if summary(&wanted.annotations) != summary(&entry.annotations) => differs(&paths[1]),
+            () => Ok(()),
+        }
     }
 }
 

@@ -180,7 +180,7 @@ pub mod internals {
         own_size,
     };
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
-    pub use crate::shard::{ReadMember, WholeShard, expand_braces, outline, quarantine_line, read_whole};
+    pub use crate::shard::{ReadMember, Renamed, WholeShard, expand_braces, outline, quarantine_line, read_whole};
 }
 
 /// The code blocks of the README and the documents are compiled as tests.

@@ -72,4 +72,4 @@ pub use set::ShardSet;
 pub(crate) use set::{MaxSampleSize, Shard};
 pub use sidecar::{IndexStatus, Sidecar};
 pub(crate) use totals::ShardTotals;
-pub use whole::{WholeShard, outline, read_whole};
+pub use whole::{Renamed, WholeShard, outline, read_whole};

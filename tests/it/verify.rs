@@ -346,6 +346,64 @@ fn an_index_of_another_version_of_the_file_is_made_anew_with_a_note() {
     assert_eq!(verify_json(dir, "s.tar --level crc").0, Vec::<Value>::new());
 }
 
+/// Gives the header at this place another name.
+fn rename(tar: &mut [u8], header: usize, name: &str) {
+    let block: &mut [u8; 512] = (&mut tar[header..header + 512]).try_into().unwrap();
+    block[..100].fill(0);
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+#[test]
+fn names_that_were_swapped_under_an_index_are_found_at_every_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = dir.join("s.tar");
+    fs::write(&path, tar(&made_many(6))).unwrap();
+    assert_eq!(verify(dir, "s.tar").1, 0);
+    rot(&path, |bytes| {
+        let [a, b] = ["sa_1.jpg", "sa_2.jpg"].map(|name| place(bytes, name).0 as usize - 512);
+        rename(bytes, a, "./sa_2.jpg");
+        rename(bytes, b, "./sa_1.jpg");
+    });
+    for level in ["crc", "full"] {
+        assert!(kinds(dir, &format!("s.tar --level {level}")).contains("renamed member"), "{level}");
+    }
+}
+
+#[test]
+fn a_sample_is_not_bad_because_another_one_has_a_link_to_its_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let samples = made_many(6);
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in members(&samples) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &bytes[..]).unwrap();
+    }
+    // The image of a sample with the annotations of one whose image has another size.
+    let other = samples.iter().find(|sample| [sample.width, sample.height] != [samples[0].width, samples[0].height]);
+    let (first, other) = (&samples[0], other.unwrap());
+    for (name, target) in [("sa_99.jpg", first.image_name()), ("sa_99.json", other.json_name())] {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_size(0);
+        builder.append_link(&mut header, name, &target).unwrap();
+    }
+    let bytes = builder.into_inner().unwrap();
+    for (file, bytes) in [("plain.tar", bytes.clone()), ("gzip.tar", gzip(&bytes, 6))] {
+        fs::write(dir.join(file), bytes).unwrap();
+        let (_, summary) = verify_json(dir, &format!("{file} --quarantine {file}.jsonl"));
+        assert_eq!(summary["bad_samples"], 1, "{file}: {summary}");
+        let list = fs::read_to_string(dir.join(format!("{file}.jsonl"))).unwrap();
+        assert!(list.lines().count() == 1 && list.contains("sa_99.jpg"), "{list}");
+    }
+}
+
 #[test]
 fn inspect_and_verify_agree() {
     let dir = tempfile::tempdir().unwrap();

@@ -31,10 +31,13 @@ struct State {
     readers: usize,
 }
 
-/// What was found of the members of a shard, by their offsets.
+/// The offset of a member, and the size that an image was checked for: hard links give one image several annotations.
+pub(super) type Key = (u64, Option<(u32, u32)>);
+
+/// What was found of the members of a shard.
 #[derive(Default)]
 pub(super) struct Gathered {
-    members: Mutex<HashMap<u64, Checked>>,
+    members: Mutex<HashMap<Key, Checked>>,
     under_way: AtomicUsize,
 }
 
@@ -163,10 +166,10 @@ impl Drop for Reading<'_> {
 impl Gathered {
     /// Adds what was found of a member. Of two members at one place, the last one counts.
     pub(super) fn add(&self, checked: Checked) {
-        self.lock().insert(checked.extent.offset, checked);
+        self.lock().insert((checked.extent.offset, checked.size), checked);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Checked>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Key, Checked>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

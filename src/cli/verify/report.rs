@@ -151,12 +151,14 @@ impl Totals {
         let broken = self.shards - self.whole;
         match self.defects {
             0 => Ok(()),
-            defects => Err(format!(
-                "{} in {broken} of {}: download damaged shards again; --quarantine FILE lists the samples to leave out",
-                counted(defects, "defect"),
-                counted(self.shards, "shard"),
-            )
-            .into()),
+            defects => {
+                let advice = match self.bad.is_empty() {
+                    true => "",
+                    false => "; --quarantine FILE lists the samples to leave out",
+                };
+                let (defects, shards) = (counted(defects, "defect"), counted(self.shards, "shard"));
+                Err(format!("{defects} in {broken} of {shards}: download damaged shards again{advice}").into())
+            }
         }
     }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use maskstream::index::{Entry, Extent, IndexStatus, IndexedShard, Indexer, Sidecar};
-use maskstream::internals::{ReadMember, outline, own_size, quarantine_line, read_whole};
+use maskstream::internals::{ReadMember, Renamed, outline, own_size, quarantine_line, read_whole};
 use maskstream::source::{self, Source};
 use maskstream::{ErrorKind, Result};
 
-use super::crew::{Gathered, Reading};
+use super::crew::{Gathered, Key, Reading};
 use super::defect::{Defect, Severity};
 use super::level::Level;
 use super::md5::HashingSource;
@@ -154,6 +154,14 @@ impl Pass<'_> {
             );
             self.report.defects.push(Defect::of_shard("index made anew", Severity::Note, why));
         }
+        for Renamed { indexed, found, extent } in &whole.renamed {
+            let why = format!(
+                "the tar calls it {found}, but it was indexed as {indexed}; if it was changed on purpose, index the \
+                 shard again with `maskstream index --rebuild`"
+            );
+            let defect = Defect::of_member("renamed member", Severity::Defect, found, extent, why);
+            self.report.defects.push(defect);
+        }
         let index = &whole.shard.index;
         self.count(index.entries(), index.annotations());
         let mut source = None;
@@ -176,9 +184,11 @@ impl Pass<'_> {
     /// Whether the pass has met both members as they were indexed, the image in the size of its annotations.
     fn is_met(&self, entry: &Entry) -> bool {
         let members = self.gathered.lock();
-        let met = |extent: Extent| members.get(&extent.offset).filter(|checked| checked.extent == extent);
-        let is_size = |checked: &Checked| checked.size == Some((entry.width, entry.height));
-        met(entry.annotations).is_some() && met(entry.image).is_some_and(is_size)
+        let is_met = |is_image| {
+            let (key, (_, extent)) = (key(entry, is_image), place(entry, is_image));
+            members.get(&key).is_some_and(|checked| checked.extent == extent)
+        };
+        is_met(false) && is_met(true)
     }
 
     /// Reads both members where the index says, and checks them.
@@ -198,7 +208,7 @@ impl Pass<'_> {
                     continue;
                 }
             };
-            let size = Some((entry.width, entry.height));
+            let (_, size) = key(entry, is_image);
             self.gathered.add(Checked { extent, size, defects: vec![defect] });
         }
     }
@@ -213,11 +223,11 @@ impl Pass<'_> {
         let mut listed = HashSet::new();
         for entry in entries {
             let mut bad = None;
-            for (_, extent) in [false, true].map(|is_image| place(entry, is_image)) {
-                let Some(checked) = members.get(&extent.offset) else { continue };
+            for key in [false, true].map(|is_image| key(entry, is_image)) {
+                let Some(checked) = members.get(&key) else { continue };
                 bad = bad.or(checked.defects.iter().find(|defect| defect.is_bad_data()));
                 // Hard links are several names of one member.
-                if listed.insert(extent.offset) {
+                if listed.insert(key) {
                     self.report.defects.extend(checked.defects.iter().cloned());
                 }
             }
@@ -228,6 +238,12 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// Where the check of a member of a sample is found.
+fn key(entry: &Entry, is_image: bool) -> Key {
+    let (_, extent) = place(entry, is_image);
+    (extent.offset, is_image.then_some((entry.width, entry.height)))
 }
 
 fn place(entry: &Entry, is_image: bool) -> (String, Extent) {

@@ -2,7 +2,6 @@
 //! keep the others from being indexed.
 
 use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use maskstream::index::{IndexStatus, IndexedShard, Indexer, RowPointsReport, resolve_patterns};
@@ -69,7 +68,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let (Some(task), false) = (task, args.json) {
         output.line(task);
     }
-    let jobs = args.jobs.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let jobs = args.jobs.unwrap_or_else(parallel::cores);
     // The members of plain shards are read on this pool, which all shards in progress share.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();
     pool.map_err(|e| parallel::no_threads(jobs, &e))?;

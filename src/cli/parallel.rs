@@ -47,6 +47,11 @@ pub(super) fn for_each<T: Send>(
     })
 }
 
+/// Number of cores, or 1 if the system does not tell.
+pub(super) fn cores() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Reads `--jobs`. More threads than any machine has cores would only take memory.
 pub(super) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     let jobs = super::size::parse_count::<MAX_JOBS>(text)?;

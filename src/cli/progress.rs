@@ -11,23 +11,23 @@ pub(super) fn bar(total: u64, what: &str, unit: &str) -> ProgressBar {
         "bytes" => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}".to_owned(),
         unit => format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}}"),
     };
-    let bar = ProgressBar::new(total).with_message(what.to_owned());
-    // The templates are constant and valid, so the fallback is never used.
-    bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    styled(ProgressBar::new(total), what, &template)
 }
 
-/// A count of what has been found so far, when nobody knows how much there is.
+/// Counts what has been found so far. The total is not known.
 pub(super) fn counter(what: &str, unit: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what.to_owned());
-    let template = format!("{{msg}}: {{human_pos}} {unit} {{elapsed}}");
-    bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    styled(ProgressBar::new_spinner(), what, &format!("{{msg}}: {{human_pos}} {unit} {{elapsed}}"))
 }
 
 /// A bar of milliseconds, which shows how much of the time has passed.
 pub(super) fn clock(what: &str) -> ProgressBar {
-    let template = "{msg} {wide_bar} {percent} %, {elapsed}";
-    let bar = ProgressBar::new(0).with_message(what.to_owned());
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    styled(ProgressBar::new(0), what, "{msg} {wide_bar} {percent} %, {elapsed}")
+}
+
+fn styled(bar: ProgressBar, what: &str, template: &str) -> ProgressBar {
+    // The templates are constant and valid, so the fallback is never used.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_message(what.to_owned()).with_style(style)
 }
 
 /// Total size of the files in bytes; files that cannot be read count as 0.

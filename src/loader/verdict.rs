@@ -92,18 +92,25 @@ impl LoaderStats {
         };
         // The same work in the consumer's time alone.
         let needed = (share(self.work_wall, self.consumer) / workers_busy.max(1e-9)).ceil();
-        let is_crowded = share(work, self.work_wall) < CROWDED;
-        let is_known = bottleneck == Bottleneck::Workers && needed <= 1024.0 && !is_crowded;
+        let on_core = share(work, self.work_wall).min(1.0);
+        let is_known = bottleneck == Bottleneck::Workers && needed <= 1024.0 && on_core >= CROWDED;
         Some(Verdict {
             bottleneck,
             waiting,
             workers_busy,
-            on_core: share(work, self.work_wall).min(1.0),
+            on_core,
             reading,
             slowest_step: (name, share(time, work)),
             num_workers: self.num_workers,
             workers_needed: is_known.then_some((needed as usize).max(self.num_workers + 1)),
         })
+    }
+}
+
+impl Verdict {
+    /// Whether the workers share the cores with so much else that more workers would not help.
+    pub fn lacks_cores(&self) -> bool {
+        self.on_core < CROWDED
     }
 }
 
@@ -123,7 +130,7 @@ impl fmt::Display for Verdict {
                 write!(f, "decoding is the limit; the workers are busy {busy} of the time")?;
                 write!(f, ", {} of that with the step {step}; ", percent(of_work))?;
                 let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-                if self.on_core < CROWDED {
+                if self.lacks_cores() {
                     let on_core = percent(self.on_core);
                     let why = if self.num_workers > cores { "there are more workers than" } else { "others use the" };
                     return write!(f, "they had a core for only {on_core} of it: {why} {cores} cores");

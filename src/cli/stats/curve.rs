@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::number::share;
+
 /// Steps of the thresholds, and the highest one, in thousandths.
 const STEP: usize = 5;
 const HIGHEST: usize = 1100;
@@ -78,7 +80,6 @@ impl Curve {
 
     /// No threshold first, then ascending thresholds. Shares are of `all_masks` and of all images.
     pub(super) fn points(&self, all_masks: u64) -> Vec<Point> {
-        let share = |part: u64, all: u64| if all == 0 { 0.0 } else { part as f64 / all as f64 };
         let (mut images, mut masks) = (0, 0);
         let mut points: Vec<Point> = (0..=self.thresholds.len())
             .rev()

@@ -15,7 +15,6 @@ mod totals;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 
 use indicatif::ProgressBar;
 use maskstream::index::{IndexStatus, Indexer, resolve_patterns};
@@ -183,7 +182,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Hands each shard's figures to `done`.
 fn look_at_all(args: &Args, bounds: Bounds, paths: &[PathBuf], mut done: impl FnMut(Found)) -> Outcome {
-    let jobs = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let jobs = parallel::cores();
     let numbers: HashMap<&Path, usize> = paths.iter().enumerate().map(|(n, path)| (path.as_path(), n)).collect();
     let bar = progress::bar(progress::total_bytes(paths), "reading", "bytes");
     let work = |path: &Path| {

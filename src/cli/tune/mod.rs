@@ -4,14 +4,13 @@ mod report;
 mod search;
 mod trial;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::LoaderArgs;
 use super::output::Outcome;
-use super::progress;
 use super::size::parse_positive;
+use super::{parallel, progress};
 use report::Report;
 use search::Search;
 use trial::Trials;
@@ -71,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     args.loader.check(None, false)?;
     let builder = args.loader.loader_settings(None)?;
     let set = Arc::new(args.loader.open(args.loader.shard_settings(None)?)?);
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cores = parallel::cores().get();
     let bar = progress::clock("measuring");
     let trials = Trials::new(builder, set, Duration::from_millis(args.step_ms), bar.clone());
     let outcome = Search { trials, given: args.loader.given(), cores, budget: Duration::from_secs(args.seconds) }.run();

@@ -179,7 +179,7 @@ fn limit_text(verdict: &Verdict) -> String {
         percent(share),
         percent(verdict.reading)
     );
-    if verdict.on_core < 0.75 {
+    if verdict.lacks_cores() {
         text += &format!("; workers had a core for only {} of their work", percent(verdict.on_core));
     }
     text

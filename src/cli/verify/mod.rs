@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread::{self, available_parallelism};
+use std::thread;
 use std::time::Instant;
 
 use maskstream::index::{IndexedShard, resolve_patterns};
@@ -191,7 +191,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 impl Args {
     fn jobs(&self) -> NonZeroUsize {
-        self.jobs.unwrap_or_else(cores)
+        self.jobs.unwrap_or_else(parallel::cores)
     }
 
     /// The file of `--quarantine`. None of the files that are written may be one that is read.
@@ -206,10 +206,6 @@ impl Args {
         }
         self.quarantine.as_deref().map(|file| Target::new(file, self.force, others).map_err(wrong)).transpose()
     }
-}
-
-fn cores() -> NonZeroUsize {
-    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The shards that the arguments name. Those of a list that are missing are shards too, with a defect, if any other is
@@ -257,7 +253,7 @@ fn is_file_name(name: &Path) -> bool {
 /// If it cannot be read.
 pub(super) fn verify_one(path: &Path, settings: &Settings) -> Result<(IndexedShard, Vec<Defect>), String> {
     let mut found = None;
-    let done = verify_all(&[path.to_owned()], cores(), settings, |_, _, verified| found = Some(verified));
+    let done = verify_all(&[path.to_owned()], parallel::cores(), settings, |_, _, verified| found = Some(verified));
     done.map_err(|error| error.to_string())?;
     let Some(Verified { report, shard, .. }) = found else { return Err("it was not verified".to_owned()) };
     let first = report.defects.first().map_or_else(String::new, ToString::to_string);

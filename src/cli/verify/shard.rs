@@ -185,8 +185,8 @@ impl Pass<'_> {
     fn is_met(&self, entry: &Entry) -> bool {
         let members = self.gathered.lock();
         let is_met = |is_image| {
-            let (key, (_, extent)) = (key(entry, is_image), place(entry, is_image));
-            members.get(&key).is_some_and(|checked| checked.extent == extent)
+            let met = members.get(&key(entry, is_image));
+            met.is_some_and(|checked| checked.extent == extent(entry, is_image))
         };
         is_met(false) && is_met(true)
     }
@@ -242,15 +242,16 @@ impl Pass<'_> {
 
 /// Where the check of a member of a sample is found.
 fn key(entry: &Entry, is_image: bool) -> Key {
-    let (_, extent) = place(entry, is_image);
-    (extent.offset, is_image.then_some((entry.width, entry.height)))
+    (extent(entry, is_image).offset, is_image.then_some((entry.width, entry.height)))
 }
 
 fn place(entry: &Entry, is_image: bool) -> (String, Extent) {
-    match is_image {
-        true => (entry.image_name(), entry.image),
-        false => (entry.annotations_name(), entry.annotations),
-    }
+    let name = if is_image { entry.image_name() } else { entry.annotations_name() };
+    (name, extent(entry, is_image))
+}
+
+fn extent(entry: &Entry, is_image: bool) -> Extent {
+    if is_image { entry.image } else { entry.annotations }
 }
 
 fn member(entry: &Entry, is_image: bool, bytes: bytes::Bytes) -> Member {

@@ -4,12 +4,13 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use maskstream::index::{IndexStatus, IndexedShard, Indexer, RowPointsReport, resolve_patterns};
+use maskstream::index::{IndexStatus, IndexedShard, RowPointsReport};
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, counted, unbroken, wrap};
 use super::progress::ShardProgress;
+use super::stores;
 use super::task::TaskArgs;
 use super::{parallel, progress};
 
@@ -63,7 +64,7 @@ const MAX_FINDINGS: usize = 20;
 
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
-    let (paths, task) = args.task.take(resolve_patterns(&args.shards.shards)?);
+    let (paths, task) = args.task.take(stores::resolve_patterns(&args.shards.shards)?);
     let mut output = ProgressOutput::default();
     if let (Some(task), false) = (task, args.json) {
         output.line(task);
@@ -76,7 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(passes * progress::total_bytes(&paths), "indexing", "bytes");
     let index = |path: &std::path::Path| -> maskstream::Result<_> {
         let share = || ShardProgress::new(&bar, path);
-        let indexer = Indexer::new().sidecar(args.shards.sidecar()).rebuild(args.rebuild);
+        let indexer = stores::indexer().sidecar(args.shards.sidecar()).rebuild(args.rebuild);
         let (first, second) = (share(), args.jpeg_points.then(share));
         let shard = indexer.clone().progress(move |bytes| first.advance(bytes)).index(path)?;
         // A shard whose index cannot be saved is reported for that.

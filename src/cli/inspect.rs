@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use maskstream::MaskFilter;
-use maskstream::index::{IndexStatus, IndexedShard, Indexer, resolve_patterns};
+use maskstream::index::{IndexStatus, IndexedShard};
 use serde::Serialize;
 
 use super::advice::in_flags;
 use super::args::ShardArgs;
 use super::output::{Outcome, size, unbroken, wrap};
 use super::progress;
+use super::stores;
 use super::verify::{Defect, Level, Settings, Severity, verify_one};
 use super::warnings::warn_unsaved;
 
@@ -96,7 +97,7 @@ const MAX_SIZES: usize = 3;
 const MAX_FINDINGS: usize = 20;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let paths = resolve_patterns(&args.shards.shards)?;
+    let paths = stores::resolve_patterns(&args.shards.shards)?;
     let (mut bad, mut statuses) = (0, Vec::new());
     for path in &paths {
         match look_at(path, args) {
@@ -137,7 +138,7 @@ fn look_at(path: &Path, args: &Args) -> Result<(Summary, IndexStatus), Box<dyn s
     }
     let bar = progress::bar(total, "indexing", "bytes");
     let advance = bar.clone();
-    let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
+    let indexer = stores::indexer().sidecar(args.shards.sidecar()).progress(move |bytes| advance.inc(bytes));
     let shard = indexer.index(path)?;
     bar.finish_and_clear();
     Ok((summarize(&shard), shard.status))

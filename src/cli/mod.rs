@@ -35,6 +35,7 @@ mod replay;
 mod signals;
 mod size;
 mod stats;
+mod stores;
 mod synth;
 mod target;
 mod task;

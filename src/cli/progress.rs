@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::stores;
+
 /// A bar of `total` steps, counted in `unit`. If that is "bytes", it shows sizes.
 pub(super) fn bar(total: u64, what: &str, unit: &str) -> ProgressBar {
     let template = match unit {
@@ -71,5 +73,5 @@ impl Drop for ShardProgress {
 }
 
 fn file_bytes(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    stores::open(path).map_or(0, |file| file.len())
 }

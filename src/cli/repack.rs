@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use maskstream::OnCorrupt;
-use maskstream::index::{Derive, DeriveReport, IfExists, Indexer, RepackReport, Sidecar, resolve_patterns};
+use maskstream::index::{Derive, DeriveReport, IfExists, RepackReport, Sidecar};
 use maskstream::internals::FileId;
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use super::advice::in_flags;
 use super::args::ShardArgs;
 use super::output::{Outcome, ProgressOutput, size, unbroken, wrap};
 use super::progress::ShardProgress;
+use super::stores;
 use super::task::TaskArgs;
 use super::{parallel, progress, target};
 
@@ -98,7 +99,7 @@ struct Totals {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
-    let paths = resolve_patterns(&args.shards.shards)?;
+    let paths = stores::resolve_patterns(&args.shards.shards)?;
     check_names(&paths)?;
     check_targets(args, &paths)?;
     let (paths, task) = args.task.take(paths);
@@ -113,7 +114,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let bar = progress::bar(progress::total_bytes(&paths), doing, "bytes");
     let repack = |path: &Path| {
         let (start, share) = (Instant::now(), ShardProgress::new(&bar, path));
-        let indexer = Indexer::new().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
+        let indexer = stores::indexer().sidecar(args.shards.sidecar()).on_corrupt(on_corrupt);
         let indexer = indexer.progress(move |bytes| share.advance(bytes));
         let repacked = match &derive {
             None => indexer.repack(path, &args.output, existing).map(|report| (report, None)),

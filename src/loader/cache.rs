@@ -31,6 +31,11 @@ impl LabelCache {
         row.filter(|(source, _)| *source == annotations).map(|(_, row)| row)
     }
 
+    /// Whether [`get`](Self::get) would return a row. It does not count as a use.
+    pub(super) fn holds(&self, sample: SampleId, annotations: Extent) -> bool {
+        self.lock().by_sample.peek(&sample).is_some_and(|(source, _)| *source == annotations)
+    }
+
     /// Adds a row, and evicts others until all fit the bound.
     pub(super) fn put(&self, sample: SampleId, annotations: Extent, row: Box<[u8]>) {
         let mut rows = self.lock();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::activity::{Activity, ActivityBoard, Stall, StallDetector};
+use super::ahead::Ahead;
 use super::feed::Feed;
 use super::live::LiveSet;
 use super::shared::Shared;
@@ -124,6 +125,7 @@ impl Engine {
             shared: Arc::clone(shared),
             samples: Arc::clone(&samples),
             steps,
+            ahead: Ahead::new(shared, &samples, &engine.board, first),
             pool,
             counters: Arc::clone(&engine.counters),
             board: Arc::clone(&engine.board),

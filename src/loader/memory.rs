@@ -46,6 +46,8 @@ pub struct MemoryPlan {
     pub cache_bytes: u64,
     /// The index of all samples.
     pub index_bytes: u64,
+    /// Bytes that are received ahead from an object store, and the chunks in use of `chunk_bytes`; 0 for files.
+    pub read_ahead_bytes: u64,
 }
 
 /// What a plan is computed from.
@@ -59,6 +61,7 @@ pub(super) struct MemoryRequirements {
     pub(super) cache_bytes: u64,
     pub(super) samples: u64,
     pub(super) largest: MaxSampleSize,
+    pub(super) read_ahead_bytes: u64,
 }
 
 impl MemoryPlan {
@@ -71,6 +74,7 @@ impl MemoryPlan {
             samples,
             largest,
             waiting_bytes,
+            read_ahead_bytes,
             ..
         } = *needs;
         let mut plan = Self {
@@ -89,6 +93,7 @@ impl MemoryPlan {
             workers,
             cache_bytes,
             index_bytes: samples * ENTRY_BYTES,
+            read_ahead_bytes,
         };
         let least = plan.expected_bytes();
         if least == u64::MAX {
@@ -100,9 +105,10 @@ impl MemoryPlan {
             plan.batches = plan.min_batches;
             let origin = if needs.max_bytes.is_some() { "" } else { " by default" };
             return Err(Error::config(format!(
-                "max_memory_bytes is {}{origin}, but {plan} are needed: lower batch_size, image_size, num_workers or \
-                 prefetch_batches, or raise max_memory_bytes to {least}",
-                plan.max_bytes
+                "max_memory_bytes is {}{origin}, but {plan} are needed: lower batch_size, image_size, num_workers, \
+                 {}or prefetch_batches, or raise max_memory_bytes to {least}",
+                plan.max_bytes,
+                if read_ahead_bytes > 0 { "chunk_bytes, read_ahead_bytes " } else { "" }
             )));
         }
         plan.batches = (plan.max_bytes - plan.fixed_bytes()) / batch_bytes.max(1);
@@ -114,7 +120,8 @@ impl MemoryPlan {
         let samples = self.samples_ahead * self.sample_bytes;
         let workers = self.workers.saturating_mul(self.worker_bytes);
         // The user may set any size of cache.
-        workers.saturating_add(samples + self.index_bytes).saturating_add(self.cache_bytes)
+        let ahead = self.cache_bytes.saturating_add(self.read_ahead_bytes);
+        workers.saturating_add(samples + self.index_bytes).saturating_add(ahead)
     }
 
     /// What is used while the consumer holds one batch at a time.
@@ -131,6 +138,9 @@ impl fmt::Display for MemoryPlan {
         write!(f, " + {} workers x {}", self.workers, mb(self.worker_bytes))?;
         if self.cache_bytes > 0 {
             write!(f, " + mask cache {}", mb(self.cache_bytes))?;
+        }
+        if self.read_ahead_bytes > 0 {
+            write!(f, " + read ahead {}", mb(self.read_ahead_bytes))?;
         }
         write!(f, " + index {} = {}", mb(self.index_bytes), mb(self.expected_bytes()))
     }

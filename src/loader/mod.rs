@@ -29,6 +29,7 @@
 //!   Whether shards have an index is one of the settings: epochs are shuffled once all have one.
 
 mod activity;
+mod ahead;
 mod builder;
 mod cache;
 mod engine;
@@ -61,7 +62,7 @@ use self::engine::Engine;
 use self::epoch::EpochSpec;
 use self::live::{ASSUMED_SIZE, LiveCounts, LiveSet, LiveSteps};
 use self::planned::Planned;
-use self::shared::Shared;
+use self::shared::{Found, Shared};
 use self::steps::Steps;
 use crate::batch::{Batch, BatchLayout};
 use crate::order::{Cursor, Plan};
@@ -107,7 +108,7 @@ impl LoaderBuilder {
     pub fn build(self, shards: impl Into<LazyShardSet>) -> Result<Loader> {
         match shards.into().0 {
             Opened::Indexed(set) => {
-                let shared = Arc::new(Shared::new(self, set.len(), set.largest())?);
+                let shared = Arc::new(Shared::new(self, &Found::of(&set))?);
                 let planned = Planned::new(&shared, set)?;
                 Ok(Loader { shared, planned: Arc::new(OnceLock::from(Ok(planned))), live: None })
             }
@@ -120,7 +121,7 @@ impl LoaderBuilder {
                     );
                     return Err(no_index(live.unindexed(), live.len(), &why));
                 }
-                let shared = Arc::new(Shared::new(self, 0, ASSUMED_SIZE)?);
+                let shared = Arc::new(Shared::new(self, &Found { largest: ASSUMED_SIZE, ..Found::default() })?);
                 Ok(Loader { shared, planned: Arc::default(), live: Some(live) })
             }
         }

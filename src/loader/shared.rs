@@ -12,9 +12,10 @@ use crate::batch::{BatchLayout, SharedPool};
 use crate::dtype::DType;
 use crate::field::MaskFormat;
 use crate::image::{Normalization, Planes};
-use crate::order::Order;
+use crate::order::{CHUNKS_IN_USE, Order};
 use crate::sample::{Geometry, MaskKind, SampleOptions};
-use crate::shard::{MaxSampleSize, QuarantineLog};
+use crate::shard::{MaxSampleSize, QuarantineLog, ShardSet};
+use crate::source::ReadAhead;
 use crate::{Error, Result};
 
 /// More decoding threads than the cores of any machine only take memory, until the system starts no more of them.
@@ -41,13 +42,42 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
 }
 
+/// What is known of the samples when a loader is built.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    pub(super) samples: u64,
+    pub(super) largest: MaxSampleSize,
+    /// Bytes of all samples.
+    pub(super) bytes: u64,
+    /// How the shards want to be read ahead.
+    pub(super) read_ahead: ReadAhead,
+}
+
+impl Found {
+    pub(super) fn of(set: &ShardSet) -> Self {
+        let (samples, largest) = (set.len(), set.largest());
+        Self { samples, largest, bytes: set.mean_sample_bytes() * samples, read_ahead: set.read_ahead() }
+    }
+
+    /// Bytes that are held before their samples are needed: those begun ahead, and the chunks in use.
+    fn ahead(&self, order: &Order, chunk_bytes: Option<u64>) -> u64 {
+        let ahead = self.read_ahead.bytes;
+        let chunks = match chunk_bytes {
+            Some(bytes) if ahead > 0 => bytes.saturating_mul(CHUNKS_IN_USE.div_ceil(order.world_size.max(1) as u64)),
+            _ => 0,
+        };
+        ahead.saturating_add(chunks).min(self.bytes)
+    }
+}
+
 impl Shared {
-    /// Checks the settings for `samples` samples, the largest of which is `largest`.
+    /// Checks the settings for these samples.
     ///
     /// # Errors
     /// If a size is 0 or too large, settings do not fit together, the memory budget does not hold what is needed, or
     /// the quarantine log cannot be opened.
-    pub(super) fn new(settings: LoaderBuilder, samples: u64, largest: MaxSampleSize) -> Result<Self> {
+    pub(super) fn new(settings: LoaderBuilder, found: &Found) -> Result<Self> {
+        let Found { samples, largest, .. } = *found;
         let LoaderBuilder { sample, order, num_workers, prefetch_batches, on_error, .. } = settings;
         for (name, value, max) in [
             ("top_k", sample.top_k, 1 << 16),
@@ -87,6 +117,7 @@ impl Shared {
             samples,
             // Larger images are errors and are not decoded.
             largest: MaxSampleSize { pixels: largest.pixels.min(sample.max_pixels), ..largest },
+            read_ahead_bytes: found.ahead(&order, settings.chunk_bytes),
         })?;
         let max_batches = usize::try_from(memory_plan.batches).unwrap_or(usize::MAX);
         Ok(Self {

@@ -21,6 +21,14 @@ pub(super) enum Steps {
     Live(LiveSteps),
 }
 
+/// Samples that are read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// The number of its first sample.
+    pub(super) key: u64,
+    pub(super) samples: u64,
+}
+
 /// Takes samples from a plan, batch by batch.
 pub(super) struct PlannedSteps {
     plan: Plan,
@@ -44,19 +52,32 @@ impl Steps {
 
     /// The samples whose bytes the sources should read ahead for this batch: its own samples, or those of the chunks
     /// they are in, each chunk once.
-    pub(super) fn prefetchable(&mut self, samples: &[Option<SampleId>]) -> Vec<SampleId> {
-        let samples = samples.iter().flatten().copied();
-        let Self::Planned(PlannedSteps { plan, set, prefetched, .. }) = self else { return samples.collect() };
+    pub(super) fn prefetchable(&mut self, samples: &[Option<SampleId>]) -> Vec<(SampleId, Chunk)> {
         let mut all = Vec::new();
-        for sample in samples {
-            let chunk = plan.chunk_of(set.number_of(sample));
-            if chunk.end - chunk.start == 1 {
-                all.push(sample);
-            } else if prefetched.put(chunk.start, ()).is_none() {
-                all.extend(chunk.map(|number| set.sample_at(number)));
+        for &sample in samples.iter().flatten() {
+            let chunk = self.chunk_of(sample);
+            match self {
+                Self::Planned(PlannedSteps { set, prefetched, .. }) if chunk.samples > 1 => {
+                    if prefetched.put(chunk.key, ()).is_none() {
+                        let numbers = chunk.key..chunk.key + chunk.samples;
+                        all.extend(numbers.map(|number| (set.sample_at(number), chunk)));
+                    }
+                }
+                _ => all.push((sample, chunk)),
             }
         }
         all
+    }
+
+    /// The chunk that a sample is in. Samples that are being indexed are alone.
+    pub(super) fn chunk_of(&self, sample: SampleId) -> Chunk {
+        match self {
+            Self::Planned(PlannedSteps { plan, set, .. }) => {
+                let numbers = plan.chunk_of(set.number_of(sample));
+                Chunk { key: numbers.start, samples: numbers.end - numbers.start }
+            }
+            Self::Live(_) => Chunk { key: u64::from(sample.shard) << 32 | u64::from(sample.entry), samples: 1 },
+        }
     }
 
     /// The samples of batch `step`; `None` at the end. Steps must be requested in order.

@@ -32,6 +32,9 @@ mod prefix_sums;
 mod round;
 mod sample_space;
 
+/// How many chunks of a shuffled set are in use at a time, by all ranks together.
+pub(crate) const CHUNKS_IN_USE: u64 = round::LANES;
+
 pub use cursor::Cursor;
 pub(crate) use cursor::{Fingerprint, Identity, Settings};
 pub use distributed::{Distributed, Launcher};

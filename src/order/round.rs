@@ -19,7 +19,7 @@ use crate::splitmix::mix64;
 /// It is divisible by the usual world sizes, so that a rank reads only its own lanes: 1 to 6, 8, 10, 12, 15, 16, 20,
 /// 24, 30, 32, 40, 48, 60, 64, 80, 96, 120, 160, 192, 240, 320, 480 and 960. With other world sizes the samples are the
 /// same, but ranks share chunks.
-const LANES: u64 = 960;
+pub(super) const LANES: u64 = 960;
 
 // Purposes of the keys that are derived from the key of a round.
 const CHUNKS: u64 = 1;

@@ -167,6 +167,25 @@ impl ShardSetBuilder {
         self
     }
 
+    /// Sets the access to object stores and web servers, to change its settings or to share it among several sets.
+    /// Default: [`Remote::builder`]'s settings, made when the first address is met.
+    ///
+    /// ```no_run
+    /// use maskstream::ShardSet;
+    /// use maskstream::source::Remote;
+    ///
+    /// let remote = Remote::builder().max_requests(32).build()?;
+    /// let set = ShardSet::builder().remote(remote).open(&["s3://bucket/sa1b/"])?;
+    /// # Ok::<(), maskstream::Error>(())
+    /// ```
+    ///
+    /// [`Remote::builder`]: crate::source::Remote::builder
+    #[cfg(feature = "remote")]
+    pub fn remote(mut self, remote: crate::source::Remote) -> Self {
+        self.indexer = self.indexer.remote(remote);
+        self
+    }
+
     /// Sets a function that is called, from any thread, with the number of shard bytes indexed since its last call.
     pub fn progress(mut self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.indexer = self.indexer.progress(progress);

@@ -5,8 +5,9 @@
 //! read, holds the differences as postcard varints. Each column has a checksum; bytes that do not match it are an
 //! error.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::annotation::{AnnotationStats, ScoreColumns};
@@ -53,13 +54,11 @@ impl Columns {
         self.columns.iter().try_fold(0_u64, |sum, column| sum.checked_add(column.bytes))
     }
 
-    /// Reads the wanted columns, which begin at `start` and lie within the file. The other numbers become 0.
-    pub(super) fn read(
-        &self,
-        file: &mut (impl Read + Seek),
-        start: u64,
-        wanted: ScoreColumns,
-    ) -> Result<Vec<AnnotationStats>, String> {
+    /// The numbers of the wanted columns, and where they are in a file in which the first column begins at `start`.
+    ///
+    /// # Errors
+    /// If the description is not one of such columns.
+    pub(super) fn ranges(&self, start: u64, wanted: ScoreColumns) -> Result<Vec<(usize, Range<u64>)>, String> {
         let ScoreColumns { id, predicted_iou, stability_score, area, box_sides } = wanted;
         let is_wanted = [id, predicted_iou, stability_score, area, box_sides, box_sides];
         let is_full_column = |column: &Column| Some(column.bytes) == self.rows.checked_mul(4);
@@ -68,19 +67,27 @@ impl Columns {
         if !fits || self.columns[0].bytes < self.rows {
             return Err("its columns do not have the expected length".to_owned());
         }
-        let mut stats = vec![AnnotationStats::default(); self.rows as usize];
         let mut at = start;
-        for (number, (column, is_wanted)) in self.columns.iter().zip(is_wanted).enumerate() {
-            if is_wanted {
-                let mut bytes = Vec::new();
-                file.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
-                Read::by_ref(file).take(column.bytes).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-                if crc32c::crc32c(&bytes) != column.crc32c {
-                    return Err("the checksum of a column does not match".to_owned());
-                }
-                fill(&mut stats, number, &bytes).ok_or("a column cannot be decoded")?;
+        let ranges = self.columns.iter().map(|column| {
+            let range = at..at.saturating_add(column.bytes);
+            at = range.end;
+            range
+        });
+        let numbered: Vec<_> = ranges.enumerate().collect();
+        Ok(numbered.into_iter().filter(|(number, _)| is_wanted[*number]).collect())
+    }
+
+    /// The statistics in these columns. The other numbers become 0.
+    pub(super) fn decode<'a>(
+        &self,
+        columns: impl Iterator<Item = (usize, &'a Bytes)>,
+    ) -> Result<Vec<AnnotationStats>, String> {
+        let mut stats = vec![AnnotationStats::default(); self.rows as usize];
+        for (number, bytes) in columns {
+            if crc32c::crc32c(bytes) != self.columns[number].crc32c {
+                return Err("the checksum of a column does not match".to_owned());
             }
-            at += column.bytes;
+            fill(&mut stats, number, bytes).ok_or("a column cannot be decoded")?;
         }
         Ok(stats)
     }

@@ -226,7 +226,7 @@ impl Deriving<'_> {
         if is_known(&original.image.offset) {
             return Ok(true);
         }
-        let bytes = source.source((self.indexer.opener)(&source.path)?)?;
+        let bytes = source.source(self.indexer.open(&source.path)?)?;
         match self.members(bytes.as_ref(), original)?.unreadable {
             Some(error) => self.accept(original, error).map(|()| true),
             None => Ok(false),

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::index::PassObserver;
 use super::indexer::Progress;
-use super::sidecar::{self, FileStamp, SavedIndex, SavedRestarts};
+use super::sidecar::{self, SavedIndex, SavedRestarts};
 use super::{IndexStatus, Indexer, ShardIndex, ShardReport, Sidecar, pool};
 use crate::annotation::ScoreColumns;
-use crate::source::{GzipSource, Inflater, Restarts, Source, is_gzip};
+use crate::source::{GzipSource, Inflater, Restarts, Sequential, Source, Stamp, Storage, is_gzip};
 use crate::{Error, Result};
 
 /// Number of samples that are compared before an index is used for a copy of its shard.
@@ -103,7 +103,8 @@ impl IndexedShard {
 #[derive(Clone)]
 pub(crate) struct Unindexed {
     pub(crate) path: PathBuf,
-    stamp: FileStamp,
+    stamp: Stamp,
+    storage: Storage,
     sidecar: Sidecar,
     /// Why it has none.
     pub(super) reason: String,
@@ -117,10 +118,10 @@ impl Indexer {
     /// # Errors
     /// If the shard cannot be read, or changes while it is read.
     pub fn index(&self, path: impl AsRef<Path>) -> Result<IndexedShard> {
-        let path = path.as_ref();
+        let path = &self.storage.name(path.as_ref())?;
         let mut found = self.load(path, ScoreColumns::ALL)?;
         if self.rebuild && found.is_ok() {
-            found = Err(self.unindexed(path, FileStamp::of(path)?, "rebuilt on request".to_owned(), None));
+            found = Err(self.unindexed(path, self.storage.stamp(path)?, "rebuilt on request".to_owned(), None));
         }
         self.build_missing(path, found)
     }
@@ -139,7 +140,7 @@ impl Indexer {
                 Ok(shard)
             }
             Err(unindexed) => {
-                let file = (self.opener)(path).map_err(|e| e.in_shard(path))?;
+                let file = self.open(path).map_err(|e| e.in_shard(path))?;
                 let built = build(file.as_ref(), path, &*self.progress)?;
                 unindexed.finish(&file, built, &|| ())
             }
@@ -148,20 +149,20 @@ impl Indexer {
 
     /// The index that a shard has already, or that it has none.
     pub(super) fn load(&self, path: &Path, columns: ScoreColumns) -> Result<Result<IndexedShard, Unindexed>> {
-        let stamp = FileStamp::of(path)?;
+        let stamp = self.storage.stamp(path)?;
         let path_hash = self.sidecar.is_shared().then(|| sidecar::path_hash(path));
         let (mut reason, mut earlier) = (None, None);
         for file in self.sidecar.candidates(path) {
-            let refused = match sidecar::read(&file, columns) {
+            let refused = match sidecar::read(&self.storage, &file, columns) {
                 Ok(saved) => match self.check(path, stamp, path_hash, &saved) {
                     Ok(is_current) => {
                         if !is_current {
                             // It only saves the comparison next time.
-                            let _ = sidecar::refresh(&file, stamp, path_hash.unwrap_or(saved.path_hash));
+                            let _ = sidecar::refresh(&self.storage, &file, stamp, path_hash.unwrap_or(saved.path_hash));
                         }
                         return Ok(Ok(IndexedShard {
                             path: path.to_owned(),
-                            shard_bytes: stamp.shard_bytes,
+                            shard_bytes: stamp.len,
                             status: IndexStatus::Loaded,
                             index: saved.index,
                             index_file: Some(file),
@@ -181,8 +182,9 @@ impl Indexer {
         Ok(Err(self.unindexed(path, stamp, reason, earlier)))
     }
 
-    fn unindexed(&self, path: &Path, stamp: FileStamp, reason: String, earlier: Option<PathBuf>) -> Unindexed {
-        Unindexed { path: path.to_owned(), stamp, sidecar: self.sidecar.clone(), reason, earlier }
+    fn unindexed(&self, path: &Path, stamp: Stamp, reason: String, earlier: Option<PathBuf>) -> Unindexed {
+        let (storage, sidecar) = (self.storage.clone(), self.sidecar.clone());
+        Unindexed { path: path.to_owned(), stamp, storage, sidecar, reason, earlier }
     }
 
     /// Whether an index file is of this shard: `Ok(true)` if size, time and path say so, `Ok(false)` if the bytes of
@@ -193,7 +195,7 @@ impl Indexer {
     fn check(
         &self,
         path: &Path,
-        stamp: FileStamp,
+        stamp: Stamp,
         path_hash: Option<u64>,
         saved: &SavedIndex,
     ) -> std::result::Result<bool, String> {
@@ -201,7 +203,7 @@ impl Indexer {
         if is_same_path && saved.stamp == stamp {
             return Ok(true);
         }
-        let (then, now) = (saved.stamp.shard_bytes, stamp.shard_bytes);
+        let (then, now) = (saved.stamp.len, stamp.len);
         if self.is_exact {
             return Err("its time is not that in its index file".to_owned());
         }
@@ -218,7 +220,7 @@ impl Indexer {
         }
         let encoding = saved.restarts.clone().map_or(Encoding::Plain, Encoding::GzipSaved);
         let is_same = catch_panic(path, || {
-            let file = (self.opener)(path)?;
+            let file = self.open(path)?;
             if sidecar::tail_crc32c(file.as_ref())? != saved.tail_crc32c {
                 return Err(Error::corrupt("its last bytes are others"));
             }
@@ -250,15 +252,15 @@ fn is_index_of(index: &ShardIndex, shard: &dyn Source) -> Result<()> {
 
 impl Unindexed {
     pub(super) fn shard_bytes(&self) -> u64 {
-        self.stamp.shard_bytes
+        self.stamp.len
     }
 
     /// Saves an index that was built from `file`. If the shard is broken, first tries to recover samples with the help
     /// of an earlier index. Calls `saving` before it saves.
     pub(super) fn finish(self, file: &Arc<dyn Source>, built: BuiltIndex, saving: &dyn Fn()) -> Result<IndexedShard> {
-        let Self { path, stamp, sidecar, reason, earlier } = self;
+        let Self { path, stamp, storage, sidecar, reason, earlier } = self;
         let earlier = earlier.filter(|_| built.index.is_broken());
-        let earlier = earlier.map(|file| sidecar::read(&file, ScoreColumns::ALL));
+        let earlier = earlier.map(|file| sidecar::read(&storage, &file, ScoreColumns::ALL));
         let BuiltIndex { index, restarts } = match earlier {
             Some(Ok(earlier)) => catch_panic(&path, || built.salvage(&earlier, file))?,
             // There is no earlier index, or it is gone.
@@ -266,14 +268,14 @@ impl Unindexed {
         };
         saving();
         // The index may mix the old and the new bytes of a shard that changed meanwhile.
-        if FileStamp::of(&path)? != stamp || file.len() != stamp.shard_bytes {
+        if storage.stamp(&path)? != stamp || file.len() != stamp.len {
             return Err(Error::corrupt("the shard changed while it was indexed").in_shard(&path));
         }
         let saved = match (&sidecar, index.entries().is_empty()) {
             (Sidecar::Off, _) => Err(reason.clone()),
             // The file may be no shard at all, and an index of nothing is built at once.
             (_, true) => Err("it has no samples, so no index is saved".to_owned()),
-            _ => sidecar::save(&sidecar, &path, file.as_ref(), stamp, &index, restarts.as_deref())
+            _ => sidecar::save(&storage, &sidecar, &path, file.as_ref(), stamp, &index, restarts.as_deref())
                 .map_err(|e| e.to_string()),
         };
         let in_memory = restarts.map_or(Encoding::Plain, Encoding::GzipInMemory);
@@ -283,7 +285,7 @@ impl Unindexed {
             }
             Err(why) => (IndexStatus::Unsaved(why), in_memory, None),
         };
-        Ok(IndexedShard { path, shard_bytes: stamp.shard_bytes, status, index, index_file, encoding })
+        Ok(IndexedShard { path, shard_bytes: stamp.len, status, index, index_file, encoding })
     }
 }
 
@@ -318,6 +320,9 @@ impl BuiltIndex {
 
 /// Builds the index of a shard, which need not be a file.
 pub(super) fn build(file: &dyn Source, path: &Path, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<BuiltIndex> {
+    if let Some(blocks) = Sequential::over(file) {
+        return pass_over(&blocks, path, progress, &mut ());
+    }
     catch_panic(path, || match is_gzip(file)? {
         true => gzip(file, progress, &mut ()),
         false => Ok(BuiltIndex { index: ShardIndex::build_plain(file, progress)?, restarts: None }),
@@ -329,6 +334,18 @@ pub(super) fn pass(
     file: &dyn Source,
     path: &Path,
     progress: &Progress,
+    observer: &mut dyn PassObserver,
+) -> Result<BuiltIndex> {
+    match Sequential::over(file) {
+        Some(blocks) => pass_over(&blocks, path, progress, observer),
+        None => pass_over(file, path, progress, observer),
+    }
+}
+
+fn pass_over(
+    file: &dyn Source,
+    path: &Path,
+    progress: &(dyn Fn(u64) + Send + Sync),
     observer: &mut dyn PassObserver,
 ) -> Result<BuiltIndex> {
     catch_panic(path, || match is_gzip(file)? {

@@ -1,11 +1,13 @@
 //! Settings for indexing: where index files are kept, how shards are opened, and what receives the progress.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{OnCorrupt, Sidecar};
+use super::{OnCorrupt, Sidecar, paths};
 use crate::Result;
-use crate::source::{self, Source};
+#[cfg(feature = "remote")]
+use crate::source::Remote;
+use crate::source::{Source, Storage};
 
 pub(super) type Opener = dyn Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync;
 pub(super) type Progress = dyn Fn(u64) + Send + Sync;
@@ -36,7 +38,9 @@ pub(super) type Progress = dyn Fn(u64) + Send + Sync;
 #[must_use]
 pub struct Indexer {
     pub(super) sidecar: Sidecar,
-    pub(super) opener: Arc<Opener>,
+    /// How shards are opened; `None`: from the storage.
+    pub(super) custom_opener: Option<Arc<Opener>>,
+    pub(super) storage: Storage,
     pub(super) progress: Arc<Progress>,
     pub(super) on_corrupt: OnCorrupt,
     pub(super) use_unverified: bool,
@@ -49,7 +53,8 @@ impl Default for Indexer {
     fn default() -> Self {
         Self {
             sidecar: Sidecar::default(),
-            opener: Arc::new(|path: &Path| source::open(path)),
+            custom_opener: None,
+            storage: Storage::default(),
             progress: Arc::new(|_| {}),
             on_corrupt: OnCorrupt::default(),
             use_unverified: false,
@@ -74,8 +79,39 @@ impl Indexer {
     /// Sets how a shard's file is opened. Default: [`source::open`](crate::source::open). The file must exist, because
     /// its length and modification time are read.
     pub fn opener(mut self, opener: impl Fn(&Path) -> Result<Arc<dyn Source>> + Send + Sync + 'static) -> Self {
-        self.opener = Arc::new(opener);
+        self.custom_opener = Some(Arc::new(opener));
         self
+    }
+
+    /// Sets the access to object stores and web servers. Default: [`Remote::builder`]'s settings.
+    ///
+    /// [`Remote::builder`]: crate::source::Remote::builder
+    #[cfg(feature = "remote")]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.storage = remote.into();
+        self
+    }
+
+    /// As the function [`resolve_patterns`](super::resolve_patterns), with this indexer's access to object stores.
+    ///
+    /// # Errors
+    /// As the function.
+    pub fn resolve_patterns<P: AsRef<Path>>(&self, patterns: &[P]) -> Result<Vec<PathBuf>> {
+        paths::resolve(&self.storage, patterns)
+    }
+
+    /// Opens a shard's file, or the object of an address, as [`Indexer::index`] does.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Arc<dyn Source>> {
+        self.shard_opener()(path.as_ref())
+    }
+
+    /// How a shard's file is opened.
+    pub(super) fn shard_opener(&self) -> Arc<Opener> {
+        let storage = self.storage.clone();
+        self.custom_opener.clone().unwrap_or_else(|| Arc::new(move |path: &Path| storage.open(path)))
     }
 
     /// Whether [`Indexer::index`] builds an index that is up to date again. Default: `false`.

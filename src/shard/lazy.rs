@@ -95,7 +95,7 @@ impl ShardSetBuilder {
     /// As [`ShardSetBuilder::open`], but shards without an index are not read yet, so their errors come from the epoch.
     pub fn open_lazy<P: AsRef<Path>>(self, patterns: &[P]) -> Result<LazyShardSet> {
         self.check()?;
-        let paths = super::resolve_patterns(patterns)?;
+        let paths = super::paths::resolve(&self.indexer.storage, patterns)?;
         LazyShardSet::open(self, paths)
     }
 
@@ -120,7 +120,7 @@ impl ShardSetBuilder {
 
     /// Opens a shard's file with the opener.
     pub(crate) fn open_file(&self, path: &Path) -> Result<Arc<dyn Source>> {
-        (self.indexer.opener)(path)
+        self.indexer.open(path)
     }
 
     /// Indexes a shard in one pass, reports each sample to `observer`, and saves the index. Calls `salvaging` before it

@@ -29,6 +29,8 @@ mod pairing;
 mod paths;
 mod pool;
 mod quarantine;
+#[cfg(feature = "remote")]
+mod remote_paths;
 mod repack;
 mod repeated;
 mod report;

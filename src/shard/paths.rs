@@ -11,7 +11,7 @@ use glob::Pattern;
 
 use super::braces::{self, MAX_NAMES};
 use super::contents::Contents;
-use crate::source::check_regular;
+use crate::source::{Storage, check_regular, is_remote, refuse_remote};
 use crate::{Error, Result};
 
 /// Missing shards that an error names.
@@ -42,10 +42,15 @@ const NAMED: usize = 3;
 /// # Errors
 /// If a pattern is malformed, cannot be read or matches nothing, or if something that it matches is no regular file.
 pub fn resolve_patterns<P: AsRef<Path>>(patterns: &[P]) -> Result<Vec<PathBuf>> {
+    resolve(&Storage::default(), patterns)
+}
+
+/// The same, with access to what addresses lead to.
+pub(super) fn resolve<P: AsRef<Path>>(storage: &Storage, patterns: &[P]) -> Result<Vec<PathBuf>> {
     let mut seen = HashSet::new();
     let mut paths = Vec::new();
     for pattern in patterns {
-        for path in matches(pattern.as_ref())? {
+        for path in matches(storage, pattern.as_ref())? {
             if seen.insert(FileKey::of(&path)?) {
                 paths.push(path);
             }
@@ -71,6 +76,9 @@ impl FileKey {
     /// # Errors
     /// If it is not a regular file.
     fn of(path: &Path) -> Result<Self> {
+        if is_remote(path) {
+            return Ok(Self::Path(path.to_owned()));
+        }
         let metadata = fs::metadata(path).map_err(|e| cannot_examine(path, e))?;
         check_regular(&metadata).map_err(|e| Error::io("cannot open the file", e).in_shard(path))?;
         #[cfg(unix)]
@@ -84,7 +92,13 @@ impl FileKey {
     }
 }
 
-fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
+fn matches(storage: &Storage, pattern: &Path) -> Result<Vec<PathBuf>> {
+    if is_remote(pattern) {
+        refuse_remote(pattern)?;
+        #[cfg(feature = "remote")]
+        return super::remote_paths::matches(&storage.remote()?, pattern);
+    }
+    let _ = storage;
     if let Some(text) = pattern.to_str() {
         refuse_streams(text)?;
     }
@@ -93,8 +107,7 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
         return Ok(found);
     }
     let Some(text) = pattern.to_str() else { return Err(missing(pattern)) };
-    let too_many = || Error::config(format!("{text} stands for more than {MAX_NAMES} shards: name fewer at a time"));
-    let names = braces::expand(text).ok_or_else(too_many)?;
+    let names = expand(text)?;
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for name in &names {
         let name = with_home(name);
@@ -112,6 +125,12 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// What braces stand for.
+pub(super) fn expand(text: &str) -> Result<Vec<String>> {
+    let too_many = || Error::config(format!("{text} stands for more than {MAX_NAMES} shards: name fewer at a time"));
+    braces::expand(text).ok_or_else(too_many)
+}
+
 /// Refuses what is no path of a file: addresses and streams.
 fn refuse_streams(text: &str) -> Result<()> {
     let is_stream = ["-", "/dev/stdin"].contains(&text) || text.starts_with("/dev/fd/") || text.starts_with("pipe:");
@@ -123,9 +142,9 @@ fn refuse_streams(text: &str) -> Result<()> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let advice = match scheme {
             "file" => format!("name the file: {rest}"),
-            _ => "download them, or mount the bucket as a directory".to_owned(),
+            _ => "addresses begin with s3://, gs://, az:// or https://".to_owned(),
         };
-        return Err(Error::config(format!("{text} is an address, but shards are read from files: {advice}")));
+        return Err(Error::config(format!("{text} is an address that cannot be read: {advice}")));
     }
     Ok(())
 }
@@ -154,7 +173,7 @@ fn with_home(name: &str) -> PathBuf {
     }
 }
 
-fn is_pattern(text: &str) -> bool {
+pub(super) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
@@ -239,7 +258,7 @@ fn cannot_list(dir: &Path, cause: std::io::Error) -> Error {
 }
 
 /// Whether it is not one of the files in which macOS keeps attributes of another file.
-fn is_wanted(name: &OsStr) -> bool {
+pub(super) fn is_wanted(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b"._")
 }
 

@@ -168,7 +168,7 @@ impl Indexer {
     /// progress.
     fn write(&self, source: &IndexedShard, target: &NewShard<'_>, share: u64, rewrite: &dyn Rewrite) -> Result<u64> {
         let members: u64 = source.index.entries().iter().map(Entry::bytes).sum();
-        let bytes = source.source((self.opener)(&source.path)?)?;
+        let bytes = source.source(self.open(&source.path)?)?;
         let progress = self.stage(share, members);
         let (_, len) = target.write(
             |append| rewrite.copy(bytes.as_ref(), &source.index, append, &progress),

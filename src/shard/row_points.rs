@@ -173,7 +173,7 @@ impl Indexer {
             return Ok(RowPointsReport { path, images: images.len(), with_points, damaged: Vec::new(), is_kept: true });
         }
         let (records, damaged) = catch_panic(&shard.path, || {
-            let file = (self.opener)(&shard.path)?;
+            let file = self.open(&shard.path)?;
             read_all(&images, shard.source(file)?.as_ref(), &*self.progress)
         })?;
         let with_points = records.values().filter(|record| !record.is_empty()).count();

@@ -15,7 +15,7 @@ use super::{Entry, Extent, FindingKind, IndexStatus, RepeatedImages, SampleId, S
 use crate::annotation::{AnnotationSelector, IdList, MaskFilter};
 use crate::image::RowPoints;
 use crate::order::{Identity, PrefixSums, SampleSpace};
-use crate::source::Source;
+use crate::source::{ReadAhead, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// The samples of many shards that pass a filter, in the order of the shards.
@@ -49,6 +49,8 @@ pub struct ShardSet {
     unmatched: Vec<i64>,
     repeated: RepeatedImages,
     open: Mutex<LruCache<u32, Arc<dyn Source>>>,
+    /// How its shards want to be read ahead.
+    read_ahead: ReadAhead,
     /// The files of row points of shards; `None` for those that have none.
     row_points: Mutex<LruCache<u32, Option<Arc<RowPointsFile>>>>,
 }
@@ -97,7 +99,7 @@ impl ShardSetBuilder {
     /// sample passes the filter.
     pub fn open<P: AsRef<Path>>(self, patterns: &[P]) -> Result<ShardSet> {
         self.check()?;
-        let paths = super::resolve_patterns(patterns)?;
+        let paths = super::paths::resolve(&self.indexer.storage, patterns)?;
         ShardSet::open(self, paths)
     }
 
@@ -181,13 +183,21 @@ impl ShardSet {
     pub(crate) fn assemble(options: ShardSetBuilder, shards: Vec<Shard>) -> Result<Self> {
         options.damage_policy().check(shards.iter().map(|shard| &shard.report))?;
         let lengths = lengths(&shards);
+        let mut read_ahead = ReadAhead::default();
+        for shard in &shards {
+            read_ahead = read_ahead.max(options.indexer.storage.read_ahead(&shard.report.path)?);
+        }
+        // What is in a store takes no open file, and to open it again takes a while.
+        let of_files = options.max_open();
+        let max_open = if read_ahead.bytes > 0 { of_files.saturating_add(shards.len()) } else { of_files };
         let set = Self {
+            read_ahead,
             samples: PrefixSums::of(lengths.iter().copied()),
             parts: vec![shards.len()],
             population: SampleSpace::of_shards(&lengths),
             unmatched: unmatched(options.selector.selection.as_ref(), &shards),
             repeated: RepeatedImages::find(&shards.iter().map(Shard::entries).collect::<Vec<_>>()),
-            open: Mutex::new(LruCache::new(options.max_open())),
+            open: Mutex::new(LruCache::new(max_open)),
             row_points: Mutex::new(LruCache::new(options.max_open())),
             shards,
         };
@@ -288,11 +298,13 @@ impl ShardSet {
         let repeated = RepeatedImages::default();
         let (mut weights, mut parts) = (Vec::new(), Vec::new());
         let mut open_shards = NonZeroUsize::MIN;
+        let mut read_ahead = ReadAhead::default();
         for (weight, set) in sets {
             if set.parts.len() > 1 {
                 return Err(Error::config("one of the sets is itself a mixture: interleave all sets in one call"));
             }
             open_shards = open_shards.max(set.lock().cap());
+            read_ahead = read_ahead.max(set.read_ahead);
             weights.push(weight);
             parts.push(set.shards.len());
             unmatched.extend(set.unmatched);
@@ -309,7 +321,7 @@ impl ShardSet {
         let population = SampleSpace::mixed(&weighted)?;
         let samples = PrefixSums::of(lengths.iter().copied());
         let (open, row_points) = (Mutex::new(LruCache::new(open_shards)), Mutex::new(LruCache::new(open_shards)));
-        Ok(Self { samples, parts, population, unmatched, repeated, open, row_points, shards })
+        Ok(Self { samples, parts, population, unmatched, repeated, open, read_ahead, row_points, shards })
     }
 
     /// Number of samples in the set.
@@ -384,6 +396,11 @@ impl ShardSet {
             sample_bytes: largest.sample_bytes.max(entry.bytes()),
             pixels: largest.pixels.max(pixels(entry.stored_size())),
         })
+    }
+
+    /// How the shards want to be read ahead.
+    pub(crate) fn read_ahead(&self) -> ReadAhead {
+        self.read_ahead
     }
 
     /// Mean number of bytes of a sample's members.
@@ -520,7 +537,7 @@ impl Shard {
         entries.retain(|_| keep.next().unwrap_or(false));
         entries.shrink_to_fit();
         report.kept_samples = entries.len();
-        let (selector, opener) = (Arc::clone(selector), Arc::clone(&options.indexer.opener));
+        let (selector, opener) = (Arc::clone(selector), options.indexer.shard_opener());
         Self { entries, report, encoding, index_file, digests, missing_score, selected, selector, opener }
     }
 

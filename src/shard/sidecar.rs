@@ -13,19 +13,20 @@
 //! Restart points follow them: records, then windows (see `source/gzip/restart.rs`). They are read when the shard is
 //! opened, and windows one at a time.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::ShardIndex;
 use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
-use crate::atomic::{AtomicFile, check_target, dir_of, write_file};
-use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, open_regular};
+use crate::atomic::{AtomicFile, check_target, dir_of};
+use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, Stamp, Storage, is_remote};
 use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
@@ -93,13 +94,6 @@ pub enum IndexStatus {
     Unsaved(String),
 }
 
-/// Length and modification time of the shard that an index belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    pub(super) shard_bytes: u64,
-    modified_ns: u64,
-}
-
 impl Sidecar {
     /// Returns the usual path of the index file of `shard`; `None` for [`Sidecar::Off`].
     pub fn path(&self, shard: impl AsRef<Path>) -> Option<PathBuf> {
@@ -115,11 +109,18 @@ impl Sidecar {
 }
 
 impl Sidecar {
-    /// Paths at which the index file of `shard` may be, the one that is certainly its own first.
+    /// Paths at which the index file of `shard` may be, the one that is certainly its own first. In a store it comes
+    /// last: it is seldom there, and to ask takes time.
     pub(super) fn candidates(&self, shard: &Path) -> Vec<PathBuf> {
-        let usual = self.path(shard);
-        let own = usual.as_deref().filter(|_| self.is_shared()).map(|usual| with_hash(usual, path_hash(shard)));
-        own.into_iter().filter(|own| own.exists()).chain(usual).collect()
+        let Some(usual) = self.path(shard) else { return Vec::new() };
+        if !self.is_shared() {
+            return vec![usual];
+        }
+        let own = with_hash(&usual, path_hash(shard));
+        match is_remote(&usual) {
+            true => vec![usual, own],
+            false => [own].into_iter().filter(|own| own.exists()).chain([usual]).collect(),
+        }
     }
 
     /// Whether shards of several directories have their index files here.
@@ -128,10 +129,10 @@ impl Sidecar {
     }
 
     /// The path to save the index file of `shard` at: the usual one, unless another shard has its index file there.
-    fn target(&self, shard: &Path) -> Option<PathBuf> {
+    fn target(&self, storage: &Storage, shard: &Path) -> Option<PathBuf> {
         let usual = self.path(shard)?;
         let hash = path_hash(shard);
-        let owner = || Some(Header::read(&mut open_regular(&usual).ok()?).ok()?.path_hash);
+        let owner = || Some(Header::read(storage.open_at_start(&usual).ok()??.as_ref()).ok()?.path_hash);
         Some(if self.is_shared() && owner().is_some_and(|owner| owner != hash) {
             with_hash(&usual, hash)
         } else {
@@ -151,21 +152,11 @@ pub(super) fn path_hash(shard: &Path) -> u64 {
     mix_bytes(path.as_os_str().as_encoded_bytes())
 }
 
-impl FileStamp {
-    pub(super) fn of(shard: &Path) -> Result<Self> {
-        let failed = |e| Error::io("cannot read the file's metadata", e).in_shard(shard);
-        let metadata = fs::metadata(shard).map_err(failed)?;
-        let modified = metadata.modified().map_err(failed)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // 2^64 nanoseconds last until the year 2554.
-        Ok(Self { shard_bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
-    }
-}
-
 /// The fixed part at the start of an index file.
 struct Header {
     payload_crc32c: u32,
     payload_bytes: u64,
-    stamp: FileStamp,
+    stamp: Stamp,
     path_hash: u64,
     tail_crc32c: u32,
 }
@@ -173,12 +164,12 @@ struct Header {
 impl Header {
     fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let Self { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c } = self;
-        let FileStamp { shard_bytes, modified_ns } = stamp;
+        let Stamp { len: shard_bytes, version } = stamp;
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&payload_crc32c.to_le_bytes());
-        for (i, word) in [payload_bytes, shard_bytes, modified_ns, path_hash].into_iter().enumerate() {
+        for (i, word) in [payload_bytes, shard_bytes, version, path_hash].into_iter().enumerate() {
             bytes[16 + 8 * i..24 + 8 * i].copy_from_slice(&word.to_le_bytes());
         }
         bytes[48..52].copy_from_slice(&tail_crc32c.to_le_bytes());
@@ -188,13 +179,12 @@ impl Header {
     }
 
     /// Reads the header at the start of a file; an error is a part of a sentence about the file.
-    fn read(file: &mut impl Read) -> Result<Self, String> {
+    fn read(file: &dyn Source) -> Result<Self, String> {
         let mut bytes = [0; HEADER_BYTES];
         // Files of other versions may be shorter than this header.
-        let mut filled = 0;
-        while let Some(count) = file.read(&mut bytes[filled..]).ok().filter(|&count| count > 0) {
-            filled += count;
-        }
+        let filled = file.len().min(HEADER_BYTES as u64) as usize;
+        let start = file.read(0..filled as u64).map_err(|e| format!("cannot be read: {e}"))?;
+        bytes[..filled].copy_from_slice(&exactly(start, filled)?);
         let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         if filled >= 8 && bytes[..8] != MAGIC {
@@ -210,10 +200,16 @@ impl Header {
         if half(HEADER_BYTES - 4) != crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) {
             return Err("is damaged: the checksum of its header does not match".to_owned());
         }
-        let stamp = FileStamp { shard_bytes: word(24), modified_ns: word(32) };
+        let stamp = Stamp { len: word(24), version: word(32) };
         let (payload_crc32c, payload_bytes, path_hash, tail_crc32c) = (half(12), word(16), word(40), half(48));
         Ok(Self { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c })
     }
+}
+
+/// # Errors
+/// If a read returned another number of bytes.
+fn exactly(bytes: Bytes, size: usize) -> Result<Bytes, String> {
+    if bytes.len() == size { Ok(bytes) } else { Err(format!("cannot be read: {} bytes came for {size}", bytes.len())) }
 }
 
 /// Checksum of the last bytes of a shard's file: what is appended, a download that is completed, and the trailer of a
@@ -226,7 +222,7 @@ pub(super) fn tail_crc32c(file: &dyn Source) -> Result<u32> {
 #[derive(Debug)]
 pub(super) struct SavedIndex {
     /// Of the shard when it was indexed.
-    pub(super) stamp: FileStamp,
+    pub(super) stamp: Stamp,
     /// Hash of the path that the shard had then.
     pub(super) path_hash: u64,
     /// Checksum of the last bytes of the file, [`tail_crc32c`].
@@ -245,31 +241,29 @@ pub(super) struct RestartSection {
     frontier: Frontier,
 }
 
-/// Restart points in an index file that have not been read yet.
+/// Restart points in an index file.
 #[derive(Clone, Debug)]
 pub(super) struct SavedRestarts {
+    storage: Storage,
     path: PathBuf,
     /// File offset of the first record.
     start: u64,
     section: RestartSection,
+    /// The records, if they take long to read again.
+    records: Option<Bytes>,
 }
 
 /// Reads the index file at `path`. An error is the reason why it cannot be used.
-pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, String> {
+pub(super) fn read(storage: &Storage, path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
-    let cannot = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let mut file = match open_regular(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("no index file yet".to_owned()),
-        Err(e) => return Err(cannot(e)),
-    };
-    let file_bytes = file.metadata().map_err(cannot)?.len();
-    let header = Header::read(&mut file).map_err(|what| format!("{} {what}", path.display()))?;
+    let cannot = |e: crate::Error| format!("cannot read {}: {}", path.display(), e.message());
+    let file = storage.open_at_start(path).map_err(cannot)?.ok_or_else(|| "no index file yet".to_owned())?;
+    let (file, file_bytes) = (file.as_ref(), file.len());
+    let header = Header::read(file).map_err(|what| format!("{} {what}", path.display()))?;
     let Header { payload_crc32c, payload_bytes, stamp, path_hash, tail_crc32c } = header;
     let start = payload_bytes.checked_add(HEADER_BYTES as u64).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| format!("{} is cut short", path.display()))?;
-    let mut payload = Vec::new();
-    Read::by_ref(&mut file).take(payload_bytes).read_to_end(&mut payload).map_err(cannot)?;
+    let payload = file.read(HEADER_BYTES as u64..start).map_err(cannot)?;
     if payload_crc32c != crc32c::crc32c(&payload) {
         return Err(damaged("its checksum does not match"));
     }
@@ -278,68 +272,74 @@ pub(super) fn read(path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, Stri
     let columns_start = start;
     let start = columns.bytes().and_then(|bytes| columns_start.checked_add(bytes)).filter(|&end| end <= file_bytes);
     let start = start.ok_or_else(|| damaged("it does not have the expected length"))?;
-    let mut index = index.into_index();
-    index.stats = columns.read(&mut file, columns_start, wanted).map_err(|what| damaged(&what))?;
-    let inflated = section.as_ref().map_or(stamp.shard_bytes, |section| section.frontier.inflated);
-    if !index.is_consistent(inflated) {
-        return Err(damaged("its parts do not agree with each other"));
-    }
-    let restarts = section.map(|section| SavedRestarts { path: path.to_owned(), start, section });
+    let mut restarts = section.map(|section| {
+        let (storage, path) = (storage.clone(), path.to_owned());
+        SavedRestarts { storage, path, start, section, records: None }
+    });
     if restarts.as_ref().map_or(Some(start), SavedRestarts::end) != Some(file_bytes) {
         return Err(damaged("it does not have the expected length"));
     }
+    // All that is needed is read at once.
+    let parts = columns.ranges(columns_start, wanted).map_err(|what| damaged(&what))?;
+    let records = restarts.as_ref().map_or(start..start, SavedRestarts::records_range);
+    let ranges: Vec<_> = parts.iter().map(|(_, range)| range.clone()).chain([records]).collect();
+    let mut read = source::read_all(file, &ranges).map_err(cannot)?;
+    let records = read.pop().unwrap_or_default();
+    let parts = parts.iter().map(|(number, _)| *number).zip(&read);
+    let mut index = index.into_index();
+    index.stats = columns.decode(parts).map_err(|what| damaged(&what))?;
+    let inflated = restarts.as_ref().map_or(stamp.len, |restarts| restarts.section.frontier.inflated);
+    if !index.is_consistent(inflated) {
+        return Err(damaged("its parts do not agree with each other"));
+    }
     // The records are few and small, so damage is found here. Windows have a checksum each.
-    if let Some(restarts) = &restarts {
-        let mut records = Vec::new();
-        file.seek(SeekFrom::Start(start)).map_err(cannot)?;
-        file.take(restarts.records_bytes().unwrap_or(0)).read_to_end(&mut records).map_err(cannot)?;
+    if let Some(restarts) = &mut restarts {
         if crc32c::crc32c(&records) != restarts.section.records_crc32c {
             return Err(damaged("the checksum of its restart points does not match"));
         }
+        restarts.records = is_remote(path).then_some(records);
     }
     Ok(SavedIndex { stamp, path_hash, tail_crc32c, index, restarts })
 }
 
 /// Writes the present time and path of a shard to its index file, so that it need not be compared again.
-pub(super) fn refresh(path: &Path, stamp: FileStamp, path_hash: u64) -> std::io::Result<()> {
-    let mut file = open_regular(path)?;
-    let header = Header::read(&mut file).map_err(std::io::Error::other)?;
-    write_file(path, |out| {
-        out.write_all(&Header { stamp, path_hash, ..header }.to_bytes())?;
-        std::io::copy(&mut file, out).map(drop)
-    })
+pub(super) fn refresh(storage: &Storage, path: &Path, stamp: Stamp, path_hash: u64) -> Result<()> {
+    let file = storage.open(path)?;
+    let header = Header::read(file.as_ref()).map_err(Error::corrupt)?;
+    let rest = file.read(HEADER_BYTES as u64..file.len())?;
+    storage.write(path, vec![Header { stamp, path_hash, ..header }.to_bytes().to_vec().into(), rest])
 }
 
 /// Refuses to replace a file that is no index file. One that is shorter than the first word of such a file is the rest
 /// of one.
-fn refuse_foreign(path: &Path) -> std::io::Result<()> {
-    let mut start = [0; MAGIC.len()];
-    let is_foreign = open_regular(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start != MAGIC);
+fn refuse_foreign(storage: &Storage, path: &Path) -> Result<()> {
+    let Some(file) = storage.open_at_start(path)? else { return Ok(()) };
+    let is_foreign = file.len() >= MAGIC.len() as u64 && file.read(0..MAGIC.len() as u64)?[..] != MAGIC;
     let text = "a file of this name is there that is no index file: move it away";
-    if is_foreign { Err(std::io::Error::other(text)) } else { Ok(()) }
+    if is_foreign { Err(Error::new(crate::ErrorKind::Io, text)) } else { Ok(()) }
 }
 
 /// Writes the index file of `shard` atomically: a reader sees the old file or the whole new one. Returns its path, and
 /// the saved restart points.
 pub(super) fn save(
+    storage: &Storage,
     sidecar: &Sidecar,
     shard: &Path,
     file: &dyn Source,
-    stamp: FileStamp,
+    stamp: Stamp,
     index: &ShardIndex,
     restarts: Option<&Restarts>,
 ) -> Result<(PathBuf, Option<SavedRestarts>)> {
-    let parts = restarts.map(Restarts::parts);
-    let section = parts.as_ref().map(|parts| RestartSection {
-        records: (parts.records.len() / RECORD_BYTES) as u64,
-        records_crc32c: crc32c::crc32c(&parts.records),
-        window_bytes: parts.windows_range().end - parts.windows_range().start,
-        frontier: parts.frontier,
+    let points = restarts.map(Restarts::parts);
+    let section = points.as_ref().map(|points| RestartSection {
+        records: (points.records.len() / RECORD_BYTES) as u64,
+        records_crc32c: crc32c::crc32c(&points.records),
+        window_bytes: points.windows_range().end - points.windows_range().start,
+        frontier: points.frontier,
     });
     let (columns, column_bytes) = Columns::encode(&index.stats);
     let payload = postcard::to_stdvec(&(StoredIndex::of(index), columns, &section))
         .map_err(|e| Error::config(format!("cannot encode the index: {e}")).caused_by(e))?;
-    let windows = parts.as_ref().map(|parts| parts.windows.read(parts.windows_range())).transpose()?;
     let header = Header {
         payload_crc32c: crc32c::crc32c(&payload),
         payload_bytes: payload.len() as u64,
@@ -347,38 +347,46 @@ pub(super) fn save(
         path_hash: path_hash(shard),
         tail_crc32c: tail_crc32c(file)?,
     };
-    let write = |file: &mut File| {
-        file.write_all(&header.to_bytes())?;
-        file.write_all(&payload)?;
-        file.write_all(&column_bytes)?;
-        parts.iter().try_for_each(|parts| file.write_all(&parts.records))?;
-        windows.iter().try_for_each(|windows| file.write_all(windows))
-    };
+    let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
+    let mut parts = vec![Bytes::from(header.to_bytes().to_vec()), payload.into(), column_bytes.into()];
+    if let Some(points) = &points {
+        parts.extend([points.records.clone(), points.windows.read(points.windows_range())?]);
+    }
+    let path = write(storage, sidecar, shard, &parts)?;
+    let records = points.filter(|_| is_remote(&path)).map(|points| points.records);
+    let saved = |section| SavedRestarts { storage: storage.clone(), path: path.clone(), start, section, records };
+    let saved = section.map(saved);
+    Ok((path, saved))
+}
+
+/// Writes the parts of the index file of `shard`; returns its path.
+fn write(storage: &Storage, sidecar: &Sidecar, shard: &Path, parts: &[Bytes]) -> Result<PathBuf> {
     let mut attempts = 0..MAX_ATTEMPTS;
-    let path = loop {
-        let Some(path) = sidecar.target(shard) else { return Err(Error::config("index files are off")) };
-        let cannot = |e| Error::io(format!("cannot write {}", path.display()), e);
+    loop {
+        let Some(path) = sidecar.target(storage, shard) else { return Err(Error::config("index files are off")) };
+        let cannot = |e: std::io::Error| Error::io(format!("cannot write {}", path.display()), e);
+        let refused = |e: Error| Error::new(e.kind(), format!("cannot write {}: {}", path.display(), e.message()));
+        if is_remote(&path) {
+            refuse_foreign(storage, &path).map_err(refused)?;
+            storage.write(&path, parts.to_vec()).map_err(refused)?;
+            return Ok(path);
+        }
+        fs::create_dir_all(dir_of(&path)).map_err(cannot)?;
+        refuse_foreign(storage, &path).map_err(refused)?;
         let draft = || {
-            fs::create_dir_all(dir_of(&path))?;
-            refuse_foreign(&path)?;
             let overwrite = !sidecar.is_shared() || path.exists();
             check_target(&path, overwrite)?;
             let mut draft = AtomicFile::of(&path)?;
-            write(draft.file())?;
+            parts.iter().try_for_each(|part| draft.file().write_all(part))?;
             Ok((draft, overwrite))
         };
         let (draft, overwrite) = draft().map_err(cannot)?;
         match draft.publish(&path, overwrite) {
             // Another shard of this name was quicker: the file is its own.
             Err(e) if e.kind() == ErrorKind::AlreadyExists && attempts.next().is_some() => {}
-            published => {
-                published.map_err(cannot)?;
-                break path;
-            }
+            published => return published.map_err(cannot).map(|()| path),
         }
-    };
-    let start = (HEADER_BYTES + payload.len() + column_bytes.len()) as u64;
-    Ok((path.clone(), section.map(|section| SavedRestarts { path, start, section })))
+    }
 }
 
 impl SavedRestarts {
@@ -390,21 +398,33 @@ impl SavedRestarts {
         self.start.checked_add(self.records_bytes()?)?.checked_add(self.section.window_bytes)
     }
 
+    /// Where the records are in the file, if it is as long as it says.
+    fn records_range(&self) -> Range<u64> {
+        self.start..self.start.saturating_add(self.records_bytes().unwrap_or(u64::MAX))
+    }
+
     /// Reads the points; their windows are read on demand.
     ///
     /// # Errors
     /// If the index file cannot be read or has changed.
     pub(super) fn open(&self) -> Result<Restarts> {
-        let source = source::open(&self.path)?;
-        let records_end = self.start + self.records_bytes().unwrap_or(u64::MAX - self.start);
-        let records = source.read(self.start..records_end).map_err(|e| e.in_shard(&self.path))?;
-        if self.end() != Some(source.len()) || crc32c::crc32c(&records) != self.section.records_crc32c {
-            return Err(Error::corrupt("the index file has changed since it was opened").in_shard(&self.path));
+        let source = self.storage.open(&self.path)?;
+        let range = self.records_range();
+        let has_changed = || Error::corrupt("the index file has changed since it was opened").in_shard(&self.path);
+        if self.end() != Some(source.len()) {
+            return Err(has_changed());
+        }
+        let records = match &self.records {
+            Some(records) => records.clone(),
+            None => source.read(range.clone()).map_err(|e| e.in_shard(&self.path))?,
+        };
+        if crc32c::crc32c(&records) != self.section.records_crc32c {
+            return Err(has_changed());
         }
         Ok(Restarts::complete(Parts {
             records,
             windows: source,
-            windows_start: records_end,
+            windows_start: range.end,
             frontier: self.section.frontier,
         }))
     }

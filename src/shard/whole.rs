@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::index::{PassObserver, ReadMember, ShardIndex};
 use super::indexed::{self, catch_panic};
-use super::sidecar::FileStamp;
 use super::{Entry, Extent, Finding, IndexedShard, Indexer};
 use crate::annotation::{AnnotationStats, ScoreColumns};
 use crate::source::{Restarts, Source, is_gzip};
@@ -45,11 +44,11 @@ pub fn read_whole(
     file: &Arc<dyn Source>,
     visit: &mut dyn FnMut(ReadMember),
 ) -> Result<WholeShard> {
-    let stamp = FileStamp::of(path)?;
+    let stamp = indexer.storage.stamp(path)?;
     let found = indexer.load(path, ScoreColumns::ALL)?;
     let built = indexed::pass(file.as_ref(), path, &*indexer.progress, &mut Visitor(visit))?;
     match found {
-        Ok(shard) if FileStamp::of(path)? == stamp => {
+        Ok(shard) if indexer.storage.stamp(path)? == stamp => {
             let renamed = renamed(&shard.index, &built.index);
             Ok(WholeShard { shard, findings: built.index.findings, renamed })
         }

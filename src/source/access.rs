@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
 use super::fetched::Fetched;
+use super::prefetch::{Prefetch, ReadAhead};
 use crate::{Error, Result};
 
 /// Random access to the bytes of one shard. Any number of threads may read at once; see the
@@ -74,10 +76,35 @@ pub trait Source: Send + Sync + fmt::Debug {
         let _ = range;
     }
 
+    /// Begins to read ranges that will be fetched soon, all of them planned together. Returns one [`Prefetch`] for each,
+    /// in their order. It returns without waiting; errors are those of [`Prefetch::finish`].
+    ///
+    /// By default this announces each range ([`will_need`](Source::will_need)), and no read has begun: the ranges are
+    /// fetched one by one. A source with many requests under way at once, such as an object store, begins them here.
+    fn prefetch(&self, ranges: &[Range<u64>]) -> Vec<Prefetch> {
+        ranges.iter().for_each(|range| self.will_need(range.clone()));
+        ranges.iter().map(|_| Prefetch::default()).collect()
+    }
+
+    /// How much should be read ahead. By default only the next batch is.
+    fn read_ahead(&self) -> ReadAhead {
+        ReadAhead::default()
+    }
+
     /// Whether the length is zero.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The bytes of all these ranges, which are read at once where a source can do that.
+pub(crate) fn read_all(source: &dyn Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    let stop = AtomicBool::new(false);
+    let finish = |(prefetch, range): (Prefetch, &Range<u64>)| match prefetch.finish(&stop) {
+        Some(fetched) => fetched?.into_bytes(),
+        None => source.read(range.clone()),
+    };
+    source.prefetch(ranges).into_iter().zip(ranges).map(finish).collect()
 }
 
 /// Converts `range` to indices into `len` bytes; an error if it is reversed or ends past `len`.

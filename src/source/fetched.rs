@@ -49,6 +49,18 @@ impl Fetched {
         }
     }
 
+    /// The bytes of the range, in memory of their own if they were compressed.
+    pub(super) fn into_bytes(self) -> Result<Bytes> {
+        match self.0 {
+            Encoding::Plain(bytes) => Ok(bytes),
+            Encoding::Gzip(range) => {
+                let mut inflater = Inflater::default();
+                let range = range.inflate(&mut inflater)?;
+                Ok(Bytes::copy_from_slice(inflater.bytes(range)))
+            }
+        }
+    }
+
     /// [`inflate`](Fetched::inflate), with the memory of `inflater` for as long as the bytes are needed.
     pub(crate) fn into_inflated(self, mut inflater: Inflater) -> Result<Inflated> {
         let range = match &self.0 {

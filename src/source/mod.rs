@@ -10,7 +10,7 @@
 //!
 //! | method | thread | why there |
 //! |---|---|---|
-//! | [`will_need`](Source::will_need) | the feed thread of an epoch | one batch ahead, so that the device can start |
+//! | [`prefetch`](Source::prefetch) | the feed thread of an epoch | ahead, so that the device can start |
 //! | [`fetch`](Source::fetch) | the feed thread of an epoch | it waits for the device so that no worker has to |
 //! | [`Fetched::inflate`] | the workers | decompression only, in parallel |
 //!
@@ -57,12 +57,18 @@
 //! ```
 
 mod access;
+mod address;
 mod fetched;
 mod file;
 mod gzip;
 mod memory;
 mod mmap;
+mod prefetch;
 mod reader;
+#[cfg(feature = "remote")]
+mod remote;
+mod sequential;
+mod storage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,15 +76,23 @@ use std::sync::Arc;
 use crate::Result;
 
 pub use access::Source;
+pub(crate) use access::read_all;
+pub(crate) use address::is_remote;
 pub use fetched::Fetched;
 pub(crate) use fetched::Inflated;
 pub use file::FileSource;
-pub(crate) use file::{check_regular, max_open_files, open_regular};
+pub(crate) use file::{check_regular, max_open_files};
 pub use gzip::Inflater;
 pub(crate) use gzip::{Frontier, GzipPass, GzipSource, Parts, RECORD_BYTES, Restarts, is_gzip};
 pub use memory::MemorySource;
 pub use mmap::MmapSource;
+pub use prefetch::{Prefetch, ReadAhead};
 pub(crate) use reader::{Allowance, SourceReader};
+
+#[cfg(feature = "remote")]
+pub use remote::{Remote, RemoteBuilder, RemoteStats};
+pub(crate) use sequential::Sequential;
+pub(crate) use storage::{Stamp, Storage, refuse_remote};
 
 /// Opens the file at `path` for positioned reads. A gzip file is opened as it is: the source has its compressed bytes,
 /// and a [`ShardSet`](crate::ShardSet) reads samples inside of them with the restart points in the shard's index.

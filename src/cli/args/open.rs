@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use maskstream::index::resolve_patterns;
 use maskstream::{Cursor, Loader, ShardSet, ShardSetBuilder};
 
 use super::LoaderArgs;
 use crate::cli::advice::misuse;
 use crate::cli::output::counted;
 use crate::cli::progress;
+use crate::cli::stores;
 use crate::cli::warnings::{warn_repeated, warn_unsaved};
 
 /// Listed images that a warning names.
@@ -31,7 +31,7 @@ impl LoaderArgs {
 
     /// Opens the shards with these settings, indexes those that have no index yet, and says what is left out.
     pub(in crate::cli) fn open(&self, settings: ShardSetBuilder) -> Result<ShardSet, Box<dyn std::error::Error>> {
-        self.open_some(settings, &resolve_patterns(&self.shards.shards)?)
+        self.open_some(settings, &stores::resolve_patterns(&self.shards.shards)?)
     }
 
     /// Opens some of the shards.

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use maskstream::index::resolve_patterns;
 use maskstream::{
     Cursor, IdList, Loader, LoaderBuilder, MaskFilter, Memory, Normalization, OnCorrupt, OnError, Quarantine,
-    ScaledDecode, ShardSet, ShardSetBuilder,
+    ScaledDecode, ShardSetBuilder,
 };
 
 use super::LoaderArgs;
 use super::values::{ImageTypeArg, MaskFormatArg, MaskKindArg, ScaledDecodeArg};
 use crate::cli::output::WrongArguments;
+use crate::cli::stores;
 use crate::cli::target::refuse_same;
 
 /// Samples per batch, as in the library.
@@ -87,7 +87,7 @@ impl LoaderArgs {
 
     /// The shards, their index files and the list of ids.
     fn shards_and_ids(&self) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
-        let shards = resolve_patterns(&self.shards.shards)?;
+        let shards = stores::resolve_patterns(&self.shards.shards)?;
         let sidecar = self.shards.sidecar();
         let indexes = shards.iter().filter_map(|shard| sidecar.path(shard));
         Ok(shards.iter().cloned().chain(indexes).chain(self.ids.clone()).collect())
@@ -134,7 +134,7 @@ impl LoaderArgs {
         self.check_log()?;
         let filter = self.filter(cursor)?;
         let on_corrupt = if self.skip > 0 { OnCorrupt::skip(self.skip) } else { OnCorrupt::Stop };
-        let mut options = ShardSet::builder().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
+        let mut options = stores::shard_set().filter(filter).sidecar(self.shards.sidecar()).on_corrupt(on_corrupt);
         options = options.use_unverified(self.unverified);
         if let Some(list) = &self.ids {
             options = options.ids(read_ids(list)?);

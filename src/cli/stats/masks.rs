@@ -6,13 +6,14 @@ use indicatif::ProgressBar;
 use maskstream::index::{Annotation, AnnotationFile, Entry, IndexedShard};
 use maskstream::internals::OneLine;
 use maskstream::mask::{Counts, Rle, Segmentation};
-use maskstream::source::{self, Source};
+use maskstream::source::Source;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::compression::{Classes, Sizes, compress};
 use super::histogram::Histogram;
 use super::quantity::{Histograms, OF_MASKS, Quantity};
+use crate::cli::stores;
 
 /// Crop layers that are told apart; deeper ones count as the last.
 const LAYERS: usize = 6;
@@ -100,7 +101,7 @@ impl Masks {
         let chosen: Vec<&Entry> =
             spread(share.images.unwrap_or(usize::MAX), entries.len()).map(|at| entries[at]).collect();
         bar.inc_length(chosen.iter().map(|entry| u64::from(entry.annotations.len)).sum());
-        let source = shard.source(source::open(&shard.path)?)?;
+        let source = shard.source(stores::open(&shard.path)?)?;
         let read = |mut masks: Self, (number, entry): (usize, &&Entry)| {
             let compressed = part(share.compressed, chosen.len(), number);
             if let Err(text) = masks.add(entry, &source, compressed) {

@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use maskstream::index::{IndexStatus, Indexer, resolve_patterns};
+use maskstream::index::IndexStatus;
 use maskstream::internals::OneLine;
 
 use super::advice::in_flags;
@@ -27,6 +27,7 @@ use super::progress::ShardProgress;
 use super::target::Target;
 use super::warnings::warn_unsaved;
 use super::{parallel, progress};
+use crate::cli::stores;
 use masks::{Masks, Share};
 use report::{Damaged, Report};
 use totals::{Bounds, Totals};
@@ -133,7 +134,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if bounds.predicted_iou.is_nan() || bounds.stability_score.is_nan() {
         return Err(WrongArguments("a threshold cannot be NaN: give a number, or none".to_owned()).into());
     }
-    let named = resolve_patterns(&args.shards.shards)?;
+    let named = stores::resolve_patterns(&args.shards.shards)?;
     let target = match &args.html {
         Some(path) => {
             let indexes = named.iter().filter_map(|shard| args.shards.sidecar().path(shard));
@@ -212,7 +213,7 @@ fn look_at_all(args: &Args, bounds: Bounds, paths: &[PathBuf], mut done: impl Fn
 
 fn look_at(path: &Path, args: &Args, bounds: Bounds, share: Share, bar: &ProgressBar) -> maskstream::Result<Found> {
     let indexing = ShardProgress::new(bar, path);
-    let indexer = Indexer::new().sidecar(args.shards.sidecar()).progress(move |bytes| indexing.advance(bytes));
+    let indexer = stores::indexer().sidecar(args.shards.sidecar()).progress(move |bytes| indexing.advance(bytes));
     let shard = indexer.index(path)?;
     drop(indexer);
     let totals = Totals::of(&shard, bounds);

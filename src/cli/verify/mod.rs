@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use maskstream::index::{IndexedShard, resolve_patterns};
+use maskstream::index::IndexedShard;
 use maskstream::internals::expand_braces;
 
 use super::advice::in_flags;
@@ -27,6 +27,7 @@ use super::target::{Target, refuse_same};
 use super::task::TaskArgs;
 use super::warnings::warn_unsaved;
 use super::{parallel, progress};
+use crate::cli::stores;
 use crew::Crew;
 pub(super) use defect::{Defect, Severity};
 pub(super) use level::Level;
@@ -213,14 +214,14 @@ impl Args {
 fn resolve(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, WrongArguments> {
     let (mut found, mut missing, mut refused) = (Vec::new(), Vec::new(), None);
     for pattern in patterns {
-        let Err(error) = resolve_patterns(&[pattern]) else {
+        let Err(error) = stores::resolve_patterns(&[pattern]) else {
             found.push(pattern.clone());
             continue;
         };
         let names = pattern.to_str().and_then(expand_braces);
         for name in names.map_or_else(|| vec![pattern.clone()], |names| names.into_iter().map(PathBuf::from).collect())
         {
-            if resolve_patterns(&[&name]).is_ok() {
+            if stores::resolve_patterns(&[&name]).is_ok() {
                 found.push(name);
             } else if is_file_name(&name) {
                 missing.push(name);
@@ -233,7 +234,7 @@ fn resolve(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, WrongArguments> {
     match refused {
         Some(error) if found.is_empty() => Err(WrongArguments(in_flags(&error))),
         _ => {
-            let mut paths = resolve_patterns(&found).map_err(|error| WrongArguments(in_flags(&error)))?;
+            let mut paths = stores::resolve_patterns(&found).map_err(|error| WrongArguments(in_flags(&error)))?;
             paths.extend(missing);
             Ok(paths)
         }

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use maskstream::index::{Entry, Extent, IndexStatus, IndexedShard, Indexer, Sidecar};
+use maskstream::index::{Entry, Extent, IndexStatus, IndexedShard, Sidecar};
 use maskstream::internals::{ReadMember, Renamed, outline, own_size, quarantine_line, read_whole};
-use maskstream::source::{self, Source};
+use maskstream::source::Source;
 use maskstream::{ErrorKind, Result};
 
 use super::crew::{Gathered, Key, Reading};
@@ -20,6 +20,7 @@ use super::md5::HashingSource;
 use super::member::{Checked, Checker, Member};
 use super::report::Report;
 use crate::cli::progress::ShardProgress;
+use crate::cli::stores;
 
 /// Bytes of a JPEG in which its frame header usually is.
 const HEAD_BYTES: u64 = 4 << 10;
@@ -85,13 +86,13 @@ impl Pass<'_> {
     /// Reads the structure only. Returns the index of a gzip shard.
     fn look_at_headers(&mut self, checker: &mut Checker) -> Result<Option<IndexedShard>> {
         let share = ShardProgress::new(&self.settings.bar, self.path);
-        let file = source::open(self.path)?;
+        let file = stores::open(self.path)?;
         self.report.bytes = file.len();
         if self.settings.md5 {
             self.report.md5 = Some(HashingSource::new(Arc::clone(&file)).finish()?);
         }
         let Some(index) = outline(self.path, file.as_ref())? else {
-            let indexer = Indexer::new().sidecar(self.settings.sidecar.clone());
+            let indexer = stores::indexer().sidecar(self.settings.sidecar.clone());
             let shard = indexer.progress(move |bytes| share.advance(bytes)).index(self.path)?;
             self.report.defects.extend(shard.index.findings().iter().map(Defect::of_finding));
             self.count(shard.index.entries(), shard.index.annotations());
@@ -124,9 +125,9 @@ impl Pass<'_> {
     fn read_whole(&mut self, checker: &mut Checker) -> Result<IndexedShard> {
         let Self { path, settings, reading, .. } = *self;
         let share = ShardProgress::new(&settings.bar, path);
-        let indexer = Indexer::new().sidecar(settings.sidecar.clone());
+        let indexer = stores::indexer().sidecar(settings.sidecar.clone());
         let indexer = indexer.progress(move |bytes| share.advance(bytes));
-        let mut file = source::open(path)?;
+        let mut file = stores::open(path)?;
         self.report.bytes = file.len();
         let hashing = settings.md5.then(|| Arc::new(HashingSource::new(Arc::clone(&file))));
         if let Some(hashing) = &hashing {
@@ -168,7 +169,7 @@ impl Pass<'_> {
         for entry in index.entries() {
             if !self.is_met(entry) {
                 // The index may be damaged: then no sample can be read with it.
-                let opened = source::open(path).and_then(|file| whole.shard.source(file));
+                let opened = stores::open(path).and_then(|file| whole.shard.source(file));
                 let source = match &source {
                     Some(source) => source,
                     None => source.insert(opened?),

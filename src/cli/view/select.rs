@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use maskstream::index::{AnnotationStats, Entry, Indexer, resolve_patterns};
+use maskstream::index::{AnnotationStats, Entry};
 use maskstream::internals::Permutation;
 use maskstream::{IdList, SampleId, ShardSet};
 
 use crate::cli::args::LoaderArgs;
 use crate::cli::output::WrongArguments;
+use crate::cli::stores;
 
 const WHICH: &str = "Which samples to show";
 
@@ -121,7 +122,8 @@ pub(super) fn first(loader: &LoaderArgs) -> Outcome<Vec<Choice>> {
 /// The shards that hold the choices: all of them, if it is not known of each choice.
 pub(super) fn shards(choices: &[Choice], loader: &LoaderArgs) -> Outcome<Vec<PathBuf>> {
     let known: Option<BTreeSet<PathBuf>> = choices.iter().map(|choice| choice.shard.clone()).collect();
-    Ok(known.map_or_else(|| resolve_patterns(&loader.shards.shards), |known| Ok(known.into_iter().collect()))?)
+    Ok(known
+        .map_or_else(|| stores::resolve_patterns(&loader.shards.shards), |known| Ok(known.into_iter().collect()))?)
 }
 
 /// Finds the shards of choices that were given by id.
@@ -176,8 +178,8 @@ fn worst(score: Metric, set: &ShardSet, loader: &LoaderArgs) -> Outcome<Vec<Choi
     let images: HashSet<i64> = entries(set).map(|(_, entry)| entry.image_id).collect();
     let filter = loader.filter(None)?;
     let mut lowest: Vec<(f64, Choice)> = Vec::new();
-    for path in resolve_patterns(&loader.shards.shards)? {
-        let shard = Indexer::new().sidecar(loader.shards.sidecar()).index(&path)?;
+    for path in stores::resolve_patterns(&loader.shards.shards)? {
+        let shard = stores::indexer().sidecar(loader.shards.sidecar()).index(&path)?;
         let entries = shard.index.entries().iter().enumerate().filter(|(_, entry)| images.contains(&entry.image_id));
         for (at, entry) in entries {
             let stats = shard.index.stats(at).iter().filter(|stats| filter.keeps(stats, entry.width, entry.height));

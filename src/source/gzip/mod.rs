@@ -22,8 +22,9 @@ use bytes::Bytes;
 
 use super::access::{Source, bounds};
 use super::fetched::Fetched;
+use super::prefetch::{Prefetch, ReadAhead};
 use crate::Result;
-use restart::Located;
+use restart::{Located, Outline};
 
 pub(super) use compressed::CompressedRange;
 pub use compressed::Inflater;
@@ -74,11 +75,48 @@ impl Source for GzipSource {
     }
 
     fn fetch(&self, range: Range<u64>) -> Result<Fetched> {
-        let Located { compressed, points } = self.locate(&range)?;
-        let start = compressed.start;
-        let bytes = self.file.read(compressed.clone());
-        let bytes =
-            bytes.and_then(|bytes| framing::exactly(bytes, compressed)).map_err(|e| e.of_compressed(range.start))?;
-        Ok(Fetched::compressed(CompressedRange { bytes, start, points, range }))
+        let located = self.locate(&range)?;
+        let bytes = self.file.read(located.compressed.clone());
+        compressed(bytes, located, range)
     }
+
+    fn prefetch(&self, ranges: &[Range<u64>]) -> Vec<Prefetch> {
+        let outlines: Vec<_> = ranges.iter().map(|range| self.restarts.outline(range)).collect();
+        let begun = |outline: &Option<Outline>| outline.as_ref().map_or(0..0, |outline| outline.compressed.clone());
+        let files = self.file.prefetch(&outlines.iter().map(begun).collect::<Vec<_>>());
+        let windows = |outline: &Option<Outline>| outline.as_ref().and_then(|of| of.windows.clone()).unwrap_or(0..0);
+        let windows: Vec<_> = outlines.iter().map(windows).collect();
+        let mut windows = self.restarts.windows().map_or_else(Vec::new, |source| source.prefetch(&windows)).into_iter();
+        let join = |((file, outline), range): ((Prefetch, Option<Outline>), &Range<u64>)| {
+            let window = windows.next().unwrap_or_default();
+            let Some(Outline { compressed: begun, windows }) = outline else { return Prefetch::default() };
+            let (restarts, range) = (Arc::clone(&self.restarts), range.clone());
+            let source = Arc::clone(&self.file);
+            file.and_then(move |bytes, stop| {
+                let bytes = bytes.and_then(Fetched::into_bytes);
+                let window = window.finish(stop).transpose()?.map(Fetched::into_bytes).transpose()?;
+                let located = restarts.locate_with(&range, windows.zip(window))?;
+                // A damaged window takes more than was begun.
+                let bytes = match located.compressed == begun {
+                    true => bytes,
+                    false => source.read(located.compressed.clone()),
+                };
+                compressed(bytes, located, range)
+            })
+        };
+        files.into_iter().zip(outlines).zip(ranges).map(join).collect()
+    }
+
+    fn read_ahead(&self) -> ReadAhead {
+        self.file.read_ahead()
+    }
+}
+
+/// The compressed bytes of a range, as they were read.
+fn compressed(bytes: Result<Bytes>, located: Located, range: Range<u64>) -> Result<Fetched> {
+    let Located { compressed, points } = located;
+    let start = compressed.start;
+    let bytes =
+        bytes.and_then(|bytes| framing::exactly(bytes, compressed)).map_err(|e| e.of_compressed(range.start))?;
+    Ok(Fetched::compressed(CompressedRange { bytes, start, points, range }))
 }

@@ -78,7 +78,13 @@ impl Parts {
     /// The range of all windows in their source.
     pub(crate) fn windows_range(&self) -> Range<u64> {
         let bytes = self.records.as_chunks().0.last().map_or(0, |last| PointRecord::read(last).window_end);
-        self.windows_start..self.windows_start.saturating_add(bytes)
+        self.in_source(0..bytes)
+    }
+
+    /// Where a part of the concatenated windows is in their source.
+    fn in_source(&self, window: Range<u64>) -> Range<u64> {
+        let at = |offset: u64| self.windows_start.saturating_add(offset);
+        at(window.start)..at(window.end)
     }
 }
 
@@ -174,6 +180,11 @@ impl Restarts {
 
     /// What is needed to inflate `range`.
     pub(super) fn locate(&self, range: &Range<u64>) -> Result<Located> {
+        self.locate_with(range, None)
+    }
+
+    /// The same, with windows that have been read already: the bytes of a range of their source.
+    pub(super) fn locate_with(&self, range: &Range<u64>, known: Option<(Range<u64>, Bytes)>) -> Result<Located> {
         match &self.0 {
             Table::Growing(table) => {
                 let table = table.read().unwrap_or_else(PoisonError::into_inner);
@@ -183,11 +194,59 @@ impl Restarts {
                 })
             }
             Table::Complete(parts) => locate(&parts.records, parts.frontier, range, |window| {
-                let start = parts.windows_start;
-                parts.windows.read(start.saturating_add(window.start)..start.saturating_add(window.end))
+                let window = parts.in_source(window);
+                match &known {
+                    Some((held, bytes)) if held.start <= window.start && window.end <= held.end => {
+                        let at = |offset: u64| (offset - held.start) as usize;
+                        Ok(bytes.slice(at(window.start)..at(window.end)))
+                    }
+                    _ => parts.windows.read(window),
+                }
             }),
         }
     }
+
+    /// What has to be read to inflate `range`. It reads nothing, and is only a guess: [`locate`](Self::locate) goes
+    /// further back if a window is damaged.
+    pub(super) fn outline(&self, range: &Range<u64>) -> Option<Outline> {
+        match &self.0 {
+            Table::Growing(table) => {
+                let table = table.read().unwrap_or_else(PoisonError::into_inner);
+                let (compressed, _) = outline(&table.records, table.frontier, range)?;
+                Some(Outline { compressed, windows: None })
+            }
+            Table::Complete(parts) => {
+                let (compressed, windows) = outline(&parts.records, parts.frontier, range)?;
+                Some(Outline { compressed, windows: Some(parts.in_source(windows)) })
+            }
+        }
+    }
+
+    /// The source of the windows, if they have to be read.
+    pub(super) fn windows(&self) -> Option<&Arc<dyn Source>> {
+        match &self.0 {
+            Table::Growing(_) => None,
+            Table::Complete(parts) => Some(&parts.windows),
+        }
+    }
+}
+
+/// What has to be read to inflate a range.
+pub(super) struct Outline {
+    /// The range of the compressed file.
+    pub(super) compressed: Range<u64>,
+    /// The range of the windows in their source, if they have to be read.
+    pub(super) windows: Option<Range<u64>>,
+}
+
+/// The range of the compressed file that contains a range, and where its windows are among all windows.
+fn outline(records: &[u8], frontier: Frontier, range: &Range<u64>) -> Option<(Range<u64>, Range<u64>)> {
+    let records = records.as_chunks::<RECORD_BYTES>().0;
+    let first = partition_point(records, |record| record.inflated <= range.start).checked_sub(1)?;
+    let end = partition_point(records, |record| record.inflated < range.end).max(first + 1);
+    let windows = window_start(records, first)..PointRecord::read(&records[end - 1]).window_end;
+    let compressed = compressed_range(records, first, end, frontier).ok()?;
+    (!range.is_empty() && windows.start <= windows.end).then_some((compressed, windows))
 }
 
 fn locate(
@@ -217,12 +276,27 @@ fn locate(
     if !ordered || points[0].inflated > range.start || !points.iter().all(bounded) {
         return Err(invalid_table());
     }
+    Ok(Located { compressed: compressed_range(records, first, end, frontier)?, points })
+}
+
+/// The bytes from the block of point `first` to point `end`, or to the frontier.
+fn compressed_range(
+    records: &[[u8; RECORD_BYTES]],
+    first: usize,
+    end: usize,
+    frontier: Frontier,
+) -> Result<Range<u64>> {
     let end_bit = match records.get(end).map(PointRecord::read) {
         Some(record) => record.block.checked_add(u64::from(record.delta)).ok_or_else(invalid_table)?,
         None => frontier.bit,
     };
     let start = PointRecord::read(&records[first]).block / 8;
-    Ok(Located { compressed: start..end_bit.div_ceil(8).max(start), points })
+    Ok(start..end_bit.div_ceil(8).max(start))
+}
+
+/// Where the window of a point begins: at the end of the one before.
+fn window_start(records: &[[u8; RECORD_BYTES]], index: usize) -> u64 {
+    index.checked_sub(1).map_or(0, |before| PointRecord::read(&records[before]).window_end)
 }
 
 /// Reads a record and its window.
@@ -232,7 +306,7 @@ fn read_point(
     read_window: &impl Fn(Range<u64>) -> Result<Bytes>,
 ) -> Result<RestartPoint> {
     let record = PointRecord::read(&records[index]);
-    let window_start = index.checked_sub(1).map_or(0, |before| PointRecord::read(&records[before]).window_end);
+    let window_start = window_start(records, index);
     let size = record.window_end.checked_sub(window_start).filter(|&size| size <= MAX_WINDOW_BYTES);
     size.ok_or_else(invalid_table)?;
     let symbol = record.block.checked_add(u64::from(record.delta)).ok_or_else(invalid_table)?;

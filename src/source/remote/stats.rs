@@ -1,0 +1,161 @@
+//! Counts of requests and bytes, and how long answers take.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Steps of the histogram per doubling of the time.
+const STEPS: u32 = 4;
+/// From 2^6 us on, 25 doublings: to half an hour.
+const FIRST_LOG2: u32 = 6;
+const BUCKETS: usize = 25 * STEPS as usize;
+
+/// Counters of all requests. No decision depends on them, so relaxed atomics suffice.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) wanted: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) overloads: AtomicU64,
+    pub(super) under_way: AtomicU64,
+    pub(super) most_under_way: AtomicU64,
+    first_byte: [AtomicU64; BUCKETS],
+}
+
+/// What has gone over the network since a [`Remote`](super::Remote) was made.
+///
+/// ```no_run
+/// # fn show(remote: &maskstream::source::Remote) {
+/// let stats = remote.stats();
+/// println!("{} bytes in {} requests, {} repeated", stats.received_bytes, stats.requests, stats.retries);
+/// println!("{:.3} bytes read for each byte used", stats.amplification());
+/// println!("first byte after {:?} (median)", stats.first_byte_p50);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteStats {
+    /// Requests sent, those repeated included.
+    pub requests: u64,
+    /// Bytes received of the bodies of answers, those of failed ones included.
+    pub received_bytes: u64,
+    /// Bytes that were asked for.
+    pub wanted_bytes: u64,
+    /// Requests that were sent because an earlier one had failed or ended early.
+    pub retries: u64,
+    /// Answers 429 and 503, and requests without an answer in time.
+    pub overloads: u64,
+    /// The most requests that were under way at once.
+    pub most_under_way: u64,
+    /// Median of the time from a request to the head of its answer; zero without requests. To a fifth of its value.
+    pub first_byte_p50: Duration,
+    /// The time that 95 % of the requests were answered in; zero without requests. To a fifth of its value.
+    pub first_byte_p95: Duration,
+}
+
+impl RemoteStats {
+    /// Bytes received for each byte that was asked for.
+    pub fn amplification(&self) -> f64 {
+        self.received_bytes as f64 / self.wanted_bytes.max(1) as f64
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let [requests, received, wanted, retries, overloads, under_way, most_under_way] = Default::default();
+        let first_byte = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { requests, received, wanted, retries, overloads, under_way, most_under_way, first_byte }
+    }
+}
+
+impl Counters {
+    pub(super) fn answered(&self, after: Duration) {
+        self.first_byte[bucket(after)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request as long as the result lives.
+    pub(super) fn begin(&self) -> UnderWay<'_> {
+        self.requests.fetch_add(1, Relaxed);
+        let now = self.under_way.fetch_add(1, Relaxed) + 1;
+        self.most_under_way.fetch_max(now, Relaxed);
+        UnderWay(self)
+    }
+
+    pub(super) fn snapshot(&self) -> RemoteStats {
+        let count = |count: &AtomicU64| count.load(Relaxed);
+        let times: Vec<u64> = self.first_byte.iter().map(count).collect();
+        RemoteStats {
+            requests: count(&self.requests),
+            received_bytes: count(&self.received),
+            wanted_bytes: count(&self.wanted),
+            retries: count(&self.retries),
+            overloads: count(&self.overloads),
+            most_under_way: count(&self.most_under_way),
+            first_byte_p50: quantile(&times, 0.5),
+            first_byte_p95: quantile(&times, 0.95),
+        }
+    }
+}
+
+/// A request under way.
+pub(super) struct UnderWay<'a>(&'a Counters);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+fn bucket(time: Duration) -> usize {
+    let us = (time.as_micros().max(1) as f64).log2() - f64::from(FIRST_LOG2);
+    ((us * f64::from(STEPS)).max(0.0) as usize).min(BUCKETS - 1)
+}
+
+/// The upper end of the bucket in which the quantile lies.
+fn quantile(counts: &[u64], share: f64) -> Duration {
+    let all: u64 = counts.iter().sum();
+    if all == 0 {
+        return Duration::ZERO;
+    }
+    let wanted = (all as f64 * share).ceil().max(1.0) as u64;
+    let mut below = 0;
+    let at = counts.iter().position(|count| {
+        below += count;
+        below >= wanted
+    });
+    let log2 = f64::from(FIRST_LOG2) + (at.unwrap_or(BUCKETS - 1) + 1) as f64 / f64::from(STEPS);
+    Duration::from_secs_f64(log2.exp2() / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_a_fifth_of_the_times() {
+        let counters = Counters::default();
+        assert_eq!(counters.snapshot().first_byte_p50, Duration::ZERO);
+        for ms in 1..=100 {
+            counters.answered(Duration::from_millis(ms));
+        }
+        let stats = counters.snapshot();
+        for (found, exact) in [(stats.first_byte_p50, 50.0), (stats.first_byte_p95, 95.0)] {
+            let ratio = found.as_secs_f64() * 1000.0 / exact;
+            assert!((0.98..=1.2).contains(&ratio), "{found:?} is {ratio} times {exact} ms");
+        }
+        counters.answered(Duration::ZERO);
+        counters.answered(Duration::from_secs(1 << 40));
+    }
+
+    #[test]
+    fn requests_under_way_are_counted_until_they_end() {
+        let counters = Counters::default();
+        let (a, b) = (counters.begin(), counters.begin());
+        drop(a);
+        let c = counters.begin();
+        assert_eq!(counters.under_way.load(Relaxed), 2);
+        drop((b, c));
+        let stats = counters.snapshot();
+        assert_eq!((stats.requests, stats.most_under_way, counters.under_way.load(Relaxed)), (3, 2, 0));
+    }
+}

@@ -99,7 +99,7 @@ impl Sending<'_, '_> {
         self.entry.status(answer.status);
         let length = if request.method == "HEAD" { 0 } else { answer.length() };
         let end = delivery.cut.map_or(length, |(at, _)| at.min(length));
-        let cut = delivery.cut.filter(|_| end < length || length == 0);
+        let cut = delivery.cut.filter(|&(at, _)| at < length || at == 0);
         if end == 0 && cut.is_none() {
             self.entry.end(true);
         }

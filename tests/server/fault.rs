@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// A fault of one answer. Those that change an object's bytes or headers leave other answers as they are; those of the
-/// delivery work on any. Bytes are counted from the start of the body that is sent.
+/// A fault of one answer. Those that change an object's bytes or headers leave other answers as they are, and HEAD
+/// knows nothing of changed bytes; those of the delivery work on any answer. Bytes are counted from the start of the
+/// body that is sent.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// This status and body in place of the answer. [`Fault::status`] has S3's own bodies.
@@ -16,14 +17,14 @@ pub(crate) enum Fault {
     },
     /// The connection is reset (RST) and nothing sent.
     CloseBeforeHeaders,
-    /// The connection is reset after so many bytes. The client sees at most these.
+    /// The connection is reset after so many bytes of a body that has more. The client sees at most these.
     ResetAfter(u64),
     /// The connection ends in order (FIN) after so many bytes, before `Content-Length`.
     FinAfter(u64),
     /// Only so many bytes, and `Content-Length` agrees with them; `Content-Range` is as it was asked for.
     ShortBody(u64),
     /// Nothing for a while after so many bytes, then the rest.
-    Stall { after_bytes: u64, r#for: Duration },
+    Stall { after_bytes: u64, pause: Duration },
     /// So many bytes at a time, with this pause between them.
     Drip { bytes: u64, every: Duration },
     /// The headers come so late.
@@ -100,7 +101,7 @@ impl Delivery {
                 Fault::LateFirstByte(late) => delivery.late = late,
                 Fault::ResetAfter(bytes) => delivery.cut = Some((bytes, Cut::Reset)),
                 Fault::FinAfter(bytes) => delivery.cut = Some((bytes, Cut::Fin)),
-                Fault::Stall { after_bytes, r#for } => delivery.stall = Some((after_bytes, r#for)),
+                Fault::Stall { after_bytes, pause } => delivery.stall = Some((after_bytes, pause)),
                 Fault::Drip { bytes, every } => delivery.drip = Some((bytes.max(1), every)),
                 _ => {}
             }

@@ -24,6 +24,7 @@ pub(super) fn answer(current: Option<Object>, request: &Request, faults: &[Fault
     let length = object.bytes.len() as u64;
     let whole = has(|fault| matches!(fault, Fault::NotPartial));
     let asked = if whole { None } else { request.range_of(Some(length)) };
+    let start = asked.as_ref().map_or(0, |range| range.start);
     let answer = match asked {
         None => Answer::new(200).with_body(object.bytes.clone()),
         Some(range) if range.start >= length || range.is_empty() => {
@@ -38,7 +39,6 @@ pub(super) fn answer(current: Option<Object>, request: &Request, faults: &[Fault
             Answer::new(206).with("Content-Range", said).with_body(sent)
         }
     };
-    let start = if answer.status == 206 { asked_start(request, length) } else { 0 };
     let mut answer = answer
         .with("Content-Type", "application/octet-stream")
         .with("Accept-Ranges", "bytes")
@@ -46,8 +46,16 @@ pub(super) fn answer(current: Option<Object>, request: &Request, faults: &[Fault
     if let Some(etag) = etag_to_say(&object, faults) {
         answer = answer.with("ETag", etag);
     }
-    if has(|fault| matches!(fault, Fault::ShiftedBody)) {
-        answer.body = shifted(&object.bytes, start, answer.length());
+    if request.method == "GET" {
+        change_body(&mut answer, &object.bytes, start, faults);
+    }
+    answer
+}
+
+/// Applies the faults that change the body, which starts at this byte of the object.
+fn change_body(answer: &mut Answer, object: &Bytes, start: u64, faults: &[Fault]) {
+    if faults.iter().any(|fault| matches!(fault, Fault::ShiftedBody)) {
+        answer.body = shifted(object, start, answer.length());
     }
     for fault in faults {
         match *fault {
@@ -57,7 +65,6 @@ pub(super) fn answer(current: Option<Object>, request: &Request, faults: &[Fault
             _ => {}
         }
     }
-    answer
 }
 
 /// Whether `If-Match` allows an answer. Weak ETags match nothing, and a server that has no ETag has nothing to compare.
@@ -72,10 +79,6 @@ pub(super) fn meets(if_match: Option<&str>, etag: Option<&str>) -> bool {
 pub(super) fn precondition_failed() -> Answer {
     let message = "At least one of the pre-conditions you specified did not hold";
     Answer::error(412, "PreconditionFailed", message)
-}
-
-fn asked_start(request: &Request, length: u64) -> u64 {
-    request.range_of(Some(length)).map_or(0, |range| range.start)
 }
 
 fn etag_to_say(object: &Object, faults: &[Fault]) -> Option<String> {

@@ -16,7 +16,7 @@ pub(crate) struct Request {
     /// Its place in the log: 0 is the first request after the start, or after the log was cleared.
     pub(crate) number: usize,
     pub(crate) method: String,
-    /// `bucket/key`: decoded, without the slash in front and without the query, as [`put`](super::Server::put) takes it.
+    /// `bucket/key`: decoded, without the slash in front and without the query, as `Server::put` takes it.
     pub(crate) path: String,
     /// What follows `?`, as it was sent. [`parameter`](Self::parameter) reads it.
     pub(crate) query: String,

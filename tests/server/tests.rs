@@ -2,7 +2,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -208,7 +208,10 @@ fn uploads_arrive_in_each_form_of_body() {
     let signed = "3;chunk-signature=ab\r\nhel\r\n2;chunk-signature=cd\r\nlo\r\n0;chunk-signature=ef\r\n\r\n";
     let headers = "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\nx-amz-decoded-content-length: 5";
     assert_eq!(put("aws", &format!("{headers}\r\nContent-Length: {}", signed.len()), signed), 200);
-    for key in ["length", "chunks", "aws"] {
+    let trailed = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
+    let headers = "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nContent-Encoding: aws-chunked";
+    assert_eq!(put("trailed", &format!("{headers}\r\nContent-Length: {}", trailed.len()), trailed), 200);
+    for key in ["length", "chunks", "aws", "trailed"] {
         assert_eq!(server.get(&format!("b/{key}")).unwrap(), "hello", "{key}");
     }
     assert_eq!(put("length", "If-None-Match: *\r\nContent-Length: 1", "x"), 412);
@@ -295,6 +298,8 @@ fn bodies_are_wrong_as_the_script_says() {
     let mut flipped = bytes[100..200].to_vec();
     flipped[42] ^= 1;
     assert_eq!(part(Fault::FlipBit { at: 42 }).body, flipped);
+    let head = failing(Fault::ShortBody(60), "HEAD /b/o HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(head.header("Content-Length"), Some("1000"));
     let whole = part(Fault::NotPartial);
     assert_eq!((whole.status, whole.body), (200, bytes.clone()));
     let wrong = part(Fault::WrongContentRange);
@@ -317,7 +322,7 @@ fn etags_are_wrong_as_the_script_says() {
 #[test]
 fn answers_are_late_stall_and_drip_and_then_are_right() {
     let (pause, bytes) = (Duration::from_millis(30), bytes());
-    let stall = Fault::Stall { after_bytes: 500, r#for: pause };
+    let stall = Fault::Stall { after_bytes: 500, pause };
     let drip = Fault::Drip { bytes: 400, every: pause / 2 };
     for (fault, least) in [(Fault::LateFirstByte(pause), pause), (stall.clone(), pause), (drip.clone(), pause)] {
         let began = Instant::now();
@@ -363,7 +368,7 @@ fn the_log_has_each_request_as_soon_as_its_answer_is_read() {
 #[test]
 fn a_client_that_leaves_is_noticed_in_a_stall() {
     let server = server();
-    server.script(|_| Some(Fault::Stall { after_bytes: 0, r#for: Duration::from_secs(60) }));
+    server.script(|_| Some(Fault::Stall { after_bytes: 0, pause: Duration::from_secs(60) }));
     let mut client = Client::new(&server);
     client.reader.get_mut().write_all(GET.as_bytes()).unwrap();
     soon("the request is in flight", || server.in_flight() == 1);
@@ -419,7 +424,7 @@ fn dropping_the_server_ends_everything_that_waits() {
     server.put("b/big", big);
     server.put("b/slow", vec![0; 1 << 20]);
     server.script(|request| {
-        let stall = Fault::Stall { after_bytes: 1, r#for: Duration::from_secs(60) };
+        let stall = Fault::Stall { after_bytes: 1, pause: Duration::from_secs(60) };
         (request.path == "b/o").then_some(stall)
     });
     let mut clients: Vec<_> = (0..5).map(|_| Client::new(&server)).collect();
@@ -456,4 +461,18 @@ fn speed_is_kept_by_each_connection_and_by_all_together() {
     assert!((0.08..0.3).contains(&took), "{took}");
     let took = together(Speed { first_byte: Duration::from_millis(50), total: 8_000_000, ..Speed::default() });
     assert!((0.13..0.35).contains(&took), "{took}");
+}
+
+#[test]
+fn dates_are_right_on_leap_days_and_at_ends_of_years() {
+    // From GNU date.
+    for (seconds, http, iso) in [
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37.000Z"),
+        (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT", "2000-02-29T12:34:56.000Z"),
+        (1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT", "2026-12-31T23:59:59.000Z"),
+        (1_798_761_600, "Fri, 01 Jan 2027 00:00:00 GMT", "2027-01-01T00:00:00.000Z"),
+    ] {
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!((super::text::http_date(time).as_str(), super::text::iso_date(time).as_str()), (http, iso));
+    }
 }

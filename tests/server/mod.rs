@@ -133,7 +133,8 @@ impl Server {
         self.state.log.clear();
     }
 
-    /// Requests that are being answered.
+    /// Requests that are being answered. One counts from when it is read until its last block is handed to the socket:
+    /// a client that has an answer finds it not in flight. Without a [`Speed`], small answers are hardly ever so.
     pub(crate) fn in_flight(&self) -> usize {
         self.state.log.read(|counts| counts.in_flight)
     }

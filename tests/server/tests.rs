@@ -461,6 +461,7 @@ fn speed_is_kept_by_each_connection_and_by_all_together() {
     assert!((0.08..0.3).contains(&took), "{took}");
     let took = together(Speed { first_byte: Duration::from_millis(50), total: 8_000_000, ..Speed::default() });
     assert!((0.13..0.35).contains(&took), "{took}");
+    assert_eq!((server.max_in_flight(), server.in_flight()), (4, 0));
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl Error {
         &self.0.message
     }
 
+    /// What went wrong, without the location.
+    pub(crate) fn reason(&self) -> impl fmt::Display + '_ {
+        Reason(self)
+    }
+
     /// An error of code outside this crate: of a [`Source`](crate::source::Source), or of a converter of
     /// [`Epoch::convert_with`](crate::Epoch::convert_with).
     ///
@@ -272,10 +277,20 @@ impl fmt::Display for Error {
         if self.0.at != Location::default() {
             write!(f, "{}: ", self.0.at)?;
         }
-        write!(f, "{}", OneLine(&self.0.message))?;
+        write!(f, "{}", Reason(self))
+    }
+}
+
+/// The message of an error and the operating system's reason, without the location.
+struct Reason<'a>(&'a Error);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Error(inner) = self.0;
+        write!(f, "{}", OneLine(&inner.message))?;
         // The operating system's reason is not in the message yet; other causes are.
-        match &self.0.source {
-            Some(cause) if self.is_io() => write!(f, ": {}", OneLine(cause)),
+        match &inner.source {
+            Some(cause) if self.0.is_io() => write!(f, ": {}", OneLine(cause)),
             _ => Ok(()),
         }
     }

@@ -22,6 +22,7 @@ mod indexed;
 mod indexer;
 mod lazy;
 mod left_out;
+mod names;
 mod on_corrupt;
 mod output;
 mod pack;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use glob::Pattern;
 
-use super::braces::{self, MAX_NAMES};
 use super::contents::Contents;
+use super::names::{expand, is_pattern, is_wanted};
 use crate::source::{Storage, check_regular, is_remote, refuse_remote};
 use crate::{Error, Result};
 
@@ -125,12 +125,6 @@ fn matches(storage: &Storage, pattern: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// What braces stand for.
-pub(super) fn expand(text: &str) -> Result<Vec<String>> {
-    let too_many = || Error::config(format!("{text} stands for more than {MAX_NAMES} shards: name fewer at a time"));
-    braces::expand(text).ok_or_else(too_many)
-}
-
 /// Refuses what is no path of a file: addresses and streams.
 fn refuse_streams(text: &str) -> Result<()> {
     let is_stream = ["-", "/dev/stdin"].contains(&text) || text.starts_with("/dev/fd/") || text.starts_with("pipe:");
@@ -171,10 +165,6 @@ fn with_home(name: &str) -> PathBuf {
         (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
         _ => PathBuf::from(name),
     }
-}
-
-pub(super) fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
 }
 
 /// The files that a pattern with wildcards matches.
@@ -255,11 +245,6 @@ fn names_in(dir: &Path, is_such: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString
 
 fn cannot_list(dir: &Path, cause: std::io::Error) -> Error {
     Error::io(format!("cannot list the directory {}", dir.display()), cause)
-}
-
-/// Whether it is not one of the files in which macOS keeps attributes of another file.
-pub(super) fn is_wanted(name: &OsStr) -> bool {
-    !name.as_encoded_bytes().starts_with(b"._")
 }
 
 fn is_dir_or_here(dir: &Path) -> bool {

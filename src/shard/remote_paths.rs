@@ -1,12 +1,12 @@
-//! Patterns of addresses to addresses of shards: objects, prefixes, braces and wildcards. A pattern that names no shard is
-//! an error that says what is there instead.
+//! Patterns of addresses to addresses of shards: objects, prefixes, braces and wildcards. A pattern that names no shard
+//! is an error that says what is there instead.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use glob::Pattern;
 
-use super::paths::{expand, is_pattern, is_wanted};
+use super::names::{expand, is_pattern, is_wanted};
 use crate::source::Remote;
 use crate::{Error, Result};
 

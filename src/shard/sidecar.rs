@@ -256,7 +256,7 @@ pub(super) struct SavedRestarts {
 /// Reads the index file at `path`. An error is the reason why it cannot be used.
 pub(super) fn read(storage: &Storage, path: &Path, wanted: ScoreColumns) -> Result<SavedIndex, String> {
     let damaged = |what: &str| format!("{} is damaged: {what}", path.display());
-    let cannot = |e: crate::Error| format!("cannot read {}: {}", path.display(), e.message());
+    let cannot = |e: crate::Error| format!("cannot read {}: {}", path.display(), e.reason());
     let file = storage.open_at_start(path).map_err(cannot)?.ok_or_else(|| "no index file yet".to_owned())?;
     let (file, file_bytes) = (file.as_ref(), file.len());
     let header = Header::read(file).map_err(|what| format!("{} {what}", path.display()))?;
@@ -365,7 +365,7 @@ fn write(storage: &Storage, sidecar: &Sidecar, shard: &Path, parts: &[Bytes]) ->
     loop {
         let Some(path) = sidecar.target(storage, shard) else { return Err(Error::config("index files are off")) };
         let cannot = |e: std::io::Error| Error::io(format!("cannot write {}", path.display()), e);
-        let refused = |e: Error| Error::new(e.kind(), format!("cannot write {}: {}", path.display(), e.message()));
+        let refused = |e: Error| Error::new(e.kind(), format!("cannot write {}: {}", path.display(), e.reason()));
         if is_remote(&path) {
             refuse_foreign(storage, &path).map_err(refused)?;
             storage.write(&path, parts.to_vec()).map_err(refused)?;

@@ -76,8 +76,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         let _ = range;
     }
 
-    /// Begins to read ranges that will be fetched soon, all of them planned together. Returns one [`Prefetch`] for each,
-    /// in their order. It returns without waiting; errors are those of [`Prefetch::finish`].
+    /// Begins to read ranges that will be fetched soon, all of them planned together. Returns one [`Prefetch`] for
+    /// each, in their order. It returns without waiting; errors are those of [`Prefetch::finish`].
     ///
     /// By default this announces each range ([`will_need`](Source::will_need)), and no read has begun: the ranges are
     /// fetched one by one. A source with many requests under way at once, such as an object store, begins them here.

@@ -1,5 +1,5 @@
-//! Addresses: names of shards that are not paths of files. They are kept as paths, because the name of a shard is a path
-//! everywhere; the usual operations on paths also work on them.
+//! Addresses: names of shards that are not paths of files. They are kept as paths, because the name of a shard is a
+//! path everywhere; the usual operations on paths also work on them.
 
 use std::path::{Path, PathBuf};
 

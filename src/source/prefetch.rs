@@ -20,8 +20,8 @@ struct Begun {
 }
 
 impl Prefetch {
-    /// A read of `bytes` bytes that has begun. `finish` waits for it. It should stop to wait, with any error, soon after
-    /// its argument has become true: then nobody needs the bytes any more.
+    /// A read of `bytes` bytes that has begun. `finish` waits for it. It should stop to wait, with any error, soon
+    /// after its argument has become true: then nobody needs the bytes any more.
     ///
     /// ```
     /// use std::sync::atomic::AtomicBool;
@@ -31,7 +31,8 @@ impl Prefetch {
     ///
     /// let (sender, receiver) = std::sync::mpsc::channel();
     /// std::thread::spawn(move || sender.send(Bytes::from_static(b"bytes"))); // some request
-    /// let prefetch = Prefetch::new(5, move |_stop| Ok(Fetched::from(receiver.recv().map_err(std::io::Error::other)?)));
+    /// let receive = move || receiver.recv().map_err(std::io::Error::other);
+    /// let prefetch = Prefetch::new(5, move |_stop| Ok(Fetched::from(receive()?)));
     ///
     /// assert_eq!(prefetch.bytes(), 5);
     /// let Some(fetched) = prefetch.finish(&AtomicBool::new(false)) else { panic!("it has begun") };

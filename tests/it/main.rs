@@ -46,12 +46,16 @@ mod order;
 mod pack;
 mod pixels;
 mod prompts;
+#[cfg(feature = "remote")]
+mod remote;
 mod repack;
 mod resume;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod safety;
 #[cfg(feature = "candle")]
 mod selection;
+#[path = "../server/mod.rs"]
+mod server;
 mod shard;
 mod source;
 #[cfg(feature = "cli")]

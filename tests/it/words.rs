@@ -80,8 +80,11 @@ fn what_is_there_in_place_of_shards_is_said_with_the_remedy() {
         ("half", "but images or json files, 1 such as sa_1.json: a sample needs both, under one name"),
         ("other", "the directory other has no *.tar file: it has only a.tar.zst; name shards with other names"),
         ("deep", "but directories with some: name deep/in"),
-        ("https://example.org/sa.tar", "is an address, but shards are read from files: download them, or mount"),
+        #[cfg(not(feature = "remote"))]
+        ("https://example.org/sa.tar", "this build reads files only: build it with the feature `remote`"),
+        #[cfg(not(feature = "remote"))]
         ("s3://bucket/sa.tar", "mount the bucket"),
+        ("hf://bucket/sa.tar", "is an address that cannot be read: addresses begin with s3://, gs://, az://"),
         ("file:///data/sa.tar", "name the file: /data/sa.tar"),
         ("-", "- is a stream, but a shard is read at many places: write it to a file first"),
         ("/dev/stdin", "is a stream"),

@@ -212,8 +212,8 @@ impl Endpoint {
                  GOOGLE_SKIP_SIGNATURE=true reads a public bucket"
             }
             Kind::Azure => {
-                "check AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; AZURE_USE_AZURE_CLI=true \
-                 takes the login of `az`"
+                "check AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; \
+                 AZURE_USE_AZURE_CLI=true takes the login of `az`"
             }
             Kind::Web => "a signed address may have expired",
         }

@@ -68,7 +68,8 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = "[default]\nregion = eu-west-1\n\n[profile  lab]\n# a comment\nregion=us-west-2\n\
-                          s3 =\n  endpoint_url = no\nendpoint_url = http://127.0.0.1:9000\n[lab]\nregion = eu-north-1\n";
+                          s3 =\n  endpoint_url = no\nendpoint_url = http://127.0.0.1:9000\n\
+                          [lab]\nregion = eu-north-1\n";
     const CREDENTIALS: &str = "[lab]\naws_access_key_id = A\naws_secret_access_key = b=c\n[other]\n\
                                aws_access_key_id = X\n";
 

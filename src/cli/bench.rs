@@ -9,6 +9,7 @@ use super::args::LoaderArgs;
 use super::output::{Outcome, counted, size, wrap};
 use super::progress;
 use super::size::parse_positive;
+use super::stores::{Meter, Traffic};
 use super::warnings::warn_unsaved;
 
 /// Measure how fast the loader makes batches on this machine, and where the time goes
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Shards without an index are then indexed during the first epoch, which is not shuffled.
     #[arg(long)]
     stream: bool,
+    /// Only read the bytes of the samples, decode nothing: how fast the disk or the network is
+    #[arg(long, conflicts_with = "stream")]
+    read_only: bool,
     /// Print one JSON object per epoch, for programs
     #[arg(long)]
     json: bool,
@@ -46,6 +50,7 @@ Examples:
   maskstream bench 'sa1b/*.tar'
   maskstream bench sa1b --batches 100 --image-size 512 --num-workers 8
   maskstream bench sa1b --json | jq .samples_per_second
+  maskstream bench sa1b --read-only --shuffle
 
 Exit status: 0 on success; 1 if a shard or a sample cannot be read (--skip N
 tolerates some), or if no sample passes the filter; 2 if the arguments are
@@ -87,6 +92,24 @@ struct Figures {
     peak_memory_bytes: Option<u64>,
     /// What limits the speed, in a sentence.
     verdict: Option<String>,
+    /// What has gone over the network, if anything has.
+    network: Option<Traffic>,
+}
+
+/// Measurements of an epoch of which nothing was decoded.
+#[derive(Serialize)]
+struct ReadFigures {
+    epoch: u64,
+    samples: u64,
+    seconds: f64,
+    /// Time until the first sample was received.
+    first_sample_seconds: f64,
+    samples_per_second: f64,
+    /// Bytes received, compressed or not.
+    bytes: u64,
+    process_cpu_seconds: f64,
+    peak_memory_bytes: Option<u64>,
+    network: Option<Traffic>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -98,7 +121,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         announce(&loader)?;
     }
     for number in 0..args.epochs {
-        let (wall, cpu) = (Instant::now(), process_cpu());
+        if args.read_only {
+            read_only(args, &loader, number)?;
+            continue;
+        }
+        let (meter, wall, cpu) = (Meter::start(), Instant::now(), process_cpu());
         let mut epoch = loader.epoch(number)?;
         let most = args.batches.into_iter().chain(epoch.steps()).min();
         let bar = progress::bar(most.unwrap_or(0), "batches", "batches");
@@ -129,6 +156,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         drop(epoch);
         let mut figures = figures(&report, &stats, seconds, process_cpu() - cpu, pin_state, loader.layout().bytes());
         figures.first_batch_seconds = first_batch.as_secs_f64();
+        figures.network = meter.read();
         if args.json {
             say!("{}", serde_json::to_string(&figures)?);
         } else {
@@ -200,6 +228,7 @@ fn figures(
         pin_state: pin_state.map_or_else(|| "no batch".to_owned(), |state| state.to_string()),
         peak_memory_bytes: peak_memory_bytes(),
         verdict: stats.verdict().map(|verdict| verdict.to_string()),
+        network: None,
     }
 }
 
@@ -226,7 +255,65 @@ fn print(figures: &Figures, report: &EpochReport) -> Outcome {
     if let Some(verdict) = &figures.verdict {
         say!("{}", wrap(&format!("  verdict: {verdict}")));
     }
+    say_traffic(figures.network.as_ref(), *seconds)
+}
+
+fn say_traffic(network: Option<&Traffic>, seconds: f64) -> Outcome {
+    for line in network.iter().flat_map(|network| network.lines(seconds)) {
+        say!("{}", wrap(&line));
+    }
     Ok(())
+}
+
+/// Reads an epoch and decodes nothing.
+fn read_only(args: &Args, loader: &Loader, epoch: u64) -> Outcome {
+    let (meter, wall, cpu) = (Meter::start(), Instant::now(), process_cpu());
+    let all = loader.plan(epoch).map_or(u64::MAX, |plan| plan.samples_from(0));
+    let most = args.batches.map_or(all, |batches| batches.saturating_mul(loader.layout().batch_size() as u64).min(all));
+    let bar = progress::bar(most, "reading", "samples");
+    let (mut samples, mut bytes, mut first) = (0, 0, Duration::ZERO);
+    loader.read_only(epoch, &mut |of_sample| {
+        if samples == 0 {
+            first = wall.elapsed();
+        }
+        samples += 1;
+        bytes += of_sample;
+        bar.inc(1);
+        samples < most
+    })?;
+    bar.finish_and_clear();
+    let seconds = wall.elapsed().as_secs_f64();
+    let figures = ReadFigures {
+        epoch,
+        samples,
+        seconds,
+        first_sample_seconds: first.as_secs_f64(),
+        samples_per_second: samples as f64 / seconds,
+        bytes,
+        process_cpu_seconds: (process_cpu() - cpu).as_secs_f64(),
+        peak_memory_bytes: peak_memory_bytes(),
+        network: meter.read(),
+    };
+    if args.json {
+        say!("{}", serde_json::to_string(&figures)?);
+        return Ok(());
+    }
+    say!(
+        "epoch {epoch}: {samples} samples, {}, read in {seconds:.2} s: {:.1} samples/s, {:.1} MB/s",
+        size(bytes),
+        figures.samples_per_second,
+        bytes as f64 / 1e6 / seconds
+    );
+    say!("  first sample after {:.3} s", figures.first_sample_seconds);
+    say!(
+        "  CPU: {:.2} s, {:.3} s per GB",
+        figures.process_cpu_seconds,
+        figures.process_cpu_seconds * 1e9 / bytes as f64
+    );
+    if let Some(bytes) = figures.peak_memory_bytes {
+        say!("  peak memory: {} resident", size(bytes));
+    }
+    say_traffic(figures.network.as_ref(), seconds)
 }
 
 fn process_cpu() -> Duration {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::activity::{Activity, ActivityBoard, Stall, StallDetector};
-use super::ahead::Ahead;
 use super::feed::Feed;
 use super::live::LiveSet;
+use super::reader::Reader;
 use super::shared::Shared;
 use super::stats::Counters;
 use super::steps::Steps;
@@ -121,19 +121,9 @@ impl Engine {
             has_stalled: false,
             live: None,
         };
-        let feed = Feed {
-            shared: Arc::clone(shared),
-            samples: Arc::clone(&samples),
-            steps,
-            ahead: Ahead::new(shared, &samples, &engine.board, first),
-            pool,
-            counters: Arc::clone(&engine.counters),
-            board: Arc::clone(&engine.board),
-            first,
-            stop: Arc::clone(&engine.stop),
-            jobs: jobs_in,
-            messages: messages_in,
-        };
+        let reader = Reader::new(shared, &samples, steps, first, &engine.counters, &engine.board);
+        engine.stop = Arc::clone(&reader.stop);
+        let feed = Feed { reader, pool, first, jobs: jobs_in, messages: messages_in };
         for index in 0..shared.num_workers {
             let worker = Worker {
                 shared: Arc::clone(shared),

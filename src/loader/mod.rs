@@ -41,6 +41,7 @@ mod memory;
 mod metrics;
 mod occupancy;
 mod planned;
+mod reader;
 mod shared;
 mod stats;
 mod steps;
@@ -197,6 +198,13 @@ impl Loader {
     /// As [`Loader::resume_from`], and if the epoch has no such step.
     pub fn replay(&self, cursor: &Cursor, step: u64) -> Result<Batch> {
         self.indexed()?.replay(&self.shared, cursor, step)
+    }
+
+    /// Reads the bytes of an epoch's samples as a running epoch does, and decodes nothing: `each` is called with the
+    /// number of bytes of each sample as they were received, and ends the epoch by returning `false`.
+    #[doc(hidden)]
+    pub fn read_only(&self, epoch: u64, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+        self.indexed()?.read_only(&self.shared, epoch, each)
     }
 
     /// A digest of everything that determines the samples of each batch, as in a [`Cursor`], and of the world size;

@@ -3,10 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::activity::ActivityBoard;
 use super::engine::Engine;
 use super::epoch::EpochSpec;
+use super::reader::Reader;
 use super::shared::Shared;
+use super::stats::Counters;
 use super::steps::Steps;
+use super::worker::locate;
 use super::{Budget, Epoch, OnError};
 use crate::annotation::FilterBounds;
 use crate::batch::Batch;
@@ -74,6 +78,24 @@ impl Planned {
         let on_error = OnError::skip(Budget::UNLIMITED);
         let mut epoch = self.start(shared, cursor.epoch(), step..step + 1, on_error, false)?;
         epoch.next().unwrap_or_else(|| Err(Error::panic(&"an epoch of one batch was empty")))
+    }
+
+    /// Reads the samples of an epoch, and decodes none.
+    pub(super) fn read_only(&self, shared: &Arc<Shared>, epoch: u64, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+        let samples = Arc::clone(&self.set) as Arc<dyn Samples>;
+        let steps = Steps::planned(self.plan(epoch), Arc::clone(&self.set), self.steps);
+        let (counters, board) = (Arc::new(Counters::with_parent(&shared.counters)), Arc::new(ActivityBoard::new(1)));
+        let mut reader = Reader::new(shared, &samples, steps, 0, &counters, &board);
+        for step in 0.. {
+            let Some(batch) = reader.batch(step)? else { break };
+            for sample in batch.into_iter().flatten() {
+                let bytes = reader.read(step, sample).map_err(|e| locate(&*samples, sample, e))?;
+                if !each(bytes.fetched_bytes()) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A digest of everything that determines the samples of each batch of this rank.

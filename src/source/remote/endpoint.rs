@@ -80,6 +80,14 @@ impl Endpoints {
         Ok((self.bucket(kind, bucket)?, key))
     }
 
+    /// How many requests may be under way at the endpoint that bears the most.
+    pub(super) fn request_limit(&self) -> usize {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let gates = buckets.values().map(|bucket| &bucket.gate).chain(servers.values().map(|(_, gate)| gate));
+        gates.map(|gate| gate.limit()).max().unwrap_or(0)
+    }
+
     fn bucket(&self, kind: Kind, name: &str) -> Result<Arc<Endpoint>> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = buckets.get(&(kind, name.to_owned())) {

@@ -191,7 +191,7 @@ impl Remote {
 
     /// What has gone over the network so far.
     pub fn stats(&self) -> RemoteStats {
-        self.0.counters.snapshot()
+        self.0.counters.snapshot(self.0.endpoints.request_limit() as u64)
     }
 
     pub(crate) fn read_ahead(&self) -> ReadAhead {

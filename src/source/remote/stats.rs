@@ -29,10 +29,10 @@ pub(super) struct Counters {
 /// let stats = remote.stats();
 /// println!("{} bytes in {} requests, {} repeated", stats.received_bytes, stats.requests, stats.retries);
 /// println!("{:.3} bytes read for each byte used", stats.amplification());
-/// println!("first byte after {:?} (median)", stats.first_byte_p50);
+/// println!("first byte after {:?} (median)", stats.first_byte(0.5));
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteStats {
     /// Requests sent, those repeated included.
@@ -47,13 +47,59 @@ pub struct RemoteStats {
     pub overloads: u64,
     /// The most requests that were under way at once.
     pub most_under_way: u64,
-    /// Median of the time from a request to the head of its answer; zero without requests. To a fifth of its value.
-    pub first_byte_p50: Duration,
-    /// The time that 95 % of the requests were answered in; zero without requests. To a fifth of its value.
-    pub first_byte_p95: Duration,
+    /// The number of requests that may be under way at once at the busiest endpoint, as far as it bears them.
+    pub request_limit: u64,
+    times: [u64; BUCKETS],
 }
 
 impl RemoteStats {
+    /// The time from a request to the head of its answer, to a fifth of its value: the time in which this share of the
+    /// requests was answered, so that 0.5 is the median. Zero without requests.
+    pub fn first_byte(&self, share: f64) -> Duration {
+        quantile(&self.times, share)
+    }
+
+    /// What has been added since an earlier snapshot. The most requests under way are those of all time.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests - earlier.requests,
+            received_bytes: self.received_bytes - earlier.received_bytes,
+            wanted_bytes: self.wanted_bytes - earlier.wanted_bytes,
+            retries: self.retries - earlier.retries,
+            overloads: self.overloads - earlier.overloads,
+            times: std::array::from_fn(|at| self.times[at] - earlier.times[at]),
+            ..*self
+        }
+    }
+
+    /// What limits the speed at which bytes come, in a sentence; `None` before the first answer.
+    pub fn verdict(&self) -> Option<String> {
+        let first = self.first_byte(0.5);
+        (self.requests > 0 && !first.is_zero()).then(|| {
+            let mean = self.received_bytes / self.requests;
+            if self.overloads > 0 {
+                return format!(
+                    "the store answered {} times that it has too much to do, or not in time: {} requests at once are \
+                     what it bears",
+                    self.overloads, self.request_limit
+                );
+            }
+            if self.most_under_way >= self.request_limit {
+                return format!(
+                    "all {} requests that may be under way were; each waits {:.0} ms for {:.1} MB: longer reads \
+                     (chunk_bytes) or more requests (max_requests) bring more, unless the link is full",
+                    self.request_limit,
+                    first.as_secs_f64() * 1e3,
+                    mean as f64 / 1e6
+                );
+            }
+            format!(
+                "at most {} of {} requests were under way: the link or the reader is the limit, not their number",
+                self.most_under_way, self.request_limit
+            )
+        })
+    }
+
     /// Bytes received for each byte that was asked for.
     pub fn amplification(&self) -> f64 {
         self.received_bytes as f64 / self.wanted_bytes.max(1) as f64
@@ -81,9 +127,9 @@ impl Counters {
         UnderWay(self)
     }
 
-    pub(super) fn snapshot(&self) -> RemoteStats {
+    pub(super) fn snapshot(&self, request_limit: u64) -> RemoteStats {
         let count = |count: &AtomicU64| count.load(Relaxed);
-        let times: Vec<u64> = self.first_byte.iter().map(count).collect();
+        let times = std::array::from_fn(|at| count(&self.first_byte[at]));
         RemoteStats {
             requests: count(&self.requests),
             received_bytes: count(&self.received),
@@ -91,8 +137,8 @@ impl Counters {
             retries: count(&self.retries),
             overloads: count(&self.overloads),
             most_under_way: count(&self.most_under_way),
-            first_byte_p50: quantile(&times, 0.5),
-            first_byte_p95: quantile(&times, 0.95),
+            request_limit,
+            times,
         }
     }
 }
@@ -134,12 +180,13 @@ mod tests {
     #[test]
     fn quantiles_are_within_a_fifth_of_the_times() {
         let counters = Counters::default();
-        assert_eq!(counters.snapshot().first_byte_p50, Duration::ZERO);
+        assert_eq!(counters.snapshot(8).first_byte(0.5), Duration::ZERO);
         for ms in 1..=100 {
             counters.answered(Duration::from_millis(ms));
         }
-        let stats = counters.snapshot();
-        for (found, exact) in [(stats.first_byte_p50, 50.0), (stats.first_byte_p95, 95.0)] {
+        let stats = counters.snapshot(8);
+        for (share, exact) in [(0.5, 50.0), (0.95, 95.0)] {
+            let found = stats.first_byte(share);
             let ratio = found.as_secs_f64() * 1000.0 / exact;
             assert!((0.98..=1.2).contains(&ratio), "{found:?} is {ratio} times {exact} ms");
         }
@@ -155,7 +202,7 @@ mod tests {
         let c = counters.begin();
         assert_eq!(counters.under_way.load(Relaxed), 2);
         drop((b, c));
-        let stats = counters.snapshot();
+        let stats = counters.snapshot(8);
         assert_eq!((stats.requests, stats.most_under_way, counters.under_way.load(Relaxed)), (3, 2, 0));
     }
 }

@@ -3,9 +3,9 @@
 # 0.12.1, in fsspec 2026.9.0 over HTTP, in smart_open 9.0.2 over S3, and in pyarrow 26.0.1 over S3.
 #
 # Each opens the object, reads its first bytes, and reads more after the server has another version of the same size.
-# All have seen the first ETag, and the server honours If-Match (RFC 9110, 13.1.1), but these clients do not send it and
-# do not compare the ETag of the next answer. s3fs 2026.9.0 sends If-Match, and smart_open sends it over HTTP: both raise
-# an error.
+# All have seen the first ETag, and the server honours If-Match (RFC 9110, 13.1.1), but these clients do not send it
+# and do not compare the ETag of the next answer. s3fs 2026.9.0 sends If-Match, and smart_open sends it over HTTP: both
+# raise an error.
 #
 # Why it matters: S3 has no open files: a shard that is written again under its name changes below each job that reads
 # it. In a tar, a header of one version then names data of the other. Write new versions under new names, or pin the

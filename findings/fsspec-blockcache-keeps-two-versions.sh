@@ -3,13 +3,13 @@
 # object in each later run, without an error, and with `check_files=True` as well.
 #
 # A run reads two blocks. The server then gets another version of the same size, with another ETag and another
-# Last-Modified. The next run reads the first version for those two blocks (and their neighbours, which were read ahead),
-# and the second for all others, and stores them side by side. `check_files=True` is there to notice a change, but the
-# HTTP file system tells versions apart by the URL alone. `filecache` gives the first version, whole, as long as it is
-# kept: a week by default.
+# Last-Modified. The next run reads the first version for those two blocks (and their neighbours, which were read
+# ahead), and the second for all others, and stores them side by side. `check_files=True` is there to notice a change,
+# but the HTTP file system tells versions apart by the URL alone. `filecache` gives the first version, whole, as long
+# as it is kept: a week by default.
 #
-# Why it matters: the cache outlives the job, and all ranks of a node share it, so the mixture is what each run reads
-# from then on. Write new versions under new names, or clear the cache by hand.
+# Why it matters: the cache outlives the job, and the mixture is what each run reads from then on. Write new versions
+# under new names, or clear the cache by hand.
 #
 # Output seen: the lines in `expected` below. Exits with 1 if it differs.
 set -euo pipefail

@@ -2,11 +2,11 @@
 # fsspec 2026.9.0 over HTTP gives more bytes than a range has if the object carries `Content-Encoding: gzip`: it counts
 # in compressed bytes and answers in inflated ones.
 #
-# A range is one of the representation, which is the gzip stream here (RFC 9110, 8.4 and 14.2), but aiohttp inflates what
-# comes. So a range from 0 is the start of the text and about four times as long as asked for; a range from elsewhere
-# cannot be inflated and raises an error; `size` is None, so that files cannot seek; `get_file` stores other bytes than
-# the server has. s3fs 2026.9.0, boto3 1.43.117, smart_open 9.0.2 over HTTP and obstore 0.12.1 give the stored bytes, and
-# so does fsspec with `client_kwargs={"auto_decompress": False}`.
+# A range is one of the representation, which is the gzip stream here (RFC 9110, 8.4 and 14.2), but aiohttp inflates
+# what comes. So a range from 0 is the start of the text and about four times as long as asked for; a range from
+# elsewhere cannot be inflated and raises an error; `size` is None, so that files cannot seek; `get_file` stores other
+# bytes than the server has. s3fs 2026.9.0, boto3 1.43.117, smart_open 9.0.2 over HTTP and obstore 0.12.1 give the
+# stored bytes, and so does fsspec with `client_kwargs={"auto_decompress": False}`.
 #
 # Why it matters: `gsutil cp -Z`, and web servers that know the ending .tgz, label shards in this way. An index of the
 # gzip stream works with one client and not with the other, and checksums of the downloads differ.

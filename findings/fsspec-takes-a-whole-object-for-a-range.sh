@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fsspec 2026.9.0, HTTP: `cat_file` and `cat_ranges` give the whole object for a range if the server ignores ranges, and
-# a ReferenceFileSystem on top gives other bytes than its references name, all without an error.
+# fsspec 2026.9.0, HTTP: `cat_file` and `cat_ranges` give the whole object for a range if the server ignores ranges,
+# and a ReferenceFileSystem on top gives other bytes than its references name, all without an error.
 #
 # A server may ignore Range and answer 200 with the whole object (RFC 9110, 14.2). `python -m http.server` does so, and
 # so do stores that decompress an object on the way. fsspec does not look at the status. Only files from `open` raise

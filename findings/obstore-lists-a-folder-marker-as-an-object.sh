@@ -2,16 +2,16 @@
 # obstore 0.12.1 lists the object `shards/` as `shards`, and reading that path gives another object, or none. It shares
 # this with the Rust crate object_store, which it wraps.
 #
-# S3 consoles make a "folder" by an empty object whose key ends in a slash. Paths of object_store do not keep a slash at
-# the end, so the marker comes back under a name that is not its own. `get` and `head` of that name then ask for `shards`:
-# a 404 if there is no such object, and its bytes if there is. The marker itself cannot be read: `get("shards/")` asks
-# for `shards` as well. Its size in the list, 0, is not the size of what is read.
+# S3 consoles make a "folder" by an empty object whose key ends in a slash. Paths of object_store do not keep a slash
+# at the end, so the marker comes back under a name that is not its own. `get` and `head` of that name then ask for
+# `shards`: a 404 if there is no such object, and its bytes if there is. The marker itself cannot be read:
+# `get("shards/")` asks for `shards` as well. Its size in the list, 0, is not the size of what is read.
 #
-# A prefix is whole segments, moreover: `list(prefix="shards/sa_")` is empty, without an error, where S3 itself, and s3fs,
-# find `shards/sa_0.tar`.
+# A prefix is whole segments, moreover: `list(prefix="shards/sa_")` is empty, without an error, where s3fs finds
+# `shards/sa_0.tar`.
 #
-# Why it matters: a job that takes what a prefix lists has a shard too many, or none. Skip objects of size 0, filter names
-# by their ends, and treat an empty list as an error.
+# Why it matters: a job that takes what a prefix lists has a shard too many, or none. Skip objects of size 0, filter
+# names by their ends, and treat an empty list as an error.
 #
 # Output seen: the lines in `expected` below. Exits with 1 if it differs.
 set -euo pipefail
@@ -26,6 +26,7 @@ keys in the bucket: ['shards', 'shards/', 'shards/sa_0.tar']
 obstore lists under shards/: [('shards', 0), ('shards/sa_0.tar', 6)]
 get of what is listed with 0 bytes: 12 bytes, of another object
 get of shards/: 12 bytes, of another object
+head of it without that object: FileNotFoundError
 obstore lists under shards/sa_: []
 s3fs finds shards/sa_*: ['bucket/shards/sa_0.tar']
 TEXT
@@ -64,6 +65,11 @@ print(f"get of what is listed with {listed[0][1]} bytes: {len(read)} bytes, of a
 read = bytes(obstore.get(store, "shards/").bytes())
 assert read == b"not a folder"
 print(f"get of shards/: {len(read)} bytes, of another object")
+client.delete_object(Bucket="bucket", Key="shards")
+try:
+    obstore.head(store, listed[0][0])
+except FileNotFoundError as error:
+    print(f"head of it without that object: {type(error).__name__}")
 print(f"obstore lists under shards/sa_: {[item['path'] for item in obstore.list(store, 'shards/sa_').collect()]}")
 files = s3fs.S3FileSystem(key="key", secret="secret", client_kwargs=place)
 print(f"s3fs finds shards/sa_*: {files.glob('bucket/shards/sa_*')}")

@@ -2,8 +2,8 @@
 # obstore 0.12.1 ends a download that is slow but never stops: its `timeout`, 30 s by default, is for a whole request
 # with its body, and its retries are counted for the whole object, however much of it has come.
 #
-# A server sends 10 MB at a steady 200 kB/s, with no pause above 0.1 s. Without retries, the default ends it after 30 s.
-# With retries, each request goes on where the one before was cut, and the object still fails once `max_retries` or
+# A server sends 10 MB at a steady 200 kB/s, with no pause above 0.1 s. Without retries, the default ends it after 30
+# s. With retries, each request goes on where the one before was cut, and the object still fails once `max_retries` or
 # `retry_timeout` (10 and 180 s by default) is used up: here with a timeout of 1 s and 3 retries, after 4 s and 0.8 MB.
 # With the defaults, an object must come within 180 s and 11 requests: 11 GB need 61 MB/s.
 #

@@ -2,13 +2,13 @@
 # The same s3:// URL is one object in pyarrow 26.0.1 and obstore 0.12.1, and another in s3fs 2026.9.0 and smart_open
 # 9.0.2.
 #
-# The first two read the URL as RFC 3986 says: `%20` is a blank, `%2F` a slash, and what follows `?` or `#` is no part of
-# the path. The others take all that follows the bucket as the key. If both objects exist, each reads without an error:
-# what one program has checked is not what the other trains on. Of a list with `c#0.tar`, `c#1.tar` and so on, the first
-# two read `c` each time.
+# The first two read the URL as RFC 3986 says: `%20` is a blank, `%2F` a slash, and what follows `#` is no part of the
+# path. The others take all that follows the bucket as the key. If both objects exist, each reads without an error:
+# what one program has checked is not what the other trains on. Of a list with `c#0.tar`, `c#1.tar` and so on, pyarrow
+# and obstore read `c` each time.
 #
-# Why it matters: lists of shards are files of such URLs, and go from one program to the next. Keep the names of shards to
-# letters, digits, `-`, `_`, `.` and `/`, for which all agree.
+# Why it matters: lists of shards are files of such URLs, and go from one program to the next. Keep the names of shards
+# to letters, digits, `-`, `_`, `.` and `/`, for which all agree.
 #
 # Output seen: the lines in `expected` below. Exits with 1 if it differs.
 set -euo pipefail

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # s3fs 2026.9.0 (fsspec 2026.9.0) answers a request for no bytes with all bytes of the object, and without an error.
 #
-# `cat_file(path, start=5, end=5)` asks for `Range: bytes=5-4`, and start=0, end=0 for `bytes=0--1`. HTTP cannot ask for
-# an empty range: both are invalid, and a server may ignore or reject an invalid Range (RFC 9110, 14.2). moto 5.2.5, which
-# many test against, ignores it and sends the whole object, and s3fs does not look at the status. `cat_ranges` does the
-# same, while `start=7, end=9` is right, and fsspec's HTTP file system sends no request for an empty range.
+# `cat_file(path, start=5, end=5)` asks for `Range: bytes=5-4`, and start=0, end=0 for `bytes=0--1`. HTTP cannot ask
+# for an empty range: both are invalid, and a server may ignore or reject an invalid Range (RFC 9110, 14.2). moto
+# 5.2.5, which many test against, ignores it and sends the whole object, and s3fs does not look at the status.
+# `cat_ranges` does the same, while `start=7, end=9` is right, and fsspec's HTTP file system sends no request for an
+# empty range.
 #
 # Why it matters: an index of a shard has empty ranges where a member is empty, such as a caption that was left blank.
 # Its data is then the whole shard. Leave empty ranges out before asking, and compare each length with what was asked.

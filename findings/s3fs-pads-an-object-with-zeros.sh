@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# s3fs 2026.9.0 (fsspec 2026.9.0): `cat_file` of an object of several blocks has as many bytes as the last list said. If
-# the object was replaced since, it is cut, or its end is zeros, without an error.
+# s3fs 2026.9.0 (fsspec 2026.9.0): `cat_file` of an object of several blocks has as many bytes as the last list said.
+# If the object was replaced since, it is cut, or its end is zeros, without an error.
 #
-# For an object that is larger than a block (50 MiB by default), `cat_file` and `cat` take the size from a list that the
-# process made earlier, allocate that many zeros, and fetch the blocks in parallel into them. The lengths and the ETags
-# of the answers are not compared: blocks that came short leave zeros. Objects of one block are read whole and right, and
-# `open` raises an error. Here a block is 5 MiB, by `default_block_size`, so that the objects are small.
+# For an object that is larger than a block (50 MiB by default), `cat_file` and `cat` take the size from a list that
+# the process made earlier, allocate that many zeros, and fetch the blocks in parallel into them. The lengths and the
+# ETags of the answers are not compared: blocks that came short leave zeros. Objects of one block are read whole and
+# right, and `open` raises an error. Here a block is 5 MiB, by `default_block_size`, so that the objects are small.
 #
 # Why it matters: zeros are the end of the archive to tar, and a shard that is cut between two files looks complete to
 # Python's tarfile. Call `invalidate_cache()` before a shard is read that another job may have written again.

@@ -3,11 +3,11 @@
 # 1.43.117 then give less data without an error, and s3fs gives zeros for what is missing within a large object.
 #
 # A 206 answer may satisfy a range only in part, for reasons of the server such as its cache or its load: its
-# Content-Range says which part it is, and the client asks for the rest (RFC 9110, 15.3.7). smart_open 9.0.2 asks for the
-# rest. obstore 0.12.1 refuses the answer with an error. The others do not read Content-Range.
+# Content-Range says which part it is, and the client asks for the rest (RFC 9110, 15.3.7). smart_open 9.0.2 asks for
+# the rest. obstore 0.12.1 refuses the answer with an error. The others do not read Content-Range.
 #
-# Why it matters: a range that an index names is one image, and its end is missing. Nothing but its length tells. Compare
-# each length with what was asked for, and ask for the rest.
+# Why it matters: a range that an index names is one image, and its end is missing. Nothing but its length tells.
+# Compare each length with what was asked for, and ask for the rest.
 #
 # Output seen: the lines in `expected` below. Exits with 1 if it differs.
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Twenty reads of 5,000 bytes from a shard of 20 MB fetch 17 to 96 MB: in obstore 0.12.1, s3fs 2026.9.0 and
-# fsspec 2026.9.0 over HTTP, by their defaults.
+# Twenty reads of 5,000 bytes from a shard of 20 MB fetch 17 to 96 MB: in obstore 0.12.1, s3fs 2026.9.0 and fsspec
+# 2026.9.0 over HTTP, by their defaults.
 #
-# `get_ranges` of obstore merges ranges that are less than 1 MiB apart, and fetches what is between them: reads that are
-# 895 kB apart become one request for nearly the whole shard. `open_reader` fetches 1 MiB for each read. Files of fsspec
-# (5 MiB) and s3fs (50 MiB) read ahead from each place that they have not just fetched: a shuffled order fetches the
-# shard several times. `cat_ranges` of both, `get_ranges(coalesce=0)`, and pyarrow 26.0.1 fetch just what is read.
+# `get_ranges` of obstore merges ranges that are less than 1 MiB apart, and fetches what is between them: reads that
+# are 895 kB apart become one request for nearly the whole shard. `open_reader` fetches 1 MiB for each read. Files of
+# fsspec (5 MiB) and s3fs (50 MiB) read ahead from each place that they have not just fetched: a shuffled order fetches
+# the shard several times. `cat_ranges` of both, `get_ranges(coalesce=0)`, and pyarrow 26.0.1 fetch just what is read.
 #
 # Why it matters: samples in random order are such reads, and the network carries 170 to 960 times what is used. Count
 # the bytes that a client receives.

@@ -3,8 +3,8 @@
 # does not compare what came with Content-Length.
 #
 # An answer that ends before its Content-Length is incomplete (RFC 9112, 8), as when a server restarts or a proxy gives
-# up. `read()` raises IncompleteRead. `read(65536)` in a loop, and so `shutil.copyfileobj`, sees an ordinary end of file.
-# requests 2.34.2, read in pieces, raises an error for the same answer, and curl exits with 18.
+# up. `read()` raises IncompleteRead. `read(65536)` in a loop, and so `shutil.copyfileobj`, sees an ordinary end of
+# file. requests 2.34.2, read in pieces, raises an error for the same answer, and curl exits with 18.
 #
 # Why it matters: it is how a shard is downloaded, or opened for tarfile, with nothing but the standard library. The
 # copy is short, and later runs find it complete. Compare its length with Content-Length.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# WebDataset 1.0.2 with `cache_dir` yields the samples of one shard for another: the cache knows a shard by the last part
-# of its URL only.
+# WebDataset 1.0.2 with `cache_dir` yields the samples of one shard for another: the cache knows a shard by the last
+# part of its URL only.
 #
-# train/0.tar is read through the cache. val/0.tar then comes from the same cached file, although `__url__` of its samples
-# says val/0.tar. The query is no part of the name either (`0.tar?versionId=2`), and a shard that was replaced is never
-# fetched again. No request is sent, and there is no error.
+# train/0.tar is read through the cache. val/0.tar then comes from the same cached file, although `__url__` of its
+# samples says val/0.tar. The query is no part of the name either (`0.tar?versionId=2`), and a shard that was replaced
+# is never fetched again. No request is sent, and there is no error.
 #
 # Why it matters: shards of several splits, sources or epochs are mostly called 000000.tar and so on. Validation then
 # runs on training data and looks good. Give each prefix its own `cache_dir`.

@@ -20,7 +20,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q obstore==0.12.1 s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 \
-    'moto[server]==5.2.5'
+    moto==5.2.5 flask==3.1.3 flask-cors==6.0.5
 cat >"$dir/expected" <<'TEXT'
 keys in the bucket: ['shards', 'shards/', 'shards/sa_0.tar']
 obstore lists under shards/: [('shards', 0), ('shards/sa_0.tar', 6)]

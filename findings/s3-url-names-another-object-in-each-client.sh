@@ -17,7 +17,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q obstore==0.12.1 pyarrow==26.0.1 s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 \
-    boto3==1.43.117 'smart_open[s3]==9.0.2' 'moto[server]==5.2.5'
+    boto3==1.43.117 'smart_open[s3]==9.0.2' moto==5.2.5 flask==3.1.3 flask-cors==6.0.5
 cat >"$dir/expected" <<'TEXT'
 s3://shards/a%200.tar
   pyarrow: [a 0.tar]

@@ -15,7 +15,8 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
-"$dir/venv/bin/pip" install -q s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 'moto[server]==5.2.5'
+"$dir/venv/bin/pip" install -q s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 \
+    moto==5.2.5 flask==3.1.3 flask-cors==6.0.5
 cat >"$dir/expected" <<'TEXT'
 glob at first: ['shards/day/0.tar', 'shards/day/1.tar']
 in the bucket now: ['day/0.tar', 'day/2.tar']

@@ -16,7 +16,8 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
-"$dir/venv/bin/pip" install -q s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 'moto[server]==5.2.5'
+"$dir/venv/bin/pip" install -q s3fs==2026.9.0 fsspec==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 \
+    moto==5.2.5 flask==3.1.3 flask-cors==6.0.5
 cat >"$dir/expected" <<'TEXT'
 block of a file system by default: 52428800
 listed with 8000000 bytes

@@ -14,7 +14,7 @@ mod server;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use maskstream::index::Sidecar;
@@ -40,8 +40,9 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", dir] => serve(Path::new(dir), 0),
         ["serve", dir, "--stall-one-in", n] => serve(Path::new(dir), n.parse().unwrap()),
-        [] => measure(),
-        _ => panic!("usage: [serve DIR [--stall-one-in N]]"),
+        [] => measure(""),
+        ["only", name] => measure(name),
+        _ => panic!("usage: [only PART_OF_A_NAME | serve DIR [--stall-one-in N]]"),
     }
 }
 
@@ -69,6 +70,8 @@ fn serve(dir: &Path, stall: usize) {
 /// The server, in another process.
 struct Served {
     child: Child,
+    /// Kept open: the server writes to it at its end.
+    output: BufReader<ChildStdout>,
     url: String,
 }
 
@@ -80,13 +83,14 @@ impl Served {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self { child, url: url.trim().to_owned() }
+        let (mut url, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        output.read_line(&mut url).unwrap();
+        Self { child, output, url: url.trim().to_owned() }
     }
 
-    fn remote(&self) -> Remote {
-        let builder = Remote::builder().option("aws_endpoint_url", &self.url).option("aws_region", "lab");
+    fn remote(&self, is_hedged: bool) -> Remote {
+        let builder =
+            Remote::builder().hedge(is_hedged).option("aws_endpoint_url", &self.url).option("aws_region", "lab");
         builder.option("aws_access_key_id", "key").option("aws_secret_access_key", "secret").build().unwrap()
     }
 }
@@ -94,6 +98,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
+        let _ = self.output.read_to_end(&mut Vec::new());
         let _ = self.child.wait();
     }
 }
@@ -155,9 +160,10 @@ struct Run {
     first_batch: f64,
 }
 
-fn read(served: &Served, pattern: &str, options: LoaderBuilder, batch: u64) -> Run {
+fn read(served: &Served, is_hedged: bool, pattern: &str, options: LoaderBuilder) -> Run {
+    let batch = 16;
     let begun = Instant::now();
-    let remote = served.remote();
+    let remote = served.remote(is_hedged);
     let set = ShardSet::builder().filter(MaskFilter::all()).remote(remote.clone()).open(&[pattern]).unwrap();
     let loader = options.max_memory_bytes(32 << 30).build(set).unwrap();
     let (opened, before, cpu) = (Instant::now(), remote.stats(), process_cpu());
@@ -187,24 +193,26 @@ fn process_cpu() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-fn measure() {
+fn measure(name: &str) {
     let dir = tempfile::tempdir().unwrap();
     write_shards(dir.path());
     assert!(Sidecar::Beside.path(dir.path().join("gzip_0.tar")).unwrap().exists());
     let (clear, stalling) = (Served::start(dir.path(), "0"), Served::start(dir.path(), "100"));
     let options = || Loader::builder().batch_size(16).image_size(64).num_workers(1);
     let chunks = || options().shuffle(1).chunk_bytes(Some(16 << 20));
-    let cases: [(&str, &Served, &str, LoaderBuilder); 5] = [
-        ("gzip, single members, shuffled", &clear, "s3://b/gzip_*.tar", options().shuffle(1)),
-        ("plain, single members, shuffled", &clear, "s3://b/plain_*.tar", options().shuffle(1)),
-        ("plain, chunks of 16 MiB, shuffled", &clear, "s3://b/plain_*.tar", chunks()),
-        ("plain, in order", &clear, "s3://b/plain_*.tar", options()),
-        ("gzip, 1 % of requests 2 s late", &stalling, "s3://b/gzip_*.tar", options().shuffle(1)),
+    let cases = [
+        ("gzip, single members, shuffled", &clear, false, "s3://b/gzip_*.tar", options().shuffle(1)),
+        ("plain, single members, shuffled", &clear, false, "s3://b/plain_*.tar", options().shuffle(1)),
+        ("plain, chunks of 16 MiB, shuffled", &clear, false, "s3://b/plain_*.tar", chunks()),
+        ("plain, in order", &clear, false, "s3://b/plain_*.tar", options()),
+        ("gzip, 1 % of answers 2 s late", &stalling, false, "s3://b/gzip_*.tar", options().shuffle(1)),
+        ("the same, hedged", &stalling, true, "s3://b/gzip_*.tar", options().shuffle(1)),
     ];
+    let cases: Vec<_> = cases.into_iter().filter(|case| case.0.contains(name)).collect();
     let mut runs: Vec<Vec<Run>> = cases.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
-        for ((_, served, pattern, options), runs) in cases.iter().zip(&mut runs) {
-            runs.push(read(served, pattern, options.clone(), 16));
+        for ((_, served, is_hedged, pattern, options), runs) in cases.iter().zip(&mut runs) {
+            runs.push(read(served, *is_hedged, pattern, options.clone()));
         }
     }
     println!("{:34} {:>6} {:>6} {:>9} {:>6} {:>8} {:>7}", "", "MB/s", "link", "samples/s", "read", "CPU s/GB", "first");

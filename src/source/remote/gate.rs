@@ -85,10 +85,12 @@ impl Drop for Pass<'_> {
 }
 
 impl Limit {
-    /// Whether there is room for one more. The limit rises by one whenever as many requests have been answered.
+    /// Whether there is room for one more. The limit rises by one with each answer until it has been halved for the
+    /// first time, and then whenever as many requests have been answered as it lets through.
     fn answered(&mut self) -> bool {
         self.answers += 1;
-        if self.answers < self.now || self.now >= self.max {
+        let is_early = self.halved.is_some() && self.answers < self.now;
+        if is_early || self.now >= self.max {
             return false;
         }
         (self.answers, self.now) = (0, self.now + 1);
@@ -116,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_rises_by_one_for_each_round_of_answers_and_halves_at_most_once_a_second() {
+    fn the_limit_rises_quickly_at_first_then_by_one_for_each_round_and_halves_at_most_once_a_second() {
         let mut limit = limit(4, 6);
-        let rises = (0..20).filter(|_| limit.answered()).count();
+        let rises = (0..2).filter(|_| limit.answered()).count();
         assert_eq!((limit.now, rises), (6, 2));
         let begin = Instant::now();
         limit.overloaded(begin);
@@ -126,6 +128,9 @@ mod tests {
         assert_eq!((limit.now, limit.surplus), (3, 3));
         limit.overloaded(begin + Duration::from_millis(1100));
         assert_eq!((limit.now, limit.surplus), (2, 4));
+        limit.surplus = 0;
+        let rises = (0..7).filter(|_| limit.answered()).count();
+        assert_eq!((limit.now, rises), (4, 2), "after two answers, and three more");
         for second in 2..9 {
             limit.overloaded(begin + Duration::from_secs(second));
         }

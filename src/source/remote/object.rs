@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, GetResult};
 use tokio::time::{sleep, timeout};
@@ -38,6 +39,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// How long requests are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
+    /// Whether a second request is sent beside one whose answer is late.
+    pub(super) is_hedged: bool,
     /// For the head of an answer, and for each next piece of its body.
     pub(super) read_timeout: Duration,
     /// Without a byte, over all attempts.
@@ -141,8 +144,17 @@ impl Target {
     async fn receive(&self, result: GetResult, len: u64, bytes: &mut Vec<u8>, answer: &Answer) -> Result<(), Failure> {
         let end = bytes.len() + len as usize;
         let mut body = result.into_stream();
+        let limit = self.patience.read_timeout;
+        // Where answers are hedged, a body that stalls is taken up again on another connection, as soon.
+        let late = self.patience.is_hedged.then(|| self.counters.late()).flatten().unwrap_or(limit).min(limit);
         loop {
-            match timeout(self.patience.read_timeout, body.next()).await {
+            let next = match timeout(late, body.next()).await {
+                Err(_) if late < limit && !self.counters.may_hedge((end - bytes.len()) as u64) => {
+                    timeout(limit, body.next()).await
+                }
+                next => next,
+            };
+            match next {
                 Ok(Some(Ok(piece))) if bytes.len() + piece.len() > end => {
                     let text = format!("the answer has more than the {len} bytes that were asked for");
                     return Err(Failure::permanent(text, answer));
@@ -157,7 +169,8 @@ impl Target {
                     let missing = end - bytes.len();
                     return Err(Failure::short(format!("the answer ended {missing} bytes early")));
                 }
-                Err(_) => return Err(Failure::timeout(self.patience.read_timeout)),
+                Err(_) if late < limit => return Err(Failure::short("the answer stalled".to_owned())),
+                Err(_) => return Err(Failure::timeout(limit)),
             }
         }
     }
@@ -258,13 +271,36 @@ impl Object {
         Ok(bytes.into())
     }
 
+    /// Sends a request, and a second one if its answer is late; whose answer comes first is used.
+    async fn ask(&self, options: GetOptions, bytes: u64) -> Result<(GetResult, Arc<Answer>), Failure> {
+        let ask = |options: GetOptions| async move {
+            let answer = Arc::default();
+            self.target.ask(options, &answer).await.map(|result| (result, answer))
+        };
+        let counters = &self.target.counters;
+        let Some(late) = self.target.patience.is_hedged.then(|| counters.late()).flatten() else {
+            return ask(options).await;
+        };
+        let mut first = std::pin::pin!(ask(options.clone()));
+        match timeout(late, &mut first).await {
+            Ok(result) => return result,
+            Err(_) if !counters.may_hedge(bytes) => return first.await,
+            Err(_) => {}
+        }
+        let _counted = counters.begin();
+        match select(first, std::pin::pin!(ask(options))).await {
+            Either::Left((Ok(result), _)) | Either::Right((Ok(result), _)) => Ok(result),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+
     /// One request; appends what it gives to `bytes`.
     async fn attempt(&self, range: Range<u64>, bytes: &mut Vec<u8>) -> Result<(), Failure> {
-        let answer = Arc::default();
         let if_match = self.stat.e_tag.clone().filter(|tag| !tag.starts_with("W/"));
         let wanted = Some(GetRange::Bounded(range.clone()));
         let options = GetOptions { range: wanted, if_match, ..GetOptions::default() };
-        let result = self.target.ask(options, &answer).await?;
+        let (result, answer) = self.ask(options, range.end - range.start).await?;
         let now = stat_of(&result);
         if let (Some(then), Some(tag)) = (&self.stat.e_tag, &now.e_tag)
             && then != tag

@@ -8,6 +8,10 @@ const STEPS: u32 = 4;
 /// From 2^6 us on, 25 doublings: to half an hour.
 const FIRST_LOG2: u32 = 6;
 const BUCKETS: usize = 25 * STEPS as usize;
+/// Answers after which it is known how long they usually take.
+const LEAST_ANSWERS: u64 = 100;
+/// One byte of so many may be asked for twice.
+const MAX_HEDGED: u64 = 50;
 
 /// Counters of all requests. No decision depends on them, so relaxed atomics suffice.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(super) struct Counters {
     pub(super) overloads: AtomicU64,
     pub(super) under_way: AtomicU64,
     pub(super) most_under_way: AtomicU64,
+    pub(super) hedges: AtomicU64,
+    hedged: AtomicU64,
     first_byte: [AtomicU64; BUCKETS],
 }
 
@@ -45,6 +51,8 @@ pub struct RemoteStats {
     pub retries: u64,
     /// Answers 429 and 503, and requests without an answer in time.
     pub overloads: u64,
+    /// Requests that were sent beside one whose answer was late.
+    pub hedges: u64,
     /// The most requests that were under way at once.
     pub most_under_way: u64,
     /// The number of requests that may be under way at once at the busiest endpoint, as far as it bears them.
@@ -67,6 +75,7 @@ impl RemoteStats {
             wanted_bytes: self.wanted_bytes - earlier.wanted_bytes,
             retries: self.retries - earlier.retries,
             overloads: self.overloads - earlier.overloads,
+            hedges: self.hedges - earlier.hedges,
             times: std::array::from_fn(|at| self.times[at] - earlier.times[at]),
             ..*self
         }
@@ -109,14 +118,33 @@ impl RemoteStats {
 impl Default for Counters {
     fn default() -> Self {
         let [requests, received, wanted, retries, overloads, under_way, most_under_way] = Default::default();
+        let (hedges, hedged) = Default::default();
         let first_byte = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { requests, received, wanted, retries, overloads, under_way, most_under_way, first_byte }
+        Self { requests, received, wanted, retries, overloads, under_way, most_under_way, hedges, hedged, first_byte }
     }
 }
 
 impl Counters {
     pub(super) fn answered(&self, after: Duration) {
         self.first_byte[bucket(after)].fetch_add(1, Relaxed);
+    }
+
+    /// How late an answer is before a second request is sent: half as much again as 95 % of the answers take. `None`
+    /// before that is known.
+    pub(super) fn late(&self) -> Option<Duration> {
+        let times: Vec<u64> = self.first_byte.iter().map(|count| count.load(Relaxed)).collect();
+        (times.iter().sum::<u64>() >= LEAST_ANSWERS).then(|| quantile(&times, 0.95).mul_f64(1.5))
+    }
+
+    /// Whether a second request for so many bytes may be sent: such requests ask for 2 % of all bytes at most.
+    pub(super) fn may_hedge(&self, bytes: u64) -> bool {
+        let (hedged, all) = (self.hedged.load(Relaxed), self.received.load(Relaxed));
+        let is_allowed = (hedged + bytes).saturating_mul(MAX_HEDGED) <= all;
+        if is_allowed {
+            self.hedged.fetch_add(bytes, Relaxed);
+            self.hedges.fetch_add(1, Relaxed);
+        }
+        is_allowed
     }
 
     /// Counts a request as long as the result lives.
@@ -136,6 +164,7 @@ impl Counters {
             wanted_bytes: count(&self.wanted),
             retries: count(&self.retries),
             overloads: count(&self.overloads),
+            hedges: count(&self.hedges),
             most_under_way: count(&self.most_under_way),
             request_limit,
             times,
@@ -192,6 +221,19 @@ mod tests {
         }
         counters.answered(Duration::ZERO);
         counters.answered(Duration::from_secs(1 << 40));
+    }
+
+    #[test]
+    fn a_fiftieth_of_the_bytes_may_be_asked_for_twice_once_it_is_known_what_is_late() {
+        let counters = Counters::default();
+        (0..99).for_each(|_| counters.answered(Duration::from_millis(30)));
+        assert_eq!(counters.late(), None);
+        counters.answered(Duration::from_millis(30));
+        let late = counters.late().unwrap_or_default();
+        assert!((45..54).contains(&late.as_millis()), "{late:?}");
+        counters.received.fetch_add(1000, Relaxed);
+        assert!(!counters.may_hedge(21) && counters.may_hedge(15) && !counters.may_hedge(6) && counters.may_hedge(5));
+        assert_eq!(counters.snapshot(1).hedges, 2);
     }
 
     #[test]

@@ -323,6 +323,32 @@ fn distant_members_are_read_in_exact_ranges_and_neighbours_together() {
 }
 
 #[test]
+fn a_late_answer_is_hedged_at_the_cost_of_few_bytes() {
+    within(|| {
+        let store = Store::sparse();
+        let remote = store.builder().read_timeout(MINUTE).hedge(true).build().unwrap();
+        let loader = options().build(store.open(&remote).unwrap()).unwrap();
+        let expected = store.expected(options());
+        // What is late is known after a hundred answers, and two per cent is a few requests after many.
+        (0..4).for_each(|_| assert_eq!(run(&loader).batches, expected));
+        let before = remote.stats();
+        for fault in [Fault::LateFirstByte(MINUTE), Fault::Stall { after_bytes: 100, pause: MINUTE }] {
+            let reads = AtomicUsize::new(0);
+            store.server.script(move |request| {
+                let is_hit = is_read(request) && reads.fetch_add(1, SeqCst) == 30;
+                is_hit.then(|| fault.clone())
+            });
+            let epoch = run(&loader);
+            assert_eq!(epoch.batches, expected);
+            assert!(epoch.time < Duration::from_secs(30), "{:?}", epoch.time);
+        }
+        let stats = remote.stats();
+        assert!(stats.hedges > before.hedges);
+        assert!(stats.received_bytes <= stats.wanted_bytes + stats.wanted_bytes / 20, "{stats:?}");
+    });
+}
+
+#[test]
 fn ranks_that_start_at_once_share_the_samples_of_a_busy_store() {
     within(|| {
         const RANKS: usize = 32;

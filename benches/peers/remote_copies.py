@@ -24,7 +24,6 @@ def is_gzip(shard):
 def samples(shard):
     """(stem, image, annotations) of each sample of a shard, as bytes."""
     halves = {}
-    # `with` alone leaves the members in memory until the archive is closed; that is fine for test shards.
     with tarfile.open(shard) as tar:
         for member in tar:
             if member.isfile():
@@ -45,7 +44,7 @@ def name(shard):
 
 
 class Copies:
-    """Makes copies on demand, once each, and notes how long that took and how large they are."""
+    """Makes copies, and notes how long that took and how large they are."""
 
     def __init__(self, url, shards, folder):
         self.shards, self.folder, self.made = shards, folder, {}
@@ -53,17 +52,19 @@ class Copies:
         self.s3 = boto3.client("s3", endpoint_url=url, config=config)
         self.s3.create_bucket(Bucket=BUCKET)
 
-    def need(self, kind):
-        if kind and kind not in self.made:
-            started = time.monotonic()
-            sent = getattr(self, kind)()
-            self.made[kind] = {"seconds": time.monotonic() - started, "bytes": sent}
+    def make(self, kind):
+        started = time.monotonic()
+        size = getattr(self, kind)()
+        self.made[kind] = {"seconds": time.monotonic() - started, "bytes": size}
 
     def put(self, objects):
-        # Few at a time, because the server makes each wait for its answer.
+        def put(key, data):
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+            return len(data)
+
+        # Several at a time, because each waits for its answer.
         with ThreadPoolExecutor(16) as pool:
-            sizes = pool.map(lambda one: (self.s3.put_object(Bucket=BUCKET, Key=one[0], Body=one[1]), len(one[1]))[1], objects)
-            return sum(sizes)
+            return sum(pool.map(put, *zip(*objects)))
 
     def pairs(self):
         """Plain tars in which the members of a sample are neighbours: WebDataset's format."""
@@ -92,16 +93,17 @@ class Copies:
         )
 
     def plain(self):
-        """Shards without gzip, unless they have none: offsets in a gzip stream are of no use to a range request."""
-        return self.put([(f"plain/{name(shard)}", gzip.open(shard).read()) for shard in self.shards if is_gzip(shard)])
+        """Shards without gzip: offsets in what it packs are of no use to a range request."""
+        return self.put([(f"plain/{name(shard)}", gzip.open(shard).read()) for shard in self.shards])
 
     def seek_points(self):
         """Indexes of indexed_gzip: places where its inflater can start."""
-        for shard in self.shards:
+        indexes = [os.path.join(self.folder, name(shard) + ".gzidx") for shard in self.shards]
+        for shard, index in zip(self.shards, indexes):
             with indexed_gzip.IndexedGzipFile(shard, spacing=1 << 20) as file:
                 file.build_full_index()
-                file.export_index(os.path.join(self.folder, name(shard) + ".gzidx"))
-        return 0
+                file.export_index(index)
+        return sum(map(os.path.getsize, indexes))
 
     def table(self):
         """(bucket, key, image offset, its size, annotations offset, their size) of each sample, in the plain tars."""

@@ -1,10 +1,14 @@
-"""How other stacks read shards from an object store. Each reader opens its data set and returns an iterable of what
-`Task.work` makes of each sample; modules are imported and lists are loaded before the clock starts.
+"""How other stacks read shards from an object store.
+
+Each reader opens its data set and returns a function that gives, for a pass, what `Task.work` makes of each sample.
+Modules are imported and lists are loaded before the clock starts.
 """
 
 import asyncio
+import gc
 import io
 import os
+import queue
 import random
 import resource
 import tempfile
@@ -12,7 +16,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Processes that decode share the cores; OpenCV's own threads would only disturb them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,8 +40,12 @@ class Task:
     stack: str
     processes: int
     requests: int
+    passes: int = 1
     seed: int = 0
-    names: list = field(default_factory=list)
+
+    @property
+    def names(self):
+        return [os.path.basename(shard) for shard in self.shards]
 
     def work(self, image, text):
         """Makes a sample and drops it where it was made, so that no reader pays for moving it between processes."""
@@ -52,13 +60,14 @@ class Task:
         {"usual": loader.usual, "tuned": loader.tuned}[self.stack](image, text)
         return 0
 
-    def shuffled(self):
-        return random.Random(self.seed).sample(self.table, len(self.table))
+    def shuffled(self, number):
+        return random.Random(self.seed + number).sample(self.table, len(self.table))
 
     def in_processes(self, dataset, **options):
         from torch.utils.data import DataLoader
 
-        return DataLoader(dataset, num_workers=self.processes, multiprocessing_context="fork", **options)
+        several = {"num_workers": self.processes, "persistent_workers": True, "multiprocessing_context": "fork"}
+        return DataLoader(dataset, **several, **options)
 
 
 def webdataset(task, folder="peers/pairs"):
@@ -74,7 +83,8 @@ def webdataset(task, folder="peers/pairs"):
         return task.work(sample["jpg"], sample["json"]) if "jpg" in sample and "json" in sample else PART
 
     dataset = wds.WebDataset(urls, shardshuffle=False, workersplitter=wds.split_by_worker, empty_check=False).map(made)
-    return task.in_processes(dataset, batch_size=None, collate_fn=same)
+    samples = task.in_processes(dataset, batch_size=None, collate_fn=same)
+    return lambda number: samples
 
 
 def webdataset_as_shipped(task):
@@ -83,7 +93,12 @@ def webdataset_as_shipped(task):
 
 def litdata(task):
     """A data set of single files, listed once; each process gets the files of a batch together."""
+    import fsspec
+    import litdata.streaming.downloader
     from litdata import StreamingRawDataset
+
+    # Without this, it refuses http:// endpoints, whatever the environment says.
+    litdata.streaming.downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
 
     class Samples(StreamingRawDataset):
         def setup(self, files):
@@ -102,10 +117,12 @@ def litdata(task):
         max_prefetch=0,
         max_concurrent_downloads=task.requests,
     )
+    # Its list comes from s3fs, whose event loop does not survive the fork.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     # As many samples at once as make the requests of all processes.
     batch = max(1, task.requests // (2 * task.processes))
     batches = task.in_processes(dataset, batch_size=batch, shuffle=True, collate_fn=list)
-    return (sample for batch in batches for sample in batch)
+    return lambda number: (sample for batch in batches for sample in batch)
 
 
 def spdl(task, read, threads):
@@ -113,15 +130,16 @@ def spdl(task, read, threads):
     from spdl.pipeline import PipelineBuilder
 
     cores = os.cpu_count()
-    builder = PipelineBuilder().add_source(task.shuffled()).pipe(read, concurrency=task.requests // 2)
-    pipeline = builder.pipe(lambda pair: task.work(*pair), concurrency=cores).add_sink(16)
 
-    def made():
-        built = pipeline.build(num_threads=threads + cores)
-        with built.auto_stop():
-            yield from built.get_iterator()
+    def one_pass(number):
+        builder = PipelineBuilder().add_source(task.shuffled(number)).pipe(read, concurrency=task.requests // 2)
+        builder = builder.pipe(lambda pair: task.work(*pair), concurrency=cores).add_sink(16)
+        # Without `max_failures`, it goes on without the samples that failed.
+        pipeline = builder.build(num_threads=threads + cores, max_failures=0)
+        with pipeline.auto_stop():
+            yield from pipeline.get_iterator()
 
-    return made()
+    return one_pass
 
 
 def spdl_obstore(task):
@@ -129,13 +147,14 @@ def spdl_obstore(task):
     import obstore
     from obstore.store import S3Store
 
-    stores = {bucket: S3Store(bucket, endpoint=task.url, client_options={"allow_http": True}) for bucket in ("b", "peers")}
+    options = {"endpoint": task.url, "client_options": {"allow_http": True}}
+    stores = {bucket: S3Store(bucket, **options) for bucket in ("b", "peers")}
 
     async def read(row):
         bucket, key, *ranges = row
         parts = zip(ranges[::2], ranges[1::2])
         gets = [obstore.get_range_async(stores[bucket], key, start=start, length=length) for start, length in parts]
-        return [bytes(part) for part in await asyncio.gather(*gets)]
+        return [memoryview(part) for part in await asyncio.gather(*gets)]
 
     return spdl(task, read, 0)
 
@@ -149,11 +168,12 @@ def spdl_s3fs(task):
 
     async def read(row):
         if not hasattr(local, "fs"):
-            limits = {"max_pool_connections": task.requests}
-            local.fs = s3fs.S3FileSystem(asynchronous=True, endpoint_url=task.url, config_kwargs=limits)
+            options = {"skip_instance_cache": True, "config_kwargs": {"max_pool_connections": task.requests}}
+            local.fs = s3fs.S3FileSystem(asynchronous=True, endpoint_url=task.url, **options)
         bucket, key, *ranges = row
         parts = zip(ranges[::2], ranges[1::2])
-        return await asyncio.gather(*(local.fs._cat_file(f"{bucket}/{key}", start=start, end=start + n) for start, n in parts))
+        gets = [local.fs._cat_file(f"{bucket}/{key}", start=start, end=start + length) for start, length in parts]
+        return await asyncio.gather(*gets)
 
     return spdl(task, read, 0)
 
@@ -194,29 +214,28 @@ def spdl_indexed_gzip(task):
 
     store = S3Store("b", endpoint=task.url, client_options={"allow_http": True})
     sizes = {name: os.path.getsize(shard) for name, shard in zip(task.names, task.shards)}
-    threads = task.requests // 2
-    # A file for each thread: one has one position and one lock.
-    local = threading.local()
+    # Files that are not in use: each has one position and one lock, and reading its index takes a while.
+    idle = {name: queue.LifoQueue() for name in task.names}
 
     def opened(name):
-        files = local.__dict__.setdefault("files", {})
-        if name not in files:
-            index = os.path.join(task.folder, name + ".gzidx")
-            source = Ranges(store, name, sizes[name])
+        try:
+            return idle[name].get_nowait()
+        except queue.Empty:
+            source, index = Ranges(store, name, sizes[name]), os.path.join(task.folder, name + ".gzidx")
             # The buffer is what a read fetches at once.
-            files[name] = indexed_gzip._IndexedGzipFile(fileobj=source, index_file=index, readbuf_size=256 << 10)
-        return files[name]
+            return indexed_gzip._IndexedGzipFile(fileobj=source, index_file=index, readbuf_size=256 << 10)
 
     def read(row):
         _, key, *ranges = row
-        file = opened(os.path.basename(key))
-        parts = []
+        name = os.path.basename(key)
+        file, parts = opened(name), []
         for start, length in zip(ranges[::2], ranges[1::2]):
             file.seek(start)
             parts.append(file.read(length))
+        idle[name].put(file)
         return parts
 
-    return spdl(task, read, threads)
+    return spdl(task, read, task.requests // 2)
 
 
 def cpu():
@@ -226,15 +245,37 @@ def cpu():
 
 
 def measure(reader, task):
-    """Reads all samples once. Runs in a process of its own."""
-    made = globals()[reader](task)
-    before, started = cpu(), time.monotonic()
-    first, found = None, []
-    for result in made:
-        first = first or time.monotonic() - started
-        found.append(result)
-    seconds = time.monotonic() - started
-    del made
+    """Reads all samples, some times; the last pass counts. Runs in a process of its own."""
+    log = os.path.join(task.folder, "stderr")
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        opened = [globals()[reader](task)]
+        return passes(opened.pop(), task)
+    except Exception as error:
+        with open(log, errors="replace") as file:
+            print(*file.readlines()[-20:], sep="", end="")
+        # Some exceptions of peers cannot be sent to another process.
+        raise RuntimeError(f"{reader}: {type(error).__name__}: {error}") from None
+
+
+def passes(one_pass, task):
+    before, first = cpu(), None
+    for number in range(task.passes):
+        started, found = time.monotonic(), []
+        for result in one_pass(number):
+            first = first or time.monotonic() - started
+            found.append(result)
+        seconds = time.monotonic() - started
     whole = [result for result in found if result != PART]
-    figures = {"samples": len(whole), "parts": len(found) - len(whole), "seconds": seconds, "first_seconds": first}
-    return figures | {"cpu_seconds": cpu() - before, "digests": Counter(whole) if task.stack == "check" else None}
+    # Waits for the processes of a data loader, so that their CPU time is known.
+    del one_pass
+    gc.collect()
+    return {
+        "samples": len(whole),
+        "parts": len(found) - len(whole),
+        "rate": len(whole) / seconds,
+        "first_seconds": first,
+        "cpu_seconds": cpu() - before,
+        "digests": Counter(whole) if task.stack == "check" else None,
+    }

@@ -87,7 +87,7 @@ def ours(command):
         "passes": len(passes),
         "rate": passes[-1]["samples_per_second"],
         "first_seconds": passes[0].get("first_batch_seconds", 0),
-        "cpu_seconds": sum(one.get("process_cpu_ms", 0) * one["samples"] / 1e3 for one in passes),
+        "cpu_seconds": passes[-1].get("process_cpu_ms", 0) * passes[-1]["samples"] / 1e3,
     }
 
 
@@ -100,8 +100,9 @@ def counted(server, run):
     before = server.sent()
     figures = run()
     sent, requests = (after - then for after, then in zip(server.sent(), before))
+    # Each pass has the same bytes.
     samples = max(1, figures["samples"] * figures["passes"])
-    cpu_per_gb = figures["cpu_seconds"] / max(1, sent) * 1e9
+    cpu_per_gb = figures["cpu_seconds"] / max(1, sent / figures["passes"]) * 1e9
     return figures | {"sent": sent / samples, "requests": requests / samples, "cpu_per_gb": cpu_per_gb}
 
 
@@ -161,7 +162,7 @@ def parse():
     parser.add_argument("--rounds", type=int, help="[default: 2, or 3 with --no-decode]")
     parser.add_argument("--passes", type=int, default=2, help="over all samples in a round, of which the last counts")
     parser.add_argument("--processes", type=int, help="of WebDataset and LitData [default: one a shard, at most 8]")
-    parser.add_argument("--requests", type=int, default=64, help="at once, of the peers that read samples at random")
+    parser.add_argument("--requests", type=int, default=128, help="at once, of the peers that read samples at random")
     parser.add_argument("--peers", help="only these, by the first letters of their names, separated by commas")
     parser.add_argument("--json", action="store_true", help="print the medians as JSON instead")
     args = parser.parse_args()

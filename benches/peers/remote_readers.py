@@ -5,12 +5,10 @@ Modules are imported and lists are loaded before the clock starts.
 """
 
 import asyncio
-import gc
 import io
 import os
 import queue
 import random
-import resource
 import tempfile
 import threading
 import time
@@ -239,9 +237,20 @@ def spdl_indexed_gzip(task):
 
 
 def cpu():
-    """CPU seconds of this process and of those that it has waited for."""
-    usages = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    """CPU seconds of this process, of those that it has started, and of those that they have waited for."""
+    ticks, parents = {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(pid)], ticks[int(pid)] = int(fields[1]), sum(map(int, fields[11:15]))
+    family = {os.getpid()}
+    # Children may have lower numbers than their parents.
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks[pid] for pid in family) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(reader, task):
@@ -250,8 +259,7 @@ def measure(reader, task):
     with open(log, "w") as file:
         os.dup2(file.fileno(), 2)
     try:
-        opened = [globals()[reader](task)]
-        return passes(opened.pop(), task)
+        return passes(globals()[reader](task), task)
     except Exception as error:
         with open(log, errors="replace") as file:
             print(*file.readlines()[-20:], sep="", end="")
@@ -260,17 +268,14 @@ def measure(reader, task):
 
 
 def passes(one_pass, task):
-    before, first = cpu(), None
+    first = None
     for number in range(task.passes):
-        started, found = time.monotonic(), []
+        before, started, found = cpu(), time.monotonic(), []
         for result in one_pass(number):
             first = first or time.monotonic() - started
             found.append(result)
         seconds = time.monotonic() - started
     whole = [result for result in found if result != PART]
-    # Waits for the processes of a data loader, so that their CPU time is known.
-    del one_pass
-    gc.collect()
     return {
         "samples": len(whole),
         "parts": len(found) - len(whole),

@@ -80,7 +80,7 @@ class Server:
 
 def ours(command):
     """The figures of a program that prints a line of JSON for each pass, as `maskstream bench` does."""
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     passes = [json.loads(line) for line in lines]
     return {
         "samples": passes[-1]["samples"],
@@ -140,7 +140,8 @@ def report(medians, found, args):
         print(f"{name:20} {row['reads']:12} {numbers} {first}")
     per_sample = sum(map(os.path.getsize, args.shards)) / found["samples"] / 1e6
     print(f"MB: sent by the server per sample, which has {per_sample:.2f} MB in its shard.")
-    print("CPU: of the reader alone. of best: samples/s over those of the best other stack.")
+    print("CPU: of the reader alone. first: until the first sample; of maskstream, the first batch.")
+    print("of best: samples/s over those of the best other stack.")
     for kind, copy in found["copies"].items():
         print(f"{kind}: {COPIES[kind]}, {copy['bytes'] / 1e6:.0f} MB made in {copy['seconds']:.1f} s")
     if "as_shipped" in found:

@@ -92,7 +92,7 @@ lints() {
     step cargo clippy --no-default-features --features candle -- -D warnings
     step cargo clippy --no-default-features --features synth --tests -- -D warnings
     step cargo clippy --no-default-features --features burn -- -D warnings
-    step cargo clippy --features burn-flex,tracing --lib --test it --test tracing -- -D warnings
+    step cargo clippy --features burn-flex,remote,tracing --bins --lib --test it --test tracing --bench remote -- -D warnings
     step cargo clippy -p relevance --all-targets -- -D warnings
     step cargo clippy -p relevance --features burn --all-targets -- -D warnings
     # These are workspaces of their own, which `--all` above does not include.
@@ -112,7 +112,7 @@ tests() {
     step cargo test
     step cargo test -p relevance
     # Burn takes ten minutes of one core to compile, so only the tests that use it run with it.
-    step cargo test --features burn-flex,tracing --lib --test it --test tracing -- burn spans
+    step cargo test --features burn-flex,remote,tracing --lib --test it --test tracing -- burn remote spans
     step cargo test -p relevance --features burn
 }
 
@@ -120,10 +120,10 @@ docs() {
     up_to ci || { leave_out 'documentation (ci)'; return 0; }
     # As users build it, and with everything: a link may lead to an item that only one of them has.
     RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps
-    RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps --features burn
+    RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps --features burn,remote
     up_to full || { leave_out 'documentation as docs.rs builds it (full)'; return 0; }
     if has_toolchain nightly; then
-        RUSTDOCFLAGS='--cfg docsrs -D warnings' step cargo +nightly doc --no-deps --features candle,burn,synth
+        RUSTDOCFLAGS='--cfg docsrs -D warnings' step cargo +nightly doc --no-deps --features candle,burn,remote,synth
     else
         leave_out 'documentation as docs.rs builds it: no nightly toolchain'
     fi

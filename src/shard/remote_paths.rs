@@ -64,7 +64,10 @@ fn shards_below(remote: &Remote, prefix: &Path) -> Result<Vec<PathBuf>> {
     let prefix = prefix.display().to_string();
     let prefix = prefix.trim_end_matches('/');
     Err(Error::config(match (objects, children.prefixes.first()) {
-        (0, None) => format!("no shard matches {prefix}: there is no such object, and nothing below it"),
+        (0, None) => format!(
+            "no shard matches {prefix}: there is no such object, and nothing below it; a prefix is whole segments, so \
+             take a pattern, {prefix}*, for a part of one"
+        ),
         (0, Some(first)) => format!(
             "there are no shards (*.tar) directly below {prefix}/, but there are prefixes, such as {}: name one of \
              them, or {prefix}/**/*.tar",

@@ -23,7 +23,7 @@ use super::indexed::{IndexedShard, catch_panic};
 use super::{Extent, Indexer, pool};
 use crate::atomic::write_file;
 use crate::image::{RowPoints, damage};
-use crate::source::{self, Inflater, Source};
+use crate::source::{self, Inflater, Source, is_remote};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MSKPOINT";
@@ -163,6 +163,11 @@ impl Indexer {
             return Err(Error::config("row points are kept beside the index file, and the shard has none")
                 .in_shard(&shard.path));
         };
+        if is_remote(index) {
+            let text = "row points are read one image at a time, so they are kept on a disk only: give the indexes a \
+                        local directory, with Sidecar::Dir";
+            return Err(Error::config(text).in_shard(&shard.path));
+        }
         let path = path_beside(index);
         let mut images: Vec<Extent> = shard.index.entries().iter().map(|entry| entry.image).collect();
         images.sort_unstable_by_key(|image| image.offset);

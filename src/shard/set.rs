@@ -117,7 +117,7 @@ impl ShardSetBuilder {
     /// # let one = maskstream::synth::sample(1, &options)?;
     /// # let members = [("sa_1.jpg", &one.image[..]), ("sa_1.json", &one.annotations[..])];
     /// # let bytes = maskstream::synth::pack(members, false)?;
-    /// let source: Arc<dyn Source> = Arc::new(MemorySource::new(bytes)); // or an object store: see `Source`
+    /// let source: Arc<dyn Source> = Arc::new(MemorySource::new(bytes)); // or a source of your own
     /// let set = ShardSet::builder().from_sources(vec![("s3://bucket/sa_000000.tar".to_owned(), source)])?;
     /// assert_eq!(set.len(), 1);
     /// # }

@@ -58,7 +58,8 @@ pub enum Sidecar {
     #[default]
     Beside,
     /// In this directory, as `<shard's file name>.msidx`. The directory is created if necessary. If several shards have
-    /// the same file name, the file names of their indexes also contain a hash of the shard's path.
+    /// the same file name, the file names of their indexes also contain a hash of the shard's path. With the feature
+    /// `remote`, it may be the address of a prefix.
     Dir(PathBuf),
     /// Nowhere: the index is built every time.
     Off,
@@ -304,7 +305,7 @@ pub(super) fn read(storage: &Storage, path: &Path, wanted: ScoreColumns) -> Resu
 
 /// Writes the present time and path of a shard to its index file, so that it need not be compared again.
 pub(super) fn refresh(storage: &Storage, path: &Path, stamp: Stamp, path_hash: u64) -> Result<()> {
-    let file = storage.open(path)?;
+    let file = storage.open_index(path)?;
     let header = Header::read(file.as_ref()).map_err(Error::corrupt)?;
     let rest = file.read(HEADER_BYTES as u64..file.len())?;
     storage.write(path, vec![Header { stamp, path_hash, ..header }.to_bytes().to_vec().into(), rest])
@@ -408,7 +409,7 @@ impl SavedRestarts {
     /// # Errors
     /// If the index file cannot be read or has changed.
     pub(super) fn open(&self) -> Result<Restarts> {
-        let source = self.storage.open(&self.path)?;
+        let source = self.storage.open_index(&self.path)?;
         let range = self.records_range();
         let has_changed = || Error::corrupt("the index file has changed since it was opened").in_shard(&self.path);
         if self.end() != Some(source.len()) {

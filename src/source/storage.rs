@@ -61,7 +61,16 @@ impl Storage {
         Ok(Arc::new(FileSource::open(path)?))
     }
 
-    /// Opens what is at `path`, of which the beginning is needed first; `None` if there is nothing.
+    /// Opens an index file. Others may write it anew while it is read, with the same content.
+    pub(crate) fn open_index(&self, path: &Path) -> Result<Arc<dyn Source>> {
+        #[cfg(feature = "remote")]
+        if is_remote(path) {
+            return Ok(Arc::new(self.remote()?.open_unpinned(path)?));
+        }
+        self.open(path)
+    }
+
+    /// The same, of which the beginning is needed first; `None` if there is none.
     pub(crate) fn open_at_start(&self, path: &Path) -> Result<Option<Arc<dyn Source>>> {
         #[cfg(feature = "remote")]
         if is_remote(path) {

@@ -16,6 +16,7 @@
 //! | `loader` | `loader.rs` (valid data), `faults/`, `resume.rs`, `verdict.rs`; `loader/live`: `stream.rs` |
 //! | `adapter` | `candle.rs`, `burn.rs`, `tensors.rs`; the tables of `docs/tensors.md`: `tensor_docs*.rs` |
 //! | `synth` | `src/synth/tests.rs` |
+//! | `source/remote` | `remote/`: `reading`, `names`, `weather`; their server: `tests/server/tests.rs` |
 //! | `cli` | a file for each of `stats`, `tune`, `verify`, `view`; all others: `cli.rs`; errors, patterns: `words.rs` |
 //! | `atomic`, and what commands write, at signals too | `safety.rs` |
 //! | the rooms themselves | `architecture/`: what `src` may not contain, and the list of public names |

@@ -23,11 +23,18 @@ pub(super) struct ShardArgs {
     /// A directory means all *.tar files in it. Ranges and lists such as 'sa_{000000..000010}.tar' and '{a,b}/*.tar'
     /// are expanded as in bash, and so is ~. Shards may be gzip streams, as SA-1B's official files are, or plain tar
     /// files.
+    ///
+    /// A build with the feature `remote` also takes addresses, prefixes and patterns of them: s3://BUCKET/KEY,
+    /// gs://BUCKET/KEY, az://CONTAINER/KEY, https://HOST/PATH. Credentials and endpoints are those of each cloud's own
+    /// tools: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL;
+    /// GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN; or those of
+    /// the instance. For public buckets, set AWS_SKIP_SIGNATURE=true or GOOGLE_SKIP_SIGNATURE=true.
     #[arg(required = true, value_name = "SHARD")]
     pub(super) shards: Vec<PathBuf>,
     /// Directory of the index files [default: beside each shard, as SHARD.msidx]
     ///
-    /// Give it if the shards are on a read-only disk, and give it to every command.
+    /// Give it if the shards are on a read-only disk, and give it to every command. For shards in an object store, it
+    /// may also be a prefix of the store.
     #[arg(long, value_name = "DIR")]
     pub(super) index_dir: Option<PathBuf>,
 }

@@ -29,6 +29,7 @@ pub(super) struct Endpoint {
     /// Whether it is a web server, of which nothing can be listed.
     pub(super) is_web: bool,
     kind: Kind,
+    connector: Connector,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,18 +94,20 @@ impl Endpoints {
         if let Some(endpoint) = buckets.get(&(kind, name.to_owned())) {
             return Ok(Arc::clone(endpoint));
         }
+        let connector = Connector::default();
         let store = match kind {
-            Kind::S3 => self.s3(name),
-            Kind::Google => self.google(name),
-            Kind::Azure | Kind::Web => self.azure(name),
+            Kind::S3 => self.s3(name, &connector),
+            Kind::Google => self.google(name, &connector),
+            Kind::Azure | Kind::Web => self.azure(name, &connector),
         };
         let store = store.map_err(|e| Error::config(format!("cannot set up access to {name}: {e}")).caused_by(e))?;
-        let endpoint = Arc::new(Endpoint { store, gate: Arc::new(Gate::new(self.max_requests)), is_web: false, kind });
+        let gate = Arc::new(Gate::new(self.max_requests));
+        let endpoint = Arc::new(Endpoint { store, gate, is_web: false, kind, connector });
         buckets.insert((kind, name.to_owned()), Arc::clone(&endpoint));
         Ok(endpoint)
     }
 
-    fn s3(&self, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn s3(&self, bucket: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = AmazonS3Builder::new();
         for (key, value) in Profile::of_environment().options() {
             builder = builder.with_config(key.parse()?, value);
@@ -122,11 +125,11 @@ impl Endpoints {
             .with_client_options(self.client(allows_http))
             .with_retry(no_retries())
             .with_unsigned_payload(true)
-            .with_http_connector(Connector::default());
+            .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
     }
 
-    fn google(&self, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn google(&self, bucket: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = GoogleCloudStorageBuilder::new();
         let mut allows_http = false;
         for (key, value) in self.settings("google_") {
@@ -139,11 +142,11 @@ impl Endpoints {
             .with_bucket_name(bucket)
             .with_client_options(self.client(allows_http))
             .with_retry(no_retries())
-            .with_http_connector(Connector::default());
+            .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
     }
 
-    fn azure(&self, container: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn azure(&self, container: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = MicrosoftAzureBuilder::new();
         let mut allows_http = false;
         for (key, value) in self.settings("azure_") {
@@ -162,7 +165,7 @@ impl Endpoints {
             .with_container_name(container)
             .with_client_options(self.client(allows_http))
             .with_retry(no_retries())
-            .with_http_connector(Connector::default());
+            .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
     }
 
@@ -182,11 +185,11 @@ impl Endpoints {
             })
             .with_client_options(self.client(url.starts_with("http://")))
             .with_retry(no_retries())
-            .with_http_connector(connector)
+            .with_http_connector(connector.clone())
             .build();
         // The text of the error has the whole address.
         let wrong = |_| Error::config(format!("{} is no valid address", address.display()));
-        Ok(Endpoint { store: Arc::new(store.map_err(wrong)?), gate, is_web: true, kind: Kind::Web })
+        Ok(Endpoint { store: Arc::new(store.map_err(wrong)?), gate, is_web: true, kind: Kind::Web, connector })
     }
 
     /// Settings whose names begin with `prefix`, in lower case: those of the environment, then those that were given.
@@ -208,6 +211,11 @@ impl Endpoints {
 }
 
 impl Endpoint {
+    /// Whether there are no credentials: none were given, and the machine has none.
+    pub(super) fn lacks_credentials(&self) -> bool {
+        self.connector.lacks_credentials()
+    }
+
     /// What to do when access is denied.
     pub(super) fn advice(&self) -> &'static str {
         match self.kind {

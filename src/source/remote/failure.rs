@@ -93,6 +93,16 @@ impl Failure {
         Self { status: answer.status(), ..Self::new(Kind::Permanent, text) }
     }
 
+    /// Whether it came before any answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.kind == Kind::Passing && self.status.is_none()
+    }
+
+    /// The same, of a request that could not be signed.
+    pub(super) fn without_credentials(self) -> Self {
+        Self { status: Some(401), kind: Kind::Permanent, text: "there are no credentials".to_owned(), ..self }
+    }
+
     pub(super) fn is_overload(&self) -> bool {
         self.kind == Kind::Overload
     }

@@ -49,7 +49,7 @@ impl Shared {
             let address = address(&object.location);
             // Without an ETag, the object is asked for one when it is opened.
             if object.e_tag.is_some() {
-                self.know(&address, Stat { len: object.size, e_tag: object.e_tag }, true);
+                self.know(&address, Stat { len: object.size, e_tag: object.e_tag, modified: None }, true);
             }
             children.objects.push(address);
         }

@@ -248,17 +248,31 @@ impl Remote {
     /// # Errors
     /// If there is none, or it cannot be reached.
     pub(crate) fn open(&self, address: &Path) -> Result<RemoteSource> {
-        let known = self.0.known().get(address).map(|known| known.stat.clone());
-        let stat = match known {
-            Some(stat) => Some(stat),
-            None => self.0.stat(address)?,
-        };
-        let stat = stat.ok_or_else(|| object::missing(address))?;
+        let stat = self.known_stat(address)?;
         let object = Object { target: self.0.target(address)?, stat };
         Ok(RemoteSource::new(Arc::clone(&self.0), object, Bytes::new()))
     }
 
-    /// Opens an object whose first bytes are needed at once: they come with its length. `None` if there is none.
+    /// Opens an object that has checksums of its own, and that others may write anew with the same content: it may be
+    /// replaced while it is read, as long as it keeps its length.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_unpinned(&self, address: &Path) -> Result<RemoteSource> {
+        let stat = self.known_stat(address)?.unpinned();
+        let object = Object { target: self.0.target(address)?, stat };
+        Ok(RemoteSource::new(Arc::clone(&self.0), object, Bytes::new()))
+    }
+
+    fn known_stat(&self, address: &Path) -> Result<Stat> {
+        let known = self.0.known().get(address).map(|known| known.stat.clone());
+        match known {
+            Some(stat) => Ok(stat),
+            None => self.0.stat(address)?.ok_or_else(|| object::missing(address)),
+        }
+    }
+
+    /// The same with its first bytes, which are needed at once: they come with its length. `None` if there is none.
     pub(crate) fn open_at_start(&self, address: &Path, bytes: u64) -> Result<Option<RemoteSource>> {
         let target = self.0.target(address)?;
         let begun = self.0.wait({
@@ -267,7 +281,7 @@ impl Remote {
         })?;
         Ok(begun.map(|(stat, start)| {
             self.0.know(address, stat.clone(), false);
-            RemoteSource::new(Arc::clone(&self.0), Object { target, stat }, start)
+            RemoteSource::new(Arc::clone(&self.0), Object { target, stat: stat.unpinned() }, start)
         }))
     }
 }

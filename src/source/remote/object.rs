@@ -52,12 +52,22 @@ pub(super) struct Patience {
 pub(crate) struct Stat {
     pub(crate) len: u64,
     pub(crate) e_tag: Option<String>,
+    /// When it was written, in seconds; what a store without ETags is compared by.
+    pub(crate) modified: Option<i64>,
 }
 
 impl Stat {
-    /// A number that differs if the object was replaced: a digest of its ETag.
+    /// A number that differs if the object was replaced: a digest of its ETag, or of the time when it was written.
     pub(crate) fn version(&self) -> u64 {
-        self.e_tag.as_deref().map_or(0, |tag| mix_bytes(tag.as_bytes()))
+        match &self.e_tag {
+            Some(tag) => mix_bytes(tag.as_bytes()),
+            None => mix_bytes(&self.modified.unwrap_or_default().to_le_bytes()),
+        }
+    }
+
+    /// The same, to be read in whatever version there is.
+    pub(super) fn unpinned(self) -> Self {
+        Self { len: self.len, e_tag: None, modified: None }
     }
 }
 
@@ -113,7 +123,7 @@ impl Target {
         let result = match self.ask(GetOptions { range, ..GetOptions::default() }, &answer).await {
             // An empty object has no such range.
             Err(failure) if failure.status == Some(416) => {
-                return Ok((Stat { len: 0, e_tag: None }, Bytes::new()));
+                return Ok((Stat { len: 0, e_tag: None, modified: None }, Bytes::new()));
             }
             result => result?,
         };
@@ -220,6 +230,9 @@ impl Target {
     /// # Errors
     /// The failure, if it is of no use to repeat it.
     async fn pause(&self, failure: Failure, pauses: &mut Pauses) -> Result<(), Failure> {
+        if failure.is_unanswered() && self.endpoint.lacks_credentials() {
+            return Err(failure.without_credentials());
+        }
         if failure.is_overload() {
             self.endpoint.gate.overloaded();
             self.counters.overloads.fetch_add(1, Relaxed);
@@ -307,6 +320,11 @@ impl Object {
         {
             return Err(Failure::replaced(format!("its ETag is {tag} now, it was {then}")));
         }
+        if let (None, Some(then), None) = (&self.stat.e_tag, self.stat.modified, &now.e_tag)
+            && now.modified != Some(then)
+        {
+            return Err(Failure::replaced("it was written at another time".to_owned()));
+        }
         if now.len != self.stat.len {
             return Err(Failure::replaced(format!("it has {} bytes now, it had {}", now.len, self.stat.len)));
         }
@@ -315,7 +333,8 @@ impl Object {
 }
 
 fn stat_of(result: &GetResult) -> Stat {
-    Stat { len: result.meta.size, e_tag: result.meta.e_tag.clone() }
+    let modified = result.meta.last_modified.timestamp();
+    Stat { len: result.meta.size, e_tag: result.meta.e_tag.clone(), modified: Some(modified) }
 }
 
 /// The pauses between the attempts of one request.

@@ -9,9 +9,10 @@ const STEPS: u32 = 4;
 const FIRST_LOG2: u32 = 6;
 const BUCKETS: usize = 25 * STEPS as usize;
 /// Answers after which it is known how long they usually take.
-const LEAST_ANSWERS: u64 = 100;
-/// One byte of so many may be asked for twice.
+const LEAST_ANSWERS: u64 = 20;
+/// One byte of so many may be asked for twice, and these in the beginning.
 const MAX_HEDGED: u64 = 50;
+const FIRST_HEDGED: u64 = 16 << 20;
 
 /// Counters of all requests. No decision depends on them, so relaxed atomics suffice.
 #[derive(Debug)]
@@ -136,10 +137,11 @@ impl Counters {
         (times.iter().sum::<u64>() >= LEAST_ANSWERS).then(|| quantile(&times, 0.95).mul_f64(1.5))
     }
 
-    /// Whether a second request for so many bytes may be sent: such requests ask for 2 % of all bytes at most.
+    /// Whether a second request for so many bytes may be sent: such requests ask for 2 % of all bytes at most, and for
+    /// a few in the beginning.
     pub(super) fn may_hedge(&self, bytes: u64) -> bool {
         let (hedged, all) = (self.hedged.load(Relaxed), self.received.load(Relaxed));
-        let is_allowed = (hedged + bytes).saturating_mul(MAX_HEDGED) <= all;
+        let is_allowed = (hedged + bytes).saturating_mul(MAX_HEDGED) <= all.saturating_add(FIRST_HEDGED * MAX_HEDGED);
         if is_allowed {
             self.hedged.fetch_add(bytes, Relaxed);
             self.hedges.fetch_add(1, Relaxed);
@@ -226,14 +228,15 @@ mod tests {
     #[test]
     fn a_fiftieth_of_the_bytes_may_be_asked_for_twice_once_it_is_known_what_is_late() {
         let counters = Counters::default();
-        (0..99).for_each(|_| counters.answered(Duration::from_millis(30)));
+        (0..19).for_each(|_| counters.answered(Duration::from_millis(30)));
         assert_eq!(counters.late(), None);
         counters.answered(Duration::from_millis(30));
         let late = counters.late().unwrap_or_default();
         assert!((45..54).contains(&late.as_millis()), "{late:?}");
+        assert!(counters.may_hedge(FIRST_HEDGED) && !counters.may_hedge(1));
         counters.received.fetch_add(1000, Relaxed);
         assert!(!counters.may_hedge(21) && counters.may_hedge(15) && !counters.may_hedge(6) && counters.may_hedge(5));
-        assert_eq!(counters.snapshot(1).hedges, 2);
+        assert_eq!(counters.snapshot(1).hedges, 3);
     }
 
     #[test]

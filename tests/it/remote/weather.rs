@@ -414,6 +414,38 @@ fn an_index_file_that_cannot_be_written_or_read_costs_only_time() {
 }
 
 #[test]
+fn an_index_file_that_another_rank_writes_anew_while_it_is_read_does_no_harm() {
+    within(|| {
+        let store = Store::indexed();
+        let set = store.open(&store.remote()).unwrap();
+        // Read in two parts, with another version in between.
+        let seen = AtomicUsize::new(0);
+        store.server.script(move |request| {
+            let tag = format!("\"version {}\"", seen.fetch_add(1, SeqCst));
+            request.path.ends_with(".msidx").then_some(Fault::ETag(tag))
+        });
+        assert_eq!(run(&options().build(set).unwrap()).batches, store.expected(options()));
+        let set = store.open(&store.remote()).unwrap();
+        assert!(set.reports().all(|report| report.status == maskstream::index::IndexStatus::Loaded));
+        assert_eq!(run(&options().build(set).unwrap()).batches, store.expected(options()));
+    });
+}
+
+#[test]
+fn a_server_without_etags_is_compared_by_the_time_of_its_files() {
+    within(|| {
+        let store = Store::new();
+        for name in &store.names {
+            store.server.set_etag(&format!("b/d/{name}"), None);
+        }
+        let loader = options().build(store.open(&store.remote()).unwrap()).unwrap();
+        assert_eq!(run(&loader).batches, store.expected(options()));
+        let again = store.open(&store.remote()).unwrap();
+        assert!(again.reports().all(|report| report.status == maskstream::index::IndexStatus::Loaded));
+    });
+}
+
+#[test]
 fn a_store_without_credentials_or_without_a_server_says_so() {
     within(|| {
         let remote = Remote::builder()

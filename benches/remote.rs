@@ -2,8 +2,8 @@
 //!
 //! A server of our own, in a process of its own, answers after 30 ms, sends 90 MB/s on a connection, and 1250 MB/s (10
 //! Gbit/s) in all, as stores do. The samples have the sizes of SA-1B's; nothing is decoded, because two cores decode a
-//! tenth of what such a link brings. Each round reads every form once, in a process of its own as a training run is, and
-//! medians are shown.
+//! tenth of what such a link brings. Each round reads every form once, in a process of its own as a training run is,
+//! and medians are shown.
 //!
 //! `cargo bench --features remote --bench remote -- serve DIR` only serves the files of a directory, in the bucket `b`,
 //! until its input ends: for measurements with other programs. Its flags are `--first-byte-ms=30`,

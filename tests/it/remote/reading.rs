@@ -171,7 +171,7 @@ fn a_remote_that_is_dropped_leaves_no_thread() {
     let store = Store::indexed();
     let remote = store.remote();
     let source = Indexer::new().remote(remote.clone()).open("s3://b/d/sa_0.tar").unwrap();
-    assert!(source.len() > 0 && count() > 0);
+    assert!(!source.is_empty() && count() > 0);
     let mine = count();
     drop((source, remote));
     // Other tests have threads of the same name.

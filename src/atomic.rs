@@ -34,6 +34,7 @@ pub(crate) fn write_file<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> io
 
 /// Checks that nothing is at `path`, or with `overwrite` at most a regular file.
 pub fn check_target(path: &Path, overwrite: bool) -> io::Result<()> {
+    refuse_address(path)?;
     let found = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         found => found?.file_type(),
@@ -173,6 +174,23 @@ pub fn stop_writing() {
         let _ = fs::remove_file(path);
     }
     std::mem::forget(live);
+}
+
+/// Creates a directory that is written to, and those that it is in.
+///
+/// # Errors
+/// If it is the address of something that is no file system.
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+    refuse_address(dir)?;
+    fs::create_dir_all(dir)
+}
+
+fn refuse_address(path: &Path) -> io::Result<()> {
+    let text = "it is an address, and files are written to disks only";
+    match path.to_str().is_some_and(|path| path.contains("://")) {
+        true => Err(io::Error::new(io::ErrorKind::InvalidInput, text)),
+        false => Ok(()),
+    }
 }
 
 /// The directory that contains `path`.

@@ -149,6 +149,7 @@ impl Indexer {
 
     /// The index that a shard has already, or that it has none.
     pub(super) fn load(&self, path: &Path, columns: ScoreColumns) -> Result<Result<IndexedShard, Unindexed>> {
+        self.sidecar.check()?;
         let stamp = self.storage.stamp(path)?;
         let path_hash = self.sidecar.is_shared().then(|| sidecar::path_hash(path));
         let (mut reason, mut earlier) = (None, None);

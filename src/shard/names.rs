@@ -16,7 +16,8 @@ pub(super) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Whether it is not one of the files in which macOS keeps attributes of another file.
+/// Whether it is not one of the files in which macOS keeps attributes of another file, nor an index file.
 pub(super) fn is_wanted(name: &OsStr) -> bool {
-    !name.as_encoded_bytes().starts_with(b"._")
+    let name = name.as_encoded_bytes();
+    !name.starts_with(b"._") && !name.ends_with(b".msidx") && !name.ends_with(b".mspoints")
 }

@@ -138,7 +138,8 @@ fn refuse_streams(text: &str) -> Result<()> {
             "file" => format!("name the file: {rest}"),
             _ => "addresses begin with s3://, gs://, az:// or https://".to_owned(),
         };
-        return Err(Error::config(format!("{text} is an address that cannot be read: {advice}")));
+        let shown = text.split('?').next().unwrap_or_default();
+        return Err(Error::config(format!("{shown} is an address that cannot be read: {advice}")));
     }
     Ok(())
 }
@@ -186,7 +187,9 @@ fn expand_wildcards(pattern: &Path) -> Result<Vec<PathBuf>> {
                 .map_err(|e| Error::config(format!("the pattern {}: {e}", pattern.display())).caused_by(e))?;
             for dir in found.iter().filter(|dir| is_dir_or_here(dir)) {
                 let is_match = |found: &OsStr| parsed.matches(&found.to_string_lossy());
-                let is_such = |found: &OsStr| is_match(found) && (is_wanted(found) || name.starts_with("._"));
+                let is_such = |found: &OsStr| {
+                    is_match(found) && (is_wanted(found) || name.starts_with("._") || name.ends_with(".msidx"))
+                };
                 next.extend(names_in(dir, is_such)?.into_iter().map(|name| dir.join(name)));
             }
         }

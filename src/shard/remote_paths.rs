@@ -66,7 +66,7 @@ fn shards_below(remote: &Remote, prefix: &Path) -> Result<Vec<PathBuf>> {
     Err(Error::config(match (objects, children.prefixes.first()) {
         (0, None) => format!(
             "no shard matches {prefix}: there is no such object, and nothing below it; a prefix is whole segments, so \
-             take a pattern, {prefix}*, for a part of one"
+             take a pattern, {prefix}*.tar, for a part of one"
         ),
         (0, Some(first)) => format!(
             "there are no shards (*.tar) directly below {prefix}/, but there are prefixes, such as {}: name one of \
@@ -102,7 +102,8 @@ fn expand_wildcards(remote: &Remote, pattern: &Path) -> Result<Vec<PathBuf>> {
                 .map_err(|e| Error::config(format!("the pattern {}: {e}", pattern.display())).caused_by(e))?;
             let is_match = |address: &PathBuf| {
                 let name = address.file_name().unwrap_or(OsStr::new(""));
-                parsed.matches(&name.to_string_lossy()) && (is_wanted(name) || segment.starts_with("._"))
+                parsed.matches(&name.to_string_lossy())
+                    && (is_wanted(name) || segment.starts_with("._") || segment.ends_with(".msidx"))
             };
             for prefix in &found {
                 let children = remote.children(prefix)?;

@@ -13,7 +13,7 @@ use super::indexer::Progress;
 use super::output::{Append, NewShard, Summary, check_same, reason, stage_progress, summary};
 use super::{Entry, Extent, IfExists, Indexer, ShardIndex, ShardReport};
 use crate::annotation::ScoreColumns;
-use crate::atomic::{FileId, check_target, dir_of};
+use crate::atomic::{FileId, check_target, create_dir, dir_of};
 use crate::source::{Inflater, Source};
 use crate::{Error, Result};
 
@@ -143,7 +143,7 @@ impl Indexer {
     /// Path of the repacked shard. Creates its directory.
     fn target(&self, shard: &Path, dir: &Path) -> Result<PathBuf> {
         let name = shard.file_name().ok_or_else(|| Error::config("this is not the path of a file"))?;
-        fs::create_dir_all(dir).map_err(|e| Error::io(format!("cannot create {}", dir.display()), e))?;
+        create_dir(dir).map_err(|e| Error::io(format!("cannot create {}", dir.display()), e))?;
         let path = dir.join(name);
         if is_same(&path, shard) {
             let text =

@@ -26,7 +26,7 @@ use super::columns::Columns;
 use super::stored::StoredIndex;
 use crate::annotation::ScoreColumns;
 use crate::atomic::{AtomicFile, check_target, dir_of};
-use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, Stamp, Storage, is_remote};
+use crate::source::{self, Frontier, Parts, RECORD_BYTES, Restarts, Source, Stamp, Storage, is_remote, split_query};
 use crate::splitmix::mix_bytes;
 use crate::{Error, Result};
 
@@ -121,6 +121,18 @@ impl Sidecar {
         match is_remote(&usual) {
             true => vec![usual, own],
             false => [own].into_iter().filter(|own| own.exists()).chain([usual]).collect(),
+        }
+    }
+
+    /// # Errors
+    /// If the directory is an address with a query, which names one object only.
+    pub(super) fn check(&self) -> Result<()> {
+        match self {
+            Self::Dir(dir) if split_query(dir).1.is_some() => Err(Error::config(format!(
+                "{} has a query, so it cannot be a directory of index files: name a local one",
+                split_query(dir).0.display()
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -77,7 +77,7 @@ use crate::Result;
 
 pub use access::Source;
 pub(crate) use access::read_all;
-pub(crate) use address::is_remote;
+pub(crate) use address::{is_remote, split_query};
 pub use fetched::Fetched;
 pub(crate) use fetched::Inflated;
 pub use file::FileSource;

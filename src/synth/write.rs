@@ -3,7 +3,7 @@
 //! Members are generated in order but written in random order. In between they are spooled to an unnamed temporary file
 //! beside the target, so that memory holds a few samples whatever the size of the shard.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::json::stem;
 use super::photos::Photos;
 use super::rng::Rng;
 use super::{SynthOptions, generate};
-use crate::atomic::{AtomicFile, check_target, dir_of};
+use crate::atomic::{AtomicFile, check_target, create_dir, dir_of};
 use crate::container::TarWriter;
 use crate::{Error, Result};
 
@@ -75,7 +75,7 @@ pub fn write_shards(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<PathBuf>> {
     let dir = dir.as_ref();
-    fs::create_dir_all(dir).map_err(|cause| Error::io(format!("cannot create {}", dir.display()), cause))?;
+    create_dir(dir).map_err(|cause| Error::io(format!("cannot create {}", dir.display()), cause))?;
     let path = |shard: usize| dir.join(format!("sa_{shard:06}.tar"));
     (0..shards).try_for_each(|shard| check_path(&path(shard), options))?;
     let photos = Photos::open(options)?;

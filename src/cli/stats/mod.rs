@@ -252,6 +252,9 @@ fn outcome(report: &Report, masks: Option<&Masks>) -> Outcome {
 fn command_line() -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
     let quoted = |argument: String| {
+        // The query of a signed address is a secret.
+        let is_web = argument.starts_with("http://") || argument.starts_with("https://");
+        let argument = argument.split('?').next().filter(|_| is_web).unwrap_or(&argument).to_owned();
         let argument = OneLine(argument).to_string();
         match !argument.is_empty() && argument.chars().all(is_plain) {
             true => argument,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::reading::{BadSample, Members};
 use super::{PackPlan, PlannedShard};
-use crate::atomic::check_target;
+use crate::atomic::{check_target, create_dir};
 use crate::shard::indexed::catch_panic;
 use crate::shard::output::{Append, NewShard, check_adjacent, check_same, reason, stage_progress, summary};
 use crate::shard::{Entry, IfExists, OnCorrupt, ShardIndex};
@@ -70,7 +70,7 @@ impl PackPlan {
         let planned = &self.shards[shard];
         let path = &planned.path;
         catch_panic(path, || {
-            fs::create_dir_all(&self.out).map_err(|e| Error::io(format!("cannot create {}", self.out.display()), e))?;
+            create_dir(&self.out).map_err(|e| Error::io(format!("cannot create {}", self.out.display()), e))?;
             check_target(path, true).map_err(|e| Error::config(format!("cannot write {}: {e}", path.display())))?;
             let target = NewShard { path, existing, name: "the packed shard" };
             let written = reason(path, existing);

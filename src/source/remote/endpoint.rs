@@ -69,12 +69,21 @@ impl Endpoints {
             "az" => Kind::Azure,
             _ => Kind::Web,
         };
+        if kind == Kind::Web && rest.split('/').next().is_some_and(|host| host.contains('@')) {
+            let host = rest.rsplit('@').next().unwrap_or_default();
+            return Err(Error::config(format!(
+                "{scheme}://...@{host}: a name and a password in an address are not supported; take a signed address"
+            )));
+        }
         if kind == Kind::Web {
             return Ok((Arc::new(self.web(address, rest, query)?), Key::default()));
         }
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             return Err(wrong(format!("an address is {scheme}://BUCKET/KEY, and this one has no bucket")));
+        }
+        if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte)) {
+            return Err(wrong(format!("{bucket} is no name of a bucket, which has letters, digits, dots and hyphens")));
         }
         // Not `Path::from`, which would encode some characters of a key once more.
         let key = Key::parse(key).map_err(|e| wrong(format!("it has no valid key: {e}")))?;
@@ -95,6 +104,15 @@ impl Endpoints {
             return Ok(Arc::clone(endpoint));
         }
         let connector = Connector::default();
+        for (name, value) in self.settings("aws_").chain(self.settings("azure_")).chain(self.settings("google_")) {
+            let is_endpoint = name.contains("endpoint") || name == "google_base_url";
+            if is_endpoint && !is_web_address(&value) {
+                return Err(Error::config(format!(
+                    "{} is {value:?}, which is no address: it begins with http:// or https://, and a host",
+                    name.to_uppercase()
+                )));
+            }
+        }
         let store = match kind {
             Kind::S3 => self.s3(name, &connector),
             Kind::Google => self.google(name, &connector),
@@ -195,7 +213,8 @@ impl Endpoints {
     /// Settings whose names begin with `prefix`, in lower case: those of the environment, then those that were given.
     fn settings(&self, prefix: &str) -> impl Iterator<Item = (String, String)> {
         let environment = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.to_str()?.to_ascii_lowercase(), value.to_str()?.to_owned())))
+            // What was read from a file may end with a line end.
+            .filter_map(|(key, value)| Some((key.to_str()?.to_ascii_lowercase(), value.to_str()?.trim().to_owned())))
             .filter(|(_, value)| !value.is_empty());
         let all: Vec<_> = environment.chain(self.options.iter().cloned()).collect();
         all.into_iter().filter(move |(key, _)| key.starts_with(prefix))
@@ -234,6 +253,12 @@ impl Endpoint {
             Kind::Web => "a signed address may have expired",
         }
     }
+}
+
+fn is_web_address(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let is_plain = |c: char| c.is_ascii_graphic() && !"<>\"{}|^`\\".contains(c);
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_plain))
 }
 
 /// Requests are repeated in one place only, which counts them and knows where they broke off.

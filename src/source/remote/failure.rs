@@ -38,33 +38,37 @@ impl Failure {
 
     /// Of a request without an answer, or with one that is no success.
     pub(super) fn of(error: object_store::Error, answer: &Answer) -> Self {
-        let root = root_of(&error);
-        let (kind, text) = match answer.status() {
+        let of_status = Self::of_status(answer.status(), &error);
+        Self { retry_after: answer.retry_after(), ..of_status }
+    }
+
+    /// Of a request whose answer was not observed: a list, or a write.
+    pub(super) fn of_error(error: object_store::Error) -> Self {
+        let status = match root_of(&error).split_once("status code: ") {
+            Some((_, rest)) => rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|code| code.parse().ok()),
+            None => None,
+        };
+        match (status, &error) {
+            (Some(status), _) => Self::of_status(Some(status), &error),
+            (None, object_store::Error::Generic { .. }) => Self::of_status(None, &error),
+            // What the client itself refuses.
+            (None, _) => Self::new(Kind::Permanent, root_of(&error)),
+        }
+    }
+
+    fn of_status(status: Option<u16>, error: &object_store::Error) -> Self {
+        let root = root_of(error);
+        let (kind, text) = match status {
             None => (Kind::Passing, root),
-            Some(status @ (429 | 503)) => (Kind::Overload, with_code(status, &error)),
-            Some(status @ (408 | 500..=599)) => (Kind::Passing, with_code(status, &error)),
+            Some(status @ (429 | 503)) => (Kind::Overload, with_code(status, error)),
+            Some(status @ (408 | 500 | 502 | 504)) => (Kind::Passing, with_code(status, error)),
             Some(412) => (Kind::Replaced, "it has another ETag now".to_owned()),
             Some(416) => (Kind::Replaced, "it has fewer bytes now".to_owned()),
             // What is wrong is the answer, not the request.
             Some(200) => (Kind::Permanent, "the server ignores ranges (status 200, not 206)".to_owned()),
             Some(206) => (Kind::Permanent, format!("the answer is not valid: {root}")),
-            Some(status) => (Kind::Permanent, with_code(status, &error)),
+            Some(status) => (Kind::Permanent, with_code(status, error)),
         };
-        Self { status: answer.status(), retry_after: answer.retry_after(), ..Self::new(kind, text) }
-    }
-
-    /// Of a request whose answer was not observed: a list, or a write.
-    pub(super) fn of_error(error: object_store::Error) -> Self {
-        use object_store::Error as E;
-        let status = match &error {
-            E::NotFound { .. } => Some(404),
-            E::PermissionDenied { .. } => Some(403),
-            E::Unauthenticated { .. } => Some(401),
-            E::NotImplemented { .. } | E::NotSupported { .. } | E::InvalidPath { .. } => Some(400),
-            _ => None,
-        };
-        let kind = if status.is_some() { Kind::Permanent } else { Kind::Passing };
-        let text = root_of(&error);
         Self { status, ..Self::new(kind, text) }
     }
 
@@ -119,12 +123,13 @@ pub(super) fn describe(address: &Path, endpoint: &Endpoint, failure: Failure) ->
         (Kind::Replaced, _) => {
             format!("the object was replaced while in use: {text}; put the old one back, or open the set again")
         }
+        (_, Some(404)) if text.contains("NoSuchBucket") => format!("there is no such bucket: {}", endpoint.advice()),
         (_, Some(404)) => "there is no such object".to_owned(),
-        (_, Some(401 | 403)) => format!("access is denied ({text}): {}", endpoint.advice()),
+        (_, Some(400 | 401 | 403)) => format!("access is denied ({text}): {}", endpoint.advice()),
         (_, Some(301 | 307 | 308)) => format!("the request was sent elsewhere ({text}): {}", endpoint.advice()),
-        (Kind::Permanent, _) => format!("cannot read the object: {text}"),
+        (Kind::Permanent, _) => format!("the store refuses it: {text}"),
         (Kind::Overload | Kind::Passing, _) => format!(
-            "cannot read the object: {text}; given up after {count} attempts in {:.0} s without a byte",
+            "the store cannot be reached: {text}; given up after {count} attempts in {:.0} s without a byte",
             time.as_secs_f64()
         ),
     };

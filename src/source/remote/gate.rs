@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How many requests are begun before anything is known of an endpoint.
-const FIRST: usize = 64;
+/// How many requests are begun before anything is known of an endpoint: few enough that the first answers do not have
+/// to share a slow link with many.
+const FIRST: usize = 32;
 /// Requests that were under way when the limit was halved may fail as well, for this long, without halving it again.
 const ONCE_PER: Duration = Duration::from_secs(1);
 

@@ -28,8 +28,8 @@ impl Shared {
         let target = self.target(prefix)?;
         if target.endpoint.is_web {
             return Err(Error::config(format!(
-                "{} ends with a slash, but a web server has no list of its files: name each shard, as in \
-                 https://host/sa_{{000000..000999}}.tar",
+                "{} is no shard, and a web server has no list of its files for prefixes and wildcards: name each \
+                 shard, as in https://host/sa_{{000000..000999}}.tar",
                 prefix.display()
             )));
         }

@@ -69,11 +69,39 @@ fn what_an_address_does_not_stand_for_is_said() {
             ("s3://b/d/x*.tar", "no shard matches s3://b/d/x*.tar: no object has such a name"),
             ("s3:///d", "s3:///d: an address is s3://BUCKET/KEY, and this one has no bucket"),
             ("s3://b/a//b.tar", "it has no valid key"),
-            ("http://127.0.0.1:1/d/", "a web server has no list of its files: name each shard"),
+            ("s3://b?x/a.tar", "b?x is no name of a bucket"),
+            ("http://name:secret@host/a.tar", "http://...@host/a.tar: a name and a password in an address are not"),
+            ("s3://b/d/sa_0*.msidx", "no object has such a name"),
+            ("http://127.0.0.1:1/d/", "a web server has no list of its files for prefixes and wildcards"),
         ] {
             let error = resolve(&store, pattern).unwrap_err();
             assert!(error.contains(expected), "{pattern}: {error}");
         }
+    });
+}
+
+#[test]
+fn a_setting_that_is_no_address_is_an_error_with_its_name() {
+    for endpoint in ["127.0.0.1:9000", "http://", "http://bad host", "s3://x"] {
+        let remote = Remote::builder().option("aws_endpoint_url", endpoint).build().unwrap();
+        let error = Indexer::new().remote(remote).resolve_patterns(&["s3://b/d/"]).unwrap_err().to_string();
+        assert!(error.contains("AWS_ENDPOINT_URL is") && error.contains("which is no address"), "{endpoint}: {error}");
+    }
+}
+
+#[test]
+fn index_files_are_no_shards_and_an_address_is_no_place_to_write_to() {
+    within(|| {
+        let store = Store::indexed();
+        assert_eq!(resolve(&store, "s3://b/d/sa_*").unwrap().len(), 3);
+        let indexer = Indexer::new().remote(store.remote());
+        let existing = maskstream::index::IfExists::Keep;
+        let error = indexer.repack("s3://b/d/sa_0.tar", "s3://b/e", existing).unwrap_err().to_string();
+        assert!(error.contains("it is an address, and files are written to disks only"), "{error}");
+        assert!(!std::path::Path::new("s3:").exists());
+        let indexes = maskstream::index::Sidecar::Dir("https://host/indexes?sig=secret".into());
+        let error = indexer.sidecar(indexes).index("s3://b/d/sa_0.tar").unwrap_err().to_string();
+        assert!(error.contains("https://host/indexes has a query") && !error.contains("secret"), "{error}");
     });
 }
 

@@ -294,6 +294,8 @@ fn a_loader_that_is_dropped_with_many_requests_leaves_none() {
     within(|| {
         let store = Store::sparse();
         let loader = options().build(store.open(&store.remote()).unwrap()).unwrap();
+        // More requests are sent at once when some have been answered.
+        assert!(run(&loader).error.is_none());
         store.server.script(|request| is_read(request).then_some(Fault::Stall { after_bytes: 1, pause: MINUTE }));
         let epoch = loader.epoch(0).unwrap();
         soon("many requests are under way", || store.server.in_flight() >= 60);
@@ -410,6 +412,36 @@ fn an_index_file_that_cannot_be_written_or_read_costs_only_time() {
             assert!(set.reports().all(|report| report.status != maskstream::index::IndexStatus::Loaded));
             assert_eq!(run(&options().build(set).unwrap()).batches, store.expected(options()));
         }
+    });
+}
+
+#[test]
+fn what_a_store_refuses_is_an_error_at_once_for_lists_and_writes_too() {
+    within(|| {
+        for (status, expected) in [
+            (404, "there is no such bucket: check AWS_ACCESS_KEY_ID"),
+            (403, "access is denied (status 403"),
+            (400, "access is denied (status 400"),
+        ] {
+            let store = Store::new();
+            let remote = store.builder().retry_timeout(MINUTE).build().unwrap();
+            let body = "<Error><Code>NoSuchBucket</Code></Error>".to_owned();
+            store.server.script(move |request| {
+                let fault = Fault::Status { code: status, body: body.clone(), retry_after: None };
+                (!request.query.is_empty()).then_some(fault)
+            });
+            let begun = Instant::now();
+            let error = store.open(&remote).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{status}: {:?}", begun.elapsed());
+        }
+        let store = Store::new();
+        let remote = store.builder().retry_timeout(MINUTE).build().unwrap();
+        store.server.script(|request| (request.method == "PUT").then(|| Fault::status(405)));
+        let begun = Instant::now();
+        let set = store.open(&remote).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(set.reports().all(|report| matches!(report.status, maskstream::index::IndexStatus::Unsaved(_))));
     });
 }
 

@@ -181,6 +181,7 @@ pub mod internals {
     };
     pub use crate::order::{Order, Permutation, Plan, SampleSpace, Shuffle};
     pub use crate::shard::{ReadMember, Renamed, WholeShard, expand_braces, outline, quarantine_line, read_whole};
+    pub use crate::source::split_query;
 }
 
 /// The code blocks of the README and the documents are compiled as tests.

@@ -73,5 +73,6 @@ impl Drop for ShardProgress {
 }
 
 fn file_bytes(path: &Path) -> u64 {
-    stores::open(path).map_or(0, |file| file.len())
+    let of_object = |_| stores::open(path).map_or(0, |object| object.len());
+    std::fs::metadata(path).map_or_else(of_object, |metadata| metadata.len())
 }

@@ -1,6 +1,5 @@
 //! Reads the bytes of samples, step by step, those of later steps ahead.
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +14,7 @@ use super::trace::Span;
 use super::worker::{LabelBytes, SampleBytes};
 use crate::sample::Clock;
 use crate::shard::{SampleId, Samples};
-use crate::source::Prefetch;
+use crate::source::finish;
 use crate::{Error, Result};
 
 /// The state of reading.
@@ -81,10 +80,7 @@ impl Reader {
             let entry =
                 self.samples.entry(sample).ok_or_else(|| Error::config(format!("there is no sample {sample:?}")))?;
             let source = self.samples.source(sample.shard)?;
-            let fetch = |read: Prefetch, range: Range<u64>| match read.finish(&self.stop) {
-                Some(result) => result,
-                None => source.fetch(range),
-            };
+            let fetch = |read, range| finish(&*source, read, range, &self.stop);
             let image = fetch(reads.image, entry.image.range())
                 .map_err(|e| e.in_member(&entry.image_name()).at_offset(entry.image.offset))?;
             let labels = match self.shared.cache.as_ref().and_then(|cache| cache.get(sample, entry.annotations)) {

@@ -100,11 +100,13 @@ pub trait Source: Send + Sync + fmt::Debug {
 /// The bytes of all these ranges, which are read at once where a source can do that.
 pub(crate) fn read_all(source: &dyn Source, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
     let stop = AtomicBool::new(false);
-    let finish = |(prefetch, range): (Prefetch, &Range<u64>)| match prefetch.finish(&stop) {
-        Some(fetched) => fetched?.into_bytes(),
-        None => source.read(range.clone()),
-    };
+    let finish = |(read, range): (Prefetch, &Range<u64>)| finish(source, read, range.clone(), &stop)?.into_bytes();
     source.prefetch(ranges).into_iter().zip(ranges).map(finish).collect()
+}
+
+/// The bytes of a range that [`Source::prefetch`] has begun to read, or that are fetched now if it has not.
+pub(crate) fn finish(source: &dyn Source, begun: Prefetch, range: Range<u64>, stop: &AtomicBool) -> Result<Fetched> {
+    begun.finish(stop).unwrap_or_else(|| source.fetch(range))
 }
 
 /// Converts `range` to indices into `len` bytes; an error if it is reversed or ends past `len`.

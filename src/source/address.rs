@@ -20,7 +20,7 @@ pub(crate) fn is_remote(path: &Path) -> bool {
 
 /// A web address without its query, and the query, which may be a secret: the name of a shard does not have it. A key
 /// of a bucket has no query, but may have a question mark.
-pub(crate) fn split_query(path: &Path) -> (PathBuf, Option<&str>) {
+pub fn split_query(path: &Path) -> (PathBuf, Option<&str>) {
     let is_web = scheme(path).is_some_and(|(scheme, _)| scheme.starts_with("http"));
     match path.to_str().filter(|_| is_web).and_then(|text| text.split_once('?')) {
         Some((address, query)) => (PathBuf::from(address), Some(query)),

@@ -62,6 +62,15 @@ impl FileSource {
         Ok(Self(Arc::new(Opened { file, path: path.into(), len })))
     }
 
+    /// Opens the file at `path`; `None` if there is none.
+    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>> {
+        match try_open(path) {
+            Ok((file, len)) => Ok(Some(Self(Arc::new(Opened { file, path: path.into(), len })))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(cannot_open(path, e)),
+        }
+    }
+
     /// The error of a file that ends at byte `end` now. It is not called corrupt: what is on the list of bad samples
     /// must be bad when the file is whole again.
     fn has_shrunk(&self, end: u64) -> Error {
@@ -125,15 +134,20 @@ fn fill(file: &File, offset: u64, size: usize, bytes: &mut Vec<u8>) -> io::Resul
 
 /// Opens a shard, or its index, for reading; returns its length as well.
 pub(super) fn open_shard(path: &Path) -> Result<(File, u64)> {
-    let open = || {
-        let file = open_regular(path)?;
-        let len = file.metadata()?.len();
-        Ok((file, len))
-    };
-    open().map_err(|e: io::Error| match Errno::from_io_error(&e) {
-        Some(Errno::MFILE) => Error::limit(too_many_files()).caused_by(e).in_shard(path),
-        _ => Error::io("cannot open the file", e).in_shard(path),
-    })
+    try_open(path).map_err(|e| cannot_open(path, e))
+}
+
+fn try_open(path: &Path) -> io::Result<(File, u64)> {
+    let file = open_regular(path)?;
+    let len = file.metadata()?.len();
+    Ok((file, len))
+}
+
+fn cannot_open(path: &Path, cause: io::Error) -> Error {
+    match Errno::from_io_error(&cause) {
+        Some(Errno::MFILE) => Error::limit(too_many_files()).caused_by(cause).in_shard(path),
+        _ => Error::io("cannot open the file", cause).in_shard(path),
+    }
 }
 
 /// Opens a file for reading.

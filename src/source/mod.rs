@@ -76,8 +76,10 @@ use std::sync::Arc;
 use crate::Result;
 
 pub use access::Source;
-pub(crate) use access::read_all;
-pub(crate) use address::{is_remote, split_query};
+pub(crate) use access::{finish, read_all};
+pub(crate) use address::is_remote;
+#[doc(hidden)]
+pub use address::split_query;
 pub use fetched::Fetched;
 pub(crate) use fetched::Inflated;
 pub use file::FileSource;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::access::{Source, bounds};
+use super::access::{Source, bounds, finish};
 use super::prefetch::Prefetch;
 use crate::Result;
 
@@ -67,10 +67,7 @@ impl<'a> Sequential<'a> {
         let prefetch = blocks.begun.pop_front().unwrap_or_default();
         blocks.first = number + 1;
         let range = self.range_of(number);
-        let bytes = match prefetch.finish(&AtomicBool::new(false)) {
-            Some(fetched) => fetched?.into_bytes()?,
-            None => self.inner.read(range)?,
-        };
+        let bytes = finish(self.inner, prefetch, range, &AtomicBool::new(false))?.into_bytes()?;
         if blocks.kept.len() == BLOCKS_KEPT {
             blocks.kept.pop_front();
         }

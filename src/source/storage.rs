@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::access::Source;
 use super::address::{is_remote, split_query};
-use super::file::{FileSource, open_regular};
+use super::file::FileSource;
 use super::prefetch::ReadAhead;
 #[cfg(feature = "remote")]
 use super::remote::Remote;
@@ -78,11 +78,7 @@ impl Storage {
             return Ok(source.map(|source| Arc::new(source) as Arc<dyn Source>));
         }
         refuse_remote(path)?;
-        match open_regular(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("cannot open the file", e).in_shard(path)),
-            Ok(_) => Ok(Some(Arc::new(FileSource::open(path)?))),
-        }
+        Ok(FileSource::open_existing(path)?.map(|file| Arc::new(file) as Arc<dyn Source>))
     }
 
     /// What is at `path` now.
@@ -92,7 +88,7 @@ impl Storage {
     pub(crate) fn stamp(&self, path: &Path) -> Result<Stamp> {
         #[cfg(feature = "remote")]
         if is_remote(path) {
-            let stat = self.remote()?.stat(path)?.ok_or_else(|| missing(path))?;
+            let stat = self.remote()?.stat(path)?;
             return Ok(Stamp { len: stat.len, version: stat.version() });
         }
         refuse_remote(path)?;
@@ -140,11 +136,6 @@ impl From<Remote> for Storage {
     fn from(remote: Remote) -> Self {
         Self { remote: Arc::new(Mutex::new(Some(remote))) }
     }
-}
-
-#[cfg(feature = "remote")]
-fn missing(path: &Path) -> Error {
-    Error::new(crate::ErrorKind::Io, "there is no such object").in_shard(path)
 }
 
 /// # Errors

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use maskstream::index::IndexStatus;
-use maskstream::internals::OneLine;
+use maskstream::internals::{OneLine, split_query};
 
 use super::advice::in_flags;
 use super::args::{ShardArgs, lower_bound};
@@ -253,9 +253,7 @@ fn command_line() -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
     let quoted = |argument: String| {
         // The query of a signed address is a secret.
-        let is_web = argument.starts_with("http://") || argument.starts_with("https://");
-        let argument = argument.split('?').next().filter(|_| is_web).unwrap_or(&argument).to_owned();
-        let argument = OneLine(argument).to_string();
+        let argument = OneLine(split_query(Path::new(&argument)).0.display()).to_string();
         match !argument.is_empty() && argument.chars().all(is_plain) {
             true => argument,
             false => format!("'{}'", argument.replace('\'', "'\\''")),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -104,19 +105,11 @@ impl Endpoints {
             return Ok(Arc::clone(endpoint));
         }
         let connector = Connector::default();
-        for (name, value) in self.settings("aws_").chain(self.settings("azure_")).chain(self.settings("google_")) {
-            let is_endpoint = name.contains("endpoint") || name == "google_base_url";
-            if is_endpoint && !is_web_address(&value) {
-                return Err(Error::config(format!(
-                    "{} is {value:?}, which is no address: it begins with http:// or https://, and a host",
-                    name.to_uppercase()
-                )));
-            }
-        }
+        let settings = self.settings(kind)?;
         let store = match kind {
-            Kind::S3 => self.s3(name, &connector),
-            Kind::Google => self.google(name, &connector),
-            Kind::Azure | Kind::Web => self.azure(name, &connector),
+            Kind::S3 => self.s3(name, settings, &connector),
+            Kind::Google => self.google(name, settings, &connector),
+            Kind::Azure | Kind::Web => self.azure(name, settings, &connector),
         };
         let store = store.map_err(|e| Error::config(format!("cannot set up access to {name}: {e}")).caused_by(e))?;
         let gate = Arc::new(Gate::new(self.max_requests));
@@ -125,63 +118,56 @@ impl Endpoints {
         Ok(endpoint)
     }
 
-    fn s3(&self, bucket: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn s3(
+        &self,
+        bucket: &str,
+        settings: Settings,
+        connector: &Connector,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = AmazonS3Builder::new();
-        for (key, value) in Profile::of_environment().options() {
-            builder = builder.with_config(key.parse()?, value);
+        for (key, value) in settings.known() {
+            builder = builder.with_config(key, value);
         }
-        for (key, value) in self.settings("aws_") {
-            if let Ok(key) = key.parse() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let endpoint = builder.get_config_value(&object_store::aws::AmazonS3ConfigKey::Endpoint);
-        // An endpoint is named on purpose, and the tools of AWS ask for no further permission.
-        let allows_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
         let builder = builder
             .with_bucket_name(bucket)
-            .with_client_options(self.client(allows_http))
+            .with_client_options(self.client(settings.allows_http()))
             .with_retry(no_retries())
             .with_unsigned_payload(true)
             .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
     }
 
-    fn google(&self, bucket: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn google(
+        &self,
+        bucket: &str,
+        settings: Settings,
+        connector: &Connector,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = GoogleCloudStorageBuilder::new();
-        let mut allows_http = false;
-        for (key, value) in self.settings("google_") {
-            allows_http |= key == "google_base_url" && value.starts_with("http://");
-            if let Ok(key) = key.parse() {
-                builder = builder.with_config(key, value);
-            }
+        for (key, value) in settings.known() {
+            builder = builder.with_config(key, value);
         }
         let builder = builder
             .with_bucket_name(bucket)
-            .with_client_options(self.client(allows_http))
+            .with_client_options(self.client(settings.allows_http()))
             .with_retry(no_retries())
             .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
     }
 
-    fn azure(&self, container: &str, connector: &Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn azure(
+        &self,
+        container: &str,
+        settings: Settings,
+        connector: &Connector,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
         let mut builder = MicrosoftAzureBuilder::new();
-        let mut allows_http = false;
-        for (key, value) in self.settings("azure_") {
-            allows_http |= key == "azure_storage_endpoint" && value.starts_with("http://");
-            // Two names that Azure's own tools have and the library lacks.
-            let key = match key.as_str() {
-                "azure_storage_account" => "azure_storage_account_name",
-                "azure_storage_key" => "azure_storage_account_key",
-                key => key,
-            };
-            if let Ok(key) = key.parse() {
-                builder = builder.with_config(key, value);
-            }
+        for (key, value) in settings.known() {
+            builder = builder.with_config(key, value);
         }
         let builder = builder
             .with_container_name(container)
-            .with_client_options(self.client(allows_http))
+            .with_client_options(self.client(settings.allows_http()))
             .with_retry(no_retries())
             .with_http_connector(connector.clone());
         Ok(Arc::new(builder.build()?))
@@ -210,14 +196,30 @@ impl Endpoints {
         Ok(Endpoint { store: Arc::new(store.map_err(wrong)?), gate, is_web: true, kind: Kind::Web, connector })
     }
 
-    /// Settings whose names begin with `prefix`, in lower case: those of the environment, then those that were given.
-    fn settings(&self, prefix: &str) -> impl Iterator<Item = (String, String)> {
+    /// The settings of a kind of store: those of the profile, of the environment, and those that were given.
+    ///
+    /// # Errors
+    /// If an endpoint is no address: the library would panic.
+    fn settings(&self, kind: Kind) -> Result<Settings> {
+        let (prefix, profile) = match kind {
+            Kind::S3 => ("aws_", Profile::of_environment()),
+            Kind::Google => ("google_", Profile::default()),
+            Kind::Azure | Kind::Web => ("azure_", Profile::default()),
+        };
+        let profile = profile.options().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<Vec<_>>();
         let environment = std::env::vars_os()
             // What was read from a file may end with a line end.
             .filter_map(|(key, value)| Some((key.to_str()?.to_ascii_lowercase(), value.to_str()?.trim().to_owned())))
             .filter(|(_, value)| !value.is_empty());
-        let all: Vec<_> = environment.chain(self.options.iter().cloned()).collect();
-        all.into_iter().filter(move |(key, _)| key.starts_with(prefix))
+        let all = profile.into_iter().chain(environment).chain(self.options.iter().cloned());
+        let settings = Settings(all.filter(|(key, _)| key.starts_with(prefix)).collect());
+        if let Some((key, value)) = settings.endpoints().find(|(_, value)| !is_web_address(value)) {
+            return Err(Error::config(format!(
+                "{} is {value:?}, which is no address: it begins with http:// or https://, and a host",
+                key.to_uppercase()
+            )));
+        }
+        Ok(settings)
     }
 
     fn client(&self, allows_http: bool) -> ClientOptions {
@@ -252,6 +254,36 @@ impl Endpoint {
             }
             Kind::Web => "a signed address may have expired",
         }
+    }
+}
+
+/// Settings of one kind of store, with the names of their variables in lower case.
+struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// The settings that a store has.
+    fn known<K: FromStr>(&self) -> impl Iterator<Item = (K, &str)> {
+        self.0.iter().filter_map(|(key, value)| {
+            // Two names that Azure's own tools have and the library lacks.
+            let key = match key.as_str() {
+                "azure_storage_account" => "azure_storage_account_name",
+                "azure_storage_key" => "azure_storage_account_key",
+                key => key,
+            };
+            Some((key.parse().ok()?, value.as_str()))
+        })
+    }
+
+    /// The settings that are addresses.
+    fn endpoints(&self) -> impl Iterator<Item = &(String, String)> {
+        let is_endpoint = |key: &str| key.contains("endpoint") && !key.contains("_use_") || key == "google_base_url";
+        self.0.iter().filter(move |(key, _)| is_endpoint(key))
+    }
+
+    /// Whether TLS may be left out. An endpoint is named on purpose, and the clouds' own tools ask for no further
+    /// permission.
+    fn allows_http(&self) -> bool {
+        self.endpoints().any(|(_, value)| value.starts_with("http://"))
     }
 }
 

@@ -47,7 +47,7 @@ impl Shared {
                 continue;
             }
             let address = address(&object.location);
-            // Without an ETag, the object is asked for one when it is opened.
+            // Some lists have no ETags. Opening such an object asks for its ETag.
             if object.e_tag.is_some() {
                 self.know(&address, Stat { len: object.size, e_tag: object.e_tag, modified: None }, true);
             }

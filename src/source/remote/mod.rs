@@ -209,9 +209,12 @@ impl Remote {
         self.0.read_ahead
     }
 
-    /// The length and version of an object; `None` if there is none.
-    pub(crate) fn stat(&self, address: &Path) -> Result<Option<Stat>> {
-        self.0.stat(address)
+    /// The length and version of an object.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be reached.
+    pub(crate) fn stat(&self, address: &Path) -> Result<Stat> {
+        self.0.stat(address)?.ok_or_else(|| object::missing(address))
     }
 
     /// The name of what is at an address: without its query, which may be a secret.
@@ -268,7 +271,7 @@ impl Remote {
         let known = self.0.known().get(address).map(|known| known.stat.clone());
         match known {
             Some(stat) => Ok(stat),
-            None => self.0.stat(address)?.ok_or_else(|| object::missing(address)),
+            None => self.stat(address),
         }
     }
 

@@ -44,8 +44,8 @@ impl Shared {
         Ok(Target { address: address.to_owned(), endpoint, key, patience, counters })
     }
 
-    /// The name of what is at an address: the address without its query, which is kept for requests. What lies beside
-    /// it is asked for with the same query, because a token may be that of a whole container.
+    /// The name of what is at an address: the address without its query, which is kept for requests. Requests for other
+    /// objects beside it have the same query, because one token may be valid for a whole container.
     pub(super) fn name(&self, address: &Path) -> PathBuf {
         let (name, query) = split_query(address);
         if let Some(query) = query {

@@ -90,6 +90,21 @@ fn a_setting_that_is_no_address_is_an_error_with_its_name() {
 }
 
 #[test]
+fn the_endpoint_of_s3_alone_is_taken_as_well_and_a_setting_of_another_cloud_does_not_matter() {
+    within(|| {
+        let store = Store::new();
+        let remote = Remote::builder()
+            .option("aws_endpoint_url_s3", store.server.url())
+            .option("aws_access_key_id", "key")
+            .option("aws_secret_access_key", "secret")
+            .option("azure_use_fabric_endpoint", "true")
+            .build()
+            .unwrap();
+        assert_eq!(Indexer::new().remote(remote).resolve_patterns(&["s3://b/d/"]).unwrap().len(), 3);
+    });
+}
+
+#[test]
 fn index_files_are_no_shards_and_an_address_is_no_place_to_write_to() {
     within(|| {
         let store = Store::indexed();
